@@ -1,0 +1,165 @@
+//! The application side of the interface: one trait, and its erased form.
+//!
+//! `call` runs on whatever the server uses: a task of an event loop, or a worker thread. Servers hold a
+//! [`DynApplication`]; everything else stays generic. Requirements: APP side of \[CON-10\], \[LIF-03\], \[LIF-08\].
+
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::body::Body;
+use crate::environ::Environ;
+use crate::error::Error;
+use crate::request_body::RequestBody;
+use crate::runtime::BoxFuture;
+use crate::server::ServerInfo;
+
+/// A request as the application receives it: head and body, see [`RequestBody`].
+pub type Request<B = RequestBody> = http::Request<B>;
+
+/// A response as the application returns it, see [`Body`].
+pub type Response<B = Body> = http::Response<B>;
+
+/// What a server runs.
+///
+/// A plain async function or closure `Fn(Request, Environ) -> impl Future<Output = Result<Response, E>>` is one, for
+/// any `E: Into<Error>`; so is [`blocking(f)`](crate::blocking()), an `Arc` of one and, with the feature `tower`, an
+/// axum `Router`.
+///
+/// ```
+/// use adapter_core::{Application, Body, Environ, Error, Request, Response};
+///
+/// // a function ...
+/// async fn hello(_request: Request, _environ: Environ) -> Result<Response, Error> {
+///     Ok(Response::new(Body::from("Hello, World!\n")))
+/// }
+///
+/// // ... or a type with state and hooks
+/// struct Greeter { greeting: String }
+///
+/// impl Application for Greeter {
+///     async fn call(&self, request: Request, _environ: Environ) -> Result<Response, Error> {
+///         Ok(Response::new(Body::from(format!("{} {}\n", self.greeting, request.uri().path()))))
+///     }
+/// }
+/// # fn takes(_: impl Application) {}
+/// # takes(hello); takes(Greeter { greeting: "Hello".into() });
+/// ```
+pub trait Application: Send + Sync + 'static {
+    /// Answers one request.
+    ///
+    /// Called once per request, concurrently from several threads or tasks. The future must not block its thread
+    /// (wrap blocking code in [`blocking`](crate::blocking()) or [`Runtime::run_blocking`](crate::Runtime::run_blocking)).
+    ///
+    /// The response head is committed when the future returns `Ok` (\[RSP-09\]). `Err` and panics before that are
+    /// answered by the server, see [`Error::status`]; they never end the server (\[ERR-01\], \[ERR-02\]).
+    ///
+    /// *Cancellation*: the future is dropped at any await point when the client has gone (see
+    /// [`Environ::disconnected`]) or at the shutdown deadline. Work that must complete belongs into
+    /// [`Runtime::spawn`](crate::Runtime::spawn).
+    fn call(&self, request: Request, environ: Environ) -> impl Future<Output = Result<Response, Error>> + Send;
+
+    /// Called once per `serve`, after the listeners are bound and before the first connection is accepted (\[LIF-01\]).
+    /// An error makes `serve` return it, and nothing is accepted (\[LIF-02\]). Default: does nothing.
+    fn startup(&self, server: &ServerInfo) -> impl Future<Output = Result<(), Error>> + Send {
+        let _ = server;
+        async { Ok(()) }
+    }
+
+    /// Called once per `serve`, after the last connection is closed (\[LIF-06\]). An error is reported by
+    /// [`ServerHandle::wait`](crate::ServerHandle::wait). Default: does nothing.
+    fn shutdown(&self) -> impl Future<Output = Result<(), Error>> + Send {
+        async { Ok(()) }
+    }
+}
+
+impl<F, Fut, E> Application for F
+where
+    F: Fn(Request, Environ) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Response, E>> + Send,
+    E: Into<Error>,
+{
+    async fn call(&self, request: Request, environ: Environ) -> Result<Response, Error> {
+        self(request, environ).await.map_err(Into::into)
+    }
+}
+
+impl<A: Application> Application for Arc<A> {
+    fn call(&self, request: Request, environ: Environ) -> impl Future<Output = Result<Response, Error>> + Send {
+        A::call(self, request, environ)
+    }
+
+    fn startup(&self, server: &ServerInfo) -> impl Future<Output = Result<(), Error>> + Send {
+        A::startup(self, server)
+    }
+
+    fn shutdown(&self) -> impl Future<Output = Result<(), Error>> + Send {
+        A::shutdown(self)
+    }
+}
+
+/// The object-safe twin of [`Application`]; `async-trait` boxes each future (about 5 ns a call, measured).
+#[async_trait::async_trait]
+trait Erased: Send + Sync + 'static {
+    async fn call(self: Arc<Self>, request: Request, environ: Environ) -> Result<Response, Error>;
+    async fn startup(&self, server: &ServerInfo) -> Result<(), Error>;
+    async fn shutdown(&self) -> Result<(), Error>;
+}
+
+#[async_trait::async_trait]
+impl<A: Application> Erased for A {
+    async fn call(self: Arc<Self>, request: Request, environ: Environ) -> Result<Response, Error> {
+        Application::call(&*self, request, environ).await
+    }
+
+    async fn startup(&self, server: &ServerInfo) -> Result<(), Error> {
+        Application::startup(self, server).await
+    }
+
+    async fn shutdown(&self) -> Result<(), Error> {
+        Application::shutdown(self).await
+    }
+}
+
+/// Any [`Application`] with its type erased; cheap to clone, what servers hold.
+///
+/// ```
+/// # use adapter_core::{Body, DynApplication, Environ, Error, Request, Response};
+/// let application = DynApplication::new(|_request: Request, _environ: Environ| async {
+///     Ok::<_, Error>(Response::new(Body::from("hi")))
+/// });
+/// let same = application.clone();
+/// ```
+#[derive(Clone)]
+pub struct DynApplication(Arc<dyn Erased>);
+
+impl DynApplication {
+    /// Erases `application`.
+    pub fn new(application: impl Application) -> Self {
+        DynApplication(Arc::new(application))
+    }
+
+    /// [`Application::call`] as a future that owns all it needs.
+    pub(crate) fn call_owned(&self, request: Request, environ: Environ) -> BoxFuture<Result<Response, Error>> {
+        self.0.clone().call(request, environ)
+    }
+}
+
+impl Application for DynApplication {
+    async fn call(&self, request: Request, environ: Environ) -> Result<Response, Error> {
+        self.call_owned(request, environ).await
+    }
+
+    async fn startup(&self, server: &ServerInfo) -> Result<(), Error> {
+        self.0.startup(server).await
+    }
+
+    async fn shutdown(&self) -> Result<(), Error> {
+        self.0.shutdown().await
+    }
+}
+
+impl std::fmt::Debug for DynApplication {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DynApplication")
+    }
+}

@@ -1,0 +1,81 @@
+//! WSGI's own shape: a blocking callable whose response body may be an iterator.
+//!
+//! On servers that poll applications on threads which may block, the callable runs inline. On event loops one job on a
+//! blocking thread runs it and then feeds its body: one hand-over per response. \[CON-02\], \[BOD-15\], \[REQ-19\]
+
+use std::sync::Arc;
+
+use crate::application::{Application, Request, Response};
+use crate::contain;
+use crate::environ::Environ;
+use crate::error::Error;
+use crate::request_body::BlockingBody;
+use crate::runtime::task_channel;
+
+/// Makes a blocking callable an [`Application`].
+///
+/// `f` may block as long as it likes: on every server it runs where that holds up nobody else. It learns that the
+/// client is gone from an error of its next read, or from [`Environ::is_disconnected`] (\[DIS-05\]); it is never
+/// interrupted.
+///
+/// ```
+/// use std::{thread::sleep, time::Duration};
+/// use adapter_core::{blocking, BlockingBody, Body, Environ, Error, Request, Response};
+///
+/// let application = blocking(|_request: Request<BlockingBody>, _environ: Environ| {
+///     let parts = ["START ", "MIDDLE ", "END"].into_iter().inspect(|_| sleep(Duration::from_millis(5)));
+///     Ok::<_, Error>(Response::new(Body::from_iterator(parts)))
+/// });
+/// # let answer = adapter_core::testing::Client::new(application).get("/").send();
+/// # assert_eq!(answer.text(), "START MIDDLE END");
+/// ```
+pub fn blocking<F, E>(f: F) -> Blocking<F>
+where
+    F: Fn(Request<BlockingBody>, Environ) -> Result<Response, E> + Send + Sync + 'static,
+    E: Into<Error>,
+{
+    Blocking(Arc::new(f))
+}
+
+/// The application made by [`blocking`].
+pub struct Blocking<F: ?Sized>(Arc<F>);
+
+impl<F, E> Application for Blocking<F>
+where
+    F: Fn(Request<BlockingBody>, Environ) -> Result<Response, E> + Send + Sync + 'static,
+    E: Into<Error>,
+{
+    async fn call(&self, request: Request, environ: Environ) -> Result<Response, Error> {
+        let request = request.map(BlockingBody::from);
+        if environ.runtime().may_block() {
+            return (self.0)(request, environ).map_err(Into::into);
+        }
+        let f = self.0.clone();
+        let runtime = environ.runtime().clone();
+        let (sender, task) = task_channel::<Result<Response, Error>>();
+        let job = move || {
+            if sender.is_abandoned() {
+                return; // the client went away while the job waited for a thread
+            }
+            let answer = contain::catch("blocking handler", || f(request, environ).map_err(Into::into));
+            // The response leaves this thread, which then stays to feed its body.
+            match answer {
+                Ok(Ok(response)) if response.body().is_blocking() => {
+                    let (head, body) = response.into_parts();
+                    let (feed, body) = body.split();
+                    sender.send(Ok(Ok(Response::from_parts(head, body))));
+                    feed.run();
+                }
+                answer => sender.send(answer),
+            }
+        };
+        drop(runtime.run_blocking_job(Box::new(job)));
+        task.await?
+    }
+}
+
+impl<F: ?Sized> std::fmt::Debug for Blocking<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Blocking")
+    }
+}

@@ -1,0 +1,151 @@
+//! A body held to a declared length: more is cut, less is an error. \[FRM-03\], \[FRM-04\], \[FIL-02\]
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+
+use crate::body::Body;
+use crate::error::Error;
+
+/// A body that ended before its declared length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the body ended {missing} bytes before its Content-Length")]
+pub struct LengthError {
+    /// How many bytes were missing.
+    pub missing: u64,
+}
+
+/// A [`Body`] of exactly `length` bytes, for servers: it never yields more, stops pulling once it has them all, and
+/// ends in an error if there are fewer.
+#[derive(Debug)]
+pub struct Exact {
+    body: Body,
+    remaining: u64,
+    logged: bool,
+}
+
+impl Exact {
+    /// Holds `body` to `length` bytes.
+    pub fn new(body: Body, length: u64) -> Self {
+        Exact { body, remaining: length, logged: false }
+    }
+
+    /// The bytes still owed.
+    pub fn remaining(&self) -> u64 {
+        self.remaining
+    }
+
+    /// The next frame for a caller that may block, as [`Body::next_frame`].
+    pub fn next_frame(&mut self) -> Option<Result<Frame<Bytes>, Error>> {
+        if self.remaining == 0 {
+            self.stop();
+            return None;
+        }
+        let next = self.body.next_frame();
+        self.measure(next)
+    }
+
+    fn measure(&mut self, next: Option<Result<Frame<Bytes>, Error>>) -> Option<Result<Frame<Bytes>, Error>> {
+        match next {
+            None => {
+                let missing = std::mem::take(&mut self.remaining);
+                if missing == 0 {
+                    return None;
+                }
+                Some(Err(Error::new(LengthError { missing })))
+            }
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(mut data) => {
+                    if data.len() as u64 > self.remaining {
+                        data.truncate(self.remaining as usize);
+                        self.excess();
+                    }
+                    self.remaining -= data.len() as u64;
+                    Some(Ok(Frame::data(data)))
+                }
+                // Trailers need chunked framing; a declared length has none. [TRL-05]
+                Err(_) => self.measure(None),
+            },
+            error => error,
+        }
+    }
+
+    /// All declared bytes are out: what the body has beyond them is dropped unpulled.
+    fn stop(&mut self) {
+        if self.body.len().is_some_and(|more| more > 0) {
+            self.excess();
+        }
+        if !self.body.is_full() {
+            self.body.close();
+        }
+        self.body.complete();
+    }
+
+    fn excess(&mut self) {
+        if !std::mem::replace(&mut self.logged, true) {
+            tracing::error!(target: "adapter", "[FRM-03] the body is longer than its Content-Length; the rest is not sent");
+        }
+    }
+}
+
+impl http_body::Body for Exact {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if self.remaining == 0 {
+            self.stop();
+            return Poll::Ready(None);
+        }
+        let next = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        Poll::Ready(self.measure(next))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.remaining == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.remaining)
+    }
+}
+
+impl Drop for Exact {
+    fn drop(&mut self) {
+        if self.remaining == 0 {
+            self.body.complete();
+        }
+    }
+}
+
+/// A body whose length somebody vouches for, without enforcing it.
+pub(super) struct Promised {
+    body: Body,
+    remaining: u64,
+}
+
+impl Promised {
+    pub(super) fn new(body: Body, length: u64) -> Self {
+        Promised { body, remaining: length }
+    }
+}
+
+impl http_body::Body for Promised {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let next = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &next {
+            let count = frame.data_ref().map_or(0, |data| data.len() as u64);
+            self.remaining = self.remaining.saturating_sub(count);
+        }
+        Poll::Ready(next)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.remaining)
+    }
+}

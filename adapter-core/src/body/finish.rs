@@ -1,0 +1,44 @@
+//! Hooks that run once when the server is done with a body. \[BOD-18\]
+
+use crate::contain;
+
+/// How a response ended, as far as the server knows when it lets go of the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Every byte was taken by the server's connection.
+    Complete,
+    /// The client went away, the body failed, or it was not wanted (HEAD, 304, shutdown).
+    Aborted,
+}
+
+type Hook = Box<dyn FnOnce(Outcome, u64) + Send>;
+
+#[derive(Default)]
+pub(super) struct Finish {
+    hooks: Vec<Hook>,
+    bytes: u64,
+    complete: bool,
+}
+
+impl Finish {
+    pub(super) fn add(&mut self, hook: Hook) {
+        self.hooks.push(hook);
+    }
+
+    pub(super) fn count(&mut self, bytes: u64) {
+        self.bytes += bytes;
+    }
+
+    pub(super) fn complete(&mut self) {
+        self.complete = true;
+    }
+
+    pub(super) fn run(self) {
+        let outcome = if self.complete { Outcome::Complete } else { Outcome::Aborted };
+        for hook in self.hooks {
+            // [ERR-08] a panic in a hook is logged by `catch`; the other hooks still run.
+            let _ = contain::catch("finish hook", || hook(outcome, self.bytes));
+        }
+    }
+}

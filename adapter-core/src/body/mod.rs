@@ -1,0 +1,428 @@
+//! The response body: one owned type of six kinds.
+//!
+//! Async code polls it as an [`http_body::Body`]; code that may block pulls it with [`Body::next_frame`]. Event-loop
+//! servers turn the kinds that block ([`Body::is_blocking`]) into a channel fed from a blocking thread with
+//! [`Body::offload`]. Dropping a body is WSGI's `close()`: it happens exactly once, and a panic in it is contained.
+//! Requirements: BOD-01 to BOD-21, FIL-01 to FIL-07.
+
+mod channel;
+mod chunk;
+mod exact;
+mod file;
+mod finish;
+mod offload;
+
+use std::future::poll_fn;
+use std::ops::RangeBounds;
+use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use http::HeaderMap;
+use http_body::{Body as _, Frame, SizeHint};
+
+pub use self::channel::{BodySender, SendError};
+pub use self::chunk::IntoChunk;
+pub use self::exact::{Exact, LengthError};
+pub use self::finish::Outcome;
+
+use self::channel::Receiver;
+use self::file::FileChunks;
+use self::finish::Finish;
+use crate::contain;
+use crate::error::Error;
+use crate::request_body::{BlockingBody, RequestBody};
+
+type Chunks = Box<dyn Iterator<Item = Result<Bytes, Error>> + Send>;
+type Frames = Pin<Box<dyn http_body::Body<Data = Bytes, Error = Error> + Send>>;
+
+/// The body of a response. `Send`, not `Sync` (\[BOD-20\]).
+///
+/// ```
+/// use adapter_core::Body;
+///
+/// assert_eq!(Body::empty().len(), Some(0));
+/// assert_eq!(Body::from("text").len(), Some(4));
+///
+/// let lines = (1..=3).map(|n| format!("line {n}\n"));
+/// assert_eq!(Body::from_iterator(lines).len(), None);
+/// ```
+pub struct Body {
+    kind: Kind,
+    extras: Option<Box<Extras>>,
+}
+
+/// What few bodies have.
+#[derive(Default)]
+struct Extras {
+    trailers: Option<HeaderMap>,
+    finish: Finish,
+}
+
+enum Kind {
+    Empty,
+    Full(Bytes),
+    Iter(Chunks),
+    Stream(Frames),
+    Channel(Receiver),
+    File(FileChunks),
+}
+
+impl Body {
+    /// No bytes at all.
+    pub fn empty() -> Self {
+        Kind::Empty.into()
+    }
+
+    /// The pieces a blocking iterator yields, in order: WSGI's response iterable.
+    ///
+    /// Items are chunks or `Result`s of chunks, see [`IntoChunk`]. The server calls `next()` only where blocking is
+    /// allowed, sends what was yielded before it waits for more (\[BOD-04\]), skips empty items (\[BOD-05\]), stops at
+    /// the first error and breaks the response off then (\[BOD-14\]).
+    ///
+    /// ```
+    /// use std::{thread::sleep, time::Duration};
+    /// # use adapter_core::Body;
+    /// let slowly = ["START", "MIDDLE", "END"].into_iter().inspect(|_| sleep(Duration::from_millis(1)));
+    /// let body = Body::from_iterator(slowly);
+    /// ```
+    pub fn from_iterator<I>(chunks: I) -> Self
+    where
+        I: IntoIterator,
+        I::IntoIter: Send + 'static,
+        I::Item: IntoChunk + 'static,
+    {
+        Kind::Iter(Box::new(chunks.into_iter().map(IntoChunk::into_chunk))).into()
+    }
+
+    /// The pieces an async stream yields, in order. Items are chunks or `Result`s of chunks, see [`IntoChunk`].
+    pub fn from_stream<S>(stream: S) -> Self
+    where
+        S: Stream + Send + 'static,
+        S::Item: IntoChunk,
+    {
+        Kind::Stream(Box::pin(chunk::StreamBody::new(stream))).into()
+    }
+
+    /// Any `http_body::Body`, with its length hint and its trailers.
+    pub fn from_http_body<B>(body: B) -> Self
+    where
+        B: http_body::Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Error>,
+    {
+        Kind::Stream(Box::pin(chunk::ForeignBody::new(body))).into()
+    }
+
+    /// A body fed from any thread, task or callback, also after the handler has returned; it ends when the last
+    /// [`BodySender`] is dropped (\[BOD-08\]). At most `capacity` chunks wait in between; a capacity of 0 counts as 1.
+    ///
+    /// ```
+    /// # use adapter_core::Body;
+    /// let (sender, body) = Body::channel(4);
+    /// std::thread::spawn(move || {
+    ///     for n in 0..3 {
+    ///         if sender.send_blocking(format!("{n}\n")).is_err() {
+    ///             return; // the client is gone
+    ///         }
+    ///     }
+    /// });
+    /// # assert_eq!(adapter_core::testing::collect(body).unwrap(), "0\n1\n2\n");
+    /// ```
+    pub fn channel(capacity: usize) -> (BodySender, Self) {
+        let (sender, receiver) = channel::channel(capacity);
+        (sender, Kind::Channel(receiver).into())
+    }
+
+    /// A part of a file. An unbounded start means the file's current offset (\[FIL-01\]), an unbounded end the end it
+    /// has now; a range that reaches beyond the end is cut there (\[FIL-02\], \[FIL-04\]). The file is closed when the
+    /// body is dropped (\[FIL-05\]).
+    ///
+    /// # Errors
+    /// What the operating system says of the file's size and offset. Blocks as file metadata does.
+    pub fn from_file(file: std::fs::File, range: impl RangeBounds<u64>) -> std::io::Result<Self> {
+        Ok(Kind::File(FileChunks::new(file, range)?).into())
+    }
+
+    /// The file at `path`, whole. \[FIL-06\]
+    ///
+    /// # Errors
+    /// As [`std::fs::File::open`]. Blocks as that does.
+    pub fn from_path(path: impl AsRef<Path>) -> std::io::Result<Self> {
+        Body::from_file(std::fs::File::open(path)?, ..)
+    }
+
+    /// With trailers after the last byte; sent where the client and the protocol allow it, else dropped
+    /// (\[TRL-04\], \[TRL-05\]).
+    #[must_use]
+    pub fn with_trailers(mut self, trailers: HeaderMap) -> Self {
+        self.extras.get_or_insert_default().trailers = Some(trailers);
+        self
+    }
+
+    /// Calls `hook` once, when the server is done with this body: [`Outcome::Complete`] if it took every byte, else
+    /// [`Outcome::Aborted`], also when the client went away (\[BOD-18\]). Runs on a server thread and must not block
+    /// for long. Several hooks run in the order they were added.
+    ///
+    /// ```
+    /// # use adapter_core::{Body, Outcome};
+    /// let body = Body::from("text").on_finish(|outcome, bytes| println!("{outcome:?} after {bytes} bytes"));
+    /// ```
+    #[must_use]
+    pub fn on_finish(mut self, hook: impl FnOnce(Outcome, u64) + Send + 'static) -> Self {
+        self.extras.get_or_insert_default().finish.add(Box::new(hook));
+        self
+    }
+
+    /// The exact number of bytes still to come, `None` if unknown. \[BOD-17\]
+    pub fn len(&self) -> Option<u64> {
+        match &self.kind {
+            Kind::Empty => Some(0),
+            Kind::Full(data) => Some(data.len() as u64),
+            Kind::Iter(_) | Kind::Channel(_) => None,
+            Kind::Stream(stream) => stream.size_hint().exact(),
+            Kind::File(file) => Some(file.remaining()),
+        }
+    }
+
+    /// Whether it is known that no byte is to come.
+    pub fn is_empty(&self) -> bool {
+        self.len() == Some(0)
+    }
+
+    /// Whether pulling it blocks the thread: iterators and files. Event-loop servers [`offload`](Self::offload) these.
+    pub fn is_blocking(&self) -> bool {
+        matches!(self.kind, Kind::Iter(_) | Kind::File(_))
+    }
+
+    /// Whether all of it is in memory, so that it can be sent with the head.
+    pub fn is_full(&self) -> bool {
+        matches!(self.kind, Kind::Empty | Kind::Full(_))
+    }
+
+    /// Whether it carries trailers as far as is known before it is pulled.
+    pub fn trailers(&self) -> Option<&HeaderMap> {
+        self.extras.as_ref()?.trailers.as_ref()
+    }
+
+    /// The next frame, `None` at the end; for async code. Iterators and files block in it. Cancel safe.
+    pub async fn frame(&mut self) -> Option<Result<Frame<Bytes>, Error>> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_frame(cx)).await
+    }
+
+    /// The next frame, `None` at the end, for a caller that may block. Panics of the application are its errors.
+    pub fn next_frame(&mut self) -> Option<Result<Frame<Bytes>, Error>> {
+        if self.is_blocking() || self.is_full() {
+            return self.next_ready();
+        }
+        futures_lite::future::block_on(self.frame())
+    }
+
+    /// The next frame of the kinds that need no waker.
+    fn next_ready(&mut self) -> Option<Result<Frame<Bytes>, Error>> {
+        loop {
+            let next = match &mut self.kind {
+                Kind::Full(data) => Some(Ok(std::mem::take(data))),
+                Kind::Iter(chunks) => contained("body iterator", || chunks.next()),
+                Kind::File(file) => file.next(),
+                _ => None,
+            };
+            let ends = matches!(self.kind, Kind::Full(_)) || !matches!(next, Some(Ok(_)));
+            if ends {
+                self.close();
+            }
+            match next {
+                // [BOD-05] an empty item is no item
+                Some(Ok(data)) if data.is_empty() && !ends => {}
+                Some(Ok(data)) if data.is_empty() => return self.end(),
+                Some(Ok(data)) => return Some(Ok(self.counted(Frame::data(data)))),
+                Some(Err(error)) => return Some(Err(error)),
+                None => return self.end(),
+            }
+        }
+    }
+
+    /// Trailers if there are any, else the end; seen to be reached.
+    fn end(&mut self) -> Option<Result<Frame<Bytes>, Error>> {
+        let extras = self.extras.as_mut()?;
+        if let Some(trailers) = extras.trailers.take() {
+            return Some(Ok(Frame::trailers(trailers)));
+        }
+        extras.finish.complete();
+        None
+    }
+
+    fn counted(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        if let (Some(extras), Some(data)) = (self.extras.as_mut(), frame.data_ref()) {
+            extras.finish.count(data.len() as u64);
+        }
+        frame
+    }
+
+    /// Takes the body for wholly sent, so that its hooks say so.
+    fn complete(&mut self) {
+        if let Some(extras) = &mut self.extras {
+            extras.finish.complete();
+        }
+    }
+
+    /// Drops what feeds the body, with panics contained. \[BOD-09\], \[ERR-08\]
+    fn close(&mut self) {
+        let kind = std::mem::replace(&mut self.kind, Kind::Empty);
+        if !matches!(kind, Kind::Empty | Kind::Full(_)) {
+            // Logged by `catch`; there is nobody to tell.
+            let _ = contain::catch("drop of a body", || drop(kind));
+        }
+    }
+}
+
+/// Runs one step of application code; its panic is its error.
+fn contained<T>(place: &'static str, step: impl FnOnce() -> Option<Result<T, Error>>) -> Option<Result<T, Error>> {
+    contain::catch(place, step).unwrap_or_else(|panic| Some(Err(Error::new(panic))))
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        loop {
+            let polled = match &mut self.kind {
+                Kind::Stream(stream) => contain::catch("body stream", || stream.as_mut().poll_frame(cx)),
+                Kind::Channel(receiver) => Ok(receiver.poll_frame(cx)),
+                _ => return Poll::Ready(self.next_ready()),
+            };
+            let next = match polled {
+                Ok(poll) => std::task::ready!(poll),
+                Err(panic) => Some(Err(Error::new(panic))),
+            };
+            return Poll::Ready(match next {
+                Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => continue,
+                Some(Ok(frame)) => {
+                    if frame.is_trailers() {
+                        self.close();
+                        self.extras.get_or_insert_default().trailers = frame.into_trailers().ok();
+                        return Poll::Ready(self.end());
+                    }
+                    Some(Ok(self.counted(frame)))
+                }
+                Some(Err(error)) => {
+                    // [BOD-11], [BOD-13] closed at once, and never polled again
+                    self.close();
+                    Some(Err(error))
+                }
+                None => {
+                    self.close();
+                    self.end()
+                }
+            });
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let known = match &self.kind {
+            Kind::Empty => true,
+            Kind::Full(data) => data.is_empty(),
+            _ => false,
+        };
+        known && self.extras.as_ref().is_none_or(|extras| extras.trailers.is_none())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Stream(stream) => stream.size_hint(),
+            _ => self.len().map_or_else(SizeHint::new, SizeHint::with_exact),
+        }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        // A body of which every byte was taken is complete even if nobody asked for the end.
+        let complete = self.is_end_stream();
+        self.close();
+        if let Some(mut extras) = self.extras.take() {
+            if complete {
+                extras.finish.complete();
+            }
+            extras.finish.run();
+        }
+    }
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = match &self.kind {
+            Kind::Empty => "Empty",
+            Kind::Full(_) => "Full",
+            Kind::Iter(_) => "Iter",
+            Kind::Stream(_) => "Stream",
+            Kind::Channel(_) => "Channel",
+            Kind::File(_) => "File",
+        };
+        f.debug_struct("Body").field("kind", &kind).field("len", &self.len()).finish()
+    }
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Body::empty()
+    }
+}
+
+impl From<Kind> for Body {
+    fn from(kind: Kind) -> Self {
+        Body { kind, extras: None }
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(data: Bytes) -> Self {
+        if data.is_empty() { Body::empty() } else { Kind::Full(data).into() }
+    }
+}
+
+impl From<&'static str> for Body {
+    fn from(text: &'static str) -> Self {
+        Bytes::from_static(text.as_bytes()).into()
+    }
+}
+
+impl From<&'static [u8]> for Body {
+    fn from(data: &'static [u8]) -> Self {
+        Bytes::from_static(data).into()
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Bytes::from(text).into()
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(data: Vec<u8>) -> Self {
+        Bytes::from(data).into()
+    }
+}
+
+/// The request body as the response body: an echo that streams. \[REQ-18\]
+impl From<RequestBody> for Body {
+    fn from(body: RequestBody) -> Self {
+        Body::from_http_body(body)
+    }
+}
+
+/// The rest of the request body as the response body, pulled where blocking is allowed.
+impl From<BlockingBody> for Body {
+    fn from(body: BlockingBody) -> Self {
+        match body.into_parts() {
+            (rest, current) if current.is_empty() => rest.into(),
+            (rest, current) => {
+                Body::from_iterator(std::iter::once(Ok(current)).chain(BlockingBody::from(rest).chunks()))
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Panics of application code are caught here, logged once, and turned into values.
+//!
+//! With `panic = "abort"` nothing can be caught and a panic ends the process; servers document that (\[ERR-10\]).
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::runtime::BoxFuture;
+
+/// A panic that was caught and logged.
+#[derive(Debug, thiserror::Error)]
+#[error("the application panicked: {message}")]
+pub struct Panic {
+    message: String,
+}
+
+impl Panic {
+    /// The message of the panic, empty if it had none.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+/// Logs a caught panic and makes it a value. `place` says what was running.
+pub(crate) fn report(place: &'static str, payload: &(dyn Any + Send)) -> Panic {
+    let message = payload
+        .downcast_ref::<&'static str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    tracing::error!(target: "adapter", place, panic = %message, "application code panicked");
+    Panic { message }
+}
+
+/// Runs `work`; a panic is logged once and given as the error. \[ERR-02\]
+///
+/// # Errors
+/// The panic.
+pub fn catch<T>(place: &'static str, work: impl FnOnce() -> T) -> Result<T, Panic> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| report(place, &*payload))
+}
+
+/// A future whose panics, in polls and in its drop, are contained. \[ERR-02\], \[ERR-08\]
+#[must_use = "futures do nothing unless polled"]
+pub struct Contained<T>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
+
+impl<T> Contained<T> {
+    /// Contains `future`.
+    pub fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
+        Contained(Some(Box::pin(future)))
+    }
+
+    /// Contains a future that is boxed already.
+    pub fn from_boxed(future: BoxFuture<T>) -> Self {
+        Contained(Some(future))
+    }
+}
+
+impl<T> Future for Contained<T> {
+    type Output = Result<T, Panic>;
+
+    /// # Panics
+    /// If polled after it was ready.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let future = self.0.as_mut().expect("polled after it was ready");
+        match catch("handler", || future.as_mut().poll(cx)) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(output)) => {
+                self.drop_future();
+                Poll::Ready(Ok(output))
+            }
+            Err(panic) => {
+                self.drop_future();
+                Poll::Ready(Err(panic))
+            }
+        }
+    }
+}
+
+impl<T> Contained<T> {
+    fn drop_future(&mut self) {
+        if let Some(future) = self.0.take() {
+            // Logged by `catch`; there is nobody to tell.
+            let _ = catch("drop of a handler", || drop(future));
+        }
+    }
+}
+
+impl<T> Drop for Contained<T> {
+    fn drop(&mut self) {
+        self.drop_future();
+    }
+}
+
+impl<T> std::fmt::Debug for Contained<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Contained")
+    }
+}

@@ -1,0 +1,66 @@
+//! Calling an application so that nothing it does can hurt the server. For server authors.
+//!
+//! Runs on the task or thread that serves the connection; polls the application there.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::StatusCode;
+
+use crate::application::{DynApplication, Request, Response};
+use crate::contain::Contained;
+use crate::environ::Environ;
+use crate::error::{Error, Fault};
+use crate::request_body::RequestBodyError;
+use crate::rules;
+use crate::runtime::TaskError;
+
+/// Calls `application`; an error or a panic becomes the response a client gets instead, logged once. \[ERR-01\],
+/// \[ERR-02\], \[ERR-03\]
+///
+/// The future drops the application's own as soon as that is ready, and contains a panic in its drop (\[ERR-08\]).
+pub fn call(application: &DynApplication, request: Request, environ: Environ) -> Call {
+    Call(Contained::from_boxed(application.call_owned(request, environ)))
+}
+
+/// The future of [`call`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct Call(Contained<Result<Response, Error>>);
+
+impl Future for Call {
+    type Output = Response;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response> {
+        Pin::new(&mut self.0).poll(cx).map(|outcome| match outcome {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => error_response(&error),
+            // logged where it was caught
+            Err(_) => failure(StatusCode::INTERNAL_SERVER_ERROR),
+        })
+    }
+}
+
+/// The answer to an error of the application, which is logged. \[ERR-01\], \[ERR-03\]
+pub fn error_response(error: &Error) -> Response {
+    match error.fault() {
+        Fault::Peer => tracing::info!(target: "adapter", error = %error, "the request failed"),
+        // a panic was logged where it was caught
+        _ if matches!(error.downcast_ref::<TaskError>(), Some(TaskError::Panicked(_))) => {}
+        fault => tracing::error!(target: "adapter", error = %error, ?fault, "the application failed"),
+    }
+    let mut response = failure(error.status());
+    if error.downcast_ref::<RequestBodyError>().is_some() {
+        // [KAP-11] where the body ends is not known
+        response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// A response of the server's own with `status` and a generic text. \[ERR-03\]
+pub fn failure(status: StatusCode) -> Response {
+    let status =
+        if status.is_client_error() || status.is_server_error() { status } else { StatusCode::INTERNAL_SERVER_ERROR };
+    rules::plain(status, status.canonical_reason().unwrap_or("Error"))
+}

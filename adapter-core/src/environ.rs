@@ -1,0 +1,291 @@
+//! The facts of a request that are not in its head: WSGI's `environ` without the header copies.
+//!
+//! Facts of a connection and of the server are shared behind `Arc`s, so that a clone costs two reference counts.
+//! Servers build it with [`Connection`] and [`Environ::new`]. Requirements: ENV-01 to ENV-13, DIS-06, SHU-08, INF-01.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::uri::Scheme;
+use http::{Extensions, HeaderMap};
+
+use crate::error::Error;
+use crate::hints::EarlyHints;
+use crate::runtime::Runtime;
+use crate::server::{ListenAddr, ServerConfig, ServerInfo, ShutdownTrigger};
+use crate::signal::{Fired, Signal};
+
+/// The version of this interface, WSGI's `wsgi.version`.
+pub const INTERFACE_VERSION: &str = "0.1";
+
+/// What all requests of one `serve` share. For servers.
+#[derive(Debug)]
+pub struct Serving {
+    /// The server, listening.
+    pub info: ServerInfo,
+    /// Its runtime.
+    pub runtime: Runtime,
+    /// Its shutdown.
+    pub shutdown: ShutdownTrigger,
+    /// What the deployer hands over.
+    pub values: Extensions,
+    /// See [`ServerConfig::mount_prefix`].
+    pub mount_prefix: Option<Arc<str>>,
+    /// See [`ServerConfig::trusted_proxies`].
+    pub trusted_proxies: Vec<std::net::IpAddr>,
+}
+
+impl Serving {
+    /// From a configuration and a server that is bound.
+    pub fn new(info: ServerInfo, runtime: Runtime, shutdown: ShutdownTrigger, config: &ServerConfig) -> Arc<Self> {
+        Arc::new(Serving {
+            info,
+            runtime,
+            shutdown,
+            values: config.values.clone(),
+            mount_prefix: (!config.mount_prefix.is_empty()).then(|| config.mount_prefix.as_str().into()),
+            trusted_proxies: config.trusted_proxies.clone(),
+        })
+    }
+}
+
+/// What all requests of one connection share. For servers.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Connection {
+    /// The server.
+    pub serving: Arc<Serving>,
+    /// The address of the last hop; `None` for Unix-domain sockets (\[ENV-02\]).
+    pub peer_addr: Option<SocketAddr>,
+    /// The address it was accepted on, with the actual port (\[ENV-03\]).
+    pub local_addr: ListenAddr,
+    /// `https` under TLS (\[ENV-01\]).
+    pub scheme: Scheme,
+    /// Facts of TLS, if it is used (\[ENV-12\]).
+    pub tls: Option<TlsInfo>,
+    /// Fired when the client is gone. Requests that share a connection but end alone (HTTP/2) have their own, see
+    /// [`Environ::with_disconnect`].
+    pub disconnected: Signal,
+}
+
+impl Connection {
+    /// A plain connection.
+    pub fn new(serving: Arc<Serving>, peer_addr: Option<SocketAddr>, local_addr: ListenAddr) -> Self {
+        Connection { serving, peer_addr, local_addr, scheme: Scheme::HTTP, tls: None, disconnected: Signal::new() }
+    }
+
+    /// The same connection under TLS.
+    #[must_use]
+    pub fn with_tls(mut self, tls: TlsInfo) -> Self {
+        self.scheme = Scheme::HTTPS;
+        self.tls = Some(tls);
+        self
+    }
+}
+
+/// Facts of a TLS session. \[ENV-12\]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TlsInfo {
+    /// `TLSv1.3`, …
+    pub protocol: Option<String>,
+    /// The name the client asked for (SNI).
+    pub server_name: Option<String>,
+    /// The protocol negotiated by ALPN.
+    pub alpn: Option<Vec<u8>>,
+    /// The client's certificate chain, DER.
+    pub peer_certificates: Vec<Vec<u8>>,
+}
+
+/// What the server knows of a request beyond its head and body. Cheap to clone; may outlive the request.
+///
+/// It is an argument and not a request extension, so that what every server must provide can't be missing (\[ENV-13\]);
+/// [`http::Extensions`] are for what middleware adds (\[ENV-07\]).
+///
+/// ```
+/// # use adapter_core::{Body, Environ, Error, Request, Response};
+/// async fn whoami(_request: Request, environ: Environ) -> Result<Response, Error> {
+///     let peer = environ.peer_addr().map_or("a local socket".to_owned(), |addr| addr.to_string());
+///     Ok(Response::new(Body::from(format!("{} says hello to {peer}\n", environ.server().name))))
+/// }
+/// # let answer = adapter_core::testing::Client::new(whoami).get("/").send();
+/// # assert!(answer.text().starts_with("testing says hello"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Environ {
+    connection: Arc<Connection>,
+    received_at: Instant,
+    special: Option<Arc<Special>>,
+}
+
+/// What most requests have no need of, kept apart so that `Environ` stays small.
+#[derive(Clone, Debug, Default)]
+struct Special {
+    disconnected: Option<Signal>,
+    mount_prefix: Option<Arc<str>>,
+    early_hints: Option<EarlyHints>,
+    forwarded: Option<crate::rules::forwarded::Forwarded>,
+}
+
+impl Environ {
+    /// A fresh environment for one request (\[ENV-08\]). For servers.
+    pub fn new(connection: Arc<Connection>, received_at: Instant) -> Self {
+        let special = connection
+            .serving
+            .mount_prefix
+            .as_ref()
+            .map(|prefix| Arc::new(Special { mount_prefix: Some(prefix.clone()), ..Special::default() }));
+        Environ { connection, received_at, special }
+    }
+
+    /// With a disconnect signal of its own. For servers whose requests end apart from their connection.
+    #[must_use]
+    pub fn with_disconnect(mut self, signal: Signal) -> Self {
+        self.special().disconnected = Some(signal);
+        self
+    }
+
+    /// Able to send informational responses. For servers that can.
+    #[must_use]
+    pub fn with_early_hints(mut self, hints: EarlyHints) -> Self {
+        self.special().early_hints = Some(hints);
+        self
+    }
+
+    /// Believes `Forwarded` and `X-Forwarded-*` in `headers` if the peer is a trusted proxy (\[HDR-17\]). For servers.
+    #[must_use]
+    pub fn with_forwarded(mut self, headers: &HeaderMap) -> Self {
+        let trusted = &self.connection.serving.trusted_proxies;
+        if !trusted.is_empty() {
+            let found = crate::rules::forwarded::evaluate(headers, self.connection.peer_addr, trusted);
+            if let Some(found) = found {
+                self.special().forwarded = Some(found);
+            }
+        }
+        self
+    }
+
+    /// Mounted below `prefix` in addition to where it is mounted already. For middleware that strips a path prefix,
+    /// which keeps `mount_prefix` + path = the path as requested. \[ENV-05\]
+    #[must_use]
+    pub fn mounted_at(mut self, prefix: &str) -> Self {
+        let prefix = format!("{}{}", self.mount_prefix(), prefix.trim_end_matches('/'));
+        self.special().mount_prefix = Some(prefix.into());
+        self
+    }
+
+    fn special(&mut self) -> &mut Special {
+        Arc::make_mut(self.special.get_or_insert_with(Arc::default))
+    }
+
+    /// The version of the interface the server implements. \[ENV-06\]
+    pub fn interface_version(&self) -> &'static str {
+        INTERFACE_VERSION
+    }
+
+    /// The server: name, version, capabilities, concurrency, addresses. \[ENV-06\]
+    pub fn server(&self) -> &ServerInfo {
+        &self.connection.serving.info
+    }
+
+    /// The scheme of the last hop, or what a trusted proxy said. \[ENV-01\]
+    pub fn scheme(&self) -> &Scheme {
+        match self.forwarded().and_then(|forwarded| forwarded.scheme.as_ref()) {
+            Some(scheme) => scheme,
+            None => &self.connection.scheme,
+        }
+    }
+
+    /// The client's address: of the last hop, or what a trusted proxy said; `None` for Unix-domain sockets. A proxy
+    /// that hides the port gives port 0. \[ENV-02\]
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        match self.forwarded().and_then(|forwarded| forwarded.peer) {
+            Some(peer) => Some(peer),
+            None => self.connection.peer_addr,
+        }
+    }
+
+    fn forwarded(&self) -> Option<&crate::rules::forwarded::Forwarded> {
+        self.special.as_ref()?.forwarded.as_ref()
+    }
+
+    /// The address the connection was accepted on. \[ENV-03\]
+    pub fn local_addr(&self) -> &ListenAddr {
+        &self.connection.local_addr
+    }
+
+    /// Facts of the TLS session, `None` without TLS. \[ENV-12\]
+    pub fn tls(&self) -> Option<&TlsInfo> {
+        self.connection.tls.as_ref()
+    }
+
+    /// WSGI's `SCRIPT_NAME`: where the application is mounted, empty or `/x`, never ending in `/`. \[ENV-05\]
+    pub fn mount_prefix(&self) -> &str {
+        self.special.as_ref().and_then(|special| special.mount_prefix.as_deref()).unwrap_or("")
+    }
+
+    /// WSGI's `PATH_INFO`, undecoded: the part of `path` below [`mount_prefix`](Self::mount_prefix). Where the path
+    /// lies outside the prefix, the whole path. \[ENV-05\]
+    pub fn path_info<'p>(&self, path: &'p str) -> &'p str {
+        match path.strip_prefix(self.mount_prefix()) {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => rest,
+            _ => path,
+        }
+    }
+
+    /// When the server had the whole request head. \[ENV-11\]
+    pub fn received_at(&self) -> Instant {
+        self.received_at
+    }
+
+    /// A value the deployer put into [`ServerConfig::values`], by its type. \[ENV-10\]
+    pub fn deployed<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.connection.serving.values.get::<T>()
+    }
+
+    /// Time, tasks and threads of whatever is serving. \[RTM-01\]
+    pub fn runtime(&self) -> &Runtime {
+        &self.connection.serving.runtime
+    }
+
+    fn disconnect_signal(&self) -> &Signal {
+        match self.special.as_ref().and_then(|special| special.disconnected.as_ref()) {
+            Some(signal) => signal,
+            None => &self.connection.disconnected,
+        }
+    }
+
+    /// A future that is ready once the client is gone; may be asked for again and again (\[DIS-06\]). A handler that
+    /// does not answer within 250 ms of it is dropped (\[DIS-01\]). Cancel safe.
+    pub fn disconnected(&self) -> Fired {
+        self.disconnect_signal().fired()
+    }
+
+    /// Whether the client is gone, as far as the server knows. For blocking code. \[DIS-05\]
+    pub fn is_disconnected(&self) -> bool {
+        self.disconnect_signal().is_fired()
+    }
+
+    /// A future that is ready once the server is shutting down. Endless responses should end then. Cancel safe.
+    /// \[SHU-08\]
+    pub fn shutting_down(&self) -> Fired {
+        self.connection.serving.shutdown.draining().fired()
+    }
+
+    /// Whether the server is shutting down. \[SHU-08\]
+    pub fn is_shutting_down(&self) -> bool {
+        self.connection.serving.shutdown.draining().is_fired()
+    }
+
+    /// Sends 103 Early Hints, `None` where the server or the client's version can't. \[INF-01\]
+    pub fn early_hints(&self) -> Option<&EarlyHints> {
+        self.special.as_ref()?.early_hints.as_ref()
+    }
+
+    /// WSGI's `wsgi.errors`: logs `error` as the application's, without failing the request. \[ERR-09\]
+    pub fn report(&self, error: impl Into<Error>) {
+        tracing::error!(target: "adapter", error = %error.into(), "reported by the application");
+    }
+}

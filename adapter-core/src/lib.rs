@@ -1,0 +1,36 @@
+//! One small interface between HTTP applications and HTTP servers.
+#![doc = include_str!("../README.md")]
+
+mod application;
+mod blocking;
+pub mod body;
+pub mod contain;
+pub mod dispatch;
+pub mod environ;
+mod error;
+pub mod hints;
+pub mod lint;
+pub mod request_body;
+pub mod rules;
+pub mod runtime;
+pub mod server;
+pub mod signal;
+pub mod testing;
+#[cfg(feature = "tower")]
+pub mod tower;
+
+pub use bytes::Bytes;
+pub use http;
+
+pub use self::application::{Application, DynApplication, Request, Response};
+pub use self::blocking::{Blocking, blocking};
+pub use self::body::{Body, BodySender, IntoChunk, Outcome, SendError};
+pub use self::environ::{Environ, INTERFACE_VERSION, TlsInfo};
+pub use self::error::{Error, Fault};
+pub use self::hints::{EarlyHints, HintError};
+pub use self::request_body::{BlockingBody, RequestBody, RequestBodyError};
+pub use self::runtime::{Elapsed, Interval, Runtime, Sleep, Task, TaskError, Timeout};
+pub use self::server::{
+    Bind, Capabilities, Concurrency, Limits, ListenAddr, ServeError, Server, ServerConfig, ServerHandle, ServerInfo,
+    ShutdownTrigger, Timeouts,
+};

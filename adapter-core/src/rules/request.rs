@@ -1,0 +1,220 @@
+//! Checks of a request head that hold on every server. \[HDR\], \[REQ-21\] to \[REQ-26\], \[EXP-04\]
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request};
+
+use super::{Rejection, host, list_members, target};
+use crate::server::Limits;
+
+/// How the body of a request is framed. RFC 9112 §6.3
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyLength {
+    /// This many bytes; 0 also where nothing was said.
+    Sized(u64),
+    /// Chunked, or for HTTP/2 until the end of the stream.
+    Unknown,
+}
+
+/// What a server needs to know of a request it accepts, to answer it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Facts {
+    /// The version of the request.
+    pub version: Version,
+    /// HEAD: no body goes out. \[NOB-01\]
+    pub is_head: bool,
+    /// CONNECT: a 2xx has no framing. \[TGT-15\]
+    pub is_connect: bool,
+    /// How the body is framed.
+    pub body: BodyLength,
+    /// Whether the client wants the connection kept (RFC 9112 §9.3). \[KAP-01\] to \[KAP-04\]
+    pub keep_alive: bool,
+    /// Whether the client takes trailers (RFC 9110 §10.1.4). \[TRL-04\]
+    pub trailers: bool,
+    /// Whether the client waits for 100 Continue (RFC 9110 §10.1.1). \[EXP-01\]
+    pub expects_continue: bool,
+    /// Whether the client asks for another protocol. \[UPG-06\]
+    pub upgrade: bool,
+}
+
+/// Checks a request head; `Err` is answered with [`Rejection::response`] and the application is not called.
+///
+/// For HTTP/1 and HTTP/2. `limits` bounds target and declared body.
+///
+/// # Errors
+/// The rejection.
+///
+/// ```
+/// use adapter_core::{Limits, http::Request, rules::request};
+/// let (head, ()) = Request::get("/").body(()).unwrap().into_parts();
+/// assert_eq!(request::check(&head, &Limits::default()).unwrap_err().to_string(), "400 [HDR-06] Host is missing");
+/// ```
+pub fn check(head: &request::Parts, limits: &Limits) -> Result<Facts, Rejection> {
+    let bad = |requirement, reason| Err(Rejection::new(StatusCode::BAD_REQUEST, requirement, reason));
+    let http2 = head.version >= Version::HTTP_2;
+    target::check(&head.method, &head.uri, limits.target_bytes)?;
+
+    // One pass over the fields: most requests have few, and a lookup hashes.
+    let mut hosts = 0;
+    let mut host_value = None;
+    let mut coding = Coding::default();
+    let mut length = None;
+    let mut connection = Connection::default();
+    let mut expectation = Ok(false);
+    let mut trailers = false;
+    let mut upgrade = false;
+    for (name, value) in &head.headers {
+        match name.as_str() {
+            "host" => {
+                hosts += 1;
+                host_value = Some(value.as_bytes());
+            }
+            "transfer-encoding" => coding.add(value),
+            "content-length" => length = Some(content_length(value, length)?),
+            "connection" => connection.add(value),
+            "expect" => expectation = expectation.and_then(|_| expect(value)),
+            "te" => trailers |= list_members(value).any(|member| member.eq_ignore_ascii_case(b"trailers")),
+            "upgrade" => upgrade = true,
+            _ => {}
+        }
+    }
+    let authority_in_target = head.uri.authority().is_some();
+    // [HDR-06] RFC 9112 §3.2: every HTTP/1.1 request has a Host, absolute-form too; [HDR-09] HTTP/1.0 need not.
+    host::check(hosts, host_value, head.version == Version::HTTP_11 || (http2 && !authority_in_target))?;
+    if head.uri.authority().is_some_and(|authority| !host::is_valid(authority.as_str().as_bytes())) {
+        return bad("TGT-10", "the authority of the request target is malformed");
+    }
+    let body = if coding.present {
+        if http2 {
+            return bad("REQ-24", "Transfer-Encoding in HTTP/2");
+        }
+        if head.version != Version::HTTP_11 {
+            return bad("REQ-26", "Transfer-Encoding before HTTP/1.1");
+        }
+        coding.check()?;
+        BodyLength::Unknown
+    } else {
+        match length {
+            Some(length) => BodyLength::Sized(length),
+            None if http2 => BodyLength::Unknown,
+            None => BodyLength::Sized(0),
+        }
+    };
+    // [REQ-21] RFC 9112 §6.1: with both, the connection ends after this response.
+    let ambiguous = coding.present && length.is_some();
+    let expects_continue = expectation?;
+    // [LIM-03] refuse before reading where the length is declared
+    if let (BodyLength::Sized(length), Some(limit)) = (body, limits.body_bytes)
+        && length > limit
+    {
+        return Err(Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, "LIM-03", "the request body is too large"));
+    }
+    Ok(Facts {
+        version: head.version,
+        is_head: head.method == Method::HEAD,
+        is_connect: head.method == Method::CONNECT,
+        body,
+        keep_alive: !ambiguous && connection.keeps(head.version),
+        trailers: trailers || http2,
+        // [EXP-03] RFC 9110 §10.1.1: ignored in HTTP/1.0, and pointless without a body
+        expects_continue: expects_continue && head.version >= Version::HTTP_11 && body != BodyLength::Sized(0),
+        upgrade: upgrade && connection.upgrade,
+    })
+}
+
+/// \[REQ-22\], \[REQ-23\] RFC 9110 §8.6: one decimal number; the same one twice is taken for one.
+fn content_length(value: &HeaderValue, before: Option<u64>) -> Result<u64, Rejection> {
+    let bad = |requirement, reason| Rejection::new(StatusCode::BAD_REQUEST, requirement, reason);
+    let length = parse_length(value.as_bytes()).ok_or(bad("REQ-23", "Content-Length is not a number"))?;
+    if before.is_some_and(|before| before != length) {
+        return Err(bad("REQ-22", "Content-Length twice, and not the same"));
+    }
+    Ok(length)
+}
+
+/// `1*DIGIT` that fits 64 bits.
+pub(crate) fn parse_length(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |sum, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        sum.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// \[EXP-04\] RFC 9110 §10.1.1
+fn expect(value: &HeaderValue) -> Result<bool, Rejection> {
+    if list_members(value).all(|member| member.eq_ignore_ascii_case(b"100-continue")) {
+        Ok(true)
+    } else {
+        Err(Rejection::new(StatusCode::EXPECTATION_FAILED, "EXP-04", "unknown expectation"))
+    }
+}
+
+/// The Transfer-Encoding list, over all its lines. \[REQ-24\], \[REQ-25\] RFC 9112 §6.1, §7
+#[derive(Default)]
+struct Coding {
+    present: bool,
+    chunked: u32,
+    last_is_chunked: bool,
+    unknown: bool,
+}
+
+impl Coding {
+    fn add(&mut self, value: &HeaderValue) {
+        self.present = true;
+        for member in list_members(value) {
+            self.last_is_chunked = member.eq_ignore_ascii_case(b"chunked");
+            if self.last_is_chunked {
+                self.chunked += 1;
+            } else {
+                self.unknown = true;
+            }
+        }
+    }
+
+    fn check(&self) -> Result<(), Rejection> {
+        let bad = |reason| Err(Rejection::new(StatusCode::BAD_REQUEST, "REQ-24", reason));
+        if !self.last_is_chunked {
+            return bad("the last transfer coding is not chunked");
+        }
+        if self.chunked > 1 {
+            return Err(Rejection::new(StatusCode::BAD_REQUEST, "REQ-25", "chunked more than once"));
+        }
+        if self.unknown {
+            return Err(Rejection::new(StatusCode::NOT_IMPLEMENTED, "REQ-25", "unknown transfer coding"));
+        }
+        Ok(())
+    }
+}
+
+/// The Connection list, over all its lines. RFC 9110 §7.6.1
+#[derive(Default)]
+pub(crate) struct Connection {
+    pub(crate) close: bool,
+    keep_alive: bool,
+    pub(crate) upgrade: bool,
+}
+
+impl Connection {
+    pub(crate) fn add(&mut self, value: &HeaderValue) {
+        for member in list_members(value) {
+            self.close |= member.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= member.eq_ignore_ascii_case(b"keep-alive");
+            self.upgrade |= member.eq_ignore_ascii_case(b"upgrade");
+        }
+    }
+
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let mut connection = Connection::default();
+        for value in headers.get_all(header::CONNECTION) {
+            connection.add(value);
+        }
+        connection
+    }
+
+    /// RFC 9112 §9.3
+    fn keeps(&self, version: Version) -> bool {
+        !self.close && (version >= Version::HTTP_11 || (version == Version::HTTP_10 && self.keep_alive))
+    }
+}

@@ -1,0 +1,160 @@
+//! Making an application's response head sendable, and deciding how its body is framed. RFC 9112 §6, RFC 9110 §15
+//!
+//! \[RSP-05\], \[RSP-06\], \[FRM-01\] to \[FRM-06\], \[NOB-01\] to \[NOB-10\], \[KAP-05\]
+
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue, StatusCode, Version, response};
+
+use super::request::{self, Facts};
+
+/// How a response body is delimited on the wire. RFC 9112 §6.3
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// No body by definition (1xx, 204, 304, 2xx to CONNECT): no framing fields either (a 304 may keep a
+    /// Content-Length).
+    None,
+    /// Content-Length of this many bytes.
+    Length(u64),
+    /// Chunked (HTTP/1.1), or the end of the stream (HTTP/2).
+    Chunked,
+    /// Until the connection closes (HTTP/1.0).
+    Close,
+}
+
+/// What a server does with a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Plan {
+    /// How the body is delimited; the head's Content-Length agrees with it, Transfer-Encoding is left to the engine.
+    pub framing: Framing,
+    /// Whether body bytes go out; if not, the body is dropped unpulled. \[NOB-03\]
+    pub send_body: bool,
+    /// Whether the connection ends after this response as far as request and response say; the head says so then.
+    pub close: bool,
+}
+
+/// A response the application must not make; it is answered 500 and logged. \[FRM-06\], \[NOB-08\]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("[{requirement}] {reason}")]
+#[non_exhaustive]
+pub struct InvalidResponse {
+    /// The requirement it breaks.
+    pub requirement: &'static str,
+    /// What is wrong.
+    pub reason: &'static str,
+}
+
+/// Makes `head` sendable in answer to the request of `facts`; `length` is the body's exact length, if known.
+///
+/// Removes what only a server may say, sets Content-Length where it is known and allowed, `Connection: close` where
+/// the connection ends. Date and Transfer-Encoding are left to the engine.
+///
+/// # Errors
+/// [`InvalidResponse`]: answer 500 instead.
+pub fn prepare(head: &mut response::Parts, length: Option<u64>, facts: &Facts) -> Result<Plan, InvalidResponse> {
+    let status = head.status;
+    if status.is_informational() && !(status == StatusCode::SWITCHING_PROTOCOLS && facts.upgrade) {
+        // [NOB-08] RFC 9110 §15.2: a 1xx is no final response
+        return Err(InvalidResponse { requirement: "NOB-08", reason: "an informational status as the final one" });
+    }
+    let fields = Fields::scan(&head.headers)?;
+    let mut close = !facts.keep_alive && facts.version < Version::HTTP_2;
+    if fields.hop_by_hop {
+        close |= remove_hop_by_hop(&mut head.headers, status);
+    }
+
+    // [TGT-15] RFC 9110 §9.3.6, §8.6; [NOB-05] §15.3.5; [NOB-06] §15.4.5
+    let connected = facts.is_connect && status.is_success();
+    let bodiless = status.is_informational() || connected || matches!(status.as_u16(), 204 | 304);
+    let plan = if bodiless {
+        if status != StatusCode::NOT_MODIFIED && fields.length.is_some() {
+            head.headers.remove(header::CONTENT_LENGTH);
+        }
+        Plan { framing: Framing::None, send_body: false, close }
+    } else if status == StatusCode::RESET_CONTENT {
+        // [NOB-10] RFC 9110 §15.3.6: no content, said by a length of zero
+        set_length(&mut head.headers, fields.length, 0);
+        Plan { framing: Framing::Length(0), send_body: false, close }
+    } else if let Some(length) = fields.length.or(length) {
+        set_length(&mut head.headers, fields.length, length);
+        Plan { framing: Framing::Length(length), send_body: !facts.is_head, close }
+    } else if facts.version >= Version::HTTP_11 {
+        Plan { framing: Framing::Chunked, send_body: !facts.is_head, close }
+    } else {
+        // [FRM-02] RFC 9112 §6.3: only the close delimits it; HEAD has nothing to delimit but must say the same
+        close = true;
+        Plan { framing: Framing::Close, send_body: !facts.is_head, close }
+    };
+    if plan.close && facts.version < Version::HTTP_2 && !fields.close && status != StatusCode::SWITCHING_PROTOCOLS {
+        head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(plan)
+}
+
+fn set_length(headers: &mut HeaderMap, declared: Option<u64>, length: u64) {
+    if declared != Some(length) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+}
+
+/// What a response's fields say about framing and connection.
+struct Fields {
+    length: Option<u64>,
+    hop_by_hop: bool,
+    close: bool,
+}
+
+impl Fields {
+    /// One pass: a response has few fields, and a lookup hashes.
+    fn scan(headers: &HeaderMap) -> Result<Self, InvalidResponse> {
+        let mut fields = Fields { length: None, hop_by_hop: false, close: false };
+        for (name, value) in headers {
+            if *name == header::CONTENT_LENGTH {
+                // [FRM-06] RFC 9110 §8.6
+                let length = request::parse_length(value.as_bytes())
+                    .ok_or(InvalidResponse { requirement: "FRM-06", reason: "Content-Length is not a number" })?;
+                if fields.length.replace(length).is_some() {
+                    return Err(InvalidResponse { requirement: "FRM-06", reason: "Content-Length more than once" });
+                }
+            } else if is_hop_by_hop(name) {
+                fields.hop_by_hop = true;
+            }
+        }
+        Ok(fields)
+    }
+}
+
+/// Whether `name` is the server's business (RFC 9110 §7.6.1).
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "connection" | "transfer-encoding" | "keep-alive" | "proxy-connection" | "te" | "upgrade")
+}
+
+/// \[RSP-05\] removes them, except what an upgrade needs; says whether the application asked for a close (\[KAP-05\]).
+fn remove_hop_by_hop(headers: &mut HeaderMap, status: StatusCode) -> bool {
+    let asked = request::Connection::of(headers);
+    // RFC 9110 §7.8: an Upgrade field belongs to 101 and 426 (and may advertise elsewhere; then Connection lists it)
+    let upgrade = asked.upgrade && headers.contains_key(header::UPGRADE);
+    let mut removed = Vec::new();
+    for name in ["transfer-encoding", "keep-alive", "proxy-connection", "te"] {
+        if headers.remove(name).is_some() {
+            removed.push(name);
+        }
+    }
+    if !upgrade {
+        headers.remove(header::UPGRADE);
+    }
+    headers.remove(header::CONNECTION);
+    match (upgrade, asked.close && status != StatusCode::SWITCHING_PROTOCOLS) {
+        (true, true) => {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade, close"));
+        }
+        (true, false) => {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        }
+        _ => {}
+    }
+    if !removed.is_empty() {
+        tracing::warn!(target: "adapter", fields = %removed.join(", "), "[RSP-05] the application set fields that are the server's; removed");
+    }
+    asked.close
+}

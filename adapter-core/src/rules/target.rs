@@ -1,0 +1,86 @@
+//! The request target: which forms are allowed, and what the application sees of them. RFC 9112 §3.2
+//!
+//! The application always sees origin-form (path and query as received), `*`, or authority-form with CONNECT, and
+//! `Host` as the authority, whatever form and version the client used. \[TGT-04\], \[TGT-10\] to \[TGT-16\]
+
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, StatusCode, Uri, header, request};
+
+use super::Rejection;
+
+/// \[TGT-13\], \[TGT-14\], \[TGT-16\], \[TGT-24\]: refuses a target of the wrong form for its method, or over the limit.
+///
+/// # Errors
+/// The rejection.
+pub fn check(method: &Method, uri: &Uri, limit: usize) -> Result<(), Rejection> {
+    let bad = |requirement, reason| Err(Rejection::new(StatusCode::BAD_REQUEST, requirement, reason));
+    let path_and_query = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    if path_and_query.len() > limit {
+        return Err(Rejection::new(StatusCode::URI_TOO_LONG, "TGT-24", "the request target is too long"));
+    }
+    if *method == Method::CONNECT {
+        // [TGT-14] RFC 9112 §3.2.3; with `:protocol` HTTP/2 brings scheme and path too (RFC 8441 §4).
+        return if uri.authority().is_some() { Ok(()) } else { bad("TGT-14", "CONNECT needs an authority") };
+    }
+    match path_and_query.as_bytes() {
+        [b'*'] if *method == Method::OPTIONS => Ok(()),
+        // [TGT-13] RFC 9112 §3.2.4
+        [b'*', ..] => bad("TGT-13", "\"*\" is for OPTIONS"),
+        [b'/', ..] => Ok(()),
+        // [TGT-11] absolute-form without a path
+        [] | [b'?', ..] if uri.scheme().is_some() => Ok(()),
+        [] if uri.authority().is_some() => bad("TGT-14", "authority-form is for CONNECT"),
+        _ => bad("TGT-16", "the request target is not absolute"),
+    }
+}
+
+/// Rewrites an absolute-form target (or HTTP/2's pseudo-fields) to origin-form, its authority to `Host`. \[TGT-10\],
+/// \[TGT-11\] RFC 9112 §3.2.2, RFC 9113 §8.3.1
+///
+/// ```
+/// use adapter_core::{http::Request, rules::target::normalize};
+/// let (mut head, ()) = Request::get("http://a.example:81/x?y").header("host", "b").body(()).unwrap().into_parts();
+/// normalize(&mut head);
+/// assert_eq!(head.uri, "/x?y");
+/// assert_eq!(head.headers["host"], "a.example:81");
+/// ```
+pub fn normalize(head: &mut request::Parts) {
+    if head.method == Method::CONNECT || (head.uri.scheme().is_none() && head.uri.authority().is_none()) {
+        return;
+    }
+    let mut parts = std::mem::take(&mut head.uri).into_parts();
+    if let Some(authority) = parts.authority.take() {
+        // The target was checked: userinfo is the only part of an authority that a Host may not have.
+        let host = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host);
+        if let Ok(value) = HeaderValue::from_str(host) {
+            head.headers.insert(header::HOST, value);
+        }
+    }
+    parts.scheme = None;
+    let path = match parts.path_and_query.take() {
+        Some(path) if path.as_str().starts_with(['/', '*']) => path,
+        // [TGT-11] `http://a` and `http://a?q` ask for `/` and `/?q`
+        Some(path) if path.as_str().starts_with('?') => {
+            PathAndQuery::try_from(format!("/{}", path.as_str())).unwrap_or_else(|_| PathAndQuery::from_static("/"))
+        }
+        _ => PathAndQuery::from_static("/"),
+    };
+    // An OPTIONS request for `http://a` without a path asks for `*` (RFC 9112 §3.2.4).
+    head.uri = Uri::from(path);
+}
+
+/// What the `http` crate's parser takes but a request target must not hold, looked for in the raw octets: fragments
+/// and controls. For servers that parse heads themselves. \[TGT-17\], \[TGT-18\]
+///
+/// # Errors
+/// The rejection.
+pub fn check_raw(target: &[u8]) -> Result<(), Rejection> {
+    let bad = |requirement, reason| Err(Rejection::new(StatusCode::BAD_REQUEST, requirement, reason));
+    if target.contains(&b'#') {
+        return bad("TGT-17b", "a fragment in the request target");
+    }
+    if target.iter().any(|byte| *byte <= b' ' || *byte == 0x7f) {
+        return bad("TGT-18", "a control character in the request target");
+    }
+    Ok(())
+}

@@ -1,0 +1,387 @@
+//! One configuration with one meaning on every server.
+//!
+//! Plain data with safe defaults; [`ServerConfig::validate`] refuses what no server could follow, servers refuse what
+//! they can't (\[REG-03\]). Limits and timeouts: LIM-01 to LIM-09, KAP-08.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::Extensions;
+
+use crate::server::ServeError;
+
+/// How a server is to serve.
+///
+/// ```
+/// use std::time::Duration;
+/// use adapter_core::ServerConfig;
+///
+/// let mut config = ServerConfig::default().bind("127.0.0.1:0".parse()?).threads(4);
+/// config.timeouts.keep_alive = Some(Duration::from_secs(5));
+/// config.limits.body_bytes = Some(1 << 20);
+/// config.validate()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ServerConfig {
+    /// Where to listen; empty means `127.0.0.1:8080`.
+    pub binds: Vec<Bind>,
+    /// Threads that run the application: event-loop threads (default: one per core), or the thread pool's upper bound
+    /// (default 256).
+    pub threads: Option<usize>,
+    /// Event-loop servers: threads at most for blocking applications, iterators and files. Default 256.
+    pub blocking_threads: usize,
+    /// Blocking work that waits at most for a thread; beyond it the answer is 503. Default 8192.
+    pub blocking_queue: usize,
+    /// Sizes and counts.
+    pub limits: Limits,
+    /// Durations.
+    pub timeouts: Timeouts,
+    /// Whether connections persist at all (\[KAP-12\]). Default true.
+    pub keep_alive: bool,
+    /// Peers whose `Forwarded` and `X-Forwarded-*` fields are believed (\[HDR-17\]). Default: none.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// Prefix of the path under which the application is mounted: empty or `/x`, never ending in `/` (\[ENV-05\]).
+    pub mount_prefix: String,
+    /// Values the deployer hands to the application, see [`Environ::deployed`](crate::Environ::deployed) (\[ENV-10\]).
+    pub values: Extensions,
+    /// Settings only one server knows, by name; a server refuses those it does not know (\[REG-03\]).
+    pub options: BTreeMap<String, String>,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        ServerConfig {
+            binds: Vec::new(),
+            threads: None,
+            blocking_threads: 256,
+            blocking_queue: 8192,
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            keep_alive: true,
+            trusted_proxies: Vec::new(),
+            mount_prefix: String::new(),
+            values: Extensions::new(),
+            options: BTreeMap::new(),
+        }
+    }
+}
+
+impl ServerConfig {
+    /// Listens on `bind` too.
+    #[must_use]
+    pub fn bind(mut self, bind: Bind) -> Self {
+        self.binds.push(bind);
+        self
+    }
+
+    /// Runs the application on at most `threads` threads.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Hands `value` to the application. \[ENV-10\]
+    #[must_use]
+    pub fn value<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.values.insert(value);
+        self
+    }
+
+    /// Where to listen, with the default filled in.
+    pub fn binds_or_default(&self) -> Vec<Bind> {
+        if self.binds.is_empty() {
+            vec![Bind::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080)))]
+        } else {
+            self.binds.clone()
+        }
+    }
+
+    /// Refuses settings no server could follow.
+    ///
+    /// # Errors
+    /// [`ServeError::Config`] naming the setting.
+    pub fn validate(&self) -> Result<(), ServeError> {
+        let counts = [
+            ("threads", self.threads.unwrap_or(1)),
+            ("blocking_threads", self.blocking_threads),
+            ("limits.header_count", self.limits.header_count),
+            ("limits.connections", self.limits.connections),
+        ];
+        for (setting, value) in counts {
+            if value == 0 {
+                return Err(ServeError::config(setting, "must be at least 1"));
+            }
+        }
+        if self.limits.head_bytes < 8192 {
+            return Err(ServeError::config("limits.head_bytes", "must be at least 8192"));
+        }
+        if self.threads.is_some_and(|threads| threads > 4096) || self.blocking_threads > 4096 {
+            return Err(ServeError::config("threads", "more than 4096 threads"));
+        }
+        let durations = [
+            ("timeouts.header_read", self.timeouts.header_read),
+            ("timeouts.keep_alive", self.timeouts.keep_alive),
+            ("timeouts.body_read", self.timeouts.body_read),
+            ("timeouts.write", self.timeouts.write),
+            ("timeouts.handler", self.timeouts.handler),
+        ];
+        for (setting, value) in durations {
+            if value.is_some_and(|value| value.is_zero()) {
+                return Err(ServeError::config(setting, "must not be zero (leave it out for no limit)"));
+            }
+        }
+        let prefix = &self.mount_prefix;
+        if !prefix.is_empty() && (!prefix.starts_with('/') || prefix.ends_with('/') || prefix.contains(['?', '#', ' ']))
+        {
+            return Err(ServeError::config("mount_prefix", "must be empty or begin with \"/\" and not end with it"));
+        }
+        Ok(())
+    }
+
+    /// Refuses options that are not in `known`. For servers. \[REG-03\]
+    ///
+    /// # Errors
+    /// [`ServeError::Config`] naming the first unknown option.
+    pub fn refuse_unknown_options(&self, server: &str, known: &[&str]) -> Result<(), ServeError> {
+        match self.options.keys().find(|name| !known.contains(&name.as_str())) {
+            None => Ok(()),
+            Some(name) => {
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                Err(ServeError::config(name, format!("the server \"{server}\" has no such option (it has: {known})")))
+            }
+        }
+    }
+}
+
+/// Sizes and counts a server enforces.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Bytes of a request head, request line included; beyond it 431 (\[LIM-01\]). Default 64 KiB, at least 8 KiB.
+    pub head_bytes: usize,
+    /// Header lines of a request; beyond it 431 (\[LIM-02\]). Default 100.
+    pub header_count: usize,
+    /// Bytes of a request target; beyond it 414 (\[TGT-24\]). Default 16 KiB.
+    pub target_bytes: usize,
+    /// Bytes of a request body; beyond it 413 (\[LIM-03\]). Default 1 GiB; `None`: no limit.
+    pub body_bytes: Option<u64>,
+    /// Connections open at once; beyond it the next one waits in the listen backlog (\[LIM-07\]). Default 16 384.
+    pub connections: usize,
+    /// Requests served on one connection before it is closed (\[KAP-12\]). Default `None`: no limit.
+    pub requests_per_connection: Option<u64>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            head_bytes: 64 * 1024,
+            header_count: 100,
+            target_bytes: 16 * 1024,
+            body_bytes: Some(1 << 30),
+            connections: 16_384,
+            requests_per_connection: None,
+        }
+    }
+}
+
+/// Durations a server enforces; `None` means no limit.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// From the accept, or from the first byte of a later request, to the end of its head (\[LIM-04\]). Default 30 s.
+    pub header_read: Option<Duration>,
+    /// A connection without a request (\[KAP-08\]). Default 75 s.
+    pub keep_alive: Option<Duration>,
+    /// Between two pieces of a request body the application waits for (\[LIM-05\]). Default 60 s.
+    pub body_read: Option<Duration>,
+    /// Between two pieces of a response the client takes (\[LIM-06\]). Default 60 s.
+    pub write: Option<Duration>,
+    /// From the call of the application to its response; then 503 (\[LIM-09\]). Default `None`.
+    pub handler: Option<Duration>,
+    /// From the start of a shutdown until what still runs is dropped (\[SHU-06\]). Default 30 s; zero: at once.
+    pub graceful_shutdown: Duration,
+    /// For the startup hook, and again for the shutdown hook (\[LIF-07\]). Default 60 s.
+    pub hooks: Option<Duration>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts {
+            header_read: Some(Duration::from_secs(30)),
+            keep_alive: Some(Duration::from_secs(75)),
+            body_read: Some(Duration::from_secs(60)),
+            write: Some(Duration::from_secs(60)),
+            handler: None,
+            graceful_shutdown: Duration::from_secs(30),
+            hooks: Some(Duration::from_secs(60)),
+        }
+    }
+}
+
+/// An address a server listens on, with the actual port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ListenAddr {
+    /// A TCP socket.
+    Tcp(SocketAddr),
+    /// A Unix-domain socket and its path, empty if it has none.
+    Unix(PathBuf),
+}
+
+impl ListenAddr {
+    /// The socket address, if it is TCP.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            ListenAddr::Tcp(address) => Some(*address),
+            ListenAddr::Unix(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for ListenAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenAddr::Tcp(address) => address.fmt(f),
+            ListenAddr::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Where to listen.
+///
+/// Parses from `HOST:PORT`, `:PORT` (every interface), `unix:PATH`.
+///
+/// ```
+/// use adapter_core::Bind;
+/// assert_eq!("127.0.0.1:0".parse::<Bind>()?.to_string(), "127.0.0.1:0");
+/// assert_eq!("unix:/run/app.sock".parse::<Bind>()?.to_string(), "unix:/run/app.sock");
+/// assert!("127.0.0.1".parse::<Bind>().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Bind {
+    /// A TCP address; port 0 lets the operating system choose.
+    Tcp(SocketAddr),
+    /// A path for a Unix-domain socket; a stale socket there is replaced, another file is not.
+    Unix(PathBuf),
+    /// A listener that exists already.
+    Inherited(InheritedListener),
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Bind::Tcp(address) => address.fmt(f),
+            Bind::Unix(path) => write!(f, "unix:{}", path.display()),
+            Bind::Inherited(_) => f.write_str("an inherited listener"),
+        }
+    }
+}
+
+/// Text that is no address to listen on.
+#[derive(Debug, thiserror::Error)]
+#[error("\"{text}\" is no address to listen on: {reason} (use HOST:PORT or unix:PATH)")]
+pub struct ParseBindError {
+    text: String,
+    reason: String,
+}
+
+impl FromStr for Bind {
+    type Err = ParseBindError;
+
+    /// Resolves host names, which may block.
+    fn from_str(text: &str) -> Result<Self, ParseBindError> {
+        let error = |reason: String| ParseBindError { text: text.to_owned(), reason };
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.is_empty() {
+                Err(error("the path is missing".into()))
+            } else {
+                Ok(Bind::Unix(path.into()))
+            };
+        }
+        if let Some(port) = text.strip_prefix(':') {
+            let port = port.parse::<u16>().map_err(|_| error("the port is not a number up to 65535".into()))?;
+            return Ok(Bind::Tcp(SocketAddr::from(([0, 0, 0, 0], port))));
+        }
+        if let Ok(address) = text.parse() {
+            return Ok(Bind::Tcp(address));
+        }
+        let mut found = text.to_socket_addrs().map_err(|problem| error(problem.to_string()))?;
+        found.next().map(Bind::Tcp).ok_or_else(|| error("the host has no address".into()))
+    }
+}
+
+/// A listener made elsewhere: by a service manager (`LISTEN_FDS`), a parent process, a test.
+///
+/// Can be cloned with its configuration, and is taken by the first server that uses it.
+#[derive(Clone, Debug)]
+pub struct InheritedListener(Arc<Mutex<Option<InheritedSocket>>>);
+
+/// The socket of an [`InheritedListener`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum InheritedSocket {
+    /// TCP.
+    Tcp(std::net::TcpListener),
+    /// Unix-domain.
+    #[cfg(unix)]
+    Unix(std::os::unix::net::UnixListener),
+}
+
+impl InheritedListener {
+    /// Takes the socket out; `None` the second time. For servers.
+    pub fn take(&self) -> Option<InheritedSocket> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl From<std::net::TcpListener> for Bind {
+    fn from(listener: std::net::TcpListener) -> Self {
+        Bind::Inherited(InheritedListener(Arc::new(Mutex::new(Some(InheritedSocket::Tcp(listener))))))
+    }
+}
+
+#[cfg(unix)]
+impl From<std::os::unix::net::UnixListener> for Bind {
+    fn from(listener: std::os::unix::net::UnixListener) -> Self {
+        Bind::Inherited(InheritedListener(Arc::new(Mutex::new(Some(InheritedSocket::Unix(listener))))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unusable_settings_are_named() {
+        let config = ServerConfig { mount_prefix: "/x/".into(), ..ServerConfig::default() };
+        assert!(config.validate().unwrap_err().to_string().starts_with("mount_prefix:"));
+        let mut config = ServerConfig::default();
+        config.timeouts.write = Some(Duration::ZERO);
+        assert!(config.validate().unwrap_err().to_string().starts_with("timeouts.write:"));
+        assert!(ServerConfig::default().threads(0).validate().is_err());
+        config = ServerConfig::default();
+        config.options.insert("colour".into(), "red".into());
+        let message = config.refuse_unknown_options("hyper", &["http2"]).unwrap_err().to_string();
+        assert_eq!(message, "colour: the server \"hyper\" has no such option (it has: http2)");
+    }
+
+    #[test]
+    fn addresses_parse() {
+        assert!(matches!(":8080".parse(), Ok(Bind::Tcp(address)) if address.ip().is_unspecified()));
+        assert!(matches!("[::1]:80".parse(), Ok(Bind::Tcp(_))));
+        assert!(matches!("localhost:80".parse(), Ok(Bind::Tcp(_))));
+        for bad in ["", "unix:", ":x", "host", "127.0.0.1:99999", "no such host:80"] {
+            assert!(bad.parse::<Bind>().is_err(), "{bad:?}");
+        }
+    }
+}

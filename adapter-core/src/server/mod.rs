@@ -1,0 +1,153 @@
+//! The server side of the interface: what a server author implements, and what its user holds.
+//!
+//! `start` runs on the caller's thread and returns once the server accepts; the server's own threads do the rest.
+//! Requirements: LIF, SHU, ENV-06, CON-06.
+
+mod config;
+mod info;
+mod shutdown;
+
+use std::fmt;
+use std::io;
+
+pub use self::config::{
+    Bind, InheritedListener, InheritedSocket, Limits, ListenAddr, ParseBindError, ServerConfig, Timeouts,
+};
+pub use self::info::{Capabilities, Concurrency, ServerInfo};
+pub use self::shutdown::{ShutdownLevel, ShutdownTrigger, ShutdownWatch};
+
+use crate::application::DynApplication;
+use crate::error::Error;
+
+/// A server, object-safe so that it can be picked by name at run time.
+pub trait Server: Send + Sync {
+    /// Name, version, capabilities and concurrency model; no addresses yet.
+    fn info(&self) -> ServerInfo;
+
+    /// Binds, runs [`Application::startup`](crate::Application::startup), then serves in the background.
+    ///
+    /// Blocks until the server accepts connections. After [`ServerHandle::wait`] returns nothing of it is left.
+    ///
+    /// # Errors
+    /// Bind failure (\[SHU-11\]), a failing or late startup hook (\[LIF-02\]), a setting this server can't follow
+    /// (\[REG-03\]).
+    fn start(&self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError>;
+}
+
+impl<S: Server + ?Sized> Server for &S {
+    fn info(&self) -> ServerInfo {
+        (**self).info()
+    }
+
+    fn start(&self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
+        (**self).start(application, config)
+    }
+}
+
+type Wait = Box<dyn FnOnce() -> Result<(), ServeError> + Send>;
+
+/// A server that serves.
+///
+/// Dropping the handle leaves the server running with nobody to wait for it.
+#[must_use = "the server runs until the handle's trigger is used; `wait` for it"]
+pub struct ServerHandle {
+    local_addrs: Vec<ListenAddr>,
+    trigger: ShutdownTrigger,
+    wait: Wait,
+}
+
+impl ServerHandle {
+    /// For server authors: `wait` blocks until every connection, thread, task and socket is gone (\[SHU-09\]).
+    pub fn new(
+        local_addrs: Vec<ListenAddr>,
+        trigger: ShutdownTrigger,
+        wait: impl FnOnce() -> Result<(), ServeError> + Send + 'static,
+    ) -> Self {
+        ServerHandle { local_addrs, trigger, wait: Box::new(wait) }
+    }
+
+    /// The addresses bound, with the actual port where 0 was asked for, in the order of the configuration. \[LIF-05\]
+    pub fn local_addrs(&self) -> &[ListenAddr] {
+        &self.local_addrs
+    }
+
+    /// The means to stop the server; may be cloned, sent and used anywhere. \[SHU-10\]
+    pub fn trigger(&self) -> ShutdownTrigger {
+        self.trigger.clone()
+    }
+
+    /// Blocks until the server has stopped and everything of it is gone; the ports can be bound again. \[SHU-09\]
+    ///
+    /// # Errors
+    /// What [`Application::shutdown`](crate::Application::shutdown) returned, or what made the server give up.
+    pub fn wait(self) -> Result<(), ServeError> {
+        (self.wait)()
+    }
+
+    /// [`trigger`](Self::trigger), then [`wait`](Self::wait).
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn stop(self) -> Result<(), ServeError> {
+        self.trigger.trigger();
+        self.wait()
+    }
+}
+
+impl fmt::Debug for ServerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerHandle").field("local_addrs", &self.local_addrs).finish_non_exhaustive()
+    }
+}
+
+/// Why a server could not start, or did not stop well.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// An address could not be bound.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// The address, as configured.
+        address: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A setting is unusable, or this server can't follow it.
+    #[error("{setting}: {reason}")]
+    Config {
+        /// The setting's name.
+        setting: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No server of that name.
+    #[error("unknown server \"{name}\"; known are: {}", known.join(", "))]
+    UnknownServer {
+        /// The name asked for.
+        name: String,
+        /// The names that can be used.
+        known: Vec<String>,
+    },
+    /// The application's startup hook failed; nothing was accepted.
+    #[error("the application could not start: {0}")]
+    Startup(Error),
+    /// The application's startup or shutdown hook did not return in time (\[LIF-07\]).
+    #[error("the application's {hook} hook did not return in time")]
+    HookTimeout {
+        /// `startup` or `shutdown`.
+        hook: &'static str,
+    },
+    /// The application's shutdown hook failed.
+    #[error("the application could not shut down: {0}")]
+    Shutdown(Error),
+    /// The server's own machinery (threads, event queue) failed.
+    #[error("the server failed: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl ServeError {
+    /// An unusable setting.
+    pub fn config(setting: impl Into<String>, reason: impl Into<String>) -> Self {
+        ServeError::Config { setting: setting.into(), reason: reason.into() }
+    }
+}

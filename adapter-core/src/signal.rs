@@ -1,0 +1,132 @@
+//! An event that happens once and is seen by everybody who asks, before or after.
+//!
+//! Used for "the client is gone" and "the server is stopping". Fired from whichever thread learns it; waiting tasks
+//! are woken by the thread that fires. Checking is one atomic load.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use event_listener::{Event, EventListener, Listener};
+
+/// A one-time event, cheap to clone; all clones are the same event.
+///
+/// ```
+/// use adapter_core::signal::Signal;
+/// let gone = Signal::new();
+/// assert!(!gone.is_fired());
+/// assert!(gone.fire());
+/// assert!(!gone.fire(), "only the first call fires");
+/// futures_lite::future::block_on(gone.fired());
+/// futures_lite::future::block_on(gone.fired());
+/// ```
+#[derive(Clone, Default)]
+pub struct Signal(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    fired: AtomicBool,
+    event: Event,
+}
+
+impl Signal {
+    /// A signal that has not fired.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Fires it and wakes every waiter. `true` if this call was the first. Does not block.
+    pub fn fire(&self) -> bool {
+        let first = !self.0.fired.swap(true, Ordering::SeqCst);
+        if first {
+            self.0.event.notify(usize::MAX);
+        }
+        first
+    }
+
+    /// Whether it has fired. Does not block.
+    pub fn is_fired(&self) -> bool {
+        self.0.fired.load(Ordering::Acquire)
+    }
+
+    /// A future that is ready once the signal has fired; may be asked for as often as wanted, before and after.
+    /// Cancel safe.
+    pub fn fired(&self) -> Fired {
+        Fired { signal: self.clone(), listener: None }
+    }
+
+    /// Blocks the calling thread until the signal has fired.
+    pub fn wait(&self) {
+        while !self.is_fired() {
+            let listener = self.0.event.listen();
+            if self.is_fired() {
+                return;
+            }
+            listener.wait();
+        }
+    }
+}
+
+impl std::fmt::Debug for Signal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Signal").field(&self.is_fired()).finish()
+    }
+}
+
+/// The future of [`Signal::fired`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct Fired {
+    signal: Signal,
+    listener: Option<EventListener>,
+}
+
+impl Future for Fired {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        loop {
+            if this.signal.is_fired() {
+                this.listener = None;
+                return Poll::Ready(());
+            }
+            match &mut this.listener {
+                // Listen first, look again after: a firing between the two would be lost otherwise.
+                None => this.listener = Some(this.signal.0.event.listen()),
+                Some(listener) => match Pin::new(listener).poll(cx) {
+                    Poll::Ready(()) => this.listener = None,
+                    Poll::Pending => return Poll::Pending,
+                },
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn wakes_threads_and_tasks_and_late_comers() {
+        let signal = Signal::new();
+        let threads: Vec<_> =
+            (0..4)
+                .map(|n| {
+                    let signal = signal.clone();
+                    thread::spawn(move || {
+                        if n % 2 == 0 { signal.wait() } else { futures_lite::future::block_on(signal.fired()) }
+                    })
+                })
+                .collect();
+        signal.fire();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        signal.wait();
+    }
+}
