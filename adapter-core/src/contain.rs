@@ -25,13 +25,17 @@ impl Panic {
 }
 
 /// Logs a caught panic and makes it a value. `place` says what was running.
-pub(crate) fn report(place: &'static str, payload: &(dyn Any + Send)) -> Panic {
+pub(crate) fn report(place: &'static str, payload: Box<dyn Any + Send>) -> Panic {
     let message = payload
         .downcast_ref::<&'static str>()
         .map(|text| (*text).to_owned())
         .or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_default();
     tracing::error!(target: "adapter", place, panic = %message, "application code panicked");
+    // A payload may be any value, and its own drop may panic; one more of those is leaked.
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(second);
+    }
     Panic { message }
 }
 
@@ -40,7 +44,7 @@ pub(crate) fn report(place: &'static str, payload: &(dyn Any + Send)) -> Panic {
 /// # Errors
 /// The panic.
 pub fn catch<T>(place: &'static str, work: impl FnOnce() -> T) -> Result<T, Panic> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| report(place, &*payload))
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| report(place, payload))
 }
 
 /// A future whose panics, in polls and in its drop, are contained. \[ERR-02\], \[ERR-08\]

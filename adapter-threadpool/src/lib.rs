@@ -1,1 +1,3 @@
-//! adapter-threadpool
+//! wip
+#[allow(unreachable_pub, dead_code)]
+mod wire;

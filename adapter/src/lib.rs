@@ -1,1 +1,38 @@
-//! adapter
+//! Write an HTTP application once, pick its server by name when it starts.
+//!
+//! This crate is what an application depends on: all of [`adapter_core`], the servers behind features, and a command
+//! line that every program gets for free.
+//!
+//! ```no_run
+#![doc = include_str!("../examples/hello.rs")]
+//! ```
+//!
+//! ```text
+//! $ hello --server actix --bind 127.0.0.1:8080 --bind unix:/run/hello.sock --access-log
+//! adapter: actix 0.1.0 listening on http://127.0.0.1:8080
+//! adapter: actix 0.1.0 listening on unix:/run/hello.sock
+//! ```
+//!
+//! * [`serve`] is all a program without flags of its own needs.
+//! * [`cli`] shares the command line with programs that have flags of their own, and turns every way to end into one
+//!   line and an exit status.
+//! * [`Launcher`] picks the server, honours inherited sockets and signals, and waits.
+//! * [`registry`] knows the servers by name, for programs that want nothing of the above.
+//! * [`access_log`] writes Common or Combined Log Format and gives each request a `tracing` span.
+//!
+//! Nothing here touches a request unless the access log is on.
+
+pub mod access_log;
+pub mod cli;
+mod inherited;
+mod launch;
+pub mod registry;
+#[cfg(unix)]
+mod signals;
+
+pub use adapter_core::*;
+
+pub use self::access_log::AccessLog;
+pub use self::cli::{Args, Exit};
+pub use self::launch::{Launcher, run, serve};
+pub use self::registry::servers;

@@ -4,6 +4,8 @@
 //! server dropping the body makes it fail. \[BOD-08\], \[BOD-16\]
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -18,7 +20,8 @@ type Message = Result<Frame<Bytes>, Error>;
 
 pub(super) fn channel(capacity: usize) -> (BodySender, Receiver) {
     let (sender, receiver) = async_channel::bounded(capacity.max(1));
-    (BodySender { sender }, Receiver(Box::pin(receiver)))
+    let broken = Arc::new(AtomicBool::new(false));
+    (BodySender { sender, broken: broken.clone() }, Receiver { queue: Box::pin(receiver), broken })
 }
 
 /// Feeds the body made by [`Body::channel`](crate::Body::channel); may be cloned.
@@ -28,6 +31,8 @@ pub(super) fn channel(capacity: usize) -> (BodySender, Receiver) {
 #[derive(Clone, Debug)]
 pub struct BodySender {
     sender: async_channel::Sender<Message>,
+    /// The body is to end in an error once the queue is empty.
+    broken: Arc<AtomicBool>,
 }
 
 /// The server no longer wants the body: the client is gone, or the response is not sent (HEAD, shutdown).
@@ -83,6 +88,12 @@ impl BodySender {
         self.sender.is_closed()
     }
 
+    /// Ends the body in an error after what is queued, however full the queue is. Does not wait.
+    pub(super) fn break_off(&self) {
+        self.broken.store(true, Ordering::Release);
+        self.sender.close();
+    }
+
     pub(super) fn frame_blocking(&self, frame: Message) -> Result<(), SendError> {
         self.sender.send_blocking(frame).map_err(|_| SendError)
     }
@@ -91,25 +102,33 @@ impl BodySender {
 impl Drop for BodySender {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // Full or closed: closing without the rest would look like an end, so make room by force.
-            let _ = self.sender.force_send(Err(Error::new("the sender of the body panicked")));
+            self.break_off();
         }
     }
 }
 
 /// The server's end.
-pub(super) struct Receiver(Pin<Box<async_channel::Receiver<Message>>>);
+pub(super) struct Receiver {
+    queue: Pin<Box<async_channel::Receiver<Message>>>,
+    broken: Arc<AtomicBool>,
+}
 
 impl Receiver {
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
-        self.0.as_mut().poll_next(cx)
+        self.queue.as_mut().poll_next(cx).map(|next| match next {
+            // Without this an end that nobody meant would look like the end of the body. [BOD-14]
+            None if self.broken.load(Ordering::Acquire) => {
+                Some(Err(Error::new("what fed the body stopped before its end")))
+            }
+            next => next,
+        })
     }
 }
 
 impl Drop for Receiver {
     fn drop(&mut self) {
         // Senders learn of it now, and what is queued is dropped with it.
-        self.0.close();
-        while self.0.try_recv().is_ok() {}
+        self.queue.close();
+        while self.queue.try_recv().is_ok() {}
     }
 }

@@ -23,13 +23,15 @@ pub struct LengthError {
 pub struct Exact {
     body: Body,
     remaining: u64,
+    /// The body failed or was too short: nothing comes any more.
+    failed: bool,
     logged: bool,
 }
 
 impl Exact {
     /// Holds `body` to `length` bytes.
     pub fn new(body: Body, length: u64) -> Self {
-        Exact { body, remaining: length, logged: false }
+        Exact { body, remaining: length, failed: false, logged: false }
     }
 
     /// The bytes still owed.
@@ -37,24 +39,35 @@ impl Exact {
         self.remaining
     }
 
+    /// Whether pulling it blocks the thread, see [`Body::is_blocking`].
+    pub fn is_blocking(&self) -> bool {
+        self.body.is_blocking()
+    }
+
     /// The next frame for a caller that may block, as [`Body::next_frame`].
     pub fn next_frame(&mut self) -> Option<Result<Frame<Bytes>, Error>> {
-        if self.remaining == 0 {
-            self.stop();
+        if self.is_over() {
             return None;
         }
         let next = self.body.next_frame();
         self.measure(next)
     }
 
+    /// [BOD-13] whether the body is not to be asked any more.
+    fn is_over(&mut self) -> bool {
+        if self.remaining == 0 && !self.failed {
+            self.stop();
+        }
+        self.remaining == 0 || self.failed
+    }
+
     fn measure(&mut self, next: Option<Result<Frame<Bytes>, Error>>) -> Option<Result<Frame<Bytes>, Error>> {
         match next {
+            // Asked only while bytes are owed, so an end is too early.
             None => {
-                let missing = std::mem::take(&mut self.remaining);
-                if missing == 0 {
-                    return None;
-                }
-                Some(Err(Error::new(LengthError { missing })))
+                self.failed = true;
+                self.body.fail();
+                Some(Err(Error::new(LengthError { missing: self.remaining })))
             }
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(mut data) => {
@@ -68,7 +81,10 @@ impl Exact {
                 // Trailers need chunked framing; a declared length has none. [TRL-05]
                 Err(_) => self.measure(None),
             },
-            error => error,
+            error => {
+                self.failed = true;
+                error
+            }
         }
     }
 
@@ -95,8 +111,7 @@ impl http_body::Body for Exact {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        if self.remaining == 0 {
-            self.stop();
+        if self.is_over() {
             return Poll::Ready(None);
         }
         let next = ready!(Pin::new(&mut self.body).poll_frame(cx));
@@ -104,7 +119,7 @@ impl http_body::Body for Exact {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.remaining == 0
+        self.remaining == 0 || self.failed
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -114,7 +129,7 @@ impl http_body::Body for Exact {
 
 impl Drop for Exact {
     fn drop(&mut self) {
-        if self.remaining == 0 {
+        if self.remaining == 0 && !self.failed {
             self.body.complete();
         }
     }

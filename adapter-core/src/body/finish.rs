@@ -19,6 +19,7 @@ pub(super) struct Finish {
     hooks: Vec<Hook>,
     bytes: u64,
     complete: bool,
+    failed: bool,
 }
 
 impl Finish {
@@ -34,8 +35,13 @@ impl Finish {
         self.complete = true;
     }
 
+    /// The response is broken off: whatever follows, it is not complete.
+    pub(super) fn fail(&mut self) {
+        self.failed = true;
+    }
+
     pub(super) fn run(self) {
-        let outcome = if self.complete { Outcome::Complete } else { Outcome::Aborted };
+        let outcome = if self.complete && !self.failed { Outcome::Complete } else { Outcome::Aborted };
         for hook in self.hooks {
             // [ERR-08] a panic in a hook is logged by `catch`; the other hooks still run.
             let _ = contain::catch("finish hook", || hook(outcome, self.bytes));

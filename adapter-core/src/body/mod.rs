@@ -10,6 +10,7 @@ mod chunk;
 mod exact;
 mod file;
 mod finish;
+mod inspect;
 mod offload;
 
 use std::future::poll_fn;
@@ -27,6 +28,8 @@ pub use self::channel::{BodySender, SendError};
 pub use self::chunk::IntoChunk;
 pub use self::exact::{Exact, LengthError};
 pub use self::finish::Outcome;
+
+pub(crate) use self::inspect::Inspect;
 
 use self::channel::Receiver;
 use self::file::FileChunks;
@@ -59,6 +62,7 @@ pub struct Body {
 struct Extras {
     trailers: Option<HeaderMap>,
     finish: Finish,
+    inspectors: Vec<Box<dyn Inspect>>,
 }
 
 enum Kind {
@@ -215,7 +219,8 @@ impl Body {
     /// The next frame, `None` at the end, for a caller that may block. Panics of the application are its errors.
     pub fn next_frame(&mut self) -> Option<Result<Frame<Bytes>, Error>> {
         if self.is_blocking() || self.is_full() {
-            return self.next_ready();
+            let next = self.next_ready();
+            return self.inspected(next);
         }
         futures_lite::future::block_on(self.frame())
     }
@@ -238,7 +243,10 @@ impl Body {
                 Some(Ok(data)) if data.is_empty() && !ends => {}
                 Some(Ok(data)) if data.is_empty() => return self.end(),
                 Some(Ok(data)) => return Some(Ok(self.counted(Frame::data(data)))),
-                Some(Err(error)) => return Some(Err(error)),
+                Some(Err(error)) => {
+                    self.fail();
+                    return Some(Err(error));
+                }
                 None => return self.end(),
             }
         }
@@ -268,6 +276,15 @@ impl Body {
         }
     }
 
+    /// Breaks the body off: nothing comes any more, no trailers either, and its hooks say so. \[BOD-11\], \[BOD-13\]
+    fn fail(&mut self) {
+        self.close();
+        if let Some(extras) = &mut self.extras {
+            extras.trailers = None;
+            extras.finish.fail();
+        }
+    }
+
     /// Drops what feeds the body, with panics contained. \[BOD-09\], \[ERR-08\]
     fn close(&mut self) {
         let kind = std::mem::replace(&mut self.kind, Kind::Empty);
@@ -283,11 +300,8 @@ fn contained<T>(place: &'static str, step: impl FnOnce() -> Option<Result<T, Err
     contain::catch(place, step).unwrap_or_else(|panic| Some(Err(Error::new(panic))))
 }
 
-impl http_body::Body for Body {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+impl Body {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         loop {
             let polled = match &mut self.kind {
                 Kind::Stream(stream) => contain::catch("body stream", || stream.as_mut().poll_frame(cx)),
@@ -310,7 +324,7 @@ impl http_body::Body for Body {
                 }
                 Some(Err(error)) => {
                     // [BOD-11], [BOD-13] closed at once, and never polled again
-                    self.close();
+                    self.fail();
                     Some(Err(error))
                 }
                 None => {
@@ -319,6 +333,16 @@ impl http_body::Body for Body {
                 }
             });
         }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let next = std::task::ready!(self.poll_next(cx));
+        Poll::Ready(self.inspected(next))
     }
 
     fn is_end_stream(&self) -> bool {

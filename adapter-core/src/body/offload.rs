@@ -33,7 +33,7 @@ impl Body {
         if let Some(length) = self.len() {
             front = front.known(length);
         }
-        (Feed { body: self, sender }, front)
+        (Feed { body: self, sender, ended: false }, front)
     }
 
     /// A channel whose length is known.
@@ -48,6 +48,7 @@ impl Body {
 pub(crate) struct Feed {
     body: Body,
     sender: BodySender,
+    ended: bool,
 }
 
 impl Feed {
@@ -56,8 +57,19 @@ impl Feed {
         while let Some(frame) = self.body.next_frame() {
             let failed = frame.is_err();
             if self.sender.frame_blocking(frame).is_err() || failed {
+                self.ended = true;
                 return;
             }
+        }
+        self.ended = true;
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        // A job that is dropped unrun (a server that is being forced down) must not look like the end of the body.
+        if !self.ended {
+            self.sender.break_off();
         }
     }
 }

@@ -139,7 +139,7 @@ impl RequestBody {
     }
 
     /// [`frame`](Self::frame) for a caller that may block.
-    fn next_frame(&mut self) -> Option<Result<Frame<Bytes>, RequestBodyError>> {
+    pub(crate) fn next_frame(&mut self) -> Option<Result<Frame<Bytes>, RequestBodyError>> {
         let next = match &mut self.state {
             State::Source(source) => source.as_mut().next_frame(),
             _ => self.next_ready(),

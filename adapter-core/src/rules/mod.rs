@@ -37,7 +37,8 @@ pub struct Rejection {
 }
 
 impl Rejection {
-    pub(crate) const fn new(status: StatusCode, requirement: &'static str, reason: &'static str) -> Self {
+    /// A rejection of a server's own, for what it finds while it parses.
+    pub const fn new(status: StatusCode, requirement: &'static str, reason: &'static str) -> Self {
         Rejection { status, reason, requirement }
     }
 

@@ -36,6 +36,22 @@ pub struct Facts {
     pub upgrade: bool,
 }
 
+impl Facts {
+    /// What is to be known of a request that was refused, to answer it. The connection is not kept.
+    pub fn of_rejected(head: &request::Parts) -> Self {
+        Facts {
+            version: head.version,
+            is_head: head.method == Method::HEAD,
+            is_connect: false,
+            body: BodyLength::Unknown,
+            keep_alive: false,
+            trailers: false,
+            expects_continue: false,
+            upgrade: false,
+        }
+    }
+}
+
 /// Checks a request head; `Err` is answered with [`Rejection::response`] and the application is not called.
 ///
 /// For HTTP/1 and HTTP/2. `limits` bounds target and declared body.
@@ -71,7 +87,7 @@ pub fn check(head: &request::Parts, limits: &Limits) -> Result<Facts, Rejection>
             "transfer-encoding" => coding.add(value),
             "content-length" => length = Some(content_length(value, length)?),
             "connection" => connection.add(value),
-            "expect" => expectation = expectation.and_then(|_| expect(value)),
+            "expect" => expectation = expectation.and_then(|before| Ok(before | expect(value)?)),
             "te" => trailers |= list_members(value).any(|member| member.eq_ignore_ascii_case(b"trailers")),
             "upgrade" => upgrade = true,
             _ => {}
@@ -101,7 +117,8 @@ pub fn check(head: &request::Parts, limits: &Limits) -> Result<Facts, Rejection>
     };
     // [REQ-21] RFC 9112 §6.1: with both, the connection ends after this response.
     let ambiguous = coding.present && length.is_some();
-    let expects_continue = expectation?;
+    // [EXP-03a] RFC 9110 §10.1.1: expectations are HTTP/1.1's; an HTTP/1.0 request may hold any
+    let expects_continue = if head.version >= Version::HTTP_11 { expectation? } else { false };
     // [LIM-03] refuse before reading where the length is declared
     if let (BodyLength::Sized(length), Some(limit)) = (body, limits.body_bytes)
         && length > limit
@@ -115,9 +132,10 @@ pub fn check(head: &request::Parts, limits: &Limits) -> Result<Facts, Rejection>
         body,
         keep_alive: !ambiguous && connection.keeps(head.version),
         trailers: trailers || http2,
-        // [EXP-03] RFC 9110 §10.1.1: ignored in HTTP/1.0, and pointless without a body
-        expects_continue: expects_continue && head.version >= Version::HTTP_11 && body != BodyLength::Sized(0),
-        upgrade: upgrade && connection.upgrade,
+        // [EXP-03c] pointless without a body
+        expects_continue: expects_continue && body != BodyLength::Sized(0),
+        // RFC 9110 §7.8: ignored in HTTP/1.0; HTTP/2 has other means
+        upgrade: upgrade && connection.upgrade && head.version == Version::HTTP_11,
     })
 }
 
@@ -142,13 +160,16 @@ pub(crate) fn parse_length(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// \[EXP-04\] RFC 9110 §10.1.1
+/// \[EXP-04\] RFC 9110 §10.1.1: whether it is `100-continue`; an empty list expects nothing.
 fn expect(value: &HeaderValue) -> Result<bool, Rejection> {
-    if list_members(value).all(|member| member.eq_ignore_ascii_case(b"100-continue")) {
-        Ok(true)
-    } else {
-        Err(Rejection::new(StatusCode::EXPECTATION_FAILED, "EXP-04", "unknown expectation"))
+    let mut expected = false;
+    for member in list_members(value) {
+        if !member.eq_ignore_ascii_case(b"100-continue") {
+            return Err(Rejection::new(StatusCode::EXPECTATION_FAILED, "EXP-04", "unknown expectation"));
+        }
+        expected = true;
     }
+    Ok(expected)
 }
 
 /// The Transfer-Encoding list, over all its lines. \[REQ-24\], \[REQ-25\] RFC 9112 §6.1, §7

@@ -58,9 +58,13 @@ pub fn prepare(head: &mut response::Parts, length: Option<u64>, facts: &Facts) -
         return Err(InvalidResponse { requirement: "NOB-08", reason: "an informational status as the final one" });
     }
     let fields = Fields::scan(&head.headers)?;
-    let mut close = !facts.keep_alive && facts.version < Version::HTTP_2;
+    let http1 = facts.version < Version::HTTP_2;
+    let mut close = !facts.keep_alive && http1;
+    let mut upgrade = false;
     if fields.hop_by_hop {
-        close |= remove_hop_by_hop(&mut head.headers, status);
+        let kept = remove_hop_by_hop(&mut head.headers, status, facts.version);
+        close |= kept.close && http1;
+        upgrade = kept.upgrade;
     }
 
     // [TGT-15] RFC 9110 §9.3.6, §8.6; [NOB-05] §15.3.5; [NOB-06] §15.4.5
@@ -85,9 +89,14 @@ pub fn prepare(head: &mut response::Parts, length: Option<u64>, facts: &Facts) -
         close = true;
         Plan { framing: Framing::Close, send_body: !facts.is_head, close }
     };
-    if plan.close && facts.version < Version::HTTP_2 && !fields.close && status != StatusCode::SWITCHING_PROTOCOLS {
-        head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
+    // [RSP-05b] after a 101 the connection is another protocol's: nothing to say of its end
+    let options = match (upgrade, plan.close && status != StatusCode::SWITCHING_PROTOCOLS) {
+        (true, true) => "upgrade, close",
+        (true, false) => "upgrade",
+        (false, true) => "close",
+        (false, false) => return Ok(plan),
+    };
+    head.headers.insert(header::CONNECTION, HeaderValue::from_static(options));
     Ok(plan)
 }
 
@@ -101,13 +110,12 @@ fn set_length(headers: &mut HeaderMap, declared: Option<u64>, length: u64) {
 struct Fields {
     length: Option<u64>,
     hop_by_hop: bool,
-    close: bool,
 }
 
 impl Fields {
     /// One pass: a response has few fields, and a lookup hashes.
     fn scan(headers: &HeaderMap) -> Result<Self, InvalidResponse> {
-        let mut fields = Fields { length: None, hop_by_hop: false, close: false };
+        let mut fields = Fields { length: None, hop_by_hop: false };
         for (name, value) in headers {
             if *name == header::CONTENT_LENGTH {
                 // [FRM-06] RFC 9110 §8.6
@@ -129,32 +137,29 @@ pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(name.as_str(), "connection" | "transfer-encoding" | "keep-alive" | "proxy-connection" | "te" | "upgrade")
 }
 
-/// \[RSP-05\] removes them, except what an upgrade needs; says whether the application asked for a close (\[KAP-05\]).
-fn remove_hop_by_hop(headers: &mut HeaderMap, status: StatusCode) -> bool {
+/// What is left of the application's say over the connection.
+struct Kept {
+    /// It asked for a close. \[KAP-05\]
+    close: bool,
+    /// Its Upgrade field stays, and needs to be named in Connection (RFC 9110 §7.8).
+    upgrade: bool,
+}
+
+/// \[RSP-05a\], \[RSP-05b\] removes them, Connection too, except the Upgrade of a 101 or 426.
+fn remove_hop_by_hop(headers: &mut HeaderMap, status: StatusCode, version: Version) -> Kept {
     let asked = request::Connection::of(headers);
-    // RFC 9110 §7.8: an Upgrade field belongs to 101 and 426 (and may advertise elsewhere; then Connection lists it)
-    let upgrade = asked.upgrade && headers.contains_key(header::UPGRADE);
+    headers.remove(header::CONNECTION);
+    // HTTP/2 has no Upgrade (RFC 9113 §8.2.2).
+    let may_upgrade = matches!(status, StatusCode::SWITCHING_PROTOCOLS | StatusCode::UPGRADE_REQUIRED);
+    let upgrade = may_upgrade && version < Version::HTTP_2 && headers.contains_key(header::UPGRADE);
     let mut removed = Vec::new();
-    for name in ["transfer-encoding", "keep-alive", "proxy-connection", "te"] {
-        if headers.remove(name).is_some() {
+    for name in ["transfer-encoding", "keep-alive", "proxy-connection", "te", "upgrade"] {
+        if !(upgrade && name == "upgrade") && headers.remove(name).is_some() {
             removed.push(name);
         }
-    }
-    if !upgrade {
-        headers.remove(header::UPGRADE);
-    }
-    headers.remove(header::CONNECTION);
-    match (upgrade, asked.close && status != StatusCode::SWITCHING_PROTOCOLS) {
-        (true, true) => {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade, close"));
-        }
-        (true, false) => {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        }
-        _ => {}
     }
     if !removed.is_empty() {
         tracing::warn!(target: "adapter", fields = %removed.join(", "), "[RSP-05] the application set fields that are the server's; removed");
     }
-    asked.close
+    Kept { close: asked.close, upgrade }
 }

@@ -114,7 +114,7 @@ impl Runtime {
     {
         let (sender, task) = task::channel();
         let job: BlockingJob = Box::new(move || {
-            sender.send(catch_unwind(AssertUnwindSafe(work)).map_err(|panic| crate::contain::report("task", &*panic)));
+            sender.send(catch_unwind(AssertUnwindSafe(work)).map_err(|panic| crate::contain::report("task", panic)));
         });
         // A refused job is dropped here, and with it the sender: the task reads that as `Refused`.
         drop(self.0.run_blocking(job));

@@ -46,14 +46,21 @@ impl ShutdownTrigger {
     /// The first call starts the graceful shutdown, the second forces it at once (\[SHU-07\]); more do nothing. Does
     /// not block.
     pub fn trigger(&self) {
-        let raised =
-            if self.level() == ShutdownLevel::Running { ShutdownLevel::Draining } else { ShutdownLevel::Forced };
-        self.raise(raised);
+        // Two calls at the same time are a first and a second one, too: the level decides, not what a caller saw.
+        let draining = ShutdownLevel::Draining as u8;
+        if self.0.level.compare_exchange(0, draining, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            self.wake();
+        } else {
+            self.force();
+        }
     }
 
     /// Forces the shutdown at once.
     pub fn force(&self) {
-        self.raise(ShutdownLevel::Forced);
+        let forced = ShutdownLevel::Forced as u8;
+        if self.0.level.fetch_max(forced, Ordering::SeqCst) < forced {
+            self.wake();
+        }
     }
 
     /// How far the shutdown is.
@@ -75,12 +82,9 @@ impl ShutdownTrigger {
         ShutdownWatch { trigger: self.clone(), at_least, listener: None }
     }
 
-    fn raise(&self, level: ShutdownLevel) {
-        let before = self.0.level.fetch_max(level as u8, Ordering::SeqCst);
-        if before < level as u8 {
-            self.0.draining.fire();
-            self.0.event.notify(usize::MAX);
-        }
+    fn wake(&self) {
+        self.0.draining.fire();
+        self.0.event.notify(usize::MAX);
     }
 }
 

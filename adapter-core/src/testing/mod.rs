@@ -1,1 +1,65 @@
-//! testing
+//! An in-process client: drives an application with no socket, by the same rules as a server. \[TST-01\]
+//!
+//! A request goes the way it goes on every server: [`rules::request::check`](crate::rules::request::check),
+//! [`rules::target::normalize`](crate::rules::target::normalize), [`dispatch::call`](crate::dispatch::call),
+//! [`rules::response::prepare`](crate::rules::response::prepare), [`body::Exact`](crate::body::Exact). So HEAD, 204, a
+//! wrong Content-Length, a bad Host, errors and panics come out as they do there; what needs a wire (head parsing,
+//! chunk framing, connections that persist, timeouts of the network) is not here.
+//!
+//! Who runs what: [`RequestBuilder::send`] polls the application on the calling thread, [`RequestBuilder::open`] on a
+//! thread of its own. By default those count as threads that must not block, as on an event loop, so that blocking
+//! applications, iterators and files run on others; [`Client::on_threads`] makes it a thread pool instead. One timer
+//! thread serves the whole process and wakes whoever sleeps.
+//!
+//! ```
+//! use adapter_core::{Body, Environ, Error, Request, Response, testing::Client};
+//!
+//! async fn application(request: Request, _environ: Environ) -> Result<Response, Error> {
+//!     Ok(Response::new(Body::from(format!("you asked for {}", request.uri().path()))))
+//! }
+//!
+//! let client = Client::new(application);
+//! let answer = client.get("/tea").header("accept", "text/plain").send();
+//! assert_eq!(answer.status(), 200);
+//! assert_eq!(answer.text(), "you asked for /tea");
+//! assert_eq!(client.method("OPTIONS", "/tea#cup").send().status(), 400);
+//! ```
+
+mod answer;
+mod client;
+mod driver;
+mod exchange;
+mod open;
+mod upload;
+
+#[cfg(test)]
+mod tests;
+
+use bytes::{Bytes, BytesMut};
+
+pub use self::answer::Answer;
+pub use self::client::{Client, RequestBuilder};
+pub use self::open::OpenAnswer;
+pub use self::upload::{Upload, upload};
+
+use crate::body::Body;
+use crate::error::Error;
+
+/// Pulls `body` to its end and gives all of its data. Blocks; trailers are left out.
+///
+/// # Errors
+/// The body's own, whatever came before it.
+///
+/// ```
+/// use adapter_core::{Body, testing::collect};
+/// assert_eq!(collect(Body::from_iterator(["a", "", "b"])).unwrap(), "ab");
+/// ```
+pub fn collect(mut body: Body) -> Result<Bytes, Error> {
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.next_frame() {
+        if let Ok(data) = frame?.into_data() {
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(all.freeze())
+}

@@ -1,0 +1,272 @@
+//! The client, and requests under construction.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::header::{HeaderName, HeaderValue};
+use http::{Method, StatusCode, Uri, Version, request};
+
+use super::answer::Answer;
+use super::exchange::{Hints, Outbound, Site, respond};
+use super::open::OpenAnswer;
+use crate::application::{Application, DynApplication};
+use crate::error::Error;
+use crate::request_body::RequestBody;
+use crate::rules::{Rejection, target};
+use crate::server::{ServerConfig, ShutdownTrigger};
+use crate::signal::Signal;
+
+/// How long a blocking method waits before it takes the application for stuck.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Drives an application in this process. Cheap to clone; all clones share one application and one startup.
+///
+/// The startup hook runs before the first request, see [`startup`](Self::startup).
+#[derive(Clone)]
+pub struct Client {
+    pub(super) site: Arc<Site>,
+    pub(super) patience: Duration,
+}
+
+impl Client {
+    /// A client of `application`, which is polled as on an event loop: what blocks runs on other threads.
+    pub fn new(application: impl Application) -> Self {
+        let site = Site::new(DynApplication::new(application), ServerConfig::default(), false);
+        Client { site: Arc::new(site), patience: PATIENCE }
+    }
+
+    /// The same application, not started, on threads that may block, as on a thread-pool server: blocking applications
+    /// and iterators run on the thread that asks.
+    #[must_use]
+    pub fn on_threads(self) -> Self {
+        let site = Site::new(self.site.application.clone(), self.site.config.clone(), true);
+        Client { site: Arc::new(site), ..self }
+    }
+
+    /// The same application, not started, under `config`: its limits, mount prefix, trusted proxies, values, handler
+    /// timeout and bounds on blocking work count here.
+    ///
+    /// # Panics
+    /// If no server could follow it, see [`ServerConfig::validate`].
+    #[must_use]
+    pub fn configured(self, config: ServerConfig) -> Self {
+        if let Err(error) = config.validate() {
+            panic!("{error}");
+        }
+        let site = Site::new(self.site.application.clone(), config, self.site.may_block);
+        Client { site: Arc::new(site), ..self }
+    }
+
+    /// Waits at most that long (default 60 s) in any method that blocks, then panics.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Runs the startup hook unless it has run; requests do so by themselves. Blocks. \[LIF-01\]
+    ///
+    /// # Errors
+    /// The hook's error, on each call.
+    pub fn startup(&self) -> Result<(), Error> {
+        self.wait("startup hook", self.site.start())
+    }
+
+    /// What tells the application that the server is stopping, see [`Environ::shutting_down`](crate::Environ::shutting_down).
+    pub fn trigger(&self) -> ShutdownTrigger {
+        self.site.serving.shutdown.clone()
+    }
+
+    /// Tells the application that the server is stopping, runs its shutdown hook, and drops what it spawned. Blocks;
+    /// does not wait for open answers. \[LIF-06\], \[RTM-05\]
+    ///
+    /// # Errors
+    /// The hook's.
+    pub fn shutdown(&self) -> Result<(), Error> {
+        self.trigger().trigger();
+        let outcome = self.wait("shutdown hook", self.site.application.shutdown());
+        self.trigger().force();
+        outcome
+    }
+
+    /// A GET request.
+    pub fn get(&self, target: &str) -> RequestBuilder {
+        self.build(Method::GET, target)
+    }
+
+    /// A HEAD request.
+    pub fn head(&self, target: &str) -> RequestBuilder {
+        self.build(Method::HEAD, target)
+    }
+
+    /// A POST request.
+    pub fn post(&self, target: &str, body: impl Into<RequestBody>) -> RequestBuilder {
+        self.build(Method::POST, target).body(body)
+    }
+
+    /// A request with any method.
+    ///
+    /// # Panics
+    /// If `method` is not a token.
+    pub fn method(&self, method: &str, target: &str) -> RequestBuilder {
+        let method = Method::from_bytes(method.as_bytes()).unwrap_or_else(|_| panic!("{method:?} is no method"));
+        self.build(method, target)
+    }
+
+    /// A request made elsewhere.
+    pub fn request<B: Into<RequestBody>>(&self, request: http::Request<B>) -> RequestBuilder {
+        let (head, body) = request.into_parts();
+        let target = Ok(head.uri.clone());
+        RequestBuilder::new(self.clone(), head, target, body.into())
+    }
+
+    fn build(&self, method: Method, text: &str) -> RequestBuilder {
+        let (mut head, ()) = http::Request::new(()).into_parts();
+        head.method = method;
+        let malformed = Rejection::new(StatusCode::BAD_REQUEST, "TGT-16", "the request target is malformed");
+        let target = target::check_raw(text.as_bytes()).and_then(|()| text.parse::<Uri>().map_err(|_| malformed));
+        RequestBuilder::new(self.clone(), head, target, RequestBody::empty())
+    }
+
+    /// Blocks on `future`.
+    ///
+    /// # Panics
+    /// When the client's patience is over.
+    pub(super) fn wait<F: Future>(&self, what: &str, future: F) -> F::Output {
+        let patient = self.site.serving.runtime.timeout(self.patience, future);
+        futures_lite::future::block_on(patient).unwrap_or_else(|_| panic!("{what}: nothing in {:?}", self.patience))
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("may_block", &self.site.may_block).finish_non_exhaustive()
+    }
+}
+
+/// A request under construction.
+#[must_use = "nothing happens before `send`, `send_async` or `open`"]
+pub struct RequestBuilder {
+    client: Client,
+    outbound: Outbound,
+}
+
+impl RequestBuilder {
+    fn new(client: Client, head: request::Parts, target: Result<Uri, Rejection>, body: RequestBody) -> Self {
+        let peer = Some(SocketAddr::from(([127, 0, 0, 1], 50_000)));
+        RequestBuilder { client, outbound: Outbound { head, target, body, peer, host: true } }
+    }
+
+    /// Adds a field. `Host: testing` and the framing of the body are added if they are absent.
+    ///
+    /// # Panics
+    /// If name or value could not stand in a head; servers refuse such a head with 400 and no application sees it.
+    pub fn header<N, V>(mut self, name: N, value: V) -> Self
+    where
+        N: TryInto<HeaderName>,
+        V: TryInto<HeaderValue>,
+    {
+        let name = name.try_into().unwrap_or_else(|_| panic!("not the name of a header field"));
+        let value = value.try_into().unwrap_or_else(|_| panic!("not the value of the header field {name}"));
+        self.outbound.head.headers.append(name, value);
+        self
+    }
+
+    /// Leaves out the Host that would be added.
+    pub fn without_host(mut self) -> Self {
+        self.outbound.host = false;
+        self
+    }
+
+    /// The body.
+    pub fn body(mut self, body: impl Into<RequestBody>) -> Self {
+        self.outbound.body = body.into();
+        self
+    }
+
+    /// The version; HTTP/1.1 by default.
+    pub fn version(mut self, version: Version) -> Self {
+        self.outbound.head.version = version;
+        self
+    }
+
+    /// Where the request comes from; `127.0.0.1:50000` by default. `None` is a Unix-domain socket.
+    pub fn peer_addr(mut self, peer: impl Into<Option<SocketAddr>>) -> Self {
+        self.outbound.peer = peer.into();
+        self
+    }
+
+    /// A value for the request's extensions, as middleware in front would add.
+    pub fn extension<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.outbound.head.extensions.insert(value);
+        self
+    }
+
+    /// Sends it and collects the answer. Blocks; the application is polled on this thread.
+    ///
+    /// # Panics
+    /// If the startup hook failed, or nothing came for [`Client::patience`].
+    pub fn send(self) -> Answer {
+        let client = self.client.clone();
+        client.wait("answer", self.send_async())
+    }
+
+    /// Sends it and collects the answer; the application is polled by whoever polls this. Dropping the future is the
+    /// client going away: the handler and the body are dropped with it.
+    ///
+    /// # Panics
+    /// If the startup hook failed.
+    pub async fn send_async(self) -> Answer {
+        let RequestBuilder { client, outbound } = self;
+        let site = &*client.site;
+        if let Err(error) = site.start().await {
+            panic!("the application could not start: {error}");
+        }
+        let mut gone = FireOnDrop(Some(Signal::new()));
+        let signal = gone.0.clone().unwrap_or_default();
+        let hints = Hints::default();
+        let mut reply = respond(site, outbound, signal, hints.clone()).await;
+        let mut body = BytesMut::new();
+        let mut trailers = None;
+        let mut error = None;
+        while let Some(frame) = reply.body.next(site.may_block).await {
+            match frame.map(http_body::Frame::into_data) {
+                Ok(Ok(data)) => body.extend_from_slice(&data),
+                Ok(Err(frame)) => trailers = frame.into_trailers().ok(),
+                Err(broken) => {
+                    error = Some(broken);
+                    break;
+                }
+            }
+        }
+        // The connection persists: the client is not gone.
+        gone.0 = None;
+        Answer { head: reply.head, body: body.freeze(), trailers, error, hints: hints.list() }
+    }
+
+    /// Sends it and gives the answer as it comes, head first; the application runs on a thread of its own. Does not
+    /// block.
+    pub fn open(self) -> OpenAnswer {
+        OpenAnswer::start(self.client, self.outbound)
+    }
+}
+
+impl fmt::Debug for RequestBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBuilder").field("head", &self.outbound.head).finish_non_exhaustive()
+    }
+}
+
+/// The client goes away when its future is dropped halfway.
+struct FireOnDrop(Option<Signal>);
+
+impl Drop for FireOnDrop {
+    fn drop(&mut self) {
+        if let Some(signal) = &self.0 {
+            signal.fire();
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The runtime of the in-process client: plain threads.
+//!
+//! One timer thread for the process wakes sleepers; each spawned future has a thread that blocks on it; blocking jobs
+//! share a bounded set of threads that end when their queue is empty. \[RTM-01\] to \[RTM-05\]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Instant;
+
+use futures_lite::FutureExt;
+
+use crate::contain;
+use crate::runtime::{BlockingJob, BoxFuture, Driver};
+use crate::server::{ServerConfig, ShutdownLevel, ShutdownTrigger};
+
+/// The driver of one client.
+pub(super) struct Threads {
+    may_block: bool,
+    shutdown: ShutdownTrigger,
+    pool: Arc<Pool>,
+}
+
+impl Threads {
+    pub(super) fn new(may_block: bool, shutdown: ShutdownTrigger, config: &ServerConfig) -> Self {
+        let pool = Pool {
+            state: Mutex::default(),
+            most_threads: config.blocking_threads,
+            most_waiting: config.blocking_queue,
+        };
+        Threads { may_block, shutdown, pool: Arc::new(pool) }
+    }
+}
+
+impl Driver for Threads {
+    fn sleep_until(&self, deadline: Instant) -> BoxFuture<()> {
+        Box::pin(Timer { deadline, key: None })
+    }
+
+    fn spawn(&self, future: BoxFuture<()>) {
+        let forced = self.shutdown.reached(ShutdownLevel::Forced);
+        // [RTM-05] what still runs at the end of a shutdown is dropped
+        let until_forced = async {
+            forced.await;
+        };
+        let spawned = thread::Builder::new()
+            .name("testing-task".into())
+            .spawn(move || futures_lite::future::block_on(future.or(until_forced)));
+        if let Err(error) = spawned {
+            tracing::error!(target: "adapter", %error, "no thread for a spawned future");
+        }
+    }
+
+    fn run_blocking(&self, job: BlockingJob) -> Result<(), BlockingJob> {
+        self.pool.run(job)
+    }
+
+    fn may_block(&self) -> bool {
+        self.may_block
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Threads for blocking jobs, bounded. \[RTM-03\]
+struct Pool {
+    state: Mutex<PoolState>,
+    most_threads: usize,
+    most_waiting: usize,
+}
+
+#[derive(Default)]
+struct PoolState {
+    threads: usize,
+    queue: VecDeque<BlockingJob>,
+}
+
+impl Pool {
+    fn run(self: &Arc<Self>, job: BlockingJob) -> Result<(), BlockingJob> {
+        let mut state = lock(&self.state);
+        if state.threads >= self.most_threads && state.queue.len() >= self.most_waiting {
+            return Err(job);
+        }
+        state.queue.push_back(job);
+        if state.threads < self.most_threads {
+            let pool = self.clone();
+            let spawned = thread::Builder::new().name("testing-blocking".into()).spawn(move || pool.work());
+            match spawned {
+                Ok(_) => state.threads += 1,
+                Err(_) if state.threads > 0 => {}
+                Err(_) => return state.queue.pop_back().map_or(Ok(()), Err),
+            }
+        }
+        Ok(())
+    }
+
+    fn work(&self) {
+        loop {
+            let mut state = lock(&self.state);
+            let Some(job) = state.queue.pop_front() else {
+                state.threads -= 1;
+                return;
+            };
+            drop(state);
+            // Jobs contain their own panics; one that did not must not take the thread's count with it.
+            let _ = contain::catch("blocking job", job);
+        }
+    }
+}
+
+/// A sleep. Registered with the timer thread while it waits.
+struct Timer {
+    deadline: Instant,
+    key: Option<(Instant, u64)>,
+}
+
+impl Future for Timer {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if Instant::now() >= self.deadline {
+            return Poll::Ready(());
+        }
+        let key = TIMERS.register(self.key, self.deadline, cx.waker());
+        self.key = Some(key);
+        Poll::Pending
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            lock(&TIMERS.state).sleepers.remove(&key);
+        }
+    }
+}
+
+static TIMERS: LazyLock<Timers> = LazyLock::new(|| {
+    // The thread waits for the initialisation it is started in, and ends with the process.
+    let spawned = thread::Builder::new().name("testing-timer".into()).spawn(|| TIMERS.run());
+    spawned.expect("a thread for the timers of the testing client");
+    Timers { state: Mutex::default(), earlier: Condvar::new() }
+});
+
+struct Timers {
+    state: Mutex<TimerState>,
+    /// A sleeper came that is due before all others.
+    earlier: Condvar,
+}
+
+#[derive(Default)]
+struct TimerState {
+    next: u64,
+    sleepers: BTreeMap<(Instant, u64), Waker>,
+}
+
+impl Timers {
+    fn register(&self, key: Option<(Instant, u64)>, deadline: Instant, waker: &Waker) -> (Instant, u64) {
+        let mut state = lock(&self.state);
+        let key = key.unwrap_or_else(|| {
+            state.next += 1;
+            (deadline, state.next)
+        });
+        state.sleepers.insert(key, waker.clone());
+        if state.sleepers.first_key_value().is_some_and(|(first, _)| *first == key) {
+            self.earlier.notify_one();
+        }
+        key
+    }
+
+    fn run(&self) {
+        let mut state = lock(&self.state);
+        loop {
+            let now = Instant::now();
+            match state.sleepers.first_entry() {
+                None => state = self.earlier.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(first) if first.key().0 <= now => {
+                    let waker = first.remove();
+                    drop(state);
+                    waker.wake();
+                    state = lock(&self.state);
+                }
+                Some(first) => {
+                    let rest = first.key().0 - now;
+                    let waited = self.earlier.wait_timeout(state, rest);
+                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! One request's way through the rules, the application, and the rules again.
+//!
+//! Runs where the caller polls it: on the thread of `send`, or on the thread of an open exchange.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header, request, response};
+use http_body::{Body as _, Frame};
+
+use super::driver::Threads;
+use super::upload::Incoming;
+use crate::application::{Application, DynApplication, Request, Response};
+use crate::body::{Body, Exact};
+use crate::contain;
+use crate::dispatch;
+use crate::environ::{Connection, Environ, Serving};
+use crate::error::Error;
+use crate::hints::{EarlyHints, HintError, Sink};
+use crate::request_body::RequestBody;
+use crate::rules::request::{BodyLength, Facts};
+use crate::rules::response::{Framing, Plan, prepare};
+use crate::rules::{self, Rejection};
+use crate::runtime::Runtime;
+use crate::server::{Capabilities, ListenAddr, ServerConfig, ServerInfo, ShutdownTrigger};
+use crate::signal::Signal;
+
+/// The application and the "server" it runs in.
+pub(super) struct Site {
+    pub(super) application: DynApplication,
+    pub(super) config: ServerConfig,
+    pub(super) serving: Arc<Serving>,
+    pub(super) may_block: bool,
+    claimed: AtomicBool,
+    started: Signal,
+    failure: OnceLock<String>,
+}
+
+impl Site {
+    pub(super) fn new(application: DynApplication, config: ServerConfig, may_block: bool) -> Self {
+        let shutdown = ShutdownTrigger::new();
+        let runtime = Runtime::new(Threads::new(may_block, shutdown.clone(), &config));
+        let capabilities =
+            Capabilities { trailers: true, early_hints: true, full_duplex: true, ..Capabilities::none() };
+        let info = ServerInfo::new("testing", env!("CARGO_PKG_VERSION"))
+            .with_capabilities(capabilities)
+            .listening(vec![local_addr()], runtime.clone());
+        let serving = Serving::new(info, runtime, shutdown, &config);
+        Site {
+            application,
+            config,
+            serving,
+            may_block,
+            claimed: AtomicBool::new(false),
+            started: Signal::new(),
+            failure: OnceLock::new(),
+        }
+    }
+
+    /// Runs the startup hook, the first time; waits for it, the other times. \[LIF-08\]
+    pub(super) async fn start(&self) -> Result<(), Error> {
+        if self.claimed.swap(true, Ordering::SeqCst) {
+            self.started.fired().await;
+        } else {
+            let outcome = self.application.startup(&self.serving.info).await;
+            if let Err(error) = outcome {
+                // Told to everybody who asks, and errors can't be cloned.
+                let _ = self.failure.set(error.to_string());
+            }
+            self.started.fire();
+        }
+        self.failure.get().map_or(Ok(()), |text| Err(Error::new(text.clone())))
+    }
+}
+
+pub(super) fn local_addr() -> ListenAddr {
+    ListenAddr::Tcp(([127, 0, 0, 1], 80).into())
+}
+
+/// A request on its way to the site.
+pub(super) struct Outbound {
+    pub(super) head: request::Parts,
+    /// The target, or why a server would refuse it before it looks at anything else.
+    pub(super) target: Result<Uri, Rejection>,
+    pub(super) body: RequestBody,
+    pub(super) peer: Option<std::net::SocketAddr>,
+    pub(super) host: bool,
+}
+
+impl Outbound {
+    /// Adds what every client adds: Host, and the framing of the body.
+    fn complete(mut self) -> Result<(request::Parts, RequestBody), (request::Parts, Rejection)> {
+        match self.target {
+            Ok(uri) => self.head.uri = uri,
+            Err(rejection) => return Err((self.head, rejection)),
+        }
+        let headers = &mut self.head.headers;
+        if self.host && !headers.contains_key(header::HOST) {
+            headers.insert(header::HOST, HeaderValue::from_static("testing"));
+        }
+        if !headers.contains_key(header::CONTENT_LENGTH) && !headers.contains_key(header::TRANSFER_ENCODING) {
+            match self.body.len() {
+                Some(0) => {}
+                Some(length) => {
+                    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+                }
+                None if self.head.version == Version::HTTP_11 => {
+                    headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+                }
+                None => {}
+            }
+        }
+        Ok((self.head, self.body))
+    }
+}
+
+/// The hints of one exchange.
+#[derive(Clone, Default)]
+pub(super) struct Hints(Arc<HintsState>);
+
+#[derive(Default)]
+struct HintsState {
+    sent: Mutex<Vec<HeaderMap>>,
+    committed: AtomicBool,
+}
+
+impl Hints {
+    pub(super) fn list(&self) -> Vec<HeaderMap> {
+        self.0.sent.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Sink for Hints {
+    fn send(&self, headers: &HeaderMap) -> Result<(), HintError> {
+        if self.0.committed.load(Ordering::Acquire) {
+            return Err(HintError::TooLate); // [INF-03]
+        }
+        self.0.sent.lock().unwrap_or_else(PoisonError::into_inner).push(headers.clone());
+        Ok(())
+    }
+}
+
+/// A response with its head committed.
+pub(super) struct Reply {
+    pub(super) head: response::Parts,
+    pub(super) body: Outgoing,
+}
+
+/// Answers one request.
+pub(super) async fn respond(site: &Site, outbound: Outbound, gone: Signal, hints: Hints) -> Reply {
+    let peer = outbound.peer;
+    let (mut head, body) = match outbound.complete() {
+        Ok(complete) => complete,
+        Err((head, rejection)) => return refuse(site, &head, rejection),
+    };
+    let facts = match rules::request::check(&head, &site.config.limits) {
+        Ok(facts) => facts,
+        Err(rejection) => return refuse(site, &head, rejection),
+    };
+    rules::target::normalize(&mut head);
+
+    let local = if peer.is_some() { local_addr() } else { ListenAddr::Unix(Default::default()) };
+    let connection = Arc::new(Connection::new(site.serving.clone(), peer, local));
+    let mut environ =
+        Environ::new(connection, Instant::now()).with_disconnect(gone.clone()).with_forwarded(&head.headers);
+    if facts.version >= Version::HTTP_11 {
+        environ = environ.with_early_hints(EarlyHints::new(hints.clone()));
+    }
+    let body = Incoming::wrap(body, facts.body, site.config.limits.body_bytes, gone);
+    let call = dispatch::call(&site.application, Request::from_parts(head, body), environ);
+    let response = match site.config.timeouts.handler {
+        None => call.await,
+        // [LIM-09]
+        Some(most) => match site.serving.runtime.timeout(most, call).await {
+            Ok(response) => response,
+            Err(_) => dispatch::failure(StatusCode::SERVICE_UNAVAILABLE),
+        },
+    };
+    hints.0.committed.store(true, Ordering::Release);
+    commit(site, response, &facts)
+}
+
+fn refuse(site: &Site, head: &request::Parts, rejection: Rejection) -> Reply {
+    let facts = Facts {
+        version: head.version,
+        is_head: head.method == Method::HEAD,
+        is_connect: head.method == Method::CONNECT,
+        body: BodyLength::Sized(0),
+        keep_alive: false,
+        trailers: false,
+        expects_continue: false,
+        upgrade: false,
+    };
+    commit(site, rejection.response(), &facts)
+}
+
+/// What a server does with a response before it writes.
+fn commit(site: &Site, response: Response, facts: &Facts) -> Reply {
+    let (mut head, mut body) = response.into_parts();
+    let plan = match prepare(&mut head, body.len(), facts) {
+        Ok(plan) => plan,
+        Err(error) => {
+            tracing::error!(target: "adapter", %error, "the application's response can't be sent");
+            return substitute(site, dispatch::failure(StatusCode::INTERNAL_SERVER_ERROR), body, facts);
+        }
+    };
+    if plan.send_body && body.is_blocking() {
+        body = match body.offload(&site.serving.runtime) {
+            Ok(body) => body,
+            Err(error) => return substitute(site, dispatch::error_response(&error), Body::empty(), facts),
+        };
+    }
+    finish_head(&mut head, &body, plan, facts);
+    Reply { body: Outgoing::new(body, plan, facts), head }
+}
+
+/// Another response takes the place of one whose `body` is dropped unpulled. It is the server's own and always sendable.
+fn substitute(site: &Site, response: Response, body: Body, facts: &Facts) -> Reply {
+    let _ = contain::catch("drop of a body", || drop(body));
+    commit(site, response, facts)
+}
+
+/// What the rules leave to the engine: version, Date, Transfer-Encoding, Trailer.
+fn finish_head(head: &mut response::Parts, body: &Body, plan: Plan, facts: &Facts) {
+    head.version = facts.version; // [RSP-13]
+    if !head.headers.contains_key(header::DATE) {
+        head.headers.insert(header::DATE, rules::date::header_value()); // [RSP-06]
+    }
+    if plan.framing == Framing::Chunked && plan.send_body && facts.version == Version::HTTP_11 {
+        head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    if let (Framing::Chunked, Some(trailers)) = (plan.framing, body.trailers())
+        && facts.trailers
+    {
+        rules::trailers::announce(&mut head.headers, trailers);
+    }
+}
+
+/// The body as it leaves the server.
+pub(super) enum Outgoing {
+    None,
+    Exact(Exact),
+    /// `trailers`: whether they may go out.
+    Open {
+        body: Body,
+        trailers: bool,
+    },
+}
+
+impl Outgoing {
+    fn new(body: Body, plan: Plan, facts: &Facts) -> Self {
+        match plan.framing {
+            _ if !plan.send_body => {
+                // [NOB-03], [BOD-12] dropped unpulled
+                let _ = contain::catch("drop of a body", || drop(body));
+                Outgoing::None
+            }
+            Framing::Length(length) => Outgoing::Exact(Exact::new(body, length)),
+            framing => Outgoing::Open { body, trailers: framing == Framing::Chunked && facts.trailers },
+        }
+    }
+
+    /// The next frame that goes out. With `may_block` the thread pulls what blocks itself.
+    pub(super) async fn next(&mut self, may_block: bool) -> Option<Result<Frame<Bytes>, Error>> {
+        loop {
+            let next = match self {
+                Outgoing::None => None,
+                Outgoing::Exact(body) if may_block && body.is_blocking() => body.next_frame(),
+                Outgoing::Exact(body) => {
+                    std::future::poll_fn(|cx| std::pin::Pin::new(&mut *body).poll_frame(cx)).await
+                }
+                Outgoing::Open { body, .. } if may_block && body.is_blocking() => body.next_frame(),
+                Outgoing::Open { body, .. } => body.frame().await,
+            };
+            match next {
+                Some(Ok(frame)) if frame.is_trailers() => {
+                    let mut fields = frame.into_trailers().unwrap_or_default();
+                    rules::trailers::sanitize(&mut fields);
+                    // [TRL-05a], [TRL-05b] dropped where nobody asked
+                    if matches!(self, Outgoing::Open { trailers: true, .. }) {
+                        return Some(Ok(Frame::trailers(fields)));
+                    }
+                }
+                Some(Err(error)) => {
+                    // [ERR-04c]
+                    tracing::error!(target: "adapter", %error, "the response body broke off");
+                    return Some(Err(error));
+                }
+                next => return next,
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Threads for blocking applications, iterators and files, beside an event loop.
+//!
+//! Starts a thread when work waits and none is idle, up to a bound; a thread that is idle for ten seconds ends. Work
+//! waits in order, up to a bound; more is refused. \[RTM-03\], \[CON-02\]
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use adapter_core::runtime::BlockingJob;
+
+/// How long a thread waits for more work.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// A bounded pool of threads; clones are the same pool.
+#[derive(Clone)]
+pub struct BlockingPool(Arc<Shared>);
+
+struct Shared {
+    threads: usize,
+    queue: usize,
+    state: Mutex<State>,
+    work: Condvar,
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<BlockingJob>,
+    threads: usize,
+    idle: usize,
+    stopped: bool,
+}
+
+impl BlockingPool {
+    /// At most `threads` threads, and `queue` jobs that wait for one.
+    pub fn new(threads: usize, queue: usize) -> Self {
+        let state = Mutex::new(State::default());
+        BlockingPool(Arc::new(Shared { threads, queue, state, work: Condvar::new(), ended: Condvar::new() }))
+    }
+
+    /// Runs `job` on a thread of the pool, in order. Does not block.
+    ///
+    /// # Errors
+    /// The job, if the queue is full, the pool has stopped, or no thread can be had.
+    pub fn run(&self, job: BlockingJob) -> Result<(), BlockingJob> {
+        let mut state = self.0.lock();
+        if state.stopped
+            || (state.idle <= state.jobs.len() && state.threads >= self.0.threads && state.jobs.len() >= self.0.queue)
+        {
+            return Err(job);
+        }
+        state.jobs.push_back(job);
+        if state.idle >= state.jobs.len() {
+            self.0.work.notify_one();
+        } else if state.threads < self.0.threads {
+            let shared = self.0.clone();
+            match thread::Builder::new().name("adapter-blocking".into()).spawn(move || shared.work()) {
+                Ok(_) => state.threads += 1,
+                // The system has no more threads: those there are get to it, unless there is none.
+                Err(_) if state.threads > 0 => {}
+                Err(_) => return Err(state.jobs.pop_back().expect("pushed above, under the same lock")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes no more work, drops what waits, and waits for the threads to end, at most for `patience`: application code
+    /// that blocks can't be interrupted. `true` if all have ended. Blocks.
+    pub fn stop(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        let mut state = self.0.lock();
+        state.stopped = true;
+        let waiting = std::mem::take(&mut state.jobs);
+        self.0.work.notify_all();
+        drop(state);
+        drop(waiting);
+        let mut state = self.0.lock();
+        while state.threads > 0 {
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else { return false };
+            state = self.0.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The life of a thread.
+    fn work(&self) {
+        let mut state = self.lock();
+        loop {
+            if let Some(job) = state.jobs.pop_front() {
+                drop(state);
+                // Jobs contain the panics of applications; one of ours must not end the thread's count.
+                let _ = adapter_core::contain::catch("blocking job", job);
+                state = self.lock();
+            } else if state.stopped {
+                break;
+            } else {
+                state.idle += 1;
+                let (woken, timeout) = self.work.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
+                state = woken;
+                state.idle -= 1;
+                if timeout.timed_out() && state.jobs.is_empty() {
+                    break;
+                }
+            }
+        }
+        state.threads -= 1;
+        if state.threads == 0 {
+            self.ended.notify_all();
+        }
+    }
+}
+
+impl std::fmt::Debug for BlockingPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlockingPool").field("threads", &self.0.threads).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn is_bounded_in_order_and_ends() {
+        let pool = BlockingPool::new(1, 2);
+        let (started, has_started) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let (done, results) = mpsc::channel();
+        assert!(
+            pool.run(Box::new(move || {
+                started.send(()).unwrap();
+                released.recv().unwrap();
+            }))
+            .is_ok()
+        );
+        has_started.recv().unwrap();
+        for n in 0..2 {
+            let done = done.clone();
+            assert!(pool.run(Box::new(move || done.send(n).unwrap())).is_ok());
+        }
+        assert!(pool.run(Box::new(|| ())).is_err(), "one runs, two wait, the fourth is refused");
+        release.send(()).unwrap();
+        assert_eq!((results.recv(), results.recv()), (Ok(0), Ok(1)));
+        assert!(pool.stop(Duration::from_secs(10)));
+        assert!(pool.run(Box::new(|| ())).is_err());
+    }
+}

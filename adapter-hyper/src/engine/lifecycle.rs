@@ -1,0 +1,136 @@
+//! Startup, accepting, draining, shutdown: the same on every runtime.
+//!
+//! The runtime-specific server awaits [`Lifecycle::startup`], spawns an [`accept`] loop per listener, awaits
+//! [`Lifecycle::run`]. \[LIF-01\] to \[LIF-08\], \[SHU-01\] to \[SHU-09\], \[ERR-06\], \[LIM-07\]
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapter_core::environ::Serving;
+use adapter_core::server::ShutdownLevel;
+use adapter_core::{Application, DynApplication, Error, Runtime, ServeError, ServerConfig};
+use adapter_listen::{AcceptError, classify};
+
+use super::{Accept, Connection, Engine, Tracker};
+
+/// How long after a forced shutdown the tasks may take to notice.
+const FORCED: Duration = Duration::from_secs(1);
+
+/// The life of a server around its connections.
+#[derive(Debug)]
+pub struct Lifecycle {
+    application: DynApplication,
+    serving: Arc<Serving>,
+    tracker: Tracker,
+    graceful: Duration,
+    hooks: Option<Duration>,
+}
+
+impl Lifecycle {
+    /// The life of a server that serves `application`.
+    pub fn new(application: DynApplication, serving: Arc<Serving>, config: &ServerConfig) -> Self {
+        Lifecycle {
+            application,
+            serving,
+            tracker: Tracker::default(),
+            graceful: config.timeouts.graceful_shutdown,
+            hooks: config.timeouts.hooks,
+        }
+    }
+
+    /// The count of connections, for the accept loops.
+    pub fn tracker(&self) -> &Tracker {
+        &self.tracker
+    }
+
+    /// Runs the startup hook. \[LIF-01\], \[LIF-02\]
+    ///
+    /// # Errors
+    /// The hook's own, or that it was late.
+    pub async fn startup(&self) -> Result<(), ServeError> {
+        self.hook("startup", ServeError::Startup, self.application.startup(&self.serving.info)).await
+    }
+
+    /// Waits for the shutdown, then for the connections to drain, forces what is left at the deadline, runs the
+    /// shutdown hook. The accept loops end by themselves.
+    ///
+    /// # Errors
+    /// Of the shutdown hook. \[LIF-06\]
+    pub async fn run(&self) -> Result<(), ServeError> {
+        let shutdown = &self.serving.shutdown;
+        shutdown.reached(ShutdownLevel::Draining).await;
+        let drained = self.tracker.below(1);
+        let forced = shutdown.reached(ShutdownLevel::Forced);
+        // [SHU-06], [SHU-07] whichever comes first: all done, the deadline, the second trigger
+        let ended = futures_lite::future::or(async { drained.await }, async {
+            forced.await;
+        });
+        if self.serving.runtime.timeout(self.graceful, ended).await.is_err() {
+            tracing::warn!(target: "adapter", open = self.tracker.open(), "the shutdown deadline has passed; forcing");
+        }
+        shutdown.force();
+        if self.serving.runtime.timeout(FORCED, self.tracker.below(1)).await.is_err() {
+            tracing::error!(target: "adapter", open = self.tracker.open(), "connections did not end");
+        }
+        self.hook("shutdown", ServeError::Shutdown, self.application.shutdown()).await
+    }
+
+    async fn hook(
+        &self,
+        hook: &'static str,
+        failed: fn(Error) -> ServeError,
+        future: impl Future<Output = Result<(), Error>>,
+    ) -> Result<(), ServeError> {
+        let future = std::panic::AssertUnwindSafe(future);
+        let contained = futures_lite::FutureExt::catch_unwind(future);
+        let outcome = match self.hooks {
+            Some(limit) => {
+                self.serving.runtime.timeout(limit, contained).await.map_err(|_| ServeError::HookTimeout { hook })?
+            }
+            None => contained.await,
+        };
+        match outcome {
+            Ok(result) => result.map_err(failed),
+            Err(_) => Err(failed(Error::new("the hook panicked"))),
+        }
+    }
+}
+
+/// Accepts until the shutdown begins, then closes the listener. At most `limit` connections are open at once; the next
+/// ones wait in the kernel's queue. `spawn` runs a connection's future.
+pub async fn accept<L: Accept>(
+    listener: L,
+    engine: Arc<Engine>,
+    tracker: Tracker,
+    spawn: impl Fn(Connection<L::Transport>),
+) {
+    let runtime = engine.serving.runtime.clone();
+    let shutdown = engine.serving.shutdown.clone();
+    let accepting = async {
+        loop {
+            tracker.below(engine.limits.connections).await;
+            match listener.accept().await {
+                Ok((io, peer)) => {
+                    spawn(engine.connection(io, peer, listener.addr().clone(), tracker.enter()));
+                }
+                Err(error) => pause(&runtime, &error).await,
+            }
+        }
+    };
+    futures_lite::future::or(
+        async {
+            shutdown.reached(ShutdownLevel::Draining).await;
+        },
+        accepting,
+    )
+    .await;
+}
+
+/// \[ERR-06\] never ends the server
+async fn pause(runtime: &Runtime, error: &io::Error) {
+    if let AcceptError::Backoff(pause) = classify(error) {
+        tracing::warn!(target: "adapter", %error, "can't accept; trying again");
+        runtime.sleep(pause).await;
+    }
+}

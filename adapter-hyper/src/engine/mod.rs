@@ -1,0 +1,128 @@
+//! hyper as an engine for any runtime: bring a socket ([`Transport`]), a listener ([`Accept`]) and an
+//! `adapter_core::Runtime`, and get a server with every rule, limit and timeout.
+//!
+//! An [`Engine`] is shared by all connections of a server. [`Engine::connection`] makes the future that is one
+//! connection; [`Lifecycle`] runs startup, accepting, draining and shutdown around them. Nothing here starts a thread.
+
+mod connection;
+mod io;
+mod lifecycle;
+mod request_body;
+mod response_body;
+mod service;
+mod status;
+mod tracker;
+mod transport;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adapter_core::environ::{self, Serving};
+use adapter_core::{DynApplication, Limits, ListenAddr, Runtime, ServeError, ServerConfig, Timeouts};
+use hyper::server::conn::{http1, http2};
+
+pub use self::connection::Connection;
+pub use self::lifecycle::{Lifecycle, accept};
+pub use self::tracker::{Guard, Tracker};
+pub use self::transport::{Accept, Transport};
+
+/// The options of `ServerConfig::options` every server on this engine knows.
+pub const OPTIONS: &[&str] = &["http2"];
+
+/// What all connections of a server share.
+pub struct Engine {
+    application: DynApplication,
+    serving: Arc<Serving>,
+    limits: Limits,
+    timeouts: Timeouts,
+    http2_enabled: bool,
+    http1: http1::Builder,
+    http2: http2::Builder<Spawner>,
+    /// The origin of the engine's time.
+    epoch: Instant,
+}
+
+impl Engine {
+    /// An engine that serves `application` by `config`.
+    ///
+    /// # Errors
+    /// [`ServeError::Config`] for a setting it can't follow.
+    pub fn new(
+        application: DynApplication,
+        serving: Arc<Serving>,
+        config: &ServerConfig,
+    ) -> Result<Arc<Self>, ServeError> {
+        let http2_enabled = match config.options.get("http2").map(String::as_str) {
+            None | Some("on") => true,
+            Some("off") => false,
+            Some(_) => return Err(ServeError::config("http2", "is \"on\" or \"off\"")),
+        };
+        let limits = config.limits.clone();
+        let mut http1 = http1::Builder::new();
+        http1
+            .keep_alive(config.keep_alive)
+            .header_read_timeout(None)
+            .max_buf_size(limits.head_bytes.max(64 * 1024))
+            .max_header_size(limits.head_bytes)
+            // Flattened: cheaper for small bodies and 2.2 times as fast for 1 KiB chunks (measured).
+            .writev(false);
+        if limits.header_count != 100 {
+            // hyper's default is 100 and on the stack; any other number costs an allocation per request.
+            http1.max_headers(limits.header_count);
+        }
+        let mut http2 = http2::Builder::new(Spawner(serving.runtime.clone()));
+        http2.max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX)).max_concurrent_streams(256);
+        Ok(Arc::new(Engine {
+            application,
+            serving,
+            limits,
+            timeouts: config.timeouts.clone(),
+            http2_enabled,
+            http1,
+            http2,
+            epoch: Instant::now(),
+        }))
+    }
+
+    /// A connection that was accepted on `local`; `guard` is dropped with it.
+    pub fn connection<I: Transport>(
+        self: &Arc<Self>,
+        io: I,
+        peer: Option<SocketAddr>,
+        local: ListenAddr,
+        guard: Guard,
+    ) -> Connection<I> {
+        let facts = environ::Connection::new(self.serving.clone(), peer, local);
+        Connection::new(self.clone(), io, facts, guard)
+    }
+
+    fn now(&self) -> u64 {
+        // 584 years of nanoseconds fit.
+        self.epoch.elapsed().as_nanos() as u64
+    }
+
+    fn instant(&self, time: u64) -> Instant {
+        self.epoch + Duration::from_nanos(time)
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("server", &self.serving.info.name).finish_non_exhaustive()
+    }
+}
+
+/// Lets hyper spawn its HTTP/2 streams on the runtime that serves.
+#[derive(Clone, Debug)]
+struct Spawner(Runtime);
+
+impl<F> hyper::rt::Executor<F> for Spawner
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn(future).detach();
+    }
+}

@@ -1,0 +1,169 @@
+//! A response body as hyper polls it.
+//!
+//! Lives inside hyper's connection, is polled and dropped by its task. Before it reports a failure it lets everything
+//! yielded so far reach the operating system, which hyper alone would throw away. \[BOD-14\], \[FRM-03\], \[FRM-04\],
+//! \[ERR-04\]
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
+
+use adapter_core::body::{Body, Exact};
+use adapter_core::contain::Panic;
+use adapter_core::rules::response::{Framing, Plan};
+use adapter_core::signal::Signal;
+use adapter_core::{Bytes, Error};
+use http_body::{Body as _, Frame, SizeHint};
+
+use super::io::Shared;
+use super::transport::Transport;
+
+/// What hyper gets as the body of a response.
+pub(super) struct ResponseBody<I> {
+    kind: Kind,
+    /// A failure that waits until what came before it is written.
+    failure: Option<Error>,
+    waited: bool,
+    close_delimited: bool,
+    /// Fired if it is dropped before its end, where requests end apart from their connection (HTTP/2).
+    abandoned: Option<Signal>,
+    /// The request counts as being answered until this is dropped.
+    in_flight: InFlight<I>,
+}
+
+/// A request under way: begins with the head, ends with the body of its response.
+pub(super) struct InFlight<I>(Arc<Shared<I>>);
+
+impl<I> InFlight<I> {
+    /// A request has come; also says how many came on its connection.
+    pub(super) fn begin(shared: &Arc<Shared<I>>) -> (Self, u64) {
+        let count = shared.status.request_begins();
+        (InFlight(shared.clone()), count)
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared<I>> {
+        &self.0
+    }
+}
+
+impl<I> Drop for InFlight<I> {
+    fn drop(&mut self) {
+        self.0.status.response_ends();
+    }
+}
+
+enum Kind {
+    None,
+    Exact(Exact),
+    Open(Body),
+}
+
+impl<I: Transport> ResponseBody<I> {
+    /// The body of a response that is sent by `plan`. The request counts as answered when it is dropped.
+    pub(super) fn new(body: Body, plan: &Plan, in_flight: InFlight<I>, abandoned: Option<Signal>) -> Self {
+        let kind = match plan.framing {
+            // [NOB-03], [BOD-12] dropped unpulled, here and now
+            _ if !plan.send_body => Kind::None,
+            Framing::Length(length) => Kind::Exact(Exact::new(body, length)),
+            _ => Kind::Open(body),
+        };
+        let close_delimited = plan.framing == Framing::Close;
+        ResponseBody { kind, failure: None, waited: false, close_delimited, abandoned, in_flight }
+    }
+
+    /// The failure, once all that came before it is with the operating system.
+    fn poll_failure(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        // hyper flushes to the socket when this returns pending, the supervisor flushes the socket after that: look
+        // again at the next poll, or when the socket takes more.
+        if !std::mem::replace(&mut self.waited, true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if !self.in_flight.shared().is_flushed() {
+            return Poll::Pending;
+        }
+        if self.close_delimited {
+            self.in_flight.shared().status.reset.store(true, Relaxed);
+        }
+        Poll::Ready(self.failure.take().map(Err))
+    }
+}
+
+impl<I: Transport> http_body::Body for ResponseBody<I> {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if this.failure.is_none() {
+            let next = match &mut this.kind {
+                Kind::None => None,
+                Kind::Exact(body) => ready!(Pin::new(body).poll_frame(cx)),
+                Kind::Open(body) => ready!(Pin::new(body).poll_frame(cx)),
+            };
+            match next {
+                Some(Err(error)) => {
+                    // a panic was logged where it was caught
+                    if error.downcast_ref::<Panic>().is_none() {
+                        tracing::error!(target: "adapter", error = %error, "the response breaks off");
+                    }
+                    this.kind = Kind::None;
+                    this.failure = Some(error);
+                }
+                next => {
+                    if next.is_none() {
+                        this.abandoned = None;
+                    }
+                    return Poll::Ready(next.map(|frame| frame.map_err(BodyError)));
+                }
+            }
+        }
+        this.poll_failure(cx).map(|next| next.map(|frame| frame.map_err(BodyError)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.failure.is_none()
+            && match &self.kind {
+                Kind::None => true,
+                Kind::Exact(body) => body.is_end_stream(),
+                Kind::Open(body) => body.is_end_stream(),
+            }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::None => SizeHint::with_exact(0),
+            Kind::Exact(body) => body.size_hint(),
+            // A length we did not promise must not be promised by hyper: trailers need chunks.
+            Kind::Open(_) => SizeHint::new(),
+        }
+    }
+}
+
+impl<I> Drop for ResponseBody<I> {
+    fn drop(&mut self) {
+        let whole = match &self.kind {
+            Kind::None => true,
+            Kind::Exact(body) => body.is_end_stream(),
+            Kind::Open(body) => body.is_end_stream(),
+        };
+        if let Some(signal) = self.abandoned.take()
+            && !whole
+        {
+            signal.fire();
+        }
+    }
+}
+
+/// hyper wants a standard error.
+#[derive(Debug)]
+pub(super) struct BodyError(Error);
+
+impl std::fmt::Display for BodyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for BodyError {}

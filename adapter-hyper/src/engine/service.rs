@@ -1,0 +1,171 @@
+//! From hyper's request to the application and back to hyper's response.
+//!
+//! One [`Service`] per connection, called by hyper in the connection's task; the application's future is polled there.
+//! The rules are `adapter_core::rules`; this file only applies them in order.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use adapter_core::dispatch::{self, Call};
+use adapter_core::rules::request::Facts;
+use adapter_core::rules::{self, Rejection, response};
+use adapter_core::signal::Signal;
+use adapter_core::{Environ, Request, Response, Sleep, environ};
+use http::{HeaderValue, StatusCode, header};
+use hyper::body::Incoming;
+
+use super::Engine;
+use super::io::Shared;
+use super::request_body::request_body;
+use super::response_body::{InFlight, ResponseBody};
+use super::transport::Transport;
+
+/// Serves the requests of one connection.
+pub(super) struct Service<I> {
+    pub(super) engine: Arc<Engine>,
+    pub(super) connection: Arc<environ::Connection>,
+    pub(super) shared: Arc<Shared<I>>,
+    /// Requests end apart from their connection: HTTP/2.
+    pub(super) multiplexed: bool,
+}
+
+impl<I: Transport> hyper::service::Service<http::Request<Incoming>> for Service<I> {
+    type Response = http::Response<ResponseBody<I>>;
+    type Error = Infallible;
+    type Future = Answer<I>;
+
+    fn call(&self, request: http::Request<Incoming>) -> Answer<I> {
+        let engine = &self.engine;
+        let (in_flight, count) = InFlight::begin(&self.shared);
+        // [KAP-12]
+        let last = engine.limits.requests_per_connection.is_some_and(|most| count >= most);
+        let (mut head, incoming) = request.into_parts();
+        let facts = match rules::request::check(&head, &engine.limits) {
+            Ok(facts) => facts,
+            Err(rejection) => {
+                tracing::debug!(target: "adapter", %rejection, "request refused");
+                let facts = Facts::of_rejected(&head);
+                return Answer::new(engine, facts, in_flight, State::Refused(rejection));
+            }
+        };
+        rules::target::normalize(&mut head);
+        // hyper's own handle is not part of the interface
+        head.extensions.remove::<hyper::upgrade::OnUpgrade>();
+        let body = request_body(
+            incoming,
+            &self.shared,
+            engine.limits.body_bytes,
+            engine.timeouts.body_read,
+            &engine.serving.runtime,
+        );
+        let received_at = engine.epoch + Duration::from_nanos(self.shared.status.now());
+        let mut environ = Environ::new(self.connection.clone(), received_at).with_forwarded(&head.headers);
+        let mut abandoned = None;
+        if self.multiplexed {
+            let signal = Signal::new();
+            environ = environ.with_disconnect(signal.clone());
+            abandoned = Some(signal);
+        }
+        let call = dispatch::call(&engine.application, Request::from_parts(head, body), environ);
+        let limit = engine.timeouts.handler.map(|limit| engine.serving.runtime.sleep(limit));
+        let mut answer = Answer::new(engine, facts, in_flight, State::Calling(call, limit));
+        answer.abandoned = abandoned;
+        answer.last = last;
+        answer
+    }
+}
+
+/// The response to one request, to come.
+pub(super) struct Answer<I> {
+    engine: Arc<Engine>,
+    facts: Facts,
+    /// Taken by the response.
+    in_flight: Option<InFlight<I>>,
+    /// Fired if the client goes away before the response is complete.
+    abandoned: Option<Signal>,
+    last: bool,
+    state: State,
+}
+
+enum State {
+    Refused(Rejection),
+    Calling(Call, Option<Sleep>),
+}
+
+impl<I: Transport> Answer<I> {
+    fn new(engine: &Arc<Engine>, facts: Facts, in_flight: InFlight<I>, state: State) -> Self {
+        let engine = engine.clone();
+        Answer { engine, facts, in_flight: Some(in_flight), abandoned: None, last: false, state }
+    }
+
+    /// Makes `answer` sendable.
+    fn finish(&mut self, answer: Response) -> http::Response<ResponseBody<I>> {
+        let runtime = &self.engine.serving.runtime;
+        let (mut head, body) = answer.into_parts();
+        // [BOD-15] what blocks leaves the event loop
+        let body = body.offload(runtime).unwrap_or_else(|error| {
+            let (refused, body) = dispatch::error_response(&error).into_parts();
+            head = refused;
+            body
+        });
+        let mut length = body.len();
+        // [TRL-04] trailers need chunks
+        if let Some(trailers) = body.trailers()
+            && self.facts.trailers
+        {
+            rules::trailers::announce(&mut head.headers, trailers);
+            length = None;
+            head.headers.remove(header::CONTENT_LENGTH);
+        }
+        if self.last {
+            head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        let (head, body, plan) = match response::prepare(&mut head, length, &self.facts) {
+            Ok(plan) => (head, body, plan),
+            Err(invalid) => {
+                tracing::error!(target: "adapter", error = %invalid, "the application made an impossible response");
+                let (mut head, body) = dispatch::failure(StatusCode::INTERNAL_SERVER_ERROR).into_parts();
+                match response::prepare(&mut head, body.len(), &self.facts) {
+                    Ok(plan) => (head, body, plan),
+                    Err(_) => unreachable!("our own response is sendable"),
+                }
+            }
+        };
+        let in_flight = self.in_flight.take().expect("a response is made once");
+        http::Response::from_parts(head, ResponseBody::new(body, &plan, in_flight, self.abandoned.take()))
+    }
+}
+
+impl<I: Transport> Future for Answer<I> {
+    type Output = Result<http::Response<ResponseBody<I>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = match &mut self.state {
+            State::Refused(rejection) => rejection.response(),
+            State::Calling(call, limit) => match Pin::new(call).poll(cx) {
+                Poll::Ready(answer) => answer,
+                Poll::Pending => {
+                    let Some(limit) = limit else { return Poll::Pending };
+                    ready!(Pin::new(limit).poll(cx));
+                    // [LIM-09] the handler is dropped with this future
+                    tracing::error!(target: "adapter", "[LIM-09] the application did not answer in time");
+                    dispatch::failure(StatusCode::SERVICE_UNAVAILABLE)
+                }
+            },
+        };
+        Poll::Ready(Ok(self.finish(answer)))
+    }
+}
+
+impl<I> Drop for Answer<I> {
+    fn drop(&mut self) {
+        // [DIS-01] dropped before it answered: the stream was reset, or the connection is gone
+        if let Some(signal) = self.abandoned.take() {
+            signal.fire();
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Where a connection stands, shared between its socket, its requests and its supervisor.
+//!
+//! All of them run inside one poll of the connection's task, except parts of a body that an application moved
+//! elsewhere; so plain relaxed atomics do, and cost a load or a store each. Times are nanoseconds since the engine
+//! started, read from the clock once per poll.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use adapter_core::Timeouts;
+
+/// How long the application may keep a client waiting that has ended its stream. \[DIS-01\] (DESIGN §7)
+pub(super) const GRACE: Duration = Duration::from_millis(250);
+
+/// What the connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Phase {
+    /// The next request; none of its bytes are here.
+    Idle = 0,
+    /// The rest of a request head; also a fresh connection without any byte.
+    Head = 1,
+    /// The application, or the client taking its response.
+    Busy = 2,
+}
+
+/// Which timeout ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expired {
+    /// \[KAP-08\]
+    KeepAlive,
+    /// \[LIM-04\]
+    HeaderRead,
+    /// \[LIM-06\]
+    Write,
+    /// \[DIS-01\]
+    Grace,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Status {
+    phase: AtomicU8,
+    /// The clock as of this poll.
+    now: AtomicU64,
+    /// When the phase began.
+    since: AtomicU64,
+    /// When bytes last went to the operating system.
+    written: AtomicU64,
+    /// When the client ended its stream; 0: it has not.
+    ended: AtomicU64,
+    /// When a write found the socket full; 0: it is not.
+    blocked: AtomicU64,
+    /// Responses under way: at most 1 in HTTP/1, streams in HTTP/2.
+    open: AtomicUsize,
+    /// Requests seen.
+    requests: AtomicU64,
+    /// A request body is not read to its end.
+    pub(super) body_open: AtomicBool,
+    /// A byte of the current head is here.
+    pub(super) head_begun: AtomicBool,
+    /// The engine is to give up reading the head and say 408.
+    pub(super) head_timed_out: AtomicBool,
+    /// A close-delimited response broke off: only a reset tells.
+    pub(super) reset: AtomicBool,
+    /// A request body was given up before its end: bytes of it may still come.
+    pub(super) body_unread: AtomicBool,
+    /// The end of the client's stream concerns nobody but hyper: HTTP/2 and upgraded connections.
+    pub(super) transparent: AtomicBool,
+}
+
+impl Status {
+    /// A connection accepted at `now`.
+    pub(super) fn fresh(now: u64) -> Self {
+        let status = Status::default();
+        status.now.store(now, Relaxed);
+        status.enter(Phase::Head);
+        status
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.phase.load(Relaxed) {
+            0 => Phase::Idle,
+            1 => Phase::Head,
+            _ => Phase::Busy,
+        }
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Relaxed);
+        self.since.store(self.now(), Relaxed);
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        self.now.load(Relaxed)
+    }
+
+    pub(super) fn set_now(&self, now: u64) {
+        self.now.store(now, Relaxed);
+    }
+
+    /// Bytes of the client came.
+    pub(super) fn received(&self) {
+        if self.phase() == Phase::Idle {
+            self.enter(Phase::Head);
+        }
+        self.head_begun.store(true, Relaxed);
+    }
+
+    /// The client ended its stream. `true` the first time.
+    pub(super) fn client_ended(&self) -> bool {
+        let first = self.ended.load(Relaxed) == 0;
+        if first {
+            self.ended.store(self.now().max(1), Relaxed);
+        }
+        first
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Relaxed) != 0
+    }
+
+    /// Bytes went to the operating system.
+    pub(super) fn progressed(&self) {
+        self.written.store(self.now(), Relaxed);
+        self.blocked.store(0, Relaxed);
+        if self.phase() == Phase::Idle {
+            // [KAP-09] the connection is idle from the last byte of the response on
+            self.since.store(self.now(), Relaxed);
+        }
+    }
+
+    /// The socket takes no more for now.
+    pub(super) fn write_blocked(&self) {
+        if self.blocked.load(Relaxed) == 0 {
+            self.blocked.store(self.now().max(1), Relaxed);
+        }
+    }
+
+    pub(super) fn is_write_blocked(&self) -> bool {
+        self.blocked.load(Relaxed) != 0
+    }
+
+    /// A request is being answered from now on; says how many came on this connection.
+    pub(super) fn request_begins(&self) -> u64 {
+        self.open.fetch_add(1, Relaxed);
+        self.enter(Phase::Busy);
+        self.head_begun.store(false, Relaxed);
+        self.requests.fetch_add(1, Relaxed) + 1
+    }
+
+    /// A response has left the engine's hands.
+    pub(super) fn response_ends(&self) {
+        if self.open.fetch_sub(1, Relaxed) == 1 {
+            self.enter(Phase::Idle);
+        }
+    }
+
+    /// Whether the peer may still send something that belongs to a request we know of.
+    pub(super) fn is_mid_request(&self) -> bool {
+        self.body_open.load(Relaxed) || self.body_unread.load(Relaxed) || self.phase() == Phase::Head
+    }
+
+    /// When the connection's patience ends, and why. Times are since the engine's start.
+    pub(super) fn deadline(&self, timeouts: &Timeouts) -> Option<(u64, Expired)> {
+        let since = self.since.load(Relaxed);
+        let after = |start: u64, limit: Option<Duration>, why| {
+            limit.map(|limit| (start.saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)), why))
+        };
+        let blocked = self.blocked.load(Relaxed);
+        let write = if blocked == 0 { None } else { after(blocked, timeouts.write, Expired::Write) };
+        let wait = match self.phase() {
+            // [KAP-09] not with data queued
+            Phase::Idle if blocked != 0 => None,
+            Phase::Idle => after(since, timeouts.keep_alive, Expired::KeepAlive),
+            Phase::Head => after(since, timeouts.header_read, Expired::HeaderRead),
+            Phase::Busy => match self.ended.load(Relaxed) {
+                0 => None,
+                // [DIS-01] while the client takes what we send, it is not kept waiting
+                _ if blocked != 0 => None,
+                ended => after(ended.max(self.written.load(Relaxed)).max(since), Some(GRACE), Expired::Grace),
+            },
+        };
+        match (write, wait) {
+            (Some(a), Some(b)) => Some(if a.0 <= b.0 { a } else { b }),
+            (a, b) => a.or(b),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn each_phase_has_its_deadline() {
+        let timeouts = Timeouts::default();
+        let status = Status::fresh(MS);
+        assert_eq!(status.deadline(&timeouts), Some((MS + 30_000 * MS, Expired::HeaderRead)));
+        status.request_begins();
+        assert_eq!(status.deadline(&timeouts), None);
+        status.set_now(5 * MS);
+        assert!(status.client_ended());
+        assert_eq!(status.deadline(&timeouts), Some((255 * MS, Expired::Grace)));
+        status.set_now(100 * MS);
+        status.progressed();
+        assert_eq!(status.deadline(&timeouts), Some((350 * MS, Expired::Grace)), "output renews the grace");
+        status.write_blocked();
+        assert_eq!(status.deadline(&timeouts), Some((60_100 * MS, Expired::Write)));
+        status.progressed();
+        status.response_ends();
+        assert_eq!(status.deadline(&timeouts), Some((75_100 * MS, Expired::KeepAlive)));
+        status.set_now(200 * MS);
+        status.received();
+        assert_eq!(status.deadline(&timeouts), Some((30_200 * MS, Expired::HeaderRead)));
+    }
+}

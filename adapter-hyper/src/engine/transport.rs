@@ -1,0 +1,38 @@
+//! What the engine needs of a runtime's socket and listener.
+//!
+//! Implemented once per runtime; polled only by the task that owns the connection.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+
+use adapter_core::ListenAddr;
+use hyper::rt::ReadBufCursor;
+
+/// A connected, non-blocking byte stream.
+pub trait Transport: Send + Unpin + 'static {
+    /// Reads into `buffer` and says how many bytes came; 0 is the end of the client's stream.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<usize>>;
+
+    /// Hands bytes to the operating system.
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// Ends our half of the stream (FIN).
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Makes the coming drop reset the connection, so that the client can't take what it has for the whole.
+    fn reset_on_close(&mut self);
+}
+
+/// A listening socket of a runtime.
+pub trait Accept: Send + 'static {
+    /// Its connections.
+    type Transport: Transport;
+
+    /// The next connection and its peer's address (none for Unix-domain sockets). Cancel safe.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Transport, Option<SocketAddr>)>> + Send;
+
+    /// The address it listens on.
+    fn addr(&self) -> &ListenAddr;
+}

@@ -1,0 +1,123 @@
+//! tokio's sockets as the engine's.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use adapter_core::ListenAddr;
+use adapter_listen::{ListenSocket, Listener, UnixPath};
+use hyper::rt::ReadBufCursor;
+use hyper_util::rt::TokioIo;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+#[cfg(unix)]
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::engine::{Accept, Transport};
+
+/// A listener of the current runtime.
+pub(crate) struct Accepting {
+    socket: Socket,
+    addr: ListenAddr,
+    _unlink: Option<UnixPath>,
+}
+
+enum Socket {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(UnixListener),
+}
+
+impl Accepting {
+    /// Registers with the current runtime.
+    pub(crate) fn new(listener: Listener) -> io::Result<Self> {
+        let (socket, addr, unlink) = listener.into_parts();
+        let socket = match socket {
+            ListenSocket::Tcp(listener) => Socket::Tcp(TcpListener::from_std(listener)?),
+            #[cfg(unix)]
+            ListenSocket::Unix(listener) => Socket::Unix(UnixListener::from_std(listener)?),
+        };
+        Ok(Accepting { socket, addr, _unlink: unlink })
+    }
+}
+
+impl Accept for Accepting {
+    type Transport = Stream;
+
+    async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+        match &self.socket {
+            Socket::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok((Stream::Tcp(stream), Some(peer)))
+            }
+            #[cfg(unix)]
+            Socket::Unix(listener) => Ok((Stream::Unix(listener.accept().await?.0), None)),
+        }
+    }
+
+    fn addr(&self) -> &ListenAddr {
+        &self.addr
+    }
+}
+
+/// A connected socket.
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+/// Runs the same code on whichever socket it is.
+macro_rules! on {
+    ($stream:expr, $socket:ident => $code:expr) => {
+        match $stream {
+            Stream::Tcp($socket) => $code,
+            #[cfg(unix)]
+            Stream::Unix($socket) => $code,
+        }
+    };
+}
+
+impl Transport for Stream {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<usize>> {
+        on!(self, socket => {
+            let mut counted = Counted { socket: Pin::new(socket), count: 0 };
+            let poll = hyper::rt::Read::poll_read(Pin::new(&mut TokioIo::new(&mut counted)), cx, buffer);
+            poll.map_ok(|()| counted.count)
+        })
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        on!(self, socket => Pin::new(socket).poll_write(cx, bytes))
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on!(self, socket => Pin::new(socket).poll_shutdown(cx))
+    }
+
+    fn reset_on_close(&mut self) {
+        if let Stream::Tcp(socket) = self {
+            // It fails only for a socket that is closed already.
+            let _ = SockRef::from(&*socket).set_linger(Some(Duration::ZERO));
+        }
+    }
+}
+
+/// Counts what is read: hyper's cursor does not tell, and 0 means the end.
+struct Counted<'a, S> {
+    socket: Pin<&'a mut S>,
+    count: usize,
+}
+
+impl<S: AsyncRead> AsyncRead for Counted<'_, S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let poll = self.socket.as_mut().poll_read(cx, buffer);
+        self.count = buffer.filled().len() - before;
+        poll
+    }
+}

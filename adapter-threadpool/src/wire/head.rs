@@ -1,0 +1,265 @@
+//! Request heads: httparse, then `rules`. \[TGT\], \[HDR\], \[REQ-21\] to \[REQ-27\], \[LIM-01\], \[LIM-02\]
+//!
+//! Stateless: the caller gives all bytes of the connection that are not consumed yet, and gives more when told that
+//! they are not enough. A bare LF ends a line here, as httparse has it (\[HDR-14\]).
+
+use std::mem::MaybeUninit;
+
+use adapter_core::Limits;
+use adapter_core::rules::{Rejection, request, target};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version};
+
+/// A head that is complete and acceptable.
+#[derive(Debug)]
+pub struct Head {
+    /// Method, target, version and fields, as the application sees them.
+    pub parts: http::request::Parts,
+    /// What the server needs to answer it.
+    pub facts: request::Facts,
+    /// How many bytes of the input it took, empty lines before it included.
+    pub length: usize,
+}
+
+/// Header lines that are parsed without an allocation for their index.
+const INLINE_HEADERS: usize = 128;
+
+/// Empty lines that may precede a request, in bytes. \[TGT-22\] RFC 9112 §2.2
+const LEADING_EMPTY: usize = 16;
+
+/// Parses the head at the start of `input`; `Ok(None)` if it is not complete.
+///
+/// # Errors
+/// What to answer instead of calling the application.
+pub fn parse(input: &[u8], limits: &Limits) -> Result<Option<Head>, Rejection> {
+    let leading = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    if leading > LEADING_EMPTY {
+        return Err(Rejection::new(StatusCode::BAD_REQUEST, "TGT-22", "too many empty lines before the request"));
+    }
+    if limits.header_count <= INLINE_HEADERS {
+        let mut headers = [const { MaybeUninit::uninit() }; INLINE_HEADERS];
+        // `header_count` is at most the length of the array
+        parse_with(input, limits, headers.get_mut(..limits.header_count).unwrap_or_default())
+    } else {
+        let mut headers = vec![MaybeUninit::uninit(); limits.header_count];
+        parse_with(input, limits, &mut headers)
+    }
+}
+
+fn parse_with<'i, 'h>(
+    input: &'i [u8],
+    limits: &Limits,
+    headers: &'h mut [MaybeUninit<httparse::Header<'i>>],
+) -> Result<Option<Head>, Rejection> {
+    let mut request = httparse::Request::new(&mut []);
+    match httparse::ParserConfig::default().parse_request_with_uninit_headers(&mut request, input, headers) {
+        Ok(httparse::Status::Complete(length)) if length <= limits.head_bytes => {
+            convert(input, length, &request, limits).map(Some)
+        }
+        Ok(httparse::Status::Complete(_)) => Err(TOO_LARGE),
+        Ok(httparse::Status::Partial) => unfinished(input, limits).map(|()| None),
+        Err(error) => Err(refuse(error)),
+    }
+}
+
+const TOO_LARGE: Rejection =
+    Rejection::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "LIM-01", "the request head is too large");
+const TOO_LONG: Rejection = Rejection::new(StatusCode::URI_TOO_LONG, "TGT-24", "the request target is too long");
+
+/// \[LIM-01\], \[TGT-24\]: a head that is not complete may be too large already.
+fn unfinished(input: &[u8], limits: &Limits) -> Result<(), Rejection> {
+    /// Method, blanks and version beside the target.
+    const AROUND: usize = 64;
+    let first_line = input.iter().skip_while(|byte| matches!(byte, b'\r' | b'\n'));
+    if input.len() > limits.target_bytes + AROUND && !first_line.clone().any(|byte| *byte == b'\n') {
+        return Err(TOO_LONG);
+    }
+    if input.len() >= limits.head_bytes { Err(TOO_LARGE) } else { Ok(()) }
+}
+
+fn refuse(error: httparse::Error) -> Rejection {
+    use httparse::Error;
+    let bad = |requirement, reason| Rejection::new(StatusCode::BAD_REQUEST, requirement, reason);
+    match error {
+        // [LIM-02] RFC 6585 §5
+        Error::TooManyHeaders => Rejection::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "LIM-02",
+            "the request has too many header lines",
+        ),
+        // [TGT-20] RFC 9110 §15.6.6
+        Error::Version => {
+            Rejection::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "TGT-20", "only HTTP/1.0 and HTTP/1.1 are served")
+        }
+        Error::HeaderName => bad("HDR-12", "a header name is malformed"),
+        Error::HeaderValue => bad("HDR-13", "a header value is malformed"),
+        // [TGT-03], [TGT-18], [TGT-25] and line ends
+        _ => bad("TGT-03", "the request line or a line end is malformed"),
+    }
+}
+
+fn convert(
+    input: &[u8],
+    length: usize,
+    parsed: &httparse::Request<'_, '_>,
+    limits: &Limits,
+) -> Result<Head, Rejection> {
+    let bad = |requirement, reason| Rejection::new(StatusCode::BAD_REQUEST, requirement, reason);
+    let (Some(method), Some(path), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
+        return Err(bad("TGT-03", "the request line is malformed"));
+    };
+    if path.len() > limits.target_bytes {
+        return Err(TOO_LONG);
+    }
+    target::check_raw(path.as_bytes())?;
+    // One copy of the head, which target and values share.
+    let shared = Bytes::copy_from_slice(input.get(..length).unwrap_or(input));
+    let share = |part: &[u8]| share(&shared, input, part);
+
+    let (mut parts, ()) = Request::new(()).into_parts();
+    // [TGT-01], [TGT-02]
+    parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| bad("TGT-03", "the method is malformed"))?;
+    parts.version = if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
+    parts.uri = match path {
+        "/" => Uri::from_static("/"),
+        path => Uri::from_maybe_shared(share(path.as_bytes()))
+            .map_err(|_| bad("TGT-16", "the request target is malformed"))?,
+    };
+    parts.headers = HeaderMap::with_capacity(parsed.headers.len());
+    for header in parsed.headers.iter() {
+        let name = HeaderName::from_bytes(header.name.as_bytes())
+            .map_err(|_| bad("HDR-12", "a header name is malformed"))?;
+        // [HDR-02] obs-text survives, [HDR-13] controls do not
+        let value = HeaderValue::from_maybe_shared(share(header.value))
+            .map_err(|_| bad("HDR-13", "a header value is malformed"))?;
+        // [HDR-03] every line, in order
+        parts.headers.try_append(name, value).map_err(|_| TOO_LARGE)?;
+    }
+    let facts = request::check(&parts, limits)?;
+    target::normalize(&mut parts);
+    Ok(Head { parts, facts, length })
+}
+
+/// The bytes of `part`, a slice of `input`, out of `shared`, a copy of `input`'s start.
+fn share(shared: &Bytes, input: &[u8], part: &[u8]) -> Bytes {
+    let start = (part.as_ptr() as usize).wrapping_sub(input.as_ptr() as usize);
+    match start.checked_add(part.len()) {
+        Some(end) if end <= shared.len() && !part.is_empty() => shared.slice(start..end),
+        _ => Bytes::copy_from_slice(part),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adapter_core::rules::request::BodyLength;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn status(input: &[u8]) -> Option<u16> {
+        match parse(input, &Limits::default()) {
+            Ok(head) => head.map(|_| 200),
+            Err(rejection) => Some(rejection.status.as_u16()),
+        }
+    }
+
+    #[test]
+    fn every_split_point_gives_the_same_head() {
+        // [TGT-23]
+        let input = b"\r\nPOST /a%20b?x=1 HTTP/1.1\r\nHost: h\r\nX-A:  1 \r\nx-a: \xff2\r\nContent-Length: 3\r\n\r\nabc";
+        let end = input.len() - 3;
+        for cut in 0..end {
+            assert!(parse(&input[..cut], &Limits::default()).unwrap().is_none(), "{cut}");
+        }
+        for cut in end..=input.len() {
+            let head = parse(&input[..cut], &Limits::default()).unwrap().unwrap();
+            assert_eq!(head.length, end);
+            assert_eq!(head.parts.uri, "/a%20b?x=1");
+            let values: Vec<_> = head.parts.headers.get_all("x-a").iter().map(HeaderValue::as_bytes).collect();
+            assert_eq!(values, [b"1".as_slice(), b"\xff2"]);
+            assert_eq!(head.facts.body, BodyLength::Sized(3));
+        }
+    }
+
+    #[test]
+    fn what_is_refused_and_how() {
+        let cases: [(&[u8], u16); 17] = [
+            (b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", 200),
+            (b"GET / HTTP/1.1\nHost: h\n\n", 200),
+            (b"GET / HTTP/1.0\r\n\r\n", 200),
+            (b"GET / HTTP/1.1\r\n\r\n", 400),
+            (b"GET  / HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            (b"GET /\tx HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            (b"GET /#x HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            (b"G@T / HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\r\nHost: h\r\n folded\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\r\nHost : h\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\r\n Host: h\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\r\nHost: h\r\nA: b\rc\r\n\r\n", 400),
+            (b"GET / HTTP/2.0\r\nHost: h\r\n\r\n", 505),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+            (b"GET /\r\n", 400),
+            (b"\x16\x03\x01\x02\x00\x01\x00\x01", 400),
+            (b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
+        ];
+        for (input, expected) in cases {
+            assert_eq!(status(input), Some(expected), "{}", input.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn limits_have_their_own_statuses() {
+        let limits = Limits::default();
+        let long = |target: usize| [b"GET /".to_vec(), vec![b'a'; target], b" HTTP/1.1\r\nHost: h\r\n\r\n".to_vec()].concat();
+        assert_eq!(status(&long(limits.target_bytes - 1)), Some(200));
+        assert_eq!(status(&long(limits.target_bytes)), Some(414));
+        assert_eq!(status(&long(70_000)), Some(414));
+        assert_eq!(status(&long(70_000)[..20_000]), Some(414));
+        let lines = |count: usize| {
+            let mut head = b"GET / HTTP/1.1\r\nHost: h\r\n".to_vec();
+            (1..count).for_each(|n| head.extend_from_slice(format!("a{n}: b\r\n").as_bytes()));
+            [head, b"\r\n".to_vec()].concat()
+        };
+        assert_eq!(status(&lines(100)), Some(200));
+        assert_eq!(status(&lines(101)), Some(431));
+        let mut large = b"GET / HTTP/1.1\r\nHost: h\r\nA: ".to_vec();
+        large.resize(64 * 1024, b'x');
+        assert_eq!(status(&large[..60_000]), None);
+        assert_eq!(status(&large), Some(431));
+    }
+
+    proptest! {
+        /// Any bytes, cut anywhere: no panic, and a prefix is never accepted as something longer.
+        #[test]
+        fn prefixes_agree(input in proptest::collection::vec(any::<u8>(), 0..200), cut in 0_usize..200) {
+            let cut = cut.min(input.len());
+            let limits = Limits::default();
+            if let Ok(Some(head)) = parse(&input[..cut], &limits) {
+                let whole = parse(&input, &limits).unwrap().unwrap();
+                prop_assert_eq!(head.length, whole.length);
+            }
+        }
+
+        #[test]
+        fn heads_come_out_as_they_went_in(
+            method in "[A-Z]{1,8}",
+            path in "/[a-z0-9%._~/-]{0,30}",
+            fields in proptest::collection::vec(("x-[a-z0-9-]{1,10}", "[!-~]([ -~]{0,20}[!-~])?"), 0..10),
+        ) {
+            prop_assume!(method != "CONNECT");
+            let mut input = format!("{method} {path} HTTP/1.1\r\nhost: h\r\n");
+            for (name, value) in &fields {
+                input += &format!("{name}: {value}\r\n");
+            }
+            input += "\r\n";
+            let head = parse(input.as_bytes(), &Limits::default()).unwrap().unwrap();
+            prop_assert_eq!(head.parts.method.as_str(), &method);
+            prop_assert_eq!(head.parts.uri.path(), &path);
+            for (name, _) in &fields {
+                let sent: Vec<_> = fields.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_str()).collect();
+                let seen: Vec<_> = head.parts.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
+                prop_assert_eq!(sent, seen);
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The date of a log line, `10/Oct/2000:13:55:36 +0000`, always in UTC. Pure arithmetic.
+
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// Seconds since 1970 that print as the date of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Date(u64);
+
+impl From<SystemTime> for Date {
+    /// A clock before 1970 counts as 1970.
+    fn from(time: SystemTime) -> Self {
+        Date(time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+    }
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (year, month, day) = civil(self.0 / 86_400);
+        let month = MONTHS.get(month).copied().unwrap_or("???");
+        let (hour, minute, second) = (self.0 / 3600 % 24, self.0 / 60 % 60, self.0 % 60);
+        write!(f, "{day:02}/{month}/{year:04}:{hour:02}:{minute:02}:{second:02} +0000")
+    }
+}
+
+/// Days since 1970-01-01 as year, month from 0, day from 1, in the proleptic Gregorian calendar.
+///
+/// The calendar repeats every 400 years (146,097 days). Years are taken to begin in March, so that the leap day is
+/// their last and the lengths of the months before it follow one line: 153 days for each five months.
+fn civil(days: u64) -> (u64, usize, u64) {
+    // 719,468 days from 0000-03-01 to 1970-01-01
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
+    let month = (from_march + 2) % 12;
+    let year = era * 400 + year_of_era + u64::from(month < 2);
+    (year, month as usize, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_dates() {
+        for (seconds, text) in [
+            (0, "01/Jan/1970:00:00:00 +0000"),
+            (951_782_399, "28/Feb/2000:23:59:59 +0000"),
+            (951_782_400, "29/Feb/2000:00:00:00 +0000"),
+            (951_868_800, "01/Mar/2000:00:00:00 +0000"),
+            (971_186_136, "10/Oct/2000:13:55:36 +0000"),
+            (1_704_067_199, "31/Dec/2023:23:59:59 +0000"),
+            (1_709_164_800, "29/Feb/2024:00:00:00 +0000"),
+            (4_107_542_400, "01/Mar/2100:00:00:00 +0000"),
+            (253_402_300_799, "31/Dec/9999:23:59:59 +0000"),
+        ] {
+            assert_eq!(Date(seconds).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn every_day_follows_the_one_before() {
+        let leap = |year: u64| (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+        let (mut year, mut month, mut day) = (1970, 0, 1);
+        for days in 0..146_097 * 2 {
+            assert_eq!(civil(days), (year, month, day));
+            let lengths = [31, if leap(year) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+            day += 1;
+            if day > lengths[month] {
+                (month, day) = (month + 1, 1);
+            }
+            if month == 12 {
+                (year, month) = (year + 1, 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The flags, and the [`ServerConfig`] they make.
+//!
+//! Names follow the configuration mechanically (`timeouts.keep_alive` is `--timeout-keep-alive`), so that an error of
+//! the configuration can be told in the words of the command line. Defaults come from the configuration, not from here.
+
+use std::collections::btree_map::Entry;
+use std::net::IpAddr;
+
+use adapter_core::{Bind, Limits, ServeError, ServerConfig, Timeouts};
+use clap::builder::BoolishValueParser;
+
+use super::values::{OrOff, Period, Size};
+use crate::access_log::Format;
+
+/// The flags every program shares. Each is also read from the environment: `--timeout-write` from
+/// `ADAPTER_TIMEOUT_WRITE`. Flatten it into a parser of your own with `#[command(flatten)]`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Serving")]
+#[non_exhaustive]
+pub struct Args {
+    /// Server to use, see --list-servers; "auto" takes the first
+    #[arg(long, env = "ADAPTER_SERVER", value_name = "NAME", default_value = "auto")]
+    pub server: String,
+
+    /// Address to listen on: HOST:PORT, :PORT or unix:PATH; may be repeated [default: 127.0.0.1:8080]
+    #[arg(long = "bind", env = "ADAPTER_BIND", value_name = "ADDR", value_delimiter = ',')]
+    pub binds: Vec<Bind>,
+
+    /// Threads that run the application [default: the server's, such as one per core]
+    #[arg(long, env = "ADAPTER_THREADS", value_name = "N")]
+    pub threads: Option<usize>,
+
+    /// Threads at most for blocking applications, on servers with event loops
+    #[arg(long, env = "ADAPTER_BLOCKING_THREADS", value_name = "N", default_value_t = config().blocking_threads)]
+    pub blocking_threads: usize,
+
+    /// Blocking work that may wait for a thread; beyond it the answer is 503
+    #[arg(long, env = "ADAPTER_BLOCKING_QUEUE", value_name = "N", default_value_t = config().blocking_queue)]
+    pub blocking_queue: usize,
+
+    /// Close every connection after one response
+    #[arg(long, env = "ADAPTER_NO_KEEP_ALIVE", value_parser = BoolishValueParser::new())]
+    pub no_keep_alive: bool,
+
+    /// Prefix of the path under which the application is mounted, like /shop
+    #[arg(long, env = "ADAPTER_MOUNT_PREFIX", value_name = "PREFIX", default_value = "", hide_default_value = true)]
+    pub mount_prefix: String,
+
+    /// Peer whose Forwarded and X-Forwarded-* fields are believed; may be repeated
+    #[arg(long = "trusted-proxy", env = "ADAPTER_TRUSTED_PROXY", value_name = "IP", value_delimiter = ',')]
+    pub trusted_proxies: Vec<IpAddr>,
+
+    /// Setting only this server knows; may be repeated (in the environment separated by ";")
+    #[arg(
+        long = "option",
+        env = "ADAPTER_OPTION",
+        value_name = "KEY=VALUE",
+        value_delimiter = ';',
+        value_parser = key_value
+    )]
+    pub options: Vec<(String, String)>,
+
+    /// Access log on stdout, or only as tracing events
+    #[arg(
+        long,
+        env = "ADAPTER_ACCESS_LOG",
+        value_name = "FORMAT",
+        value_enum,
+        num_args = 0..=1,
+        default_value = "off",
+        default_missing_value = "common"
+    )]
+    pub access_log: Format,
+
+    /// What is logged on stderr: off, error, warn, info, debug, trace, or tracing directives
+    #[arg(long, env = "ADAPTER_LOG", value_name = "LEVEL", default_value = "info")]
+    pub log: String,
+
+    /// List the servers of this build and exit
+    #[arg(long, env = "ADAPTER_LIST_SERVERS", value_parser = BoolishValueParser::new())]
+    pub list_servers: bool,
+
+    /// Bytes of a request head; beyond it 431
+    #[arg(long, env = "ADAPTER_LIMIT_HEAD_BYTES", value_name = "SIZE", help_heading = "Limits",
+        default_value_t = Size(limits().head_bytes as u64))]
+    pub limit_head_bytes: Size,
+
+    /// Header lines of a request; beyond it 431
+    #[arg(long, env = "ADAPTER_LIMIT_HEADER_COUNT", value_name = "N", help_heading = "Limits",
+        default_value_t = limits().header_count)]
+    pub limit_header_count: usize,
+
+    /// Bytes of a request target; beyond it 414
+    #[arg(long, env = "ADAPTER_LIMIT_TARGET_BYTES", value_name = "SIZE", help_heading = "Limits",
+        default_value_t = Size(limits().target_bytes as u64))]
+    pub limit_target_bytes: Size,
+
+    /// Bytes of a request body, or off; beyond it 413
+    #[arg(long, env = "ADAPTER_LIMIT_BODY_BYTES", value_name = "SIZE", help_heading = "Limits",
+        default_value_t = OrOff(limits().body_bytes.map(Size)))]
+    pub limit_body_bytes: OrOff<Size>,
+
+    /// Connections open at once; the next one waits
+    #[arg(long, env = "ADAPTER_LIMIT_CONNECTIONS", value_name = "N", help_heading = "Limits",
+        default_value_t = limits().connections)]
+    pub limit_connections: usize,
+
+    /// Requests served on one connection before it is closed, or off
+    #[arg(long, env = "ADAPTER_LIMIT_REQUESTS_PER_CONNECTION", value_name = "N", help_heading = "Limits",
+        default_value_t = OrOff(limits().requests_per_connection))]
+    pub limit_requests_per_connection: OrOff<u64>,
+
+    /// For a request head to arrive, or off
+    #[arg(long, env = "ADAPTER_TIMEOUT_HEADER_READ", value_name = "TIME", help_heading = "Timeouts (500ms, 2s, 1m)",
+        default_value_t = OrOff(timeouts().header_read.map(Period)))]
+    pub timeout_header_read: OrOff<Period>,
+
+    /// For a connection without a request, or off
+    #[arg(long, env = "ADAPTER_TIMEOUT_KEEP_ALIVE", value_name = "TIME", help_heading = "Timeouts (500ms, 2s, 1m)",
+        default_value_t = OrOff(timeouts().keep_alive.map(Period)))]
+    pub timeout_keep_alive: OrOff<Period>,
+
+    /// Between two pieces of a request body, or off
+    #[arg(long, env = "ADAPTER_TIMEOUT_BODY_READ", value_name = "TIME", help_heading = "Timeouts (500ms, 2s, 1m)",
+        default_value_t = OrOff(timeouts().body_read.map(Period)))]
+    pub timeout_body_read: OrOff<Period>,
+
+    /// Between two pieces of a response the client takes, or off
+    #[arg(long, env = "ADAPTER_TIMEOUT_WRITE", value_name = "TIME", help_heading = "Timeouts (500ms, 2s, 1m)",
+        default_value_t = OrOff(timeouts().write.map(Period)))]
+    pub timeout_write: OrOff<Period>,
+
+    /// From the call of the application to its response, then 503, or off
+    #[arg(long, env = "ADAPTER_TIMEOUT_HANDLER", value_name = "TIME", help_heading = "Timeouts (500ms, 2s, 1m)",
+        default_value_t = OrOff(timeouts().handler.map(Period)))]
+    pub timeout_handler: OrOff<Period>,
+
+    /// From the start of a shutdown until what still runs is dropped
+    #[arg(long, env = "ADAPTER_TIMEOUT_GRACEFUL_SHUTDOWN", value_name = "TIME",
+        help_heading = "Timeouts (500ms, 2s, 1m)", default_value_t = Period(timeouts().graceful_shutdown))]
+    pub timeout_graceful_shutdown: Period,
+
+    /// For the application's startup and shutdown hooks, or off
+    #[arg(long, env = "ADAPTER_TIMEOUT_HOOKS", value_name = "TIME", help_heading = "Timeouts (500ms, 2s, 1m)",
+        default_value_t = OrOff(timeouts().hooks.map(Period)))]
+    pub timeout_hooks: OrOff<Period>,
+}
+
+fn config() -> ServerConfig {
+    ServerConfig::default()
+}
+
+fn limits() -> Limits {
+    Limits::default()
+}
+
+fn timeouts() -> Timeouts {
+    Timeouts::default()
+}
+
+fn key_value(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE"),
+    }
+}
+
+impl Args {
+    /// The configuration these flags describe, validated.
+    ///
+    /// # Errors
+    /// [`ServeError::Config`] naming the setting that is unusable.
+    pub fn config(&self) -> Result<ServerConfig, ServeError> {
+        let bytes = |setting: &str, size: Size| {
+            usize::try_from(size.0).map_err(|_| ServeError::config(setting, "more than this machine can address"))
+        };
+        let period = |period: OrOff<Period>| period.0.map(|period| period.0);
+        let mut config = ServerConfig::default();
+        config.binds.clone_from(&self.binds);
+        config.threads = self.threads;
+        config.blocking_threads = self.blocking_threads;
+        config.blocking_queue = self.blocking_queue;
+        config.keep_alive = !self.no_keep_alive;
+        config.mount_prefix.clone_from(&self.mount_prefix);
+        // An IPv4 peer of a dual-stack socket is told in its IPv4 form, so proxies are kept in that too.
+        config.trusted_proxies = self.trusted_proxies.iter().map(IpAddr::to_canonical).collect();
+        config.limits.head_bytes = bytes("limits.head_bytes", self.limit_head_bytes)?;
+        config.limits.header_count = self.limit_header_count;
+        config.limits.target_bytes = bytes("limits.target_bytes", self.limit_target_bytes)?;
+        config.limits.body_bytes = self.limit_body_bytes.0.map(|size| size.0);
+        config.limits.connections = self.limit_connections;
+        config.limits.requests_per_connection = self.limit_requests_per_connection.0;
+        config.timeouts.header_read = period(self.timeout_header_read);
+        config.timeouts.keep_alive = period(self.timeout_keep_alive);
+        config.timeouts.body_read = period(self.timeout_body_read);
+        config.timeouts.write = period(self.timeout_write);
+        config.timeouts.handler = period(self.timeout_handler);
+        config.timeouts.graceful_shutdown = self.timeout_graceful_shutdown.0;
+        config.timeouts.hooks = period(self.timeout_hooks);
+        for (key, value) in &self.options {
+            match config.options.entry(key.clone()) {
+                Entry::Vacant(entry) => {
+                    entry.insert(value.clone());
+                }
+                // The last one winning in silence would be a setting ignored.
+                Entry::Occupied(_) => return Err(ServeError::config(key, "the option is given more than once")),
+            }
+        }
+        config.validate()?;
+        Ok(config)
+    }
+}

@@ -1,0 +1,197 @@
+//! The conformance application: an ordinary [`Application`] that does what the request says and remembers what it saw.
+//!
+//! A request says what to do in `x-conformance-do` (see `script`), and under which token to remember it in
+//! `x-conformance-token`. Requests with `x-conformance-control` read the records back, wait for an event, or open a
+//! gate; they travel on connections of their own. So the application can be mounted in any server in any process.
+
+mod blocking;
+mod control;
+mod draft;
+mod handler;
+mod items;
+mod records;
+mod script;
+mod services;
+
+use std::sync::OnceLock;
+
+use adapter_core::lint::{Lint, Violations};
+use adapter_core::{Application, Blocking, BlockingBody, DynApplication, Environ, Error, Request, Response, ServerInfo};
+use http::HeaderMap;
+
+pub use self::control::Advertised;
+pub use self::records::{Event, Log, Records, is_match, matching};
+use crate::text;
+
+/// The field that names the token of a request.
+pub const TOKEN: &str = "x-conformance-token";
+/// The field that holds the script of a request.
+pub const DO: &str = "x-conformance-do";
+/// The field that asks for what was recorded.
+pub const CONTROL: &str = "x-conformance-control";
+/// The field the application adds to every response of its own.
+pub const MARK: &str = "x-conformance-application";
+/// The token under which hooks are recorded.
+pub const LIFESPAN: &str = "lifespan";
+
+type BlockingFn = Box<dyn Fn(Request<BlockingBody>, Environ) -> Result<Response, Error> + Send + Sync>;
+
+/// The conformance application.
+pub struct Conformance {
+    records: Records,
+    blocking: Blocking<BlockingFn>,
+    hooks: Hooks,
+    started: OnceLock<String>,
+}
+
+/// What the hooks of a [`Conformance`] do.
+#[derive(Clone, Debug, Default)]
+pub struct Hooks {
+    /// `startup` waits at the gate of this name.
+    pub startup_gate: Option<&'static str>,
+    /// `startup` fails.
+    pub startup_fails: bool,
+    /// `startup` panics.
+    pub startup_panics: bool,
+    /// `shutdown` waits at the gate of this name.
+    pub shutdown_gate: Option<&'static str>,
+    /// `shutdown` fails.
+    pub shutdown_fails: bool,
+}
+
+impl Conformance {
+    /// An application that remembers nothing yet.
+    pub fn new() -> Self {
+        Self::with_hooks(Records::default(), Hooks::default())
+    }
+
+    /// One with the given records and hooks.
+    pub fn with_hooks(records: Records, hooks: Hooks) -> Self {
+        let shared = records.clone();
+        let run: BlockingFn = Box::new(move |request, environ| blocking::run(&shared, request, environ));
+        Conformance { records, blocking: adapter_core::blocking(run), hooks, started: OnceLock::new() }
+    }
+
+    /// What it remembers.
+    pub fn records(&self) -> Records {
+        self.records.clone()
+    }
+
+    /// Wrapped in lint and erased, as servers take it; what lint finds is collected. \[TST-02\]
+    pub fn mount(self) -> (DynApplication, Violations) {
+        let (linted, violations) = Lint::collecting(self);
+        (DynApplication::new(linted), violations)
+    }
+}
+
+impl Default for Conformance {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Application for Conformance {
+    async fn call(&self, request: Request, environ: Environ) -> Result<Response, Error> {
+        if let Some(what) = field(request.headers(), CONTROL) {
+            return control::answer(&self.records, &what, &request, &environ).await;
+        }
+        let log = begin(&self.records, &request, &environ, self.started.get());
+        if field(request.headers(), DO).is_some_and(|script| script.starts_with("blocking")) {
+            // The blocking face begins its own log entry under the same call.
+            let mut request = request;
+            request.extensions_mut().insert(log);
+            return self.blocking.call(request, environ).await;
+        }
+        handler::run(log, request, environ).await
+    }
+
+    async fn startup(&self, server: &ServerInfo) -> Result<(), Error> {
+        let log = self.records.begin(LIFESPAN);
+        log.record("startup");
+        for address in &server.local_addrs {
+            log.record(format!("startup-address {address}"));
+        }
+        if let Some(gate) = self.hooks.startup_gate {
+            log.gate(gate).await;
+        }
+        if self.hooks.startup_panics {
+            panic("in startup");
+        }
+        if self.hooks.startup_fails {
+            return Err("conformance: startup fails".into());
+        }
+        let _ = self.started.set("made at startup".into());
+        log.record("started");
+        Ok(())
+    }
+
+    async fn shutdown(&self) -> Result<(), Error> {
+        let log = self.records.begin(LIFESPAN);
+        log.record("shutdown");
+        if let Some(gate) = self.hooks.shutdown_gate {
+            log.gate(gate).await;
+        }
+        if self.hooks.shutdown_fails { Err("conformance: shutdown fails".into()) } else { Ok(()) }
+    }
+}
+
+/// Remembers the head and the environment of a call.
+fn begin<B>(records: &Records, request: &http::Request<B>, environ: &Environ, started: Option<&String>) -> Log {
+    let token = field(request.headers(), TOKEN).unwrap_or_default();
+    let log = records.begin(&token);
+    let uri = request.uri();
+    let (method, version) = (request.method().as_str(), request.version());
+    log.record(format!("call {} {} {version:?}", text::encode(method), text::encode(uri.to_string())));
+    log.record(format!("path {}", text::encode(uri.path())));
+    if let Some(query) = uri.query() {
+        log.record(format!("query {}", text::encode(query)));
+    }
+    for (name, value) in request.headers() {
+        log.record(format!("header {} {}", text::encode(name), text::encode(value)));
+    }
+    let mut env = |key: &str, value: String| log.record(format!("env {key} {}", text::encode(value)));
+    env("scheme", environ.scheme().to_string());
+    env("peer", environ.peer_addr().map_or("none".to_owned(), |peer| peer.to_string()));
+    env("local", environ.local_addr().to_string());
+    env("mount-prefix", environ.mount_prefix().to_owned());
+    env("path-info", environ.path_info(uri.path()).to_owned());
+    env("interface", environ.interface_version().to_owned());
+    env("server", environ.server().name.to_string());
+    env("tls", environ.tls().is_some().to_string());
+    env("early-hints", environ.early_hints().is_some().to_string());
+    env("disconnected", environ.is_disconnected().to_string());
+    env("shutting-down", environ.is_shutting_down().to_string());
+    env("age-us", environ.received_at().elapsed().as_micros().to_string());
+    env("extensions", request.extensions().len().to_string());
+    if let Some(started) = started {
+        env("started", started.clone());
+    }
+    if let Some(deployed) = environ.deployed::<crate::setting::Deployed>() {
+        env("deployed", deployed.0.clone());
+    }
+    log
+}
+
+/// The first value of a field, as text.
+fn field(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+/// Panics with a text by which [`quiet_panics`] knows it.
+fn panic(place: &str) -> ! {
+    panic!("{PANIC}: {place}")
+}
+
+/// What panics of the application say.
+const PANIC: &str = "conformance: a panic that was asked for";
+
+/// Keeps the panics that cases ask for out of stderr; others are printed as before. For runners, in their process.
+pub fn quiet_panics() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let asked_for = info.payload_as_str().is_some_and(|text| text.starts_with(PANIC));
+        if !asked_for {
+            before(info);
+        }
+    }));
+}

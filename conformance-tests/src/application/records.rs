@@ -1,0 +1,165 @@
+//! What the application saw, kept by token until somebody asks, and the gates clients open.
+//!
+//! Written from any thread that runs application code, read by report requests. One lock, held for a moment; waiting
+//! is done by wakers, so that a handler that waits at a gate holds no thread and an iterator that waits blocks its own.
+
+use std::collections::{HashMap, HashSet};
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Which call under its token, from 0.
+    pub call: usize,
+    /// The thread it happened on.
+    pub thread: String,
+    /// What happened: a word, and percent-encoded details.
+    pub text: String,
+}
+
+#[derive(Default)]
+struct Record {
+    calls: usize,
+    events: Vec<Event>,
+    gates: HashSet<String>,
+    wakers: Vec<Waker>,
+}
+
+/// Everything one conformance application saw. Cheap to clone; clones share.
+#[derive(Clone, Default)]
+pub struct Records(Arc<Mutex<HashMap<String, Record>>>);
+
+impl Records {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Record>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn update<T>(&self, token: &str, change: impl FnOnce(&mut Record) -> T) -> T {
+        let mut records = self.lock();
+        let record = records.entry(token.to_owned()).or_default();
+        let output = change(record);
+        let wakers = std::mem::take(&mut record.wakers);
+        drop(records);
+        // Woken outside the lock: a waker may run the task at once.
+        wakers.into_iter().for_each(Waker::wake);
+        output
+    }
+
+    /// The next call under `token`, as a log of its own.
+    pub fn begin(&self, token: &str) -> Log {
+        let call = self.update(token, |record| {
+            record.calls += 1;
+            record.calls - 1
+        });
+        Log { records: self.clone(), token: token.to_owned(), call }
+    }
+
+    /// Everything that happened under `token`.
+    pub fn events(&self, token: &str) -> Vec<Event> {
+        self.lock().get(token).map(|record| record.events.clone()).unwrap_or_default()
+    }
+
+    /// Opens a gate; who waits at it goes on, and who comes later does not stop.
+    pub fn open(&self, token: &str, gate: &str) {
+        self.update(token, |record| record.gates.insert(gate.to_owned()));
+    }
+
+    /// Waits until `gate` is open.
+    pub async fn gate(&self, token: &str, gate: &str) {
+        self.until(token, |record| record.gates.contains(gate)).await;
+    }
+
+    /// Waits until at least `count` events begin with `prefix`.
+    pub async fn wait(&self, token: &str, prefix: &str, count: usize) {
+        self.until(token, |record| matching(&record.events, prefix) >= count).await;
+    }
+
+    async fn until(&self, token: &str, reached: impl Fn(&Record) -> bool) {
+        poll_fn(|cx| {
+            let mut records = self.lock();
+            let record = records.entry(token.to_owned()).or_default();
+            if reached(record) {
+                return Poll::Ready(());
+            }
+            if !record.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+                record.wakers.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// How many of `events` are `prefix`, or begin with it and a space.
+pub fn matching(events: &[Event], prefix: &str) -> usize {
+    events.iter().filter(|event| is_match(&event.text, prefix)).count()
+}
+
+/// Whether `text` is `prefix`, or begins with it and a space.
+pub fn is_match(text: &str, prefix: &str) -> bool {
+    text.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+}
+
+/// Where one call writes down what happens to it.
+#[derive(Clone)]
+pub struct Log {
+    records: Records,
+    token: String,
+    call: usize,
+}
+
+impl Log {
+    /// Writes down an event of the current thread.
+    pub fn record(&self, text: impl Into<String>) {
+        let thread = std::thread::current();
+        let thread = thread.name().map_or_else(|| format!("{:?}", thread.id()), str::to_owned);
+        let event = Event { call: self.call, thread, text: text.into() };
+        self.records.update(&self.token, |record| record.events.push(event));
+    }
+
+    /// Waits until the client opened `gate`.
+    pub async fn gate(&self, gate: &str) {
+        self.record(format!("at {gate}"));
+        self.records.gate(&self.token, gate).await;
+    }
+
+    /// [`gate`](Self::gate), blocking the thread.
+    pub fn gate_blocking(&self, gate: &str) {
+        futures_lite::future::block_on(self.gate(gate));
+    }
+}
+
+/// Records that it was dropped, once, and panics in its drop if it was told to.
+pub(super) struct Dropped {
+    log: Log,
+    text: String,
+    panics: bool,
+}
+
+impl Dropped {
+    pub(super) fn new(log: &Log, text: impl Into<String>) -> Self {
+        Dropped { log: log.clone(), text: text.into(), panics: false }
+    }
+
+    /// Will record `text` instead.
+    pub(super) fn becomes(&mut self, text: &str) {
+        text.clone_into(&mut self.text);
+    }
+
+    /// Will panic when dropped.
+    pub(super) fn panics(&mut self) {
+        self.panics = true;
+    }
+}
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.log.record(self.text.as_str());
+        // A panic during a panic would abort the process, which no server can contain.
+        if self.panics && !std::thread::panicking() {
+            super::panic("in a drop");
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! One connection to the server under test.
+//!
+//! Used by the thread of a case (or a helper thread it started); every call blocks at most for [`patience`].
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use super::response::{Framing, Head, Response};
+use super::transcript::{Direction, Transcript};
+use super::patience;
+use crate::case::{Failure, ensure};
+use crate::text;
+
+/// What reading gave.
+enum Got {
+    Octets,
+    End,
+    Reset,
+}
+
+/// A connection, and what was read from it and not yet used.
+pub struct Connection {
+    stream: TcpStream,
+    number: usize,
+    transcript: Transcript,
+    buffer: Vec<u8>,
+    ended: Option<&'static str>,
+}
+
+impl Connection {
+    /// Connects to `address`.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub fn open(address: SocketAddr, transcript: &Transcript) -> Result<Self, Failure> {
+        let stream = TcpStream::connect_timeout(&address, patience())
+            .map_err(|error| format!("cannot connect to {address}: {error}"))?;
+        // Small writes are what many cases are about.
+        stream.set_nodelay(true).map_err(|error| format!("set_nodelay: {error}"))?;
+        let number = transcript.open();
+        Ok(Connection { stream, number, transcript: transcript.clone(), buffer: Vec::new(), ended: None })
+    }
+
+    /// The client's own address.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.stream.local_addr().ok()
+    }
+
+    fn event(&self, text: &str) {
+        self.transcript.add(self.number, Direction::Event, text.as_bytes());
+    }
+
+    /// Sends `bytes`.
+    ///
+    /// # Errors
+    /// The server closed the connection, or does not read.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
+        let bytes = bytes.as_ref();
+        self.transcript.add(self.number, Direction::Sent, bytes);
+        self.stream.set_write_timeout(Some(patience())).map_err(|error| error.to_string())?;
+        self.stream.write_all(bytes).map_err(|error| format!("cannot send {} octets: {error}", bytes.len()).into())
+    }
+
+    /// Sends as much of `bytes` as the server takes; how much that was.
+    pub fn send_what_fits(&mut self, bytes: &[u8], stall: Duration) -> usize {
+        let mut sent = 0;
+        let _ = self.stream.set_write_timeout(Some(stall));
+        while sent < bytes.len() {
+            match self.stream.write(&bytes[sent..]) {
+                Ok(count) if count > 0 => sent += count,
+                _ => break,
+            }
+        }
+        self.transcript.add(self.number, Direction::Sent, &bytes[..sent]);
+        sent
+    }
+
+    /// Ends the client's direction.
+    pub fn finish(&mut self) {
+        self.event("half-close");
+        // An error means that the connection has ended already, which reading will show.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// Resets the connection, as a client does that crashed.
+    pub fn reset(self) {
+        self.event("reset");
+        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    }
+
+    /// Makes the window for responses small, so that a response that is not read stops early.
+    pub fn small_window(&self) {
+        let _ = socket2::SockRef::from(&self.stream).set_recv_buffer_size(16 * 1024);
+    }
+
+    /// Reads some octets, until `deadline`.
+    fn fill(&mut self, deadline: Instant, waiting_for: &str) -> Result<Got, Failure> {
+        match self.ended {
+            Some("reset") => return Ok(Got::Reset),
+            Some(_) => return Ok(Got::End),
+            None => {}
+        }
+        let mut piece = [0; 64 * 1024];
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                self.event("gave up waiting");
+                return Err(format!("nothing came within {:?} while waiting for {waiting_for}", patience()).into());
+            }
+            self.stream.set_read_timeout(Some(left)).map_err(|error| error.to_string())?;
+            match self.stream.read(&mut piece) {
+                Ok(0) => {
+                    self.event("end of the stream");
+                    self.ended = Some("end");
+                    return Ok(Got::End);
+                }
+                Ok(count) => {
+                    self.transcript.add(self.number, Direction::Received, &piece[..count]);
+                    self.buffer.extend_from_slice(&piece[..count]);
+                    return Ok(Got::Octets);
+                }
+                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
+                Err(error) if error.kind() == ErrorKind::TimedOut => {}
+                Err(error) => {
+                    self.event(&format!("broken: {error}"));
+                    self.ended = Some("reset");
+                    return Ok(Got::Reset);
+                }
+            }
+        }
+    }
+
+    /// Whatever has arrived, without waiting.
+    pub fn arrived(&mut self) -> &[u8] {
+        let mut piece = [0; 64 * 1024];
+        if self.ended.is_none() && self.stream.set_nonblocking(true).is_ok() {
+            while let Ok(count) = self.stream.read(&mut piece) {
+                if count == 0 {
+                    self.event("end of the stream");
+                    self.ended = Some("end");
+                    break;
+                }
+                self.transcript.add(self.number, Direction::Received, &piece[..count]);
+                self.buffer.extend_from_slice(&piece[..count]);
+            }
+            let _ = self.stream.set_nonblocking(false);
+        }
+        &self.buffer
+    }
+
+    /// Fails if anything has arrived that was not read yet, or the connection has ended.
+    ///
+    /// # Errors
+    /// What has arrived.
+    pub fn nothing_arrived(&mut self, when: &str) -> Result<(), Failure> {
+        let arrived = text::show(self.arrived(), 300);
+        ensure!(arrived.is_empty(), "octets arrived {when}: {arrived}");
+        ensure!(self.ended.is_none(), "the connection was closed {when}");
+        Ok(())
+    }
+
+    /// The next head, interim or final.
+    ///
+    /// # Errors
+    /// None comes, or it is malformed.
+    pub fn head(&mut self) -> Result<Head, Failure> {
+        let deadline = Instant::now() + patience();
+        loop {
+            if let Some(end) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
+                let head: Vec<u8> = self.buffer.drain(..end + 4).collect();
+                return Head::parse(&head);
+            }
+            match self.fill(deadline, "a response head")? {
+                Got::Octets => {}
+                Got::End if self.buffer.is_empty() => return Err("the connection was closed without a response".into()),
+                Got::Reset if self.buffer.is_empty() => return Err("the connection was reset without a response".into()),
+                _ => return Err(format!("the connection ended within a head: {}", text::show(&self.buffer, 600)).into()),
+            }
+        }
+    }
+
+    /// The next final response to a request of `method`, read to its end; a body that broke off is `truncated`.
+    ///
+    /// # Errors
+    /// None comes, or it is malformed.
+    pub fn response(&mut self, method: &str) -> Result<Response, Failure> {
+        let mut interim = Vec::new();
+        let head = loop {
+            let head = self.head()?;
+            if head.status >= 200 || head.status == 101 {
+                break head;
+            }
+            interim.push(head);
+        };
+        let framing = head.framing(method)?;
+        let mut response = Response {
+            interim,
+            head,
+            framing,
+            body: Vec::new(),
+            chunks: Vec::new(),
+            trailers: Vec::new(),
+            truncated: false,
+        };
+        self.body(&mut response)?;
+        Ok(response)
+    }
+
+    /// Reads the body that belongs to the head in `response`.
+    ///
+    /// # Errors
+    /// It does not end, or its chunks are malformed.
+    pub fn body(&mut self, response: &mut Response) -> Result<(), Failure> {
+        match response.framing {
+            Framing::None => {}
+            Framing::Length(length) => {
+                response.body = self.take(length as usize, "the rest of a sized body")?;
+                response.truncated = (response.body.len() as u64) < length;
+            }
+            Framing::Close => response.body = self.rest()?,
+            Framing::Chunked => loop {
+                let Some(chunk) = self.chunk()? else {
+                    response.truncated = true;
+                    return Ok(());
+                };
+                if chunk.is_empty() {
+                    response.truncated = !self.trailers(response)?;
+                    return Ok(());
+                }
+                response.body.extend_from_slice(&chunk);
+                response.chunks.push(chunk);
+            },
+        }
+        Ok(())
+    }
+
+    /// The next chunk, empty for the last one; `None` if the connection ended before it did.
+    ///
+    /// # Errors
+    /// It does not come, or is malformed.
+    pub fn chunk(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        let Some(line) = self.line()? else { return Ok(None) };
+        let size = String::from_utf8_lossy(&line).into_owned();
+        let Some(size) = usize::from_str_radix(&size, 16).ok().filter(|_| !size.starts_with('+')) else {
+            return Err(format!("not a chunk size: {size:?}").into());
+        };
+        if size == 0 {
+            return Ok(Some(Vec::new()));
+        }
+        let mut chunk = self.take(size + 2, "the rest of a chunk")?;
+        if chunk.len() < size + 2 {
+            return Ok(None);
+        }
+        ensure!(chunk.ends_with(b"\r\n"), "a chunk that does not end in CRLF");
+        chunk.truncate(size);
+        Ok(Some(chunk))
+    }
+
+    /// Trailer section after the last chunk; `false` if the connection ended before it did.
+    fn trailers(&mut self, response: &mut Response) -> Result<bool, Failure> {
+        loop {
+            match self.line()? {
+                None => return Ok(false),
+                Some(line) if line.is_empty() => return Ok(true),
+                Some(line) => {
+                    let colon = line.iter().position(|byte| *byte == b':').ok_or("a trailer line without a colon")?;
+                    let name = String::from_utf8_lossy(&line[..colon]).into_owned();
+                    response.trailers.push((name, line[colon + 1..].trim_ascii().to_vec()));
+                }
+            }
+        }
+    }
+
+    fn line(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        let deadline = Instant::now() + patience();
+        loop {
+            if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\r\n") {
+                let mut line: Vec<u8> = self.buffer.drain(..end + 2).collect();
+                line.truncate(end);
+                return Ok(Some(line));
+            }
+            if !matches!(self.fill(deadline, "a line of a chunked body")?, Got::Octets) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The next `count` octets; fewer if the connection ends before.
+    ///
+    /// # Errors
+    /// They do not come.
+    pub fn take(&mut self, count: usize, what: &str) -> Result<Vec<u8>, Failure> {
+        let mut deadline = Instant::now() + patience();
+        while self.buffer.len() < count {
+            match self.fill(deadline, what)? {
+                // Patience is for silence, not for large bodies.
+                Got::Octets => deadline = Instant::now() + patience(),
+                _ => break,
+            }
+        }
+        let count = count.min(self.buffer.len());
+        Ok(self.buffer.drain(..count).collect())
+    }
+
+    /// Everything up to the end of the stream.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub fn rest(&mut self) -> Result<Vec<u8>, Failure> {
+        let mut deadline = Instant::now() + patience();
+        while let Got::Octets = self.fill(deadline, "the end of the connection")? {
+            deadline = Instant::now() + patience();
+        }
+        Ok(std::mem::take(&mut self.buffer))
+    }
+
+    /// Checks that the server closes the connection, and sends nothing more before it does.
+    ///
+    /// # Errors
+    /// It sends more, or does not close.
+    pub fn closed(&mut self) -> Result<(), Failure> {
+        let rest = self.rest().map_err(|failure| Failure(format!("the connection is not closed: {failure}")))?;
+        ensure!(rest.is_empty(), "octets after the end of the response: {}", text::show(&rest, 300));
+        Ok(())
+    }
+
+    /// Whether the stream ended by a reset; `None` while it has not ended.
+    pub fn was_reset(&self) -> Option<bool> {
+        self.ended.map(|how| how == "reset")
+    }
+}

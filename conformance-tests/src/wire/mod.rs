@@ -1,0 +1,27 @@
+//! A client that hides nothing: raw sockets with deadlines, and a strict reader of responses.
+//!
+//! Every operation gives up after [`patience`], so that no case can hang; every octet in and out is kept in a
+//! [`Transcript`] for the report of a failure.
+
+mod connection;
+mod response;
+mod transcript;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+pub use self::connection::Connection;
+pub use self::response::{Framing, Head, Response};
+pub use self::transcript::{Direction, Exchange, Transcript};
+
+static PATIENCE: AtomicU64 = AtomicU64::new(15_000);
+
+/// How long the client waits for anything before it calls it missing. Generous: it is no measure of a server.
+pub fn patience() -> Duration {
+    Duration::from_millis(PATIENCE.load(Ordering::Relaxed))
+}
+
+/// Changes [`patience`] for the whole process.
+pub fn set_patience(patience: Duration) {
+    PATIENCE.store(patience.as_millis() as u64, Ordering::Relaxed);
+}
