@@ -25,6 +25,7 @@ impl Panic {
 }
 
 /// Logs a caught panic and makes it a value. `place` says what was running.
+#[cold]
 pub(crate) fn report(place: &'static str, payload: Box<dyn Any + Send>) -> Panic {
     let message = payload
         .downcast_ref::<&'static str>()
@@ -43,6 +44,7 @@ pub(crate) fn report(place: &'static str, payload: Box<dyn Any + Send>) -> Panic
 ///
 /// # Errors
 /// The panic.
+#[inline]
 pub fn catch<T>(place: &'static str, work: impl FnOnce() -> T) -> Result<T, Panic> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| report(place, payload))
 }
@@ -68,18 +70,19 @@ impl<T> Future for Contained<T> {
 
     /// # Panics
     /// If polled after it was ready.
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let future = self.0.as_mut().expect("polled after it was ready");
-        match catch("handler", || future.as_mut().poll(cx)) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(output)) => {
-                self.drop_future();
-                Poll::Ready(Ok(output))
-            }
-            Err(panic) => {
-                self.drop_future();
-                Poll::Ready(Err(panic))
-            }
+        // Through a variable: every move of an answer on its way out costs.
+        let mut polled = Poll::Pending;
+        let outcome = catch("handler", || polled = future.as_mut().poll(cx));
+        if polled.is_ready() || outcome.is_err() {
+            self.drop_future();
+        }
+        match (polled, outcome) {
+            (_, Err(panic)) => Poll::Ready(Err(panic)),
+            (Poll::Ready(output), Ok(())) => Poll::Ready(Ok(output)),
+            (Poll::Pending, Ok(())) => Poll::Pending,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use http::StatusCode;
 
 use crate::application::{DynApplication, Request, Response};
-use crate::contain::Contained;
+use crate::contain::{self, Contained};
 use crate::environ::Environ;
 use crate::error::{Error, Fault};
 use crate::request_body::RequestBodyError;
@@ -20,8 +20,15 @@ use crate::runtime::TaskError;
 /// \[ERR-02\], \[ERR-03\]
 ///
 /// The future drops the application's own as soon as that is ready, and contains a panic in its drop (\[ERR-08\]).
+#[inline]
 pub fn call(application: &DynApplication, request: Request, environ: Environ) -> Call {
-    Call(Contained::from_boxed(application.call_owned(request, environ)))
+    // A closure may panic before it has made its future. `catch` logs it, `error_response` does not again.
+    let started = contain::catch("handler", || application.call_erased(request, environ));
+    let future = started.unwrap_or_else(|panic| {
+        let error = Error::new(TaskError::Panicked(panic.message().to_owned()));
+        Box::pin(std::future::ready(Err(error)))
+    });
+    Call(Contained::from_boxed(future))
 }
 
 /// The future of [`call`].
@@ -32,13 +39,15 @@ pub struct Call(Contained<Result<Response, Error>>);
 impl Future for Call {
     type Output = Response;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response> {
-        Pin::new(&mut self.0).poll(cx).map(|outcome| match outcome {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => error_response(&error),
+        match Pin::new(&mut self.0).poll(cx) {
+            Poll::Ready(Ok(Ok(response))) => Poll::Ready(response),
+            Poll::Ready(Ok(Err(error))) => Poll::Ready(error_response(&error)),
             // logged where it was caught
-            Err(_) => failure(StatusCode::INTERNAL_SERVER_ERROR),
-        })
+            Poll::Ready(Err(_)) => Poll::Ready(failure(StatusCode::INTERNAL_SERVER_ERROR)),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 

@@ -131,6 +131,7 @@ struct Special {
 
 impl Environ {
     /// A fresh environment for one request (\[ENV-08\]). For servers.
+    #[inline]
     pub fn new(connection: Arc<Connection>, received_at: Instant) -> Self {
         let special = connection
             .serving
@@ -156,6 +157,7 @@ impl Environ {
 
     /// Believes `Forwarded` and `X-Forwarded-*` in `headers` if the peer is a trusted proxy (\[HDR-17\]). For servers.
     #[must_use]
+    #[inline]
     pub fn with_forwarded(mut self, headers: &HeaderMap) -> Self {
         let trusted = &self.connection.serving.trusted_proxies;
         if !trusted.is_empty() {
@@ -209,6 +211,11 @@ impl Environ {
 
     fn forwarded(&self) -> Option<&crate::rules::forwarded::Forwarded> {
         self.special.as_ref()?.forwarded.as_ref()
+    }
+
+    /// Whether peer address or scheme are what a trusted proxy said.
+    pub(crate) fn is_forwarded(&self) -> bool {
+        self.forwarded().is_some()
     }
 
     /// The address the connection was accepted on. \[ENV-03\]

@@ -1,3 +1,4 @@
+//! The smallest program: `cargo run --example hello -- --help`
 use adapter::{Body, Environ, Error, Request, Response};
 
 async fn hello(_request: Request, environ: Environ) -> Result<Response, Error> {

@@ -112,13 +112,14 @@ impl Launcher {
         let prefix = self.config.mount_prefix.clone();
         let info = self.server.info();
         let handle = self.server.start(application, self.config)?;
+        // Before anybody is told that it listens, so that whoever was told can stop it.
+        #[cfg(unix)]
+        signals.attach(handle.trigger());
         for address in handle.local_addrs() {
             let url = describe(address, &prefix);
             // Nobody reads stderr: no reason not to serve.
             let _ = writeln!(io::stderr(), "adapter: {} {} listening on {url}", info.name, info.version);
         }
-        #[cfg(unix)]
-        signals.stop(handle.trigger());
         let ended = handle.wait();
         if let Some(writer) = writer {
             writer.close();
@@ -158,10 +159,11 @@ fn init_logging(directives: &str, access_log: Format) -> Result<(), Exit> {
     let problem = |error| Exit::usage(format_args!("--log: {error}"));
     let mut filter = EnvFilter::try_new(directives).map_err(problem)?;
     // The lines on stdout say it already; who wants the events as well asks for them by name.
-    if matches!(access_log, Format::Common | Format::Combined) && !directives.contains(access_log::TARGET) {
-        if let Ok(directive) = format!("{}=warn", access_log::TARGET).parse() {
-            filter = filter.add_directive(directive);
-        }
+    if matches!(access_log, Format::Common | Format::Combined)
+        && !directives.contains(access_log::TARGET)
+        && let Ok(directive) = format!("{}=warn", access_log::TARGET).parse()
+    {
+        filter = filter.add_directive(directive);
     }
     // An error means that the program has a subscriber of its own, which is then the one to use.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();

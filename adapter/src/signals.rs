@@ -68,7 +68,7 @@ impl Signals {
     }
 
     /// The server has started: signals go to `trigger` from now on, one that came before included.
-    pub(crate) fn stop(&self, trigger: ShutdownTrigger) {
+    pub(crate) fn attach(&self, trigger: ShutdownTrigger) {
         let mut state = lock(&self.state);
         if state.received > 0 {
             trigger.trigger();
@@ -128,7 +128,7 @@ mod tests {
         let signals = Signals::watch().expect("signals can be watched");
         lock(&signals.state).receive();
         let trigger = ShutdownTrigger::new();
-        signals.stop(trigger.clone());
+        signals.attach(trigger.clone());
         assert_eq!(trigger.level(), ShutdownLevel::Draining);
     }
 }

@@ -1,1 +1,28 @@
-//! conformance-tests
+//! The conformance suite: every requirement of `spec/` as a test of a server's bytes.
+//!
+//! A server author writes one file, `tests/conformance.rs` with `harness = false`:
+//!
+//! ```ignore
+//! fn main() {
+//!     conformance_tests::main(&[&MyServer::new()]);
+//! }
+//! ```
+//!
+//! and has one test per case, `my-server::target::method_is_verbatim`. Modules, in the order a case passes through
+//! them: [`registry`] and the cases; [`case`], what one is; [`runner`], which starts servers ([`setting`]) and runs
+//! cases; [`context`], what a case works with; [`wire`], its client; [`application`], the other end.
+
+pub mod application;
+pub mod case;
+mod cases;
+pub mod context;
+pub mod exceptions;
+mod harness;
+pub mod lifecycle;
+pub mod registry;
+pub mod runner;
+pub mod setting;
+pub mod text;
+pub mod wire;
+
+pub use self::harness::main;

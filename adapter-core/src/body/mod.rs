@@ -71,7 +71,7 @@ enum Kind {
     Iter(Chunks),
     Stream(Frames),
     Channel(Receiver),
-    File(FileChunks),
+    File(Box<FileChunks>),
 }
 
 impl Body {
@@ -147,7 +147,7 @@ impl Body {
     /// # Errors
     /// What the operating system says of the file's size and offset. Blocks as file metadata does.
     pub fn from_file(file: std::fs::File, range: impl RangeBounds<u64>) -> std::io::Result<Self> {
-        Ok(Kind::File(FileChunks::new(file, range)?).into())
+        Ok(Kind::File(Box::new(FileChunks::new(file, range)?)).into())
     }
 
     /// The file at `path`, whole. \[FIL-06\]
@@ -181,6 +181,7 @@ impl Body {
     }
 
     /// The exact number of bytes still to come, `None` if unknown. \[BOD-17\]
+    #[inline]
     pub fn len(&self) -> Option<u64> {
         match &self.kind {
             Kind::Empty => Some(0),
@@ -197,6 +198,7 @@ impl Body {
     }
 
     /// Whether pulling it blocks the thread: iterators and files. Event-loop servers [`offload`](Self::offload) these.
+    #[inline]
     pub fn is_blocking(&self) -> bool {
         matches!(self.kind, Kind::Iter(_) | Kind::File(_))
     }
@@ -206,7 +208,21 @@ impl Body {
         matches!(self.kind, Kind::Empty | Kind::Full(_))
     }
 
+    /// All of it, if it is in memory and nobody is to be told of its end; else the body again. For servers.
+    ///
+    /// # Errors
+    /// The body.
+    #[inline]
+    pub fn try_into_bytes(mut self) -> Result<Bytes, Body> {
+        match &mut self.kind {
+            Kind::Full(data) if self.extras.is_none() => Ok(std::mem::take(data)),
+            Kind::Empty if self.extras.is_none() => Ok(Bytes::new()),
+            _ => Err(self),
+        }
+    }
+
     /// Whether it carries trailers as far as is known before it is pulled.
+    #[inline]
     pub fn trailers(&self) -> Option<&HeaderMap> {
         self.extras.as_ref()?.trailers.as_ref()
     }

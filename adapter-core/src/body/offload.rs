@@ -16,6 +16,7 @@ impl Body {
     ///
     /// # Errors
     /// [`TaskError::Refused`] as an [`Error`] (503) if the server has no room for more blocking work.
+    #[inline]
     pub fn offload(self, runtime: &Runtime) -> Result<Body, Error> {
         if !self.is_blocking() || runtime.may_block() {
             return Ok(self);

@@ -116,10 +116,10 @@ impl Read for BlockingBody {
 
 impl BufRead for BlockingBody {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.current.is_empty() {
-            if let Some(chunk) = self.chunk() {
-                self.current = chunk?;
-            }
+        if self.current.is_empty()
+            && let Some(chunk) = self.chunk()
+        {
+            self.current = chunk?;
         }
         Ok(&self.current)
     }

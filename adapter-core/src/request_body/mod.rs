@@ -52,7 +52,7 @@ pub trait Source: Send {
 /// ```
 pub struct RequestBody {
     state: State,
-    trailers: Option<HeaderMap>,
+    trailers: Option<Box<HeaderMap>>,
 }
 
 enum State {
@@ -122,7 +122,7 @@ impl RequestBody {
 
     /// The trailers, once the end has been read; `None` if there were none. \[TRL-01\]
     pub fn trailers(&self) -> Option<&HeaderMap> {
-        self.trailers.as_ref()
+        self.trailers.as_deref()
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, RequestBodyError>>> {
@@ -169,7 +169,7 @@ impl RequestBody {
             Some(Err(error)) => self.state = State::Failed(error.clone()),
             Some(Ok(frame)) => {
                 if let Some(trailers) = frame.trailers_ref() {
-                    self.trailers = Some(trailers.clone());
+                    self.trailers = Some(Box::new(trailers.clone()));
                 }
             }
         }

@@ -14,29 +14,71 @@ use super::Rejection;
 /// }
 /// ```
 pub fn is_valid(value: &[u8]) -> bool {
-    let (host, port) = match value {
-        [b'[', rest @ ..] => {
-            let Some(end) = rest.iter().position(|byte| *byte == b']') else { return false };
-            if !rest[..end].iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.' | b'v'))
-                || end == 0
-            {
-                return false;
-            }
-            (&b""[..], &rest[end + 1..])
+    // One pass over the usual name or IPv4 address, up to a port.
+    let mut rest = value;
+    while let [byte, after @ ..] = rest
+        && REG_NAME[usize::from(*byte)]
+    {
+        rest = after;
+    }
+    match rest {
+        [] => true,
+        [b':', ..] => is_port(rest),
+        [b'[', literal @ ..] if rest.len() == value.len() => match literal.iter().position(|byte| *byte == b']') {
+            Some(end) => is_ip_literal(&literal[..end]) && is_port(&literal[end + 1..]),
+            None => false,
+        },
+        [b'%', ..] => {
+            let (host, port) = value.split_at(value.iter().position(|byte| *byte == b':').unwrap_or(value.len()));
+            is_reg_name(host) && is_port(port)
         }
-        _ => value.split_at(value.iter().position(|byte| *byte == b':').unwrap_or(value.len())),
-    };
-    is_reg_name(host) && is_port(port)
+        _ => false,
+    }
 }
 
-/// `*( unreserved / pct-encoded / sub-delims )` (RFC 3986 §3.2.2), without the comma: a list of hosts is no host.
+/// Octets of a `reg-name` that need no look at their neighbours: unreserved and sub-delims (RFC 3986 §3.2.2), without
+/// the comma: a list of hosts is no host.
+const REG_NAME: [bool; 256] = {
+    let mut allowed = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        allowed[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"-._~!$&'()*+;=";
+    let mut index = 0;
+    while index < others.len() {
+        allowed[others[index] as usize] = true;
+        index += 1;
+    }
+    allowed
+};
+
+/// `IPv6address / IPvFuture` (RFC 3986 §3.2.2). Zone identifiers mean nothing to others and are no part of a Host.
+fn is_ip_literal(text: &[u8]) -> bool {
+    match text {
+        [b'v' | b'V', rest @ ..] => {
+            let mut halves = rest.splitn(2, |byte| *byte == b'.');
+            let version = halves.next().unwrap_or_default();
+            let address = halves.next().unwrap_or_default();
+            let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:".contains(byte);
+            !version.is_empty()
+                && version.iter().all(u8::is_ascii_hexdigit)
+                && !address.is_empty()
+                && address.iter().all(is_allowed)
+        }
+        _ => std::str::from_utf8(text).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok()),
+    }
+}
+
+/// `*( unreserved / pct-encoded / sub-delims )` (RFC 3986 §3.2.2)
 fn is_reg_name(host: &[u8]) -> bool {
     let mut rest = host;
     loop {
         rest = match rest {
             [] => return true,
             [b'%', a, b, rest @ ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest,
-            [byte, rest @ ..] if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(byte) => rest,
+            [byte, rest @ ..] if REG_NAME[usize::from(*byte)] => rest,
             _ => return false,
         }
     }
@@ -62,7 +104,7 @@ pub(crate) fn check(count: usize, value: Option<&[u8]>, required: bool) -> Resul
         (0, _) if required => bad("HDR-06", "Host is missing"),
         (0 | 1, None) => Ok(()),
         (1, Some(value)) if is_valid(value) => Ok(()),
-        (1, Some(_)) => bad("HDR-08", "Host is malformed"),
+        (1, Some(_)) => bad("HDR-08a", "Host is malformed"),
         _ => bad("HDR-07", "more than one Host"),
     }
 }

@@ -64,6 +64,7 @@ impl Facts {
 /// let (head, ()) = Request::get("/").body(()).unwrap().into_parts();
 /// assert_eq!(request::check(&head, &Limits::default()).unwrap_err().to_string(), "400 [HDR-06] Host is missing");
 /// ```
+#[inline]
 pub fn check(head: &request::Parts, limits: &Limits) -> Result<Facts, Rejection> {
     let bad = |requirement, reason| Err(Rejection::new(StatusCode::BAD_REQUEST, requirement, reason));
     let http2 = head.version >= Version::HTTP_2;
@@ -97,7 +98,7 @@ pub fn check(head: &request::Parts, limits: &Limits) -> Result<Facts, Rejection>
     // [HDR-06] RFC 9112 §3.2: every HTTP/1.1 request has a Host, absolute-form too; [HDR-09] HTTP/1.0 need not.
     host::check(hosts, host_value, head.version == Version::HTTP_11 || (http2 && !authority_in_target))?;
     if head.uri.authority().is_some_and(|authority| !host::is_valid(authority.as_str().as_bytes())) {
-        return bad("TGT-10", "the authority of the request target is malformed");
+        return bad("HDR-08a", "the authority of the request target is malformed");
     }
     let body = if coding.present {
         if http2 {
@@ -123,7 +124,7 @@ pub fn check(head: &request::Parts, limits: &Limits) -> Result<Facts, Rejection>
     if let (BodyLength::Sized(length), Some(limit)) = (body, limits.body_bytes)
         && length > limit
     {
-        return Err(Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, "LIM-03", "the request body is too large"));
+        return Err(Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, "LIM-03a", "the request body is too large"));
     }
     Ok(Facts {
         version: head.version,
@@ -144,7 +145,7 @@ fn content_length(value: &HeaderValue, before: Option<u64>) -> Result<u64, Rejec
     let bad = |requirement, reason| Rejection::new(StatusCode::BAD_REQUEST, requirement, reason);
     let length = parse_length(value.as_bytes()).ok_or(bad("REQ-23", "Content-Length is not a number"))?;
     if before.is_some_and(|before| before != length) {
-        return Err(bad("REQ-22", "Content-Length twice, and not the same"));
+        return Err(bad("REQ-22a", "Content-Length twice, and not the same"));
     }
     Ok(length)
 }
@@ -200,10 +201,10 @@ impl Coding {
             return bad("the last transfer coding is not chunked");
         }
         if self.chunked > 1 {
-            return Err(Rejection::new(StatusCode::BAD_REQUEST, "REQ-25", "chunked more than once"));
+            return Err(Rejection::new(StatusCode::BAD_REQUEST, "REQ-25b", "chunked more than once"));
         }
         if self.unknown {
-            return Err(Rejection::new(StatusCode::NOT_IMPLEMENTED, "REQ-25", "unknown transfer coding"));
+            return Err(Rejection::new(StatusCode::NOT_IMPLEMENTED, "REQ-25a", "unknown transfer coding"));
         }
         Ok(())
     }

@@ -31,6 +31,8 @@ pub struct Plan {
     pub send_body: bool,
     /// Whether the connection ends after this response as far as request and response say; the head says so then.
     pub close: bool,
+    /// Whether the head has the right Content-Length already.
+    declared: bool,
 }
 
 /// A response the application must not make; it is answered 500 and logged. \[FRM-06\], \[NOB-08\]
@@ -52,6 +54,29 @@ pub struct InvalidResponse {
 /// # Errors
 /// [`InvalidResponse`]: answer 500 instead.
 pub fn prepare(head: &mut response::Parts, length: Option<u64>, facts: &Facts) -> Result<Plan, InvalidResponse> {
+    let plan = plan(head, length, facts)?;
+    plan.declare_length(&mut head.headers);
+    Ok(plan)
+}
+
+impl Plan {
+    /// Says the length of [`Framing::Length`] in `headers`.
+    #[inline]
+    pub fn declare_length(&self, headers: &mut HeaderMap) {
+        if let Framing::Length(length) = self.framing
+            && !self.declared
+        {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+    }
+}
+
+/// [`prepare`], with the Content-Length of a [`Framing::Length`] left to an engine that writes it itself.
+///
+/// # Errors
+/// [`InvalidResponse`]: answer 500 instead.
+#[inline]
+pub fn plan(head: &mut response::Parts, length: Option<u64>, facts: &Facts) -> Result<Plan, InvalidResponse> {
     let status = head.status;
     if status.is_informational() && !(status == StatusCode::SWITCHING_PROTOCOLS && facts.upgrade) {
         // [NOB-08] RFC 9110 §15.2: a 1xx is no final response
@@ -70,25 +95,25 @@ pub fn prepare(head: &mut response::Parts, length: Option<u64>, facts: &Facts) -
     // [TGT-15] RFC 9110 §9.3.6, §8.6; [NOB-05] §15.3.5; [NOB-06] §15.4.5
     let connected = facts.is_connect && status.is_success();
     let bodiless = status.is_informational() || connected || matches!(status.as_u16(), 204 | 304);
-    let plan = if bodiless {
+    let (framing, send_body) = if bodiless {
         if status != StatusCode::NOT_MODIFIED && fields.length.is_some() {
             head.headers.remove(header::CONTENT_LENGTH);
         }
-        Plan { framing: Framing::None, send_body: false, close }
+        (Framing::None, false)
     } else if status == StatusCode::RESET_CONTENT {
         // [NOB-10] RFC 9110 §15.3.6: no content, said by a length of zero
-        set_length(&mut head.headers, fields.length, 0);
-        Plan { framing: Framing::Length(0), send_body: false, close }
+        (Framing::Length(0), false)
     } else if let Some(length) = fields.length.or(length) {
-        set_length(&mut head.headers, fields.length, length);
-        Plan { framing: Framing::Length(length), send_body: !facts.is_head, close }
+        (Framing::Length(length), !facts.is_head)
     } else if facts.version >= Version::HTTP_11 {
-        Plan { framing: Framing::Chunked, send_body: !facts.is_head, close }
+        (Framing::Chunked, !facts.is_head)
     } else {
         // [FRM-02] RFC 9112 §6.3: only the close delimits it; HEAD has nothing to delimit but must say the same
         close = true;
-        Plan { framing: Framing::Close, send_body: !facts.is_head, close }
+        (Framing::Close, !facts.is_head)
     };
+    let declared = matches!(framing, Framing::Length(length) if fields.length == Some(length));
+    let plan = Plan { framing, send_body, close, declared };
     // [RSP-05b] after a 101 the connection is another protocol's: nothing to say of its end
     let options = match (upgrade, plan.close && status != StatusCode::SWITCHING_PROTOCOLS) {
         (true, true) => "upgrade, close",
@@ -98,12 +123,6 @@ pub fn prepare(head: &mut response::Parts, length: Option<u64>, facts: &Facts) -
     };
     head.headers.insert(header::CONNECTION, HeaderValue::from_static(options));
     Ok(plan)
-}
-
-fn set_length(headers: &mut HeaderMap, declared: Option<u64>, length: u64) {
-    if declared != Some(length) {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    }
 }
 
 /// What a response's fields say about framing and connection.

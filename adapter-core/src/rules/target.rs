@@ -12,6 +12,7 @@ use super::Rejection;
 ///
 /// # Errors
 /// The rejection.
+#[inline]
 pub fn check(method: &Method, uri: &Uri, limit: usize) -> Result<(), Rejection> {
     let bad = |requirement, reason| Err(Rejection::new(StatusCode::BAD_REQUEST, requirement, reason));
     let path_and_query = uri.path_and_query().map_or("", PathAndQuery::as_str);
@@ -44,6 +45,7 @@ pub fn check(method: &Method, uri: &Uri, limit: usize) -> Result<(), Rejection> 
 /// assert_eq!(head.uri, "/x?y");
 /// assert_eq!(head.headers["host"], "a.example:81");
 /// ```
+#[inline]
 pub fn normalize(head: &mut request::Parts) {
     if head.method == Method::CONNECT || (head.uri.scheme().is_none() && head.uri.authority().is_none()) {
         return;

@@ -77,13 +77,16 @@ struct Pool {
 #[derive(Default)]
 struct PoolState {
     threads: usize,
+    /// Threads that have not taken their first job yet; a job in the queue for each does not wait.
+    starting: usize,
     queue: VecDeque<BlockingJob>,
 }
 
 impl Pool {
     fn run(self: &Arc<Self>, job: BlockingJob) -> Result<(), BlockingJob> {
         let mut state = lock(&self.state);
-        if state.threads >= self.most_threads && state.queue.len() >= self.most_waiting {
+        let waiting = state.queue.len().saturating_sub(state.starting);
+        if state.threads >= self.most_threads && waiting >= self.most_waiting {
             return Err(job);
         }
         state.queue.push_back(job);
@@ -91,7 +94,10 @@ impl Pool {
             let pool = self.clone();
             let spawned = thread::Builder::new().name("testing-blocking".into()).spawn(move || pool.work());
             match spawned {
-                Ok(_) => state.threads += 1,
+                Ok(_) => {
+                    state.threads += 1;
+                    state.starting += 1;
+                }
                 Err(_) if state.threads > 0 => {}
                 Err(_) => return state.queue.pop_back().map_or(Ok(()), Err),
             }
@@ -100,8 +106,10 @@ impl Pool {
     }
 
     fn work(&self) {
+        let mut first = true;
         loop {
             let mut state = lock(&self.state);
+            state.starting -= usize::from(std::mem::take(&mut first));
             let Some(job) = state.queue.pop_front() else {
                 state.threads -= 1;
                 return;

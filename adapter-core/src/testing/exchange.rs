@@ -91,10 +91,10 @@ pub(super) struct Outbound {
 
 impl Outbound {
     /// Adds what every client adds: Host, and the framing of the body.
-    fn complete(mut self) -> Result<(request::Parts, RequestBody), (request::Parts, Rejection)> {
+    fn complete(mut self) -> (request::Parts, Result<RequestBody, Rejection>) {
         match self.target {
             Ok(uri) => self.head.uri = uri,
-            Err(rejection) => return Err((self.head, rejection)),
+            Err(rejection) => return (self.head, Err(rejection)),
         }
         let headers = &mut self.head.headers;
         if self.host && !headers.contains_key(header::HOST) {
@@ -112,7 +112,7 @@ impl Outbound {
                 None => {}
             }
         }
-        Ok((self.head, self.body))
+        (self.head, Ok(self.body))
     }
 }
 
@@ -151,12 +151,10 @@ pub(super) struct Reply {
 /// Answers one request.
 pub(super) async fn respond(site: &Site, outbound: Outbound, gone: Signal, hints: Hints) -> Reply {
     let peer = outbound.peer;
-    let (mut head, body) = match outbound.complete() {
-        Ok(complete) => complete,
-        Err((head, rejection)) => return refuse(site, &head, rejection),
-    };
-    let facts = match rules::request::check(&head, &site.config.limits) {
-        Ok(facts) => facts,
+    let (mut head, body) = outbound.complete();
+    let checked = body.and_then(|body| Ok((body, rules::request::check(&head, &site.config.limits)?)));
+    let (body, facts) = match checked {
+        Ok(accepted) => accepted,
         Err(rejection) => return refuse(site, &head, rejection),
     };
     rules::target::normalize(&mut head);
@@ -268,9 +266,7 @@ impl Outgoing {
             let next = match self {
                 Outgoing::None => None,
                 Outgoing::Exact(body) if may_block && body.is_blocking() => body.next_frame(),
-                Outgoing::Exact(body) => {
-                    std::future::poll_fn(|cx| std::pin::Pin::new(&mut *body).poll_frame(cx)).await
-                }
+                Outgoing::Exact(body) => std::future::poll_fn(|cx| std::pin::Pin::new(&mut *body).poll_frame(cx)).await,
                 Outgoing::Open { body, .. } if may_block && body.is_blocking() => body.next_frame(),
                 Outgoing::Open { body, .. } => body.frame().await,
             };

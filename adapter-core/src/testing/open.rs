@@ -172,13 +172,7 @@ impl fmt::Debug for OpenAnswer {
 }
 
 /// The server's side.
-async fn serve(
-    site: Arc<Site>,
-    outbound: Outbound,
-    gone: Signal,
-    hints: Hints,
-    events: async_channel::Sender<Event>,
-) {
+async fn serve(site: Arc<Site>, outbound: Outbound, gone: Signal, hints: Hints, events: async_channel::Sender<Event>) {
     if site.start().await.is_err() {
         return;
     }

@@ -22,22 +22,18 @@ use hyper::server::conn::{http1, http2};
 
 use super::io::{Handle, Shared};
 use super::service::Service;
-use super::status::{Expired, Phase, Status};
+use super::status::{Expired, Phase};
 use super::transport::Transport;
 use super::{Engine, Spawner, tracker};
 
 /// The first bytes of HTTP/2. RFC 9113 §3.4
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long, and how many bytes, we read on after the last response, so that the client can read it. \[KAP-13\] RFC
-/// 9112 §9.6
+/// How long we read on after the last response, so that the client can read it. \[KAP-13\] RFC 9112 §9.6
 const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 1 << 20;
 
 /// One connection; spawn it.
 #[must_use = "futures do nothing unless polled"]
 pub struct Connection<I: Transport> {
-    engine: Arc<Engine>,
-    environ: Arc<environ::Connection>,
     shared: Arc<Shared<I>>,
     protocol: Protocol<I>,
     shutdown: ShutdownWatch,
@@ -54,18 +50,15 @@ enum Protocol<I: Transport> {
     Unknown(Vec<u8>),
     Http1(http1::UpgradeableConnection<Handle<I>, Service<I>>),
     Http2(Pin<Box<http2::Connection<Handle<I>, Service<I>, Spawner>>>),
-    /// Our half is closed; the client's is read to its end, at most this many bytes.
-    Lingering(usize),
+    /// Our half is closed; the client's is read to its end, for a limited time.
+    Lingering,
 }
 
 impl<I: Transport> Connection<I> {
     pub(super) fn new(engine: Arc<Engine>, io: I, environ: environ::Connection, guard: tracker::Guard) -> Self {
-        let status = Status::fresh(engine.now());
-        let shared = Shared::new(io, status, environ.disconnected.clone());
-        let shutdown = engine.serving.shutdown.reached(ShutdownLevel::Draining);
+        let shared = Shared::new(engine, environ, io);
+        let shutdown = shared.engine.serving.shutdown.reached(ShutdownLevel::Draining);
         let mut connection = Connection {
-            engine,
-            environ: Arc::new(environ),
             shared,
             protocol: Protocol::Unknown(Vec::new()),
             shutdown,
@@ -74,32 +67,27 @@ impl<I: Transport> Connection<I> {
             waker: None,
             _guard: guard,
         };
-        if !connection.engine.http2_enabled {
+        if !connection.shared.engine.http2_enabled {
             connection.protocol = connection.http1();
         }
         connection
     }
 
     fn service(&self, multiplexed: bool) -> Service<I> {
-        Service {
-            engine: self.engine.clone(),
-            connection: self.environ.clone(),
-            shared: self.shared.clone(),
-            multiplexed,
-        }
+        Service { shared: self.shared.clone(), multiplexed }
     }
 
     fn http1(&self) -> Protocol<I> {
         let io = Handle(self.shared.clone());
-        Protocol::Http1(self.engine.http1.serve_connection(io, self.service(false)).with_upgrades())
+        Protocol::Http1(self.shared.engine.http1.serve_connection(io, self.service(false)).with_upgrades())
     }
 
     fn http2(&self) -> Protocol<I> {
-        self.shared.socket().uncork();
+        self.shared.corked.store(false, Relaxed);
         self.shared.status.transparent.store(true, Relaxed);
         self.shared.status.enter(Phase::Idle);
         let io = Handle(self.shared.clone());
-        Protocol::Http2(Box::pin(self.engine.http2.serve_connection(io, self.service(true))))
+        Protocol::Http2(Box::pin(self.shared.engine.http2.serve_connection(io, self.service(true))))
     }
 
     /// Reads until HTTP/1 and HTTP/2 can be told apart.
@@ -128,6 +116,7 @@ impl<I: Transport> Connection<I> {
     }
 
     /// Polls the protocol and hands what it wrote to the operating system. Ready when the connection has ended.
+    #[inline]
     fn poll_protocol(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let ended = match &mut self.protocol {
             Protocol::Unknown(_) => match ready!(self.poll_sniff(cx)) {
@@ -141,15 +130,17 @@ impl<I: Transport> Connection<I> {
             },
             Protocol::Http1(connection) => Pin::new(connection).poll(cx),
             Protocol::Http2(connection) => connection.as_mut().poll(cx),
-            Protocol::Lingering(left) => {
+            Protocol::Lingering => {
                 let mut socket = self.shared.socket();
-                let mut buffer = [0; 4096];
-                loop {
-                    match ready!(socket.poll_read_raw(cx, &mut buffer)) {
-                        Ok(count) if count > 0 && *left > count => *left -= count,
-                        _ => return Poll::Ready(()),
+                let mut buffer = [0; 16 * 1024];
+                // A few at a time: a fast sender must not hold the thread.
+                for _ in 0..16 {
+                    if !ready!(socket.poll_read_raw(cx, &mut buffer)).is_ok_and(|count| count > 0) {
+                        return Poll::Ready(());
                     }
                 }
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
         };
         let flushed = self.shared.socket().poll_flush(&self.shared.status, cx);
@@ -176,8 +167,8 @@ impl<I: Transport> Connection<I> {
         if status.has_ended() || transparent || !status.is_mid_request() {
             return Poll::Ready(());
         }
-        self.protocol = Protocol::Lingering(LINGER_BYTES);
-        let deadline = self.engine.now() + LINGER.as_nanos() as u64;
+        self.protocol = Protocol::Lingering;
+        let deadline = self.shared.engine.now() + LINGER.as_nanos() as u64;
         self.arm(deadline, cx);
         self.poll_protocol(cx)
     }
@@ -188,7 +179,7 @@ impl<I: Transport> Connection<I> {
         match &mut self.protocol {
             Protocol::Http1(connection) => Pin::new(connection).graceful_shutdown(),
             Protocol::Http2(connection) => connection.as_mut().graceful_shutdown(),
-            Protocol::Unknown(_) | Protocol::Lingering(_) => {}
+            Protocol::Unknown(_) | Protocol::Lingering => {}
         }
     }
 
@@ -199,20 +190,23 @@ impl<I: Transport> Connection<I> {
             }
             self.drain();
             let untouched = matches!(&self.protocol, Protocol::Unknown(seen) if seen.is_empty());
-            if untouched || matches!(self.protocol, Protocol::Lingering(_)) {
+            if untouched || matches!(self.protocol, Protocol::Lingering) {
                 return Poll::Ready(());
             }
-            self.shutdown = self.engine.serving.shutdown.reached(ShutdownLevel::Forced);
+            self.shutdown = self.shared.engine.serving.shutdown.reached(ShutdownLevel::Forced);
         }
         Poll::Pending
     }
 
     /// Looks at the deadline of the phase. Ready when patience has ended for good.
+    #[inline]
     fn poll_deadline(&mut self, cx: &mut Context<'_>, now: u64) -> Poll<()> {
-        if let Protocol::Lingering(_) = self.protocol {
+        if let Protocol::Lingering = self.protocol {
             return self.poll_timer(cx);
         }
-        let Some((deadline, why)) = self.shared.status.deadline(&self.engine.timeouts) else { return Poll::Pending };
+        let Some((deadline, why)) = self.shared.status.deadline(&self.shared.engine.timeouts) else {
+            return Poll::Pending;
+        };
         if now < deadline {
             // Armed for earlier is fine: it is looked at again then.
             if self.timer.as_ref().is_none_or(|(_, armed)| *armed > deadline || *armed <= now) {
@@ -233,7 +227,7 @@ impl<I: Transport> Connection<I> {
                 self.poll_protocol(cx)
             }
             Expired::Write | Expired::Grace => {
-                self.shared.disconnected.fire();
+                self.shared.environ.disconnected.fire();
                 self.abort()
             }
             _ => Poll::Ready(()),
@@ -241,8 +235,8 @@ impl<I: Transport> Connection<I> {
     }
 
     fn arm(&mut self, deadline: u64, cx: &mut Context<'_>) {
-        let at = self.engine.instant(deadline);
-        self.timer = Some((self.engine.serving.runtime.sleep_until(at), deadline));
+        let at = self.shared.engine.instant(deadline);
+        self.timer = Some((self.shared.engine.serving.runtime.sleep_until(at), deadline));
         if self.poll_timer(cx).is_ready() {
             // It has passed meanwhile; look at the deadline again.
             cx.waker().wake_by_ref();
@@ -262,14 +256,14 @@ impl<I: Transport> Future for Connection<I> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        let now = this.engine.now();
+        let now = this.shared.engine.now();
         this.shared.status.set_now(now);
         // Timer and shutdown keep the waker they were polled with; look at them when it changes, or when they are due.
         let same_waker = this.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
         if !same_waker {
             this.waker = Some(cx.waker().clone());
         }
-        let level = this.engine.serving.shutdown.level();
+        let level = this.shared.engine.serving.shutdown.level();
         let shutdown_due = level == ShutdownLevel::Forced || (level == ShutdownLevel::Draining && !this.draining);
         if (!same_waker || shutdown_due) && this.poll_shutdown(cx).is_ready() {
             return Poll::Ready(());
@@ -287,6 +281,6 @@ impl<I: Transport> Future for Connection<I> {
 impl<I: Transport> Drop for Connection<I> {
     fn drop(&mut self) {
         // [DIS-05] blocking code that outlives the connection learns of it
-        self.shared.disconnected.fire();
+        self.shared.environ.disconnected.fire();
     }
 }

@@ -9,13 +9,14 @@
 use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use adapter_core::signal::Signal;
+use adapter_core::environ;
 use hyper::rt::{ReadBuf, ReadBufCursor};
 
+use super::Engine;
 use super::status::{Phase, Status};
 use super::transport::Transport;
 
@@ -34,15 +35,26 @@ thread_local! {
 
 /// What hyper, the requests and the supervisor of one connection share.
 pub(super) struct Shared<I> {
+    pub(super) engine: Arc<Engine>,
+    pub(super) environ: Arc<environ::Connection>,
     pub(super) status: Status,
-    pub(super) disconnected: Signal,
+    /// Writes wait for [`Socket::flush`]. Not so in HTTP/2, which gathers itself, and after an upgrade, when nobody
+    /// but the application polls the stream.
+    pub(super) corked: AtomicBool,
     socket: Mutex<Socket<I>>,
 }
 
 impl<I: Transport> Shared<I> {
-    pub(super) fn new(io: I, status: Status, disconnected: Signal) -> Arc<Self> {
-        let socket = Socket { io, early: Vec::new(), out: Vec::new(), sent: 0, corked: true };
-        Arc::new(Shared { status, disconnected, socket: Mutex::new(socket) })
+    pub(super) fn new(engine: Arc<Engine>, environ: environ::Connection, io: I) -> Arc<Self> {
+        let status = Status::fresh(engine.now());
+        let socket = Socket { io, early: Vec::new(), out: Vec::new(), sent: 0 };
+        Arc::new(Shared {
+            engine,
+            environ: Arc::new(environ),
+            status,
+            corked: AtomicBool::new(true),
+            socket: Mutex::new(socket),
+        })
     }
 
     pub(super) fn socket(&self) -> MutexGuard<'_, Socket<I>> {
@@ -62,19 +74,12 @@ pub(super) struct Socket<I> {
     /// Bytes of hyper not yet with the operating system, of which `sent` are.
     out: Vec<u8>,
     sent: usize,
-    corked: bool,
 }
 
 impl<I: Transport> Socket<I> {
     /// Bytes for hyper to read before those of the socket.
     pub(super) fn set_early(&mut self, bytes: &[u8]) {
         self.early = bytes.to_vec();
-    }
-
-    /// From now on a write is handed over when hyper says flush, not when its poll returns: HTTP/2 gathers itself, and
-    /// upgraded streams are not polled by the supervisor.
-    pub(super) fn uncork(&mut self) {
-        self.corked = false;
     }
 
     /// Reads into `buffer` past hyper; for sniffing and lingering.
@@ -91,7 +96,11 @@ impl<I: Transport> Socket<I> {
     }
 
     /// Hands what is gathered to the operating system. Pending: the socket is full, and the task will be woken.
+    #[inline]
     pub(super) fn poll_flush(&mut self, status: &Status, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.out.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
         while self.sent < self.out.len() {
             match self.io.poll_write(cx, &self.out[self.sent..]) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -106,11 +115,9 @@ impl<I: Transport> Socket<I> {
                 }
             }
         }
-        if !self.out.is_empty() {
-            self.sent = 0;
-            self.out.clear();
-            SPARE.set(std::mem::take(&mut self.out));
-        }
+        self.sent = 0;
+        self.out.clear();
+        SPARE.set(std::mem::take(&mut self.out));
         Poll::Ready(Ok(()))
     }
 
@@ -147,13 +154,13 @@ impl<I: Transport> Socket<I> {
                 }
                 Err(error) => {
                     // [DIS-01] a reset needs no grace
-                    shared.disconnected.fire();
+                    shared.environ.disconnected.fire();
                     return Poll::Ready(Err(error));
                 }
             };
         debug_assert!(ended);
         if status.client_ended() {
-            shared.disconnected.fire();
+            shared.environ.disconnected.fire();
             // The grace starts now; the supervisor has to see it.
             cx.waker().wake_by_ref();
         }
@@ -204,8 +211,10 @@ impl<I: Transport> hyper::rt::Write for Handle<I> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut socket = self.0.socket();
-        if socket.corked { Poll::Ready(Ok(())) } else { socket.poll_flush(&self.0.status, cx) }
+        if self.0.corked.load(Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
+        self.0.socket().poll_flush(&self.0.status, cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

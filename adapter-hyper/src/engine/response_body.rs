@@ -55,6 +55,8 @@ impl<I> Drop for InFlight<I> {
 
 enum Kind {
     None,
+    /// In memory, and as long as was said: most bodies.
+    Full(Bytes),
     Exact(Exact),
     Open(Body),
 }
@@ -65,7 +67,11 @@ impl<I: Transport> ResponseBody<I> {
         let kind = match plan.framing {
             // [NOB-03], [BOD-12] dropped unpulled, here and now
             _ if !plan.send_body => Kind::None,
-            Framing::Length(length) => Kind::Exact(Exact::new(body, length)),
+            Framing::Length(length) => match body.try_into_bytes() {
+                Ok(bytes) if bytes.len() as u64 == length => Kind::Full(bytes),
+                Ok(bytes) => Kind::Exact(Exact::new(bytes.into(), length)),
+                Err(body) => Kind::Exact(Exact::new(body, length)),
+            },
             _ => Kind::Open(body),
         };
         let close_delimited = plan.framing == Framing::Close;
@@ -99,6 +105,11 @@ impl<I: Transport> http_body::Body for ResponseBody<I> {
         if this.failure.is_none() {
             let next = match &mut this.kind {
                 Kind::None => None,
+                Kind::Full(bytes) => {
+                    let bytes = std::mem::take(bytes);
+                    this.kind = Kind::None;
+                    return Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))));
+                }
                 Kind::Exact(body) => ready!(Pin::new(body).poll_frame(cx)),
                 Kind::Open(body) => ready!(Pin::new(body).poll_frame(cx)),
             };
@@ -126,6 +137,7 @@ impl<I: Transport> http_body::Body for ResponseBody<I> {
         self.failure.is_none()
             && match &self.kind {
                 Kind::None => true,
+                Kind::Full(bytes) => bytes.is_empty(),
                 Kind::Exact(body) => body.is_end_stream(),
                 Kind::Open(body) => body.is_end_stream(),
             }
@@ -134,6 +146,7 @@ impl<I: Transport> http_body::Body for ResponseBody<I> {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::None => SizeHint::with_exact(0),
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Exact(body) => body.size_hint(),
             // A length we did not promise must not be promised by hyper: trailers need chunks.
             Kind::Open(_) => SizeHint::new(),
@@ -145,6 +158,7 @@ impl<I> Drop for ResponseBody<I> {
     fn drop(&mut self) {
         let whole = match &self.kind {
             Kind::None => true,
+            Kind::Full(bytes) => bytes.is_empty(),
             Kind::Exact(body) => body.is_end_stream(),
             Kind::Open(body) => body.is_end_stream(),
         };

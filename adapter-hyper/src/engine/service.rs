@@ -14,11 +14,10 @@ use adapter_core::dispatch::{self, Call};
 use adapter_core::rules::request::Facts;
 use adapter_core::rules::{self, Rejection, response};
 use adapter_core::signal::Signal;
-use adapter_core::{Environ, Request, Response, Sleep, environ};
+use adapter_core::{Environ, Request, Response, Sleep};
 use http::{HeaderValue, StatusCode, header};
 use hyper::body::Incoming;
 
-use super::Engine;
 use super::io::Shared;
 use super::request_body::request_body;
 use super::response_body::{InFlight, ResponseBody};
@@ -26,8 +25,6 @@ use super::transport::Transport;
 
 /// Serves the requests of one connection.
 pub(super) struct Service<I> {
-    pub(super) engine: Arc<Engine>,
-    pub(super) connection: Arc<environ::Connection>,
     pub(super) shared: Arc<Shared<I>>,
     /// Requests end apart from their connection: HTTP/2.
     pub(super) multiplexed: bool,
@@ -39,7 +36,7 @@ impl<I: Transport> hyper::service::Service<http::Request<Incoming>> for Service<
     type Future = Answer<I>;
 
     fn call(&self, request: http::Request<Incoming>) -> Answer<I> {
-        let engine = &self.engine;
+        let engine = &self.shared.engine;
         let (in_flight, count) = InFlight::begin(&self.shared);
         // [KAP-12]
         let last = engine.limits.requests_per_connection.is_some_and(|most| count >= most);
@@ -49,7 +46,7 @@ impl<I: Transport> hyper::service::Service<http::Request<Incoming>> for Service<
             Err(rejection) => {
                 tracing::debug!(target: "adapter", %rejection, "request refused");
                 let facts = Facts::of_rejected(&head);
-                return Answer::new(engine, facts, in_flight, State::Refused(rejection));
+                return Answer::new(facts, in_flight, State::Refused(Box::new(rejection)));
             }
         };
         rules::target::normalize(&mut head);
@@ -63,7 +60,7 @@ impl<I: Transport> hyper::service::Service<http::Request<Incoming>> for Service<
             &engine.serving.runtime,
         );
         let received_at = engine.epoch + Duration::from_nanos(self.shared.status.now());
-        let mut environ = Environ::new(self.connection.clone(), received_at).with_forwarded(&head.headers);
+        let mut environ = Environ::new(self.shared.environ.clone(), received_at).with_forwarded(&head.headers);
         let mut abandoned = None;
         if self.multiplexed {
             let signal = Signal::new();
@@ -72,7 +69,7 @@ impl<I: Transport> hyper::service::Service<http::Request<Incoming>> for Service<
         }
         let call = dispatch::call(&engine.application, Request::from_parts(head, body), environ);
         let limit = engine.timeouts.handler.map(|limit| engine.serving.runtime.sleep(limit));
-        let mut answer = Answer::new(engine, facts, in_flight, State::Calling(call, limit));
+        let mut answer = Answer::new(facts, in_flight, State::Calling(call, limit));
         answer.abandoned = abandoned;
         answer.last = last;
         answer
@@ -81,7 +78,6 @@ impl<I: Transport> hyper::service::Service<http::Request<Incoming>> for Service<
 
 /// The response to one request, to come.
 pub(super) struct Answer<I> {
-    engine: Arc<Engine>,
     facts: Facts,
     /// Taken by the response.
     in_flight: Option<InFlight<I>>,
@@ -92,19 +88,20 @@ pub(super) struct Answer<I> {
 }
 
 enum State {
-    Refused(Rejection),
+    Refused(Box<Rejection>),
     Calling(Call, Option<Sleep>),
 }
 
 impl<I: Transport> Answer<I> {
-    fn new(engine: &Arc<Engine>, facts: Facts, in_flight: InFlight<I>, state: State) -> Self {
-        let engine = engine.clone();
-        Answer { engine, facts, in_flight: Some(in_flight), abandoned: None, last: false, state }
+    fn new(facts: Facts, in_flight: InFlight<I>, state: State) -> Self {
+        Answer { facts, in_flight: Some(in_flight), abandoned: None, last: false, state }
     }
 
     /// Makes `answer` sendable.
+    #[inline]
     fn finish(&mut self, answer: Response) -> http::Response<ResponseBody<I>> {
-        let runtime = &self.engine.serving.runtime;
+        let in_flight = self.in_flight.take().expect("a response is made once");
+        let runtime = &in_flight.shared().engine.serving.runtime;
         let (mut head, body) = answer.into_parts();
         // [BOD-15] what blocks leaves the event loop
         let body = body.offload(runtime).unwrap_or_else(|error| {
@@ -124,18 +121,22 @@ impl<I: Transport> Answer<I> {
         if self.last {
             head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        let (head, body, plan) = match response::prepare(&mut head, length, &self.facts) {
+        let (head, body, plan) = match response::plan(&mut head, length, &self.facts) {
             Ok(plan) => (head, body, plan),
             Err(invalid) => {
                 tracing::error!(target: "adapter", error = %invalid, "the application made an impossible response");
                 let (mut head, body) = dispatch::failure(StatusCode::INTERNAL_SERVER_ERROR).into_parts();
-                match response::prepare(&mut head, body.len(), &self.facts) {
+                match response::plan(&mut head, body.len(), &self.facts) {
                     Ok(plan) => (head, body, plan),
                     Err(_) => unreachable!("our own response is sendable"),
                 }
             }
         };
-        let in_flight = self.in_flight.take().expect("a response is made once");
+        let mut head = head;
+        if !plan.send_body {
+            // hyper takes the length from a body that is sent
+            plan.declare_length(&mut head.headers);
+        }
         http::Response::from_parts(head, ResponseBody::new(body, &plan, in_flight, self.abandoned.take()))
     }
 }

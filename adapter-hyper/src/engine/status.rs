@@ -161,6 +161,7 @@ impl Status {
     }
 
     /// When the connection's patience ends, and why. Times are since the engine's start.
+    #[inline]
     pub(super) fn deadline(&self, timeouts: &Timeouts) -> Option<(u64, Expired)> {
         let since = self.since.load(Relaxed);
         let after = |start: u64, limit: Option<Duration>, why| {

@@ -83,6 +83,7 @@ macro_rules! on {
 }
 
 impl Transport for Stream {
+    #[inline]
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<usize>> {
         on!(self, socket => {
             let mut counted = Counted { socket: Pin::new(socket), count: 0 };
@@ -91,6 +92,7 @@ impl Transport for Stream {
         })
     }
 
+    #[inline]
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         on!(self, socket => Pin::new(socket).poll_write(cx, bytes))
     }
@@ -114,6 +116,7 @@ struct Counted<'a, S> {
 }
 
 impl<S: AsyncRead> AsyncRead for Counted<'_, S> {
+    #[inline]
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let poll = self.socket.as_mut().poll_read(cx, buffer);

@@ -56,7 +56,10 @@ fn parse_with<'i, 'h>(
         Ok(httparse::Status::Complete(length)) if length <= limits.head_bytes => {
             convert(input, length, &request, limits).map(Some)
         }
-        Ok(httparse::Status::Complete(_)) => Err(TOO_LARGE),
+        Ok(httparse::Status::Complete(_)) => {
+            let long = request.path.is_some_and(|path| path.len() > limits.target_bytes);
+            Err(if long { TOO_LONG } else { TOO_LARGE })
+        }
         Ok(httparse::Status::Partial) => unfinished(input, limits).map(|()| None),
         Err(error) => Err(refuse(error)),
     }

@@ -98,10 +98,10 @@ fn write(sink: impl Write, receiver: &Receiver<Message>, dropped: &AtomicU64) {
             next = receiver.try_recv().ok();
         }
         // stdout is closed or its disk is full: the server goes on without a log, and says so once.
-        if let Err(error) = written.and_then(|()| sink.flush()) {
-            if !std::mem::replace(&mut broken, true) {
-                tracing::error!(target: "adapter", %error, "the access log can't be written");
-            }
+        if let Err(error) = written.and_then(|()| sink.flush())
+            && !std::mem::replace(&mut broken, true)
+        {
+            tracing::error!(target: "adapter", %error, "the access log can't be written");
         }
         let lost = dropped.swap(0, Ordering::Relaxed);
         if lost > 0 {

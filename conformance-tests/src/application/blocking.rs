@@ -10,16 +10,12 @@ use adapter_core::{BlockingBody, Body, Environ, Error, Request, RequestBodyError
 
 use super::draft::Draft;
 use super::handler::{self, Sum};
-use super::records::{Dropped, Log, Records};
+use super::records::{Dropped, Log};
 use super::script;
 
 /// Serves one request on a thread that may block.
-pub(super) fn run(
-    records: &Records,
-    mut request: Request<BlockingBody>,
-    environ: Environ,
-) -> Result<Response, Error> {
-    let log = request.extensions_mut().remove::<Log>().unwrap_or_else(|| records.begin("no token"));
+pub(super) fn run(mut request: Request<BlockingBody>, environ: Environ) -> Result<Response, Error> {
+    let log = request.extensions_mut().remove::<Log>().ok_or("conformance: a blocking call without its log")?;
     let mut guard = Dropped::new(&log, "handler-panicked");
     let steps = script::parse(&super::field(request.headers(), super::DO).unwrap_or_default());
     let mut draft = Draft::new();

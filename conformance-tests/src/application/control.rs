@@ -1,12 +1,13 @@
 //! Requests about the records: how a client in another process learns what the application saw.
 //!
 //! `report TOKEN`, `wait TOKEN COUNT PREFIX` (answers once COUNT events begin with PREFIX, or after [`PATIENCE`]),
-//! `open TOKEN GATE`, `about`. Answers are lines of `CALL TAB THREAD TAB TEXT`.
+//! `open TOKEN GATE`, `violations TOKEN…` (what lint saw the server do wrong), `about`. Records are lines of
+//! `CALL TAB THREAD TAB TEXT`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use adapter_core::{Body, Environ, Error, Request, Response};
+use adapter_core::{Body, Environ, Error, Response};
 
 use super::Records;
 use super::script;
@@ -19,12 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Advertised(pub Vec<(&'static str, SocketAddr)>);
 
 /// Answers a control request.
-pub(super) async fn answer(
-    records: &Records,
-    what: &str,
-    request: &Request,
-    environ: &Environ,
-) -> Result<Response, Error> {
+pub(super) async fn answer(records: &Records, what: &str, environ: &Environ) -> Result<Response, Error> {
     let Some(step) = script::parse(what).into_iter().next() else {
         return Err("conformance: an empty control request".into());
     };
@@ -42,8 +38,12 @@ pub(super) async fn answer(
             records.open(&token, &step.text(1));
             String::new()
         }
+        "violations" => {
+            let found = step.rest(0).iter().flat_map(|token| records.violations(token));
+            found.map(|violation| violation + "\n").collect()
+        }
         "about" => about(environ),
-        unknown => return Err(Error::new(format!("conformance: unknown control {unknown} {}", request.uri()))),
+        unknown => return Err(Error::new(format!("conformance: unknown control {unknown}"))),
     };
     Ok(Response::new(Body::from(text)))
 }

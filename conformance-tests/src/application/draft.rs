@@ -43,23 +43,23 @@ impl Draft {
     /// Does `step` if it is about the response; `false` if it is not.
     pub(super) fn step(&mut self, step: &Step, log: &Log, environ: &Environ) -> Result<bool, Error> {
         match step.name.as_str() {
-            "status" => *self.response.status_mut() = StatusCode::from_bytes(step.bytes(0))?,
+            "status" => *self.response.status_mut() = StatusCode::from_bytes(&step.bytes(0))?,
             "header" => {
-                let name = HeaderName::from_bytes(step.bytes(0))?;
-                self.response.headers_mut().append(name, HeaderValue::from_bytes(step.bytes(1))?);
+                let name = HeaderName::from_bytes(&step.bytes(0))?;
+                self.response.headers_mut().append(name, HeaderValue::from_bytes(&step.bytes(1))?);
             }
             "version" => {
                 *self.response.version_mut() =
                     if step.text(0) == "1.0" { Version::HTTP_10 } else { Version::HTTP_2 };
             }
-            "body" => self.set_body(Bytes::copy_from_slice(step.bytes(0)).into()),
+            "body" => self.set_body(Bytes::from(step.bytes(0)).into()),
             "size" => self.set_body(text::pattern(step.number(0) as usize).into()),
             "iter" => {
-                let items = self.items(log, &step.rest(0));
+                let items = self.items(log, step.rest(0));
                 self.set_body(Body::from_iterator(items));
             }
             "stream" => {
-                let items = self.items(log, &step.rest(0));
+                let items = self.items(log, step.rest(0));
                 self.set_body(Body::from_http_body(Stream::new(items, environ.runtime().clone())));
             }
             "hinted" => {
@@ -68,7 +68,7 @@ impl Draft {
                     size.set_upper(step.number(1));
                 }
                 size.set_lower(step.number(0));
-                let items = self.items(log, &step.rest(2));
+                let items = self.items(log, step.rest(2));
                 self.set_body(Body::from_http_body(Stream::new(items, environ.runtime().clone()).hint(size)));
             }
             "counted" => {
@@ -82,8 +82,8 @@ impl Draft {
             "trailers" => {
                 let mut trailers = HeaderMap::new();
                 for pair in (0..step.len()).step_by(2) {
-                    let name = HeaderName::from_bytes(step.bytes(pair))?;
-                    trailers.append(name, HeaderValue::from_bytes(step.bytes(pair + 1))?);
+                    let name = HeaderName::from_bytes(&step.bytes(pair))?;
+                    trailers.append(name, HeaderValue::from_bytes(&step.bytes(pair + 1))?);
                 }
                 self.map_body(|body| body.with_trailers(trailers));
             }
@@ -119,7 +119,7 @@ impl Draft {
     /// `channel CAPACITY thread|task ITEMS`: fed by a thread of nobody's, or by a spawned task.
     fn channel(&mut self, step: &Step, log: &Log, environ: &Environ) {
         let (sender, body) = Body::channel(step.number(0) as usize);
-        let items = self.items(log, &step.rest(2));
+        let items = self.items(log, step.rest(2));
         if step.text(1) == "thread" {
             // The thread ends with its items, or when the body is dropped.
             std::thread::spawn(move || items.feed_blocking(sender));

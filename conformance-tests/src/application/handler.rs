@@ -118,7 +118,7 @@ pub(super) async fn run(log: Log, mut request: Request, environ: Environ) -> Res
             }
             "error" => return Err(Error::new(step.text(0))),
             "error-status" => {
-                let status = StatusCode::from_bytes(step.bytes(0))?;
+                let status = StatusCode::from_bytes(&step.bytes(0))?;
                 return Err(Error::new(step.text(1)).with_status(status));
             }
             "panic" => super::panic(&step.text(0)),

@@ -91,10 +91,13 @@ impl Items {
     pub(super) fn feed_blocking(self, sender: BodySender) {
         let log = self.log.clone();
         for chunk in self {
+            let failed = chunk.is_err();
             if sender.send_blocking(chunk).is_err() {
                 log.record("send-error");
-                return;
+            } else if !failed {
+                continue;
             }
+            return;
         }
     }
 
@@ -103,10 +106,13 @@ impl Items {
         let log = self.log.clone();
         let mut stream = Stream::new(self, environ.runtime().clone());
         while let Some(chunk) = std::future::poll_fn(|cx| stream.poll(cx)).await {
+            let failed = chunk.is_err();
             if sender.send(chunk).await.is_err() {
                 log.record("send-error");
-                return;
+            } else if !failed {
+                continue;
             }
+            return;
         }
     }
 }

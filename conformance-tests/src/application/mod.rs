@@ -13,9 +13,9 @@ mod records;
 mod script;
 mod services;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use adapter_core::lint::{Lint, Violations};
+use adapter_core::lint::Lint;
 use adapter_core::{Application, Blocking, BlockingBody, DynApplication, Environ, Error, Request, Response, ServerInfo};
 use http::HeaderMap;
 
@@ -36,12 +36,19 @@ pub const LIFESPAN: &str = "lifespan";
 
 type BlockingFn = Box<dyn Fn(Request<BlockingBody>, Environ) -> Result<Response, Error> + Send + Sync>;
 
-/// The conformance application.
+/// The conformance application. Each call runs wrapped in lint, wherever it is mounted. \[TST-02\]
 pub struct Conformance {
     records: Records,
-    blocking: Blocking<BlockingFn>,
     hooks: Hooks,
+    blocking: Arc<Blocking<BlockingFn>>,
     started: OnceLock<String>,
+}
+
+/// One call of it, inside the lint.
+struct Call {
+    log: Log,
+    started: Option<String>,
+    blocking: Arc<Blocking<BlockingFn>>,
 }
 
 /// What the hooks of a [`Conformance`] do.
@@ -67,9 +74,8 @@ impl Conformance {
 
     /// One with the given records and hooks.
     pub fn with_hooks(records: Records, hooks: Hooks) -> Self {
-        let shared = records.clone();
-        let run: BlockingFn = Box::new(move |request, environ| blocking::run(&shared, request, environ));
-        Conformance { records, blocking: adapter_core::blocking(run), hooks, started: OnceLock::new() }
+        let run: BlockingFn = Box::new(blocking::run);
+        Conformance { records, hooks, blocking: Arc::new(adapter_core::blocking(run)), started: OnceLock::new() }
     }
 
     /// What it remembers.
@@ -77,10 +83,9 @@ impl Conformance {
         self.records.clone()
     }
 
-    /// Wrapped in lint and erased, as servers take it; what lint finds is collected. \[TST-02\]
-    pub fn mount(self) -> (DynApplication, Violations) {
-        let (linted, violations) = Lint::collecting(self);
-        (DynApplication::new(linted), violations)
+    /// Erased, as servers take it.
+    pub fn mount(self) -> DynApplication {
+        DynApplication::new(self)
     }
 }
 
@@ -90,19 +95,27 @@ impl Default for Conformance {
     }
 }
 
+impl Application for Call {
+    async fn call(&self, mut request: Request, environ: Environ) -> Result<Response, Error> {
+        remember(&self.log, &request, &environ, self.started.as_deref());
+        if field(request.headers(), DO).is_some_and(|script| script.starts_with("blocking")) {
+            request.extensions_mut().insert(self.log.clone());
+            return self.blocking.call(request, environ).await;
+        }
+        handler::run(self.log.clone(), request, environ).await
+    }
+}
+
 impl Application for Conformance {
     async fn call(&self, request: Request, environ: Environ) -> Result<Response, Error> {
         if let Some(what) = field(request.headers(), CONTROL) {
-            return control::answer(&self.records, &what, &request, &environ).await;
+            return control::answer(&self.records, &what, &environ).await;
         }
-        let log = begin(&self.records, &request, &environ, self.started.get());
-        if field(request.headers(), DO).is_some_and(|script| script.starts_with("blocking")) {
-            // The blocking face begins its own log entry under the same call.
-            let mut request = request;
-            request.extensions_mut().insert(log);
-            return self.blocking.call(request, environ).await;
-        }
-        handler::run(log, request, environ).await
+        let log = self.records.begin(&field(request.headers(), TOKEN).unwrap_or_default());
+        let call = Call { log: log.clone(), started: self.started.get().cloned(), blocking: self.blocking.clone() };
+        let (call, violations) = Lint::collecting(call);
+        log.attach(violations);
+        call.call(request, environ).await
     }
 
     async fn startup(&self, server: &ServerInfo) -> Result<(), Error> {
@@ -115,7 +128,7 @@ impl Application for Conformance {
             log.gate(gate).await;
         }
         if self.hooks.startup_panics {
-            panic("in startup");
+            panic("in startup")
         }
         if self.hooks.startup_fails {
             return Err("conformance: startup fails".into());
@@ -136,9 +149,7 @@ impl Application for Conformance {
 }
 
 /// Remembers the head and the environment of a call.
-fn begin<B>(records: &Records, request: &http::Request<B>, environ: &Environ, started: Option<&String>) -> Log {
-    let token = field(request.headers(), TOKEN).unwrap_or_default();
-    let log = records.begin(&token);
+fn remember<B>(log: &Log, request: &http::Request<B>, environ: &Environ, started: Option<&str>) {
     let uri = request.uri();
     let (method, version) = (request.method().as_str(), request.version());
     log.record(format!("call {} {} {version:?}", text::encode(method), text::encode(uri.to_string())));
@@ -149,7 +160,7 @@ fn begin<B>(records: &Records, request: &http::Request<B>, environ: &Environ, st
     for (name, value) in request.headers() {
         log.record(format!("header {} {}", text::encode(name), text::encode(value)));
     }
-    let mut env = |key: &str, value: String| log.record(format!("env {key} {}", text::encode(value)));
+    let env = |key: &str, value: String| log.record(format!("env {key} {}", text::encode(value)));
     env("scheme", environ.scheme().to_string());
     env("peer", environ.peer_addr().map_or("none".to_owned(), |peer| peer.to_string()));
     env("local", environ.local_addr().to_string());
@@ -164,12 +175,11 @@ fn begin<B>(records: &Records, request: &http::Request<B>, environ: &Environ, st
     env("age-us", environ.received_at().elapsed().as_micros().to_string());
     env("extensions", request.extensions().len().to_string());
     if let Some(started) = started {
-        env("started", started.clone());
+        env("started", started.to_owned());
     }
     if let Some(deployed) = environ.deployed::<crate::setting::Deployed>() {
         env("deployed", deployed.0.clone());
     }
-    log
 }
 
 /// The first value of a field, as text.
@@ -189,7 +199,9 @@ const PANIC: &str = "conformance: a panic that was asked for";
 pub fn quiet_panics() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        let asked_for = info.payload_as_str().is_some_and(|text| text.starts_with(PANIC));
+        let payload = info.payload();
+        let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let asked_for = text.is_some_and(|text| text.starts_with(PANIC));
         if !asked_for {
             before(info);
         }

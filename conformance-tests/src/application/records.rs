@@ -8,6 +8,8 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
+use adapter_core::lint::{Side, Violations};
+
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -24,6 +26,7 @@ struct Record {
     calls: usize,
     events: Vec<Event>,
     gates: HashSet<String>,
+    violations: Vec<Violations>,
     wakers: Vec<Waker>,
 }
 
@@ -59,6 +62,14 @@ impl Records {
     /// Everything that happened under `token`.
     pub fn events(&self, token: &str) -> Vec<Event> {
         self.lock().get(token).map(|record| record.events.clone()).unwrap_or_default()
+    }
+
+    /// What lint saw servers do wrong in calls under `token`.
+    pub fn violations(&self, token: &str) -> Vec<String> {
+        let records = self.lock();
+        let lists = records.get(token).map(|record| record.violations.as_slice()).unwrap_or_default();
+        let found = lists.iter().flat_map(Violations::list).filter(|violation| violation.side == Side::Server);
+        found.map(|violation| violation.to_string()).collect()
     }
 
     /// Opens a gate; who waits at it goes on, and who comes later does not stop.
@@ -117,6 +128,11 @@ impl Log {
         let thread = thread.name().map_or_else(|| format!("{:?}", thread.id()), str::to_owned);
         let event = Event { call: self.call, thread, text: text.into() };
         self.records.update(&self.token, |record| record.events.push(event));
+    }
+
+    /// Keeps what lint sees of this call.
+    pub(super) fn attach(&self, violations: Violations) {
+        self.records.update(&self.token, |record| record.violations.push(violations));
     }
 
     /// Waits until the client opened `gate`.

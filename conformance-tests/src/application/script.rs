@@ -10,19 +10,19 @@ use crate::text;
 pub(super) struct Step {
     /// What to do.
     pub(super) name: String,
-    /// With what, decoded.
-    words: Vec<Vec<u8>>,
+    /// With what, percent-encoded.
+    words: Vec<String>,
 }
 
 impl Step {
     /// The octets of argument `index`, empty if there is none.
-    pub(super) fn bytes(&self, index: usize) -> &[u8] {
-        self.words.get(index).map_or(&[], Vec::as_slice)
+    pub(super) fn bytes(&self, index: usize) -> Vec<u8> {
+        self.words.get(index).map(|word| text::decode(word)).unwrap_or_default()
     }
 
     /// Argument `index` as text.
     pub(super) fn text(&self, index: usize) -> String {
-        String::from_utf8_lossy(self.bytes(index)).into_owned()
+        String::from_utf8_lossy(&self.bytes(index)).into_owned()
     }
 
     /// Argument `index` as a number, 0 if it is none.
@@ -30,9 +30,9 @@ impl Step {
         self.text(index).parse().unwrap_or(0)
     }
 
-    /// The arguments from `index` on, as text.
-    pub(super) fn rest(&self, index: usize) -> Vec<String> {
-        (index..self.words.len()).map(|index| self.text(index)).collect()
+    /// The arguments from `index` on, still encoded.
+    pub(super) fn rest(&self, index: usize) -> &[String] {
+        self.words.get(index..).unwrap_or_default()
     }
 
     /// How many arguments there are.
@@ -46,7 +46,7 @@ pub(super) fn parse(script: &str) -> Vec<Step> {
     let step = |text: &str| {
         let mut words = text.split_ascii_whitespace();
         let name = words.next()?.to_owned();
-        Some(Step { name, words: words.map(text::decode).collect() })
+        Some(Step { name, words: words.map(str::to_owned).collect() })
     };
     script.split(';').filter_map(step).collect()
 }

@@ -43,7 +43,7 @@ pub(super) async fn step(step: &Step, log: &Log, environ: &Environ) -> Result<bo
         "drop-sleep" => {
             // Polled once, so that the timer is armed, and dropped.
             let sleep = runtime.sleep(milliseconds);
-            drop(futures_lite::future::poll_once(sleep).await);
+            let _ = futures_lite::future::poll_once(sleep).await;
             log.record("sleep-dropped");
         }
         "spawn" => {
@@ -109,7 +109,7 @@ pub(super) async fn step(step: &Step, log: &Log, environ: &Environ) -> Result<bo
         }
         "hints" => {
             let mut headers = HeaderMap::new();
-            headers.insert(HeaderName::from_bytes(step.bytes(0))?, HeaderValue::from_bytes(step.bytes(1))?);
+            headers.insert(HeaderName::from_bytes(&step.bytes(0))?, HeaderValue::from_bytes(&step.bytes(1))?);
             let outcome = environ.early_hints().map(|hints| hints.send(&headers));
             log.record(format!("hints {}", outcome.map_or("none".into(), |sent| format!("{sent:?}").replace(' ', ""))));
         }

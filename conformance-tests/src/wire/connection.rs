@@ -12,6 +12,17 @@ use super::patience;
 use crate::case::{Failure, ensure};
 use crate::text;
 
+/// Sending that is under way on another thread.
+pub struct Sending(std::thread::JoinHandle<()>);
+
+impl Sending {
+    /// Waits for its end, which the client's patience bounds.
+    pub fn finish(self) {
+        // The thread does nothing that could panic.
+        let _ = self.0.join();
+    }
+}
+
 /// What reading gave.
 enum Got {
     Octets,
@@ -60,6 +71,18 @@ impl Connection {
         self.transcript.add(self.number, Direction::Sent, bytes);
         self.stream.set_write_timeout(Some(patience())).map_err(|error| error.to_string())?;
         self.stream.write_all(bytes).map_err(|error| format!("cannot send {} octets: {error}", bytes.len()).into())
+    }
+
+    /// Sends `bytes` on a thread of its own, while this one reads. What the server does not take is not sent.
+    ///
+    /// # Errors
+    /// The socket can't be shared.
+    pub fn send_in_background(&mut self, bytes: Vec<u8>) -> Result<Sending, Failure> {
+        self.transcript.add(self.number, Direction::Sent, &bytes);
+        let mut stream = self.stream.try_clone().map_err(|error| error.to_string())?;
+        stream.set_write_timeout(Some(patience())).map_err(|error| error.to_string())?;
+        // An error is what the server's closing looks like from here; the case looks at its response.
+        Ok(Sending(std::thread::spawn(move || drop(stream.write_all(&bytes)))))
     }
 
     /// Sends as much of `bytes` as the server takes; how much that was.
@@ -178,6 +201,17 @@ impl Connection {
                 _ => return Err(format!("the connection ended within a head: {}", text::show(&self.buffer, 600)).into()),
             }
         }
+    }
+
+    /// Waits for the next octets or the end; `true` if the connection ended with nothing more.
+    ///
+    /// # Errors
+    /// Neither comes.
+    pub fn peek_end(&mut self) -> Result<bool, Failure> {
+        if self.buffer.is_empty() {
+            self.fill(Instant::now() + patience(), "more octets, or the end of the connection")?;
+        }
+        Ok(self.buffer.is_empty())
     }
 
     /// The next final response to a request of `method`, read to its end; a body that broke off is `truncated`.

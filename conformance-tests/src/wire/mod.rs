@@ -10,7 +10,7 @@ mod transcript;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-pub use self::connection::Connection;
+pub use self::connection::{Connection, Sending};
 pub use self::response::{Framing, Head, Response};
 pub use self::transcript::{Direction, Exchange, Transcript};
 

@@ -1,0 +1,371 @@
+//! The life of a connection: which phase follows which. \[KAP-01\] to \[KAP-13\], \[LIM-04\], \[LIM-06\], \[LIM-09\], \[DIS-01\]
+//!
+//! Run by one worker at a time, until it has to wait. Each phase says how it goes on ([`Flow`]); deadlines are
+//! compared with the clock in every run, so an early or idle run does no harm.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use adapter_core::dispatch::{Call, failure};
+use adapter_core::rules::Rejection;
+use adapter_core::rules::request::Facts;
+use adapter_core::RequestBodyError;
+use http::StatusCode;
+
+use super::close::Closing;
+use super::io::{BUFFER, Fill, Flush, Scratch};
+use super::response::{self, Sending};
+use super::{Conn, Step, bit};
+use crate::engine::{Tick, after, earlier, lock, nanos};
+use crate::wire::head::{self, Head};
+
+/// How long a handler may go on after the client's stream has ended. DESIGN §7
+const GRACE: Duration = Duration::from_millis(250);
+/// Requests of one connection answered before others get their turn.
+const AT_A_TIME: u32 = 128;
+
+/// What the worker that runs a connection knows of it.
+pub(super) struct Task {
+    pub(super) phase: Phase,
+    /// Requests begun.
+    pub(super) requests: u64,
+    /// Since when it waits for a head: accept, the end of the last response, or the first byte.
+    pub(super) since: Tick,
+    /// Whether the first byte of a head has come.
+    begun: bool,
+}
+
+/// Where a connection is.
+pub(super) enum Phase {
+    /// Waiting for a request head, or in the middle of one.
+    Head,
+    /// A request that waits for a permit.
+    Ready(Box<Head>),
+    /// The application has the request.
+    Handling(Box<Handling>),
+    /// The application has answered; its body is being sent.
+    Sending(Box<Sending>),
+    /// What the application left of the request body is being read.
+    Draining { left: u64, until: Tick },
+    /// No more requests: the rest goes out, then the socket is closed with care.
+    Closing(Closing),
+    /// Over.
+    Closed,
+}
+
+/// A handler at work.
+pub(super) struct Handling {
+    pub(super) call: Call,
+    pub(super) facts: Facts,
+    /// When it is answered 503 instead; 0 for never.
+    pub(super) until: Tick,
+    /// When the end of the client's stream was first seen.
+    pub(super) ended: Tick,
+    /// Whether it is to be polled.
+    pub(super) woken: bool,
+}
+
+/// How a phase goes on.
+pub(super) enum Flow {
+    /// With the phase that is set now.
+    Next,
+    /// When something is reported, or at the deadline.
+    Park(Tick),
+    /// Later, when others had their turn.
+    Again,
+    /// With a permit.
+    Permit { is_new: bool },
+}
+
+impl Task {
+    pub(super) fn new(now: Tick) -> Self {
+        Task { phase: Phase::Head, requests: 0, since: now, begun: false }
+    }
+
+    fn holds_application(&self) -> bool {
+        matches!(self.phase, Phase::Handling(_) | Phase::Sending(_))
+    }
+}
+
+pub(super) fn drive(
+    conn: &Arc<Conn>,
+    task: &mut Task,
+    scratch: &mut Scratch,
+    taken: &mut u32,
+    permit: bool,
+) -> Step {
+    let mut served = 0;
+    loop {
+        if conn.has(bit::FORCED) && !matches!(task.phase, Phase::Closed) {
+            // [SHU-06]
+            if task.holds_application() && !permit {
+                return Step::NeedsPermit { is_new: false };
+            }
+            task.phase = Phase::Closed;
+            conn.close(true);
+        }
+        let flow = match &mut task.phase {
+            Phase::Head => {
+                served += 1;
+                if served > AT_A_TIME { Flow::Again } else { read_head(conn, task, scratch) }
+            }
+            Phase::Ready(_) if !permit => Flow::Permit { is_new: true },
+            Phase::Ready(_) => super::request::call(conn, task),
+            Phase::Handling(_) => handling(conn, task, scratch, taken, permit),
+            Phase::Sending(_) => response::sending(conn, task, taken, permit),
+            Phase::Draining { .. } => super::close::draining(conn, task),
+            Phase::Closing(_) => super::close::closing(conn, task, scratch),
+            Phase::Closed => Flow::Park(0),
+        };
+        match flow {
+            Flow::Next => {}
+            Flow::Park(deadline) => {
+                if !matches!(task.phase, Phase::Closed) {
+                    conn.arm(deadline);
+                }
+                return Step::Parked;
+            }
+            Flow::Again => return Step::Again,
+            Flow::Permit { is_new } => return Step::NeedsPermit { is_new },
+        }
+    }
+}
+
+/// Until there is a whole head.
+fn read_head(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch) -> Flow {
+    let engine = &conn.engine;
+    let settings = &engine.settings;
+    let mut io = lock(&conn.io);
+    loop {
+        if !io.input.is_empty() {
+            match head::parse(io.input.bytes(), &settings.limits) {
+                Ok(Some(head)) => {
+                    // Answers of pipelined requests are gathered, up to a point. [KAP-06], [KAP-07]
+                    if io.output.gathered() >= BUFFER {
+                        match io.flush(conn) {
+                            Flush::Done => {}
+                            // [BOD-16] who does not take answers gets no more
+                            Flush::Wait => {
+                                return stalled(conn, task, io.stalled_since);
+                            }
+                            Flush::Broken => {
+                                drop(io);
+                                return closed(conn, task);
+                            }
+                        }
+                    }
+                    io.input.consume(head.length);
+                    drop(io);
+                    task.requests += 1;
+                    task.begun = false;
+                    task.phase = Phase::Ready(Box::new(head));
+                    return Flow::Next;
+                }
+                Ok(None) => task.begin(engine.now()),
+                Err(rejection) => {
+                    drop(io);
+                    return reject(conn, task, scratch, &rejection);
+                }
+            }
+        }
+        match io.flush(conn) {
+            Flush::Done => {}
+            Flush::Wait => return stalled(conn, task, io.stalled_since),
+            Flush::Broken => {
+                drop(io);
+                return closed(conn, task);
+            }
+        }
+        if conn.has(bit::READABLE) {
+            match io.fill(conn, scratch) {
+                Fill::Data | Fill::Wait => continue,
+                // [KAP-08] nothing was asked, nothing is answered
+                Fill::End | Fill::Broken => {
+                    drop(io);
+                    return closed(conn, task);
+                }
+            }
+        }
+        drop(io);
+        // [SHU-03], [SHU-04], [SHU-05]
+        if engine.is_draining() {
+            return closed(conn, task);
+        }
+        let now = engine.now();
+        // [LIM-04] the first head is waited for from the accept on
+        let first = task.requests == 0;
+        let limit = if task.begun || first { settings.timeouts.header_read } else { settings.timeouts.keep_alive };
+        let deadline = after(task.since, limit);
+        if deadline == 0 || now < deadline {
+            return Flow::Park(deadline);
+        }
+        return if task.begun {
+            let timeout = Rejection::new(StatusCode::REQUEST_TIMEOUT, "LIM-04", "the request head did not arrive in time");
+            reject(conn, task, scratch, &timeout)
+        } else {
+            closed(conn, task)
+        };
+    }
+}
+
+impl Task {
+    /// A part of a head is there.
+    fn begin(&mut self, now: Tick) {
+        if !self.begun {
+            self.begun = true;
+            if self.requests > 0 {
+                self.since = now;
+            }
+        }
+    }
+}
+
+/// \[LIM-06\] the client takes nothing: until when that is put up with.
+pub(super) fn stalled(conn: &Arc<Conn>, task: &mut Task, since: Tick) -> Flow {
+    let deadline = after(since, conn.engine.settings.timeouts.write);
+    if deadline != 0 && conn.engine.now() >= deadline {
+        tracing::debug!(target: "adapter", "[LIM-06] a client takes nothing; its connection is closed");
+        return closed(conn, task);
+    }
+    Flow::Park(deadline)
+}
+
+/// Ends the connection at once. Drops what the application has in it: only with a permit, if it has something.
+pub(super) fn closed(conn: &Arc<Conn>, task: &mut Task) -> Flow {
+    task.phase = Phase::Closed;
+    conn.close(false);
+    Flow::Next
+}
+
+/// The server's own answer to what it can't accept. \[ERR-05\], \[FRM-08\]
+pub(super) fn reject(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, rejection: &Rejection) -> Flow {
+    tracing::debug!(target: "adapter", %rejection, "a request was refused");
+    response::begin(conn, task, scratch, rejection.response(), response::facts_of_nothing());
+    Flow::Next
+}
+
+/// While the application has the request.
+fn handling(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, taken: &mut u32, permit: bool) -> Flow {
+    let Phase::Handling(handling) = &mut task.phase else { return Flow::Next };
+    loop {
+        let deadline = stir(conn);
+        *taken |= conn.clear(bit::WOKEN | bit::QUEUED) & bit::WOKEN;
+        handling.woken |= *taken & bit::WOKEN != 0;
+
+        let now = if conn.has(bit::ENDED) || handling.until != 0 { conn.engine.now() } else { 0 };
+        let verdict = fate(conn, handling, now);
+        if (handling.woken || !matches!(verdict, Fate::Wait(_))) && !permit {
+            return Flow::Permit { is_new: false };
+        }
+        match verdict {
+            Fate::Drop => return closed(conn, task),
+            // [LIM-09]
+            Fate::TimedOut => {
+                let facts = handling.facts;
+                tracing::warn!(target: "adapter", "[LIM-09] a handler took too long; answered 503");
+                task.phase = Phase::Head;
+                response::begin(conn, task, scratch, failure(StatusCode::SERVICE_UNAVAILABLE), facts);
+                return Flow::Next;
+            }
+            Fate::Wait(until) if !handling.woken => {
+                let mut io = lock(&conn.io);
+                return match io.flush(conn) {
+                    Flush::Wait => Flow::Park(earlier(earlier(deadline, until), after(io.stalled_since, conn.engine.settings.timeouts.write))),
+                    Flush::Done | Flush::Broken => Flow::Park(earlier(deadline, until)),
+                };
+            }
+            Fate::Wait(_) => {}
+        }
+        handling.woken = false;
+        *taken &= !bit::WOKEN;
+        let waker = Waker::from(conn.clone());
+        if let Poll::Ready(response) = std::pin::Pin::new(&mut handling.call).poll(&mut Context::from_waker(&waker)) {
+            let facts = handling.facts;
+            // The handler is gone before its response is begun.
+            task.phase = Phase::Head;
+            response::begin(conn, task, scratch, response, facts);
+            return Flow::Next;
+        }
+    }
+}
+
+/// What becomes of a handler that is pending.
+enum Fate {
+    Wait(Tick),
+    Drop,
+    TimedOut,
+}
+
+fn fate(conn: &Conn, handling: &mut Handling, now: Tick) -> Fate {
+    if conn.has(bit::GONE) {
+        return Fate::Drop;
+    }
+    let grace = grace(conn, &mut handling.ended, now);
+    if grace != 0 && now >= grace {
+        return Fate::Drop;
+    }
+    if handling.until != 0 && now >= handling.until {
+        return Fate::TimedOut;
+    }
+    Fate::Wait(earlier(grace, handling.until))
+}
+
+/// \[DIS-01\], \[DIS-04\] until when application code may go on after the end of the client's stream, 0 if that has not
+/// ended. `ended` is when that was first seen; bytes of the body that are still being read put it off.
+pub(super) fn grace(conn: &Conn, ended: &mut Tick, now: Tick) -> Tick {
+    if !conn.has(bit::ENDED) {
+        return 0;
+    }
+    if *ended == 0 {
+        *ended = now;
+    }
+    let progress = conn.progress.load(std::sync::atomic::Ordering::Relaxed);
+    let until = (*ended).max(progress).saturating_add(nanos(GRACE));
+    if conn.has(bit::BODY_OPEN) && !conn.environ.disconnected.is_fired() {
+        if now < until {
+            return until;
+        }
+        // The end lies behind bytes nobody reads: say so, and wait once more.
+        conn.environ.disconnected.fire();
+        *ended = now;
+        return now.saturating_add(nanos(GRACE));
+    }
+    until
+}
+
+/// Wakes whoever waits for the request body, if there is reason to; gives the time until it waits.
+pub(super) fn stir(conn: &Conn) -> Tick {
+    if !conn.has(bit::BODY_OPEN) {
+        return 0;
+    }
+    let mut io = lock(&conn.io);
+    let Some(incoming) = io.incoming.as_deref_mut() else { return 0 };
+    if incoming.waker.is_none() {
+        return 0;
+    }
+    let waker = if conn.has(bit::READABLE | bit::GONE) {
+        incoming.waker.take()
+    } else if incoming.deadline != 0 && conn.engine.now() >= incoming.deadline {
+        // [LIM-05]
+        incoming.fail(RequestBodyError::TimedOut)
+    } else {
+        return incoming.deadline;
+    };
+    drop(io);
+    if let Some(waker) = waker {
+        // It may be anybody's.
+        let _ = adapter_core::contain::catch("waker", || waker.wake());
+    }
+    0
+}
+
+/// The time the head of a request was complete, and the deadline of its handler.
+pub(super) fn started(conn: &Conn) -> (Instant, Tick) {
+    let instant = Instant::now();
+    let until = match conn.engine.settings.timeouts.handler {
+        None => 0,
+        limit => after(conn.engine.tick(instant), limit),
+    };
+    (instant, until)
+}

@@ -1,0 +1,396 @@
+//! The socket of a connection and what is buffered around it.
+//!
+//! Under one lock, shared by the worker that runs the connection, the request body and the early hints. Nothing here
+//! waits: a read or write that can't go on says so, and the poller reports when it can. Buffers are borrowed from the
+//! worker ([`Scratch`]) and go back when they are empty. \[KAP-10\], \[BOD-16\], \[ERR-07\]
+
+use std::io::IoSlice;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown};
+
+use super::request_body::Incoming;
+use super::{Conn, bit};
+use crate::engine::Tick;
+
+/// Bytes of a read buffer, and of output gathered for one write.
+pub(super) const BUFFER: usize = 32 * 1024;
+/// Bodies up to this size are copied behind their head; larger ones go out beside it.
+pub(super) const COPY: usize = 16 * 1024;
+
+/// A worker's buffers.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    input: Vec<u8>,
+    output: Vec<u8>,
+}
+
+/// The outcome of [`Io::fill`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fill {
+    /// There is more input.
+    Data,
+    /// Nothing now; the poller will report.
+    Wait,
+    /// The client's stream has ended.
+    End,
+    /// The connection is broken.
+    Broken,
+}
+
+/// The outcome of [`Io::flush`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flush {
+    /// Everything is out.
+    Done,
+    /// No room now; the poller will report.
+    Wait,
+    /// The connection is broken.
+    Broken,
+}
+
+pub(super) struct Io {
+    /// `None` once it is closed.
+    socket: Option<Arc<OwnedFd>>,
+    pub(super) input: Input,
+    pub(super) output: Output,
+    /// The body of the current request, until it is read to its end.
+    pub(super) incoming: Option<Box<Incoming>>,
+    /// The number of the current request.
+    pub(super) request: u64,
+    /// Whether its final head has been written.
+    pub(super) committed: bool,
+    /// A read has seen the end.
+    pub(super) at_end: bool,
+    /// Since when the client has taken nothing, 0 if nothing waits for it.
+    pub(super) stalled_since: Tick,
+}
+
+impl Io {
+    pub(super) fn new(socket: Arc<OwnedFd>) -> Self {
+        Io {
+            socket: Some(socket),
+            input: Input::default(),
+            output: Output::default(),
+            incoming: None,
+            request: 0,
+            committed: true,
+            at_end: false,
+            stalled_since: 0,
+        }
+    }
+
+    pub(super) fn socket(&self) -> Option<Arc<OwnedFd>> {
+        self.socket.clone()
+    }
+
+    /// Reads more input, once.
+    pub(super) fn fill(&mut self, conn: &Conn, scratch: &mut Scratch) -> Fill {
+        self.input.make_room(scratch);
+        let space = self.input.space();
+        let size = space.len();
+        let outcome = match &self.socket {
+            Some(socket) => read(conn, socket, space, size),
+            None => Err(Fill::Broken),
+        };
+        match outcome {
+            Ok(count) => {
+                self.input.end += count;
+                Fill::Data
+            }
+            Err(outcome) => {
+                self.at_end |= outcome == Fill::End;
+                outcome
+            }
+        }
+    }
+
+    /// Reads into a buffer of its own: the way of larger bodies.
+    pub(super) fn read_new(&mut self, conn: &Conn, size: usize) -> Result<Bytes, Fill> {
+        let Some(socket) = &self.socket else { return Err(Fill::Broken) };
+        let mut buffer = Vec::with_capacity(size);
+        match read(conn, socket, rustix::buffer::spare_capacity(&mut buffer), size) {
+            // A small piece does not pin a large buffer.
+            Ok(count) if count < size / 4 => Ok(Bytes::copy_from_slice(&buffer)),
+            Ok(_) => Ok(Bytes::from(buffer)),
+            Err(outcome) => {
+                self.at_end |= outcome == Fill::End;
+                Err(outcome)
+            }
+        }
+    }
+
+    /// Writes what is in the output, as far as it goes.
+    pub(super) fn flush(&mut self, conn: &Conn) -> Flush {
+        let mut moved = false;
+        loop {
+            if self.output.is_empty() {
+                if self.stalled_since != 0 {
+                    self.stalled_since = 0;
+                    conn.clear(bit::WANT_WRITE);
+                }
+                return Flush::Done;
+            }
+            let Some(socket) = &self.socket else { return Flush::Broken };
+            match self.output.write(socket) {
+                Ok(()) => moved = true,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    if moved || self.stalled_since == 0 {
+                        self.stalled_since = conn.engine.now();
+                    }
+                    // An edge that came before this mark would be overlooked: try again then.
+                    if conn.set(bit::WANT_WRITE) & bit::WRITABLE == 0 {
+                        return Flush::Wait;
+                    }
+                    conn.clear(bit::WRITABLE);
+                }
+                // [ERR-07] quiet: the client is gone
+                Err(_) => {
+                    self.output.clear();
+                    return Flush::Broken;
+                }
+            }
+        }
+    }
+
+    /// Gives empty buffers back, and keeps what is left in ones of its size.
+    pub(super) fn settle(&mut self, scratch: &mut Scratch) {
+        self.input.settle(scratch);
+        self.output.settle(scratch);
+    }
+
+    /// Ends our side of the stream.
+    pub(super) fn finish(&self) {
+        if let Some(socket) = &self.socket {
+            // It may be gone already.
+            let _ = shutdown(socket, Shutdown::Write);
+        }
+    }
+
+    /// Ends both sides, for everybody who uses the socket.
+    pub(super) fn shut_down(&self) {
+        if let Some(socket) = &self.socket {
+            let _ = shutdown(socket, Shutdown::Both);
+        }
+    }
+
+    /// Closes the socket, with a reset instead of an orderly end if so wanted.
+    pub(super) fn close(&mut self, reset: bool) {
+        if let Some(socket) = self.socket.take() {
+            if reset {
+                let _ = rustix::net::sockopt::set_socket_linger(&socket, Some(std::time::Duration::ZERO));
+            }
+            if Arc::strong_count(&socket) > 1 {
+                // A blocking reader holds it for a moment.
+                let _ = shutdown(&socket, Shutdown::Both);
+            }
+        }
+        self.input = Input::default();
+        self.output.clear();
+        self.output.buffer = Vec::new();
+        self.incoming = None;
+    }
+}
+
+/// One `recv`, with the bookkeeping of edges.
+fn read<B: rustix::buffer::Buffer<u8>>(conn: &Conn, socket: &OwnedFd, buffer: B, size: usize) -> Result<usize, Fill> {
+    conn.clear(bit::READABLE);
+    match recv(socket, buffer, RecvFlags::empty()) {
+        Ok((_, 0)) => {
+            conn.set(bit::ENDED);
+            Err(Fill::End)
+        }
+        Ok((_, count)) => {
+            // A short read has emptied the socket; but an end that came with the data gives no edge of its own.
+            if count == size || conn.has(bit::ENDED | bit::GONE) {
+                conn.set(bit::READABLE);
+            }
+            Ok(count)
+        }
+        Err(Errno::AGAIN) => Err(Fill::Wait),
+        Err(Errno::INTR) => {
+            conn.set(bit::READABLE);
+            Err(Fill::Wait)
+        }
+        Err(_) => {
+            conn.set(bit::GONE);
+            Err(Fill::Broken)
+        }
+    }
+}
+
+/// Bytes that were read and not consumed: `data[start..end]`.
+#[derive(Default)]
+pub(super) struct Input {
+    data: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Input {
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.data.get(self.start..self.end).unwrap_or_default()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    pub(super) fn consume(&mut self, count: usize) {
+        self.start = (self.start + count).min(self.end);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.start = self.end;
+    }
+
+    /// Puts `bytes` in front of what is there.
+    pub(super) fn unread(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            let data = [bytes, self.bytes()].concat();
+            (self.start, self.end) = (0, data.len());
+            self.data = data;
+        }
+    }
+
+    fn space(&mut self) -> &mut [u8] {
+        self.data.get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// Makes room for a read.
+    fn make_room(&mut self, scratch: &mut Scratch) {
+        let length = self.end - self.start;
+        if self.data.len() < BUFFER {
+            let mut data = std::mem::take(&mut scratch.input);
+            if data.len() != BUFFER {
+                data = vec![0; BUFFER];
+            }
+            if let Some(front) = data.get_mut(..length) {
+                front.copy_from_slice(self.bytes());
+            }
+            self.data = data;
+        } else if self.start > 0 {
+            if length > 0 && self.end == self.data.len() {
+                self.data.copy_within(self.start..self.end, 0);
+            } else if length > 0 {
+                return;
+            }
+        } else {
+            if self.end == self.data.len() {
+                self.data.resize(self.data.len() * 2, 0);
+            }
+            return;
+        }
+        (self.start, self.end) = (0, length);
+    }
+
+    fn settle(&mut self, scratch: &mut Scratch) {
+        if self.data.is_empty() {
+            return;
+        }
+        let rest = self.bytes().to_vec();
+        let data = std::mem::replace(&mut self.data, rest);
+        (self.start, self.end) = (0, self.data.len());
+        if data.len() == BUFFER {
+            scratch.input = data;
+        }
+    }
+}
+
+/// Bytes to be written, in this order: `buffer[sent..]`, `large`, `tail`.
+#[derive(Default)]
+pub(super) struct Output {
+    buffer: Vec<u8>,
+    sent: usize,
+    large: Bytes,
+    tail: &'static [u8],
+}
+
+impl Output {
+    pub(super) fn is_empty(&self) -> bool {
+        self.sent == self.buffer.len() && self.large.is_empty() && self.tail.is_empty()
+    }
+
+    /// How many bytes are gathered.
+    pub(super) fn gathered(&self) -> usize {
+        self.buffer.len() - self.sent
+    }
+
+    /// The buffer to append to, borrowed from `scratch` if there is none.
+    pub(super) fn buffer(&mut self, scratch: &mut Scratch) -> &mut Vec<u8> {
+        if self.buffer.capacity() == 0 {
+            self.buffer = std::mem::take(&mut scratch.output);
+        }
+        self.appendable()
+    }
+
+    /// The buffer to append to.
+    pub(super) fn appendable(&mut self) -> &mut Vec<u8> {
+        if !self.large.is_empty() || !self.tail.is_empty() {
+            // Rare: something is added behind a large piece that could not be written.
+            let large = std::mem::take(&mut self.large);
+            self.buffer.extend_from_slice(&large);
+            self.buffer.extend_from_slice(std::mem::take(&mut self.tail));
+        }
+        &mut self.buffer
+    }
+
+    /// Appends `data` and then `tail`: by copying, or beside the buffer if it is large.
+    pub(super) fn append(&mut self, data: Bytes, tail: &'static [u8]) {
+        let buffer = self.appendable();
+        if data.len() <= COPY {
+            buffer.extend_from_slice(&data);
+            buffer.extend_from_slice(tail);
+        } else {
+            self.large = data;
+            self.tail = tail;
+        }
+    }
+
+    fn clear(&mut self) {
+        self.buffer.clear();
+        self.sent = 0;
+        self.large = Bytes::new();
+        self.tail = &[];
+    }
+
+    /// One write.
+    fn write(&mut self, socket: &OwnedFd) -> Result<(), Errno> {
+        let head = self.buffer.get(self.sent..).unwrap_or_default();
+        let mut count = if self.large.is_empty() && self.tail.is_empty() {
+            send(socket, head, SendFlags::NOSIGNAL)?
+        } else {
+            let slices = [IoSlice::new(head), IoSlice::new(&self.large), IoSlice::new(self.tail)];
+            sendmsg(socket, &slices, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)?
+        };
+        let from_head = count.min(head.len());
+        self.sent += from_head;
+        count -= from_head;
+        let from_large = count.min(self.large.len());
+        if from_large == self.large.len() {
+            self.large = Bytes::new();
+        } else {
+            self.large = self.large.slice(from_large..);
+        }
+        self.tail = self.tail.get(count - from_large..).unwrap_or_default();
+        if self.sent == self.buffer.len() {
+            self.buffer.clear();
+            self.sent = 0;
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, scratch: &mut Scratch) {
+        if self.buffer.capacity() > 0 && self.buffer.is_empty() {
+            let buffer = std::mem::take(&mut self.buffer);
+            // A buffer that had to grow beyond a batch is not kept.
+            if buffer.capacity() <= 4 * BUFFER {
+                scratch.output = buffer;
+            }
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! A connection: its shared part, its events, and its place in the queue.
+//!
+//! *Threads*: the leader reports events and timers ([`Conn::on_event`], [`Conn::on_timer`]), wakers report from
+//! anywhere; the first report puts the connection into the queue, and one worker at a time runs it ([`Conn::run`]).
+//! While application code runs, the request body and the early hints may use the socket from other threads, under the
+//! lock of [`Io`]. *Invariants*: application code is never called, woken or dropped under that lock; an idle connection
+//! holds no buffer; every report after [`Conn::run`] has begun leads to another run.
+
+mod close;
+mod drive;
+mod hints;
+mod io;
+mod request;
+mod request_body;
+mod response;
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Wake;
+
+use adapter_core::environ;
+use rustix::event::epoll::EventFlags;
+
+use self::drive::Task;
+pub(crate) use self::io::Scratch;
+use self::io::Io;
+use crate::engine::schedule::Job;
+use crate::engine::{Engine, Tick, lock};
+
+/// What is known of a connection without a lock.
+mod bit {
+    /// There may be something to read. Cleared before each read.
+    pub(super) const READABLE: u32 = 1;
+    /// There may be room to write.
+    pub(super) const WRITABLE: u32 = 1 << 1;
+    /// The client's stream has ended, read or unread.
+    pub(super) const ENDED: u32 = 1 << 2;
+    /// The connection is broken, or closed both ways.
+    pub(super) const GONE: u32 = 1 << 3;
+    /// A waker was used.
+    pub(super) const WOKEN: u32 = 1 << 4;
+    /// The server is being forced to stop.
+    pub(super) const FORCED: u32 = 1 << 6;
+    /// Output waits for room.
+    pub(super) const WANT_WRITE: u32 = 1 << 7;
+    /// The current request's body has not been read to its end.
+    pub(super) const BODY_OPEN: u32 = 1 << 8;
+    /// In the queue, or to be run again.
+    pub(super) const QUEUED: u32 = 1 << 9;
+    /// A worker runs it.
+    pub(super) const RUNNING: u32 = 1 << 10;
+    /// It is closed; nothing more happens.
+    pub(super) const CLOSED: u32 = 1 << 11;
+}
+
+/// What is to be done with a connection after a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Nothing, until the next report.
+    Parked,
+    /// Queue it again.
+    Again,
+    /// Queue it for a permit; a request that has not been begun may be refused instead.
+    NeedsPermit {
+        /// Whether the application has not been called for it yet.
+        is_new: bool,
+    },
+}
+
+/// One connection.
+pub(crate) struct Conn {
+    engine: Arc<Engine>,
+    token: u64,
+    state: AtomicU32,
+    /// When to be told, 0 for never; may be put off without touching the timers.
+    deadline: AtomicU64,
+    /// The time of the entry in the timers, `u64::MAX` if there is none.
+    armed: AtomicU64,
+    /// When bytes last went in or out while that mattered.
+    progress: AtomicU64,
+    environ: Arc<environ::Connection>,
+    io: Mutex<Io>,
+    task: Mutex<Task>,
+}
+
+impl Conn {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        token: u64,
+        socket: Arc<OwnedFd>,
+        environ: Arc<environ::Connection>,
+        now: Tick,
+    ) -> Arc<Self> {
+        Arc::new(Conn {
+            engine,
+            token,
+            state: AtomicU32::new(0),
+            deadline: AtomicU64::new(0),
+            armed: AtomicU64::new(u64::MAX),
+            progress: AtomicU64::new(now),
+            environ,
+            io: Mutex::new(Io::new(socket)),
+            task: Mutex::new(Task::new(now)),
+        })
+    }
+
+    pub(crate) fn token(&self) -> u64 {
+        self.token
+    }
+
+    fn has(&self, bits: u32) -> bool {
+        self.state.load(Ordering::Acquire) & bits != 0
+    }
+
+    fn set(&self, bits: u32) -> u32 {
+        self.state.fetch_or(bits, Ordering::AcqRel)
+    }
+
+    fn clear(&self, bits: u32) -> u32 {
+        self.state.fetch_and(!bits, Ordering::AcqRel)
+    }
+
+    /// Sets `bits` and says whether the caller must put the connection into the queue.
+    fn report(&self, bits: u32) -> bool {
+        self.set(bits | bit::QUEUED) & (bit::QUEUED | bit::RUNNING | bit::CLOSED) == 0
+    }
+
+    /// The poller reported `flags`; `true` if the connection must be put into the queue.
+    pub(crate) fn on_event(&self, flags: u32) -> bool {
+        let flags = EventFlags::from_bits_retain(flags);
+        let mut bits = 0;
+        if flags.contains(EventFlags::IN) {
+            bits |= bit::READABLE;
+        }
+        if flags.contains(EventFlags::OUT) {
+            bits |= bit::WRITABLE;
+        }
+        if flags.contains(EventFlags::RDHUP) {
+            bits |= bit::ENDED | bit::READABLE;
+        }
+        if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
+            bits |= bit::GONE | bit::READABLE | bit::WRITABLE;
+        }
+        if bits & bit::READABLE == 0 {
+            // Room to write concerns nobody, unless somebody waits for it.
+            return self.set(bits) & bit::WANT_WRITE != 0 && self.report(0);
+        }
+        let queue = self.report(bits);
+        if bits & (bit::ENDED | bit::GONE) != 0 {
+            self.signal_end();
+        }
+        queue
+    }
+
+    /// \[DIS-01\] fires `disconnected()` once the client's stream has ended as far as the application has read it.
+    fn signal_end(&self) {
+        let state = self.state.load(Ordering::Acquire);
+        if state & bit::GONE != 0 || (state & bit::ENDED != 0 && state & bit::BODY_OPEN == 0) {
+            self.environ.disconnected.fire();
+        }
+    }
+
+    /// The timer entry fired; `true` if the connection must be put into the queue.
+    pub(crate) fn on_timer(&self, now: Tick) -> bool {
+        self.armed.store(u64::MAX, Ordering::SeqCst);
+        match self.deadline.load(Ordering::SeqCst) {
+            0 => false,
+            deadline if deadline <= now => self.report(0),
+            deadline => {
+                self.arm(deadline);
+                false
+            }
+        }
+    }
+
+    /// Sets the deadline; 0 is none. Touches the timers only if it is earlier than what they know.
+    pub(crate) fn arm(&self, deadline: Tick) {
+        self.deadline.store(deadline, Ordering::SeqCst);
+        if deadline == 0 {
+            return;
+        }
+        let armed = self.armed.load(Ordering::SeqCst);
+        if deadline < armed {
+            // Two threads may do this at once; the entry of the one that loses fires idly.
+            self.armed.store(deadline, Ordering::SeqCst);
+            if armed != u64::MAX {
+                self.engine.timers.disarm(armed, self.token);
+            }
+            if self.engine.timers.arm(deadline, self.token) {
+                self.engine.poller.interrupt();
+            }
+        }
+    }
+
+    /// Puts the connection into the queue if it is not there.
+    fn wake_up(self: &Arc<Self>, bits: u32) {
+        if self.report(bits) {
+            self.engine.push(Job::Connection(self.clone()));
+        }
+    }
+
+    /// Bytes of a request body came in.
+    fn note_progress(&self) {
+        self.progress.store(self.engine.now(), Ordering::Relaxed);
+    }
+
+    /// The server is stopping: close it if it is idle. \[SHU-03\]
+    pub(crate) fn drain(self: &Arc<Self>) {
+        self.wake_up(0);
+    }
+
+    /// The server is being forced to stop: whoever reads or writes gets an error, and the rest is dropped. \[SHU-06\]
+    pub(crate) fn force(self: &Arc<Self>) {
+        self.environ.disconnected.fire();
+        lock(&self.io).shut_down();
+        self.wake_up(bit::FORCED);
+    }
+
+    /// Runs the connection as far as it goes without waiting; application code only with a `permit`.
+    pub(crate) fn run(self: &Arc<Self>, scratch: &mut Scratch, permit: bool) -> Step {
+        self.set(bit::RUNNING);
+        let mut taken = self.clear(bit::QUEUED | bit::WOKEN);
+        if taken & bit::CLOSED != 0 {
+            return Step::Parked;
+        }
+        taken &= bit::WOKEN;
+        let mut task = lock(&self.task);
+        let step = drive::drive(self, &mut task, scratch, &mut taken, permit);
+        lock(&self.io).settle(scratch);
+        drop(task);
+        match step {
+            Step::Parked => {
+                let state = self.clear(bit::RUNNING);
+                if state & bit::QUEUED != 0 && state & bit::CLOSED == 0 { Step::Again } else { Step::Parked }
+            }
+            // It stays marked as queued, because it is about to be.
+            Step::Again => {
+                self.set(bit::QUEUED | taken);
+                self.clear(bit::RUNNING);
+                Step::Again
+            }
+            Step::NeedsPermit { is_new } => {
+                self.set(bit::QUEUED | taken);
+                self.clear(bit::RUNNING);
+                Step::NeedsPermit { is_new }
+            }
+        }
+    }
+}
+
+impl Wake for Conn {
+    fn wake(self: Arc<Self>) {
+        if self.report(bit::WOKEN) {
+            let engine = self.engine.clone();
+            engine.push(Job::Connection(self));
+        }
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.wake_up(bit::WOKEN);
+    }
+}
+
+impl std::fmt::Debug for Conn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Conn").field("token", &self.token).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,77 @@
+//! From a parsed head to a call of the application. \[ENV-08\], \[ENV-11\], \[INF-01\], \[REQ-04\]
+
+use std::sync::Arc;
+
+use adapter_core::dispatch;
+use adapter_core::rules::Rejection;
+use adapter_core::rules::request::BodyLength;
+use adapter_core::{EarlyHints, Environ, RequestBody};
+use bytes::Bytes;
+use http::{Request, StatusCode, Version};
+
+use super::drive::{Flow, Handling, Phase, Task, started};
+use super::hints::HintSink;
+use super::io::{COPY, Scratch};
+use super::request_body::{BodySource, Incoming};
+use super::{Conn, bit, response};
+use crate::engine::lock;
+
+/// Calls the application with the request that is ready. Needs a permit.
+pub(super) fn call(conn: &Arc<Conn>, task: &mut Task) -> Flow {
+    let Phase::Ready(head) = std::mem::replace(&mut task.phase, Phase::Head) else { return Flow::Next };
+    let engine = &conn.engine;
+    let facts = head.facts;
+    let mut io = lock(&conn.io);
+    io.request += 1;
+    io.committed = false;
+    let number = io.request;
+    let body = match facts.body {
+        // [REQ-04]
+        BodyLength::Sized(0) => RequestBody::empty(),
+        // All of it is here: most bodies of forms and calls.
+        BodyLength::Sized(length)
+            if !facts.expects_continue && length <= COPY as u64 && length <= io.input.bytes().len() as u64 =>
+        {
+            let length = length as usize;
+            let data = Bytes::copy_from_slice(io.input.bytes().get(..length).unwrap_or_default());
+            io.input.consume(length);
+            RequestBody::from(data)
+        }
+        length => {
+            let limit = engine.settings.limits.body_bytes;
+            io.incoming = Some(Box::new(Incoming::new(length, limit, facts.expects_continue)));
+            conn.set(bit::BODY_OPEN);
+            RequestBody::from_source(BodySource::new(conn.clone(), number, length))
+        }
+    };
+    drop(io);
+
+    let (received_at, until) = started(conn);
+    let mut environ = Environ::new(conn.environ.clone(), received_at).with_forwarded(&head.parts.headers);
+    // [INF-01], [INF-02] RFC 9110 §15.2: no 1xx to a 1.0 client
+    if facts.version == Version::HTTP_11 {
+        environ = environ.with_early_hints(EarlyHints::new(HintSink { conn: Arc::downgrade(conn), request: number }));
+    }
+    let request = Request::from_parts(head.parts, body);
+    let call = dispatch::call(&engine.application, request, environ);
+    task.phase = Phase::Handling(Box::new(Handling { call, facts, until, ended: 0, woken: true }));
+    Flow::Next
+}
+
+impl Conn {
+    /// \[CON-05\] there is no thread for its request, and no place in the line: 503. Called instead of a run.
+    pub(crate) fn refuse(self: &Arc<Self>, scratch: &mut Scratch) {
+        const BUSY: Rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE, "CON-05", "the server is busy");
+        let mut task = lock(&self.task);
+        if matches!(task.phase, Phase::Ready(_)) {
+            tracing::warn!(target: "adapter", "no thread is free and no place to wait; answered 503");
+            task.phase = Phase::Head;
+            response::begin(self, &mut task, scratch, BUSY.response(), response::facts_of_nothing());
+        }
+        lock(&self.io).settle(scratch);
+        drop(task);
+        // It is marked as queued, but is not.
+        self.clear(bit::QUEUED);
+        self.wake_up(0);
+    }
+}

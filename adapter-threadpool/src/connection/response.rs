@@ -1,0 +1,321 @@
+//! Sending a response. \[RSP\], \[BOD\], \[FRM\], \[NOB\], \[TRL-04\], \[ERR-04\]
+//!
+//! Run by the worker that runs the connection. The body is pulled and dropped without the lock; each chunk is handed
+//! to the operating system before the next one is asked for (\[BOD-04\]), and where there is no room the body waits
+//! with the connection while the thread goes on to something else (\[BOD-16\]).
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use adapter_core::body::Exact;
+use adapter_core::contain::Panic;
+use adapter_core::dispatch::failure;
+use adapter_core::rules::request::{self, Facts};
+use adapter_core::rules::response::{Framing, Plan, prepare};
+use adapter_core::rules::trailers;
+use adapter_core::{Body, Error, Limits, RequestBodyError, Response};
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use http_body::Frame;
+
+use super::close::{self, Closing};
+use super::drive::{Flow, Phase, Task, closed, grace, stalled, stir};
+use super::io::{Flush, Scratch};
+use super::{Conn, bit};
+use crate::engine::{Tick, lock};
+use crate::wire::encoder;
+
+/// Frames of an async body sent before others get their turn.
+const AT_A_TIME: u32 = 64;
+
+/// A response body on its way.
+pub(super) struct Sending {
+    source: Source,
+    framing: Framing,
+    trailers: bool,
+    /// Whether the connection ends after it.
+    close: bool,
+    /// Whether pulling it blocks.
+    blocking: bool,
+    /// Whether what is gathered goes out before the next pull.
+    flush_first: bool,
+    /// Whether the body may be pulled: it has not said that it is pending, or was woken since.
+    woken: bool,
+    /// Every frame is in the output.
+    complete: bool,
+    /// When the end of the client's stream was first seen.
+    ended: Tick,
+}
+
+enum Source {
+    Plain(Body),
+    Exact(Exact),
+}
+
+type Next = Option<Result<Frame<Bytes>, Error>>;
+
+impl Source {
+    fn next_frame(&mut self) -> Next {
+        match self {
+            Source::Plain(body) => body.next_frame(),
+            Source::Exact(body) => body.next_frame(),
+        }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        match self {
+            Source::Plain(body) => http_body::Body::poll_frame(Pin::new(body), cx),
+            Source::Exact(body) => http_body::Body::poll_frame(Pin::new(body), cx),
+        }
+    }
+}
+
+/// Facts for answers to what was no request.
+pub(super) fn facts_of_nothing() -> Facts {
+    let (parts, ()) = Request::new(()).into_parts();
+    let mut parts = parts;
+    parts.headers.insert(header::HOST, header::HeaderValue::from_static("h"));
+    let mut facts =
+        request::check(&parts, &Limits::default()).expect("invariant: the simplest request is acceptable");
+    facts.keep_alive = false;
+    facts
+}
+
+/// Begins the response: its head goes into the output, and its body too if it is there.
+pub(super) fn begin(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, response: Response, mut facts: Facts) {
+    let settings = &conn.engine.settings;
+    let most = settings.limits.requests_per_connection;
+    // [KAP-12], [SHU-05]
+    facts.keep_alive &=
+        settings.keep_alive && most.is_none_or(|most| task.requests < most) && !conn.engine.is_draining();
+    if facts.keep_alive && conn.has(bit::BODY_OPEN) {
+        facts.keep_alive = close::can_drain(&lock(&conn.io));
+    }
+    let (head, body, mut plan) = prepared(response, &facts);
+    // What follows a 2xx to CONNECT would be a tunnel, which this server has not.
+    plan.close |= facts.is_connect && head.status.is_success();
+
+    let mut rest = Some(body);
+    let mut io = lock(&conn.io);
+    io.committed = true;
+    let buffer = io.output.buffer(scratch);
+    encoder::head(buffer, &head, &plan, facts.version, facts.is_head);
+    if plan.send_body
+        && let Framing::Length(length) = plan.framing
+        && let Some(body) = rest.as_mut().filter(|body| body.is_full() && body.len() == Some(length))
+    {
+        // The usual case: one write for all of it.
+        if let Some(Ok(frame)) = body.next_frame()
+            && let Ok(data) = frame.into_data()
+        {
+            io.output.append(data, b"");
+        }
+    } else if plan.send_body && plan.framing != Framing::None {
+        let body = rest.take().unwrap_or_default();
+        let blocking = body.is_blocking();
+        // [RSP-10] an iterator may take its time for the first chunk; a file does not
+        let flush_first = blocking && body.len().is_none();
+        let source = match plan.framing {
+            Framing::Length(length) => Source::Exact(Exact::new(body, length)),
+            _ => Source::Plain(body),
+        };
+        task.phase = Phase::Sending(Box::new(Sending {
+            source,
+            framing: plan.framing,
+            trailers: facts.trailers,
+            close: plan.close,
+            blocking,
+            flush_first,
+            woken: true,
+            complete: false,
+            ended: 0,
+        }));
+        return;
+    }
+    drop(io);
+    // [NOB-03] dropped, not pulled; its drop is application code
+    drop(rest);
+    finish(conn, task, plan.close);
+}
+
+/// Makes a response sendable; what can't be sent becomes a 500.
+fn prepared(response: Response, facts: &Facts) -> (http::response::Parts, Body, Plan) {
+    let (mut head, body) = response.into_parts();
+    if head.status != StatusCode::SWITCHING_PROTOCOLS {
+        let with_trailers = facts.trailers && body.trailers().is_some();
+        // [TRL-04] trailers need chunked framing
+        let length = if with_trailers { None } else { body.len() };
+        match prepare(&mut head, length, facts) {
+            Ok(plan) => {
+                if with_trailers && plan.framing == Framing::Chunked
+                    && let Some(fields) = body.trailers()
+                {
+                    trailers::announce(&mut head.headers, fields);
+                }
+                return (head, body, plan);
+            }
+            Err(invalid) => {
+                tracing::error!(target: "adapter", error = %invalid, "the application's response can't be sent");
+            }
+        }
+    } else {
+        tracing::error!(target: "adapter", "[NOB-08] 101 from an application that did not upgrade");
+    }
+    drop(body);
+    let (mut head, body) = failure(StatusCode::INTERNAL_SERVER_ERROR).into_parts();
+    let plan = prepare(&mut head, body.len(), facts).expect("invariant: the server's own response is valid");
+    (head, body, plan)
+}
+
+/// The response is complete in the output: on to the next request, or to the end.
+fn finish(conn: &Arc<Conn>, task: &mut Task, close: bool) {
+    task.since = conn.engine.now();
+    task.phase = if conn.has(bit::BODY_OPEN) {
+        close::leave_body(conn, close)
+    } else {
+        // Whoever still holds the request's handles is cut off.
+        lock(&conn.io).request += 1;
+        if close { Phase::Closing(Closing::orderly()) } else { Phase::Head }
+    };
+}
+
+/// Sends on. Pulls the body only with a permit.
+pub(super) fn sending(conn: &Arc<Conn>, task: &mut Task, taken: &mut u32, permit: bool) -> Flow {
+    let Phase::Sending(sending) = &mut task.phase else { return Flow::Next };
+    let mut frames = 0;
+    loop {
+        let deadline = stir(conn);
+        *taken |= conn.clear(bit::WOKEN | bit::QUEUED) & bit::WOKEN;
+        sending.woken |= *taken & bit::WOKEN != 0;
+        *taken &= !bit::WOKEN;
+
+        if sending.flush_first || sending.complete || !sending.woken {
+            let mut io = lock(&conn.io);
+            let flushed = io.flush(conn);
+            let since = io.stalled_since;
+            drop(io);
+            match flushed {
+                Flush::Done => {}
+                Flush::Wait if !conn.has(bit::GONE) => {
+                    if expired(conn, since) && !permit {
+                        return permit_later(sending, taken);
+                    }
+                    return match stalled(conn, task, since) {
+                        Flow::Park(until) => Flow::Park(crate::engine::earlier(until, deadline)),
+                        flow => flow,
+                    };
+                }
+                // [ERR-07], [BOD-10]
+                _ if permit => return closed(conn, task),
+                _ => return permit_later(sending, taken),
+            }
+        }
+        if sending.complete {
+            let close = sending.close;
+            if !permit {
+                return permit_later(sending, taken);
+            }
+            // The body is dropped here.
+            task.phase = Phase::Head;
+            finish(conn, task, close);
+            return Flow::Next;
+        }
+        if !sending.woken {
+            // The application has nothing to send now.
+            let now = if conn.has(bit::ENDED) { conn.engine.now() } else { 0 };
+            let until = grace(conn, &mut sending.ended, now);
+            if !conn.has(bit::GONE) && (until == 0 || now < until) {
+                return Flow::Park(crate::engine::earlier(until, deadline));
+            }
+            return if permit { closed(conn, task) } else { permit_later(sending, taken) };
+        }
+        if !permit {
+            return permit_later(sending, taken);
+        }
+        if frames >= AT_A_TIME && !sending.blocking {
+            return Flow::Again;
+        }
+        frames += 1;
+        let next = if sending.blocking {
+            Poll::Ready(sending.source.next_frame())
+        } else {
+            let waker = Waker::from(conn.clone());
+            sending.source.poll_frame(&mut Context::from_waker(&waker))
+        };
+        match next {
+            Poll::Pending => sending.woken = false,
+            Poll::Ready(next) => {
+                sending.ended = 0;
+                if let Err(error) = encode(conn, sending, next) {
+                    log(&error);
+                    // [FRM-07], [ERR-04] no last chunk; where only the end delimits it, not even an orderly end
+                    let reset = sending.framing == Framing::Close;
+                    task.phase = Phase::Head;
+                    finish(conn, task, true);
+                    task.phase = Phase::Closing(Closing::broken_off(reset));
+                    return Flow::Next;
+                }
+            }
+        }
+    }
+}
+
+fn expired(conn: &Conn, since: Tick) -> bool {
+    let deadline = crate::engine::after(since, conn.engine.settings.timeouts.write);
+    deadline != 0 && conn.engine.now() >= deadline
+}
+
+/// Comes back with a permit; a wake-up that was seen is not forgotten.
+fn permit_later(sending: &Sending, taken: &mut u32) -> Flow {
+    if sending.woken {
+        *taken |= bit::WOKEN;
+    }
+    Flow::Permit { is_new: false }
+}
+
+/// Puts a frame into the output.
+fn encode(conn: &Conn, sending: &mut Sending, next: Next) -> Result<(), Error> {
+    let chunked = sending.framing == Framing::Chunked;
+    sending.flush_first = true;
+    let frame = match next {
+        Some(Ok(frame)) => frame,
+        Some(Err(error)) => return Err(error),
+        None => {
+            if chunked {
+                encoder::last_chunk(lock(&conn.io).output.appendable(), None);
+            }
+            sending.complete = true;
+            return Ok(());
+        }
+    };
+    match frame.into_data() {
+        Ok(data) => {
+            let mut io = lock(&conn.io);
+            if chunked {
+                encoder::chunk_size(io.output.appendable(), data.len());
+            }
+            io.output.append(data, if chunked { encoder::CHUNK_END } else { b"" });
+        }
+        Err(frame) => {
+            // [TRL-04], [TRL-05]
+            if chunked {
+                let fields = frame.into_trailers().ok().filter(|_| sending.trailers);
+                encoder::last_chunk(lock(&conn.io).output.appendable(), fields.as_ref());
+                sending.complete = true;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One line for a response that broke off. \[ERR-04\], \[FRM-04\]
+fn log(error: &Error) {
+    if error.downcast_ref::<Panic>().is_some() {
+        // Logged where it was caught.
+    } else if error.downcast_ref::<RequestBodyError>().is_some() {
+        tracing::info!(target: "adapter", %error, "a response broke off");
+    } else {
+        tracing::error!(target: "adapter", %error, "a response broke off");
+    }
+}

@@ -1,0 +1,137 @@
+//! What the threads of one server share: poller, queue, timers, connections, tasks.
+//!
+//! *Threads*: workers (see [`worker`]), of which at most one leads, that is waits in the poller, and at most
+//! `threads` are inside application code; and one supervisor (see [`supervisor`]), which sleeps while nothing happens.
+//! *Locks*: every part has its own, held for a few instructions; application code never runs under one.
+
+pub(crate) mod accept;
+pub(crate) mod connections;
+pub(crate) mod hooks;
+pub(crate) mod poller;
+pub(crate) mod runtime;
+pub(crate) mod schedule;
+pub(crate) mod supervisor;
+pub(crate) mod tasks;
+pub(crate) mod timers;
+pub(crate) mod worker;
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use adapter_core::environ::Serving;
+use adapter_core::{DynApplication, Limits, ShutdownTrigger, Timeouts};
+
+use self::accept::Acceptor;
+use self::connections::Connections;
+use self::poller::Poller;
+use self::schedule::Scheduler;
+use self::tasks::Tasks;
+use self::timers::Timers;
+
+/// A point in time, in nanoseconds since the engine was made; 0 is "never".
+pub(crate) type Tick = u64;
+
+/// What a server was told, in the form its threads want.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) limits: Limits,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) keep_alive: bool,
+    /// Requests that wait at most for a thread; 0 where the policy is to refuse.
+    pub(crate) waiting: usize,
+}
+
+/// One server at work.
+pub(crate) struct Engine {
+    pub(crate) settings: Settings,
+    pub(crate) application: DynApplication,
+    pub(crate) shutdown: ShutdownTrigger,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) poller: Poller,
+    pub(crate) timers: Timers,
+    pub(crate) connections: Connections,
+    pub(crate) acceptor: Acceptor,
+    pub(crate) tasks: Tasks,
+    serving: OnceLock<Arc<Serving>>,
+    /// The startup hook has succeeded, so that the shutdown hook is owed.
+    pub(crate) started: AtomicBool,
+    origin: Instant,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        application: DynApplication,
+        settings: Settings,
+        threads: usize,
+        shutdown: ShutdownTrigger,
+    ) -> std::io::Result<Arc<Self>> {
+        Ok(Arc::new(Engine {
+            application,
+            shutdown,
+            scheduler: Scheduler::new(threads, settings.waiting),
+            poller: Poller::new()?,
+            timers: Timers::default(),
+            connections: Connections::new(settings.limits.connections),
+            acceptor: Acceptor::default(),
+            tasks: Tasks::default(),
+            serving: OnceLock::new(),
+            started: AtomicBool::new(false),
+            origin: Instant::now(),
+            settings,
+        }))
+    }
+
+    /// Set once, before anything is accepted.
+    pub(crate) fn set_serving(&self, serving: Arc<Serving>) {
+        // Only `start` calls it, once.
+        let _ = self.serving.set(serving);
+    }
+
+    pub(crate) fn serving(&self) -> &Arc<Serving> {
+        self.serving.get().expect("invariant: set before the first accept")
+    }
+
+    /// Now. Never 0.
+    pub(crate) fn now(&self) -> Tick {
+        self.tick(Instant::now())
+    }
+
+    pub(crate) fn tick(&self, instant: Instant) -> Tick {
+        nanos(instant.saturating_duration_since(self.origin)).max(1)
+    }
+
+    /// Whether the server is shutting down.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.shutdown.draining().is_fired()
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// A duration as ticks.
+pub(crate) fn nanos(duration: Duration) -> Tick {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 2)
+}
+
+/// `now` and an optional duration: the deadline, or never.
+pub(crate) fn after(now: Tick, duration: Option<Duration>) -> Tick {
+    duration.map_or(0, |duration| now.saturating_add(nanos(duration)))
+}
+
+/// The earlier of two deadlines, of which each may be "never".
+pub(crate) fn earlier(a: Tick, b: Tick) -> Tick {
+    match (a, b) {
+        (0, other) | (other, 0) => other,
+        (a, b) => a.min(b),
+    }
+}
+
+/// Locks; a panic elsewhere while it was held is no reason to stop (what is behind it is checked by its users).
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,111 @@
+//! The thread that watches the others, and ends them.
+//!
+//! It sleeps while nothing happens. While there is activity it looks every millisecond whether a call holds up others
+//! ([`Engine::watch`]) and whether the server is to stop; the shutdown trigger wakes it at once. \[SHU-01\] to
+//! \[SHU-10\], \[LIF-06\], \[DIS-08\]
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::TryRecvError;
+use std::task::{Context, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use adapter_core::ServeError;
+use adapter_core::server::ShutdownLevel;
+
+use super::{Engine, accept, hooks};
+
+/// How often it looks while there is activity.
+const TICK: Duration = Duration::from_millis(1);
+/// How long forced connections and threads may take to end.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// The life of the supervisor; returns when the server is gone.
+pub(crate) fn run(engine: &Arc<Engine>) -> Result<(), ServeError> {
+    engine.scheduler.set_supervisor(thread::current());
+    until(engine, ShutdownLevel::Draining, None, || false);
+
+    // [SHU-01], [SHU-03] to [SHU-05]
+    accept::close(engine);
+    for conn in engine.connections.all() {
+        conn.drain();
+    }
+    let deadline = Instant::now().checked_add(engine.settings.timeouts.graceful_shutdown);
+    until(engine, ShutdownLevel::Forced, deadline, || engine.connections.count() == 0);
+
+    // [SHU-06], [DIS-08]
+    if engine.connections.count() > 0 {
+        tracing::warn!(target: "adapter", connections = engine.connections.count(), "the shutdown is forced");
+        engine.shutdown.force();
+        engine.scheduler.lift_cap();
+        for conn in engine.connections.all() {
+            conn.force();
+        }
+        pause(engine, LAST_WAIT, || engine.connections.count() == 0);
+    }
+
+    // [LIF-06], [LIF-07]
+    let result = if engine.started.load(Ordering::SeqCst) { shutdown_hook(engine) } else { Ok(()) };
+    engine.tasks.close();
+    engine.stop_workers();
+    pause(engine, LAST_WAIT, || engine.scheduler.threads() == 0);
+    match engine.scheduler.threads() {
+        0 => engine.scheduler.join(),
+        threads => {
+            engine.scheduler.reap();
+            tracing::error!(target: "adapter", threads, "threads are left behind in application code that does not return");
+        }
+    }
+    engine.timers.clear();
+    result
+}
+
+fn shutdown_hook(engine: &Arc<Engine>) -> Result<(), ServeError> {
+    let outcome = hooks::shutdown(engine);
+    let mut result = None;
+    pause(engine, engine.settings.timeouts.hooks.unwrap_or(Duration::MAX), || match outcome.try_recv() {
+        Err(TryRecvError::Empty) => false,
+        outcome => {
+            result = Some(outcome);
+            true
+        }
+    });
+    match result {
+        Some(Ok(outcome)) => outcome.map_err(ServeError::Shutdown),
+        Some(Err(_)) | None => Err(ServeError::HookTimeout { hook: "shutdown" }),
+    }
+}
+
+/// Watches until the shutdown has reached `level`, the deadline has passed, or `done`.
+fn until(engine: &Arc<Engine>, level: ShutdownLevel, deadline: Option<Instant>, mut done: impl FnMut() -> bool) {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut cx = Context::from_waker(&waker);
+    let mut reached = pin!(engine.shutdown.reached(level));
+    while reached.as_mut().poll(&mut cx).is_pending() && !done() {
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return;
+        }
+        // While it waits for an end it looks on, whatever happens.
+        if engine.watch() || level > ShutdownLevel::Draining { thread::park_timeout(TICK) } else { thread::park() }
+    }
+}
+
+/// Watches until `done`, at most for `limit`.
+fn pause(engine: &Arc<Engine>, limit: Duration, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() && start.elapsed() < limit {
+        engine.watch();
+        thread::park_timeout(TICK);
+    }
+}

@@ -1,0 +1,119 @@
+//! A worker thread: turn by turn what the scheduler says.
+//!
+//! Its buffers are lent to the connection it serves and taken back when that has nothing in them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::poller::{BATCH, Event, Poller, Source};
+use super::runtime::enter_worker;
+use super::schedule::{Done, Job, Turn};
+use super::timers::Due;
+use super::{Engine, accept};
+use crate::connection::{Scratch, Step};
+
+/// What a worker keeps between turns.
+struct Desk {
+    scratch: Scratch,
+    events: Vec<Event>,
+    due: Vec<Due>,
+    ready: Vec<Job>,
+}
+
+/// The life of a worker.
+pub(crate) fn run(engine: &Arc<Engine>) {
+    enter_worker();
+    let mut desk = Desk {
+        scratch: Scratch::default(),
+        events: Vec::with_capacity(BATCH),
+        due: Vec::new(),
+        ready: Vec::with_capacity(BATCH),
+    };
+    let mut done = Done::Born;
+    loop {
+        done = match engine.next_turn(done, &mut desk.ready) {
+            Turn::Work { job, permit } => {
+                work(engine, &mut desk.scratch, job, permit);
+                Done::Work { permit }
+            }
+            Turn::Lead { block } => {
+                lead(engine, &mut desk, block);
+                Done::Lead
+            }
+            Turn::Leave => return,
+        };
+    }
+}
+
+fn work(engine: &Arc<Engine>, scratch: &mut Scratch, job: Job, permit: bool) {
+    match job {
+        Job::Connection(conn) => {
+            // Application code is contained where it is called; this is for mistakes of our own.
+            match catch_unwind(AssertUnwindSafe(|| conn.run(scratch, permit))) {
+                Ok(Step::Parked) => {}
+                Ok(Step::Again) => engine.push(Job::Connection(conn)),
+                Ok(Step::NeedsPermit { is_new }) => {
+                    if let Err(Job::Connection(conn)) = engine.scheduler.wait_for_permit(Job::Connection(conn), is_new)
+                    {
+                        conn.refuse(scratch);
+                    }
+                }
+                Err(_) => {
+                    tracing::error!(target: "adapter", "the server panicked while it served a connection");
+                    conn.abort();
+                }
+            }
+        }
+        Job::Task(task) => task.run(engine),
+        Job::Blocking(job) => {
+            let _ = adapter_core::contain::catch("blocking job", job);
+        }
+    }
+}
+
+/// Waits for events, and makes ready what they are about.
+fn lead(engine: &Arc<Engine>, desk: &mut Desk, block: bool) {
+    let timeout = if block {
+        engine.timers.leader_sleeps().map(|at| Duration::from_nanos(at.saturating_sub(engine.now())))
+    } else {
+        Some(Duration::ZERO)
+    };
+    desk.events.clear();
+    engine.poller.wait(&mut desk.events, timeout);
+    let now = engine.now();
+    engine.timers.leader_awake(now, &mut desk.due);
+
+    let ready = &mut desk.ready;
+    let mut listeners = 0_u64;
+    let tokens = desk.events.iter().filter_map(|event| match Poller::source(event) {
+        Source::Connection(token) => Some((token, { event.flags }.bits())),
+        Source::Listener(index) => {
+            listeners |= 1 << index.min(63);
+            None
+        }
+        Source::Interrupt => None,
+    });
+    engine.connections.visit(tokens, |conn, flags| {
+        if conn.on_event(flags) {
+            ready.push(Job::Connection(conn.clone()));
+        }
+    });
+    for due in desk.due.drain(..) {
+        match due {
+            // May push to the queue.
+            Due::Sleeper(waker) => {
+                let _ = adapter_core::contain::catch("waker", || waker.wake());
+            }
+            Due::Connection(token) => engine.connections.visit(std::iter::once((token, 0)), |conn, _| {
+                if conn.on_timer(now) {
+                    ready.push(Job::Connection(conn.clone()));
+                }
+            }),
+            Due::Acceptor => accept::resume(engine),
+        }
+    }
+    if listeners != 0 {
+        accept::accept(engine, listeners);
+    }
+}

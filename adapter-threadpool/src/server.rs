@@ -1,0 +1,117 @@
+//! The public server: configuration in, handle out.
+//!
+//! `start` runs on the caller's thread: it binds, starts the pool, runs the startup hook on it and only then accepts.
+//! \[LIF-01\] to \[LIF-05\], \[SHU-09\], \[SHU-11\], \[REG-03\]
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use adapter_core::environ::Serving;
+use adapter_core::{
+    Capabilities, Concurrency, DynApplication, Runtime, ServeError, Server, ServerConfig, ServerHandle, ServerInfo,
+    ShutdownTrigger,
+};
+
+use crate::engine::runtime::PoolDriver;
+use crate::engine::{Engine, Settings, accept, hooks, supervisor};
+
+/// Threads inside the application at most, if the configuration does not say.
+const THREADS: usize = 256;
+/// The option that says what happens to requests when every thread is in the application.
+const AT_CAPACITY: &str = "at-capacity";
+
+/// The thread-pool server. See the [crate documentation](crate).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ThreadPoolServer(());
+
+impl ThreadPoolServer {
+    /// The server.
+    pub fn new() -> Self {
+        ThreadPoolServer(())
+    }
+}
+
+impl Server for ThreadPoolServer {
+    fn info(&self) -> ServerInfo {
+        let mut can = Capabilities::none();
+        can.trailers = true;
+        can.early_hints = true;
+        can.full_duplex = true;
+        can.unix_socket = true;
+        ServerInfo::new("threadpool", env!("CARGO_PKG_VERSION"))
+            .with_capabilities(can)
+            .with_concurrency(Concurrency::threads_and_tasks())
+    }
+
+    fn start(&self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
+        config.validate()?;
+        config.refuse_unknown_options("threadpool", &[AT_CAPACITY])?;
+        let waiting = match config.options.get(AT_CAPACITY).map(String::as_str) {
+            None | Some("wait") => config.blocking_queue,
+            Some("refuse") => 0,
+            Some(other) => {
+                return Err(ServeError::config(AT_CAPACITY, format!("\"{other}\" is neither \"wait\" nor \"refuse\"")));
+            }
+        };
+        let listeners = adapter_listen::bind_all(&config.binds_or_default(), false)?;
+        let addrs: Vec<_> = listeners.iter().map(|listener| listener.addr().clone()).collect();
+
+        let shutdown = ShutdownTrigger::new();
+        let settings = Settings {
+            limits: config.limits.clone(),
+            timeouts: config.timeouts.clone(),
+            keep_alive: config.keep_alive,
+            waiting,
+        };
+        let threads = config.threads.unwrap_or(THREADS);
+        let engine = Engine::new(application, settings, threads, shutdown.clone())?;
+        let runtime = Runtime::new(PoolDriver::new(&engine));
+        let info = self.info().listening(addrs.clone(), runtime.clone());
+        engine.set_serving(Serving::new(info.clone(), runtime, shutdown.clone(), &config));
+
+        let (sender, ended) = sync_channel(1);
+        let supervised = engine.clone();
+        engine.start_workers();
+        let supervisor = thread::Builder::new().name("adapter-supervisor".into()).spawn(move || {
+            let result = supervisor::run(&supervised);
+            drop(supervised);
+            // Nobody may be waiting.
+            let _ = sender.send(result);
+        })?;
+
+        let started = startup(&engine, info).and_then(|()| accept::listen(&engine, listeners).map_err(Into::into));
+        if let Err(error) = started {
+            // [LIF-02] nothing was accepted
+            shutdown.force();
+            drop(engine);
+            let _ = ended.recv();
+            let _ = supervisor.join();
+            return Err(error);
+        }
+        drop(engine);
+        Ok(ServerHandle::new(addrs, shutdown, move || {
+            let result = ended.recv().unwrap_or_else(|_| Err(std::io::Error::other("the supervisor failed").into()));
+            let _ = supervisor.join();
+            result
+        }))
+    }
+}
+
+/// \[LIF-01\], \[LIF-02\], \[LIF-07\]
+fn startup(engine: &Arc<Engine>, info: ServerInfo) -> Result<(), ServeError> {
+    let outcome = hooks::startup(engine, info);
+    let limit = engine.settings.timeouts.hooks.unwrap_or(Duration::MAX);
+    match outcome.recv_timeout(limit) {
+        Ok(Ok(())) => {
+            engine.started.store(true, Ordering::SeqCst);
+            Ok(())
+        }
+        Ok(Err(error)) => Err(ServeError::Startup(error)),
+        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+            Err(ServeError::HookTimeout { hook: "startup" })
+        }
+    }
+}

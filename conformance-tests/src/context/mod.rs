@@ -1,0 +1,229 @@
+//! What a case works with: a server's address, a fresh token, connections, and what the application saw.
+
+mod request;
+mod seen;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use self::request::RequestBuilder;
+pub use self::seen::{Call, Seen};
+
+use crate::application::{CONTROL, TOKEN};
+use crate::case::{Failure, ensure};
+use crate::text;
+use crate::wire::{Connection, Response, Transcript};
+
+/// The server a case talks to, and the case's own token.
+pub struct Context {
+    address: SocketAddr,
+    token: String,
+    earlier: Vec<String>,
+    transcript: Transcript,
+}
+
+impl Context {
+    /// For one case against the server at `address`.
+    pub fn new(address: SocketAddr, transcript: Transcript) -> Self {
+        Context { address, token: fresh_token(), earlier: Vec::new(), transcript }
+    }
+
+    /// The server's address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The token of this case; what the application does for requests with it is recorded under it.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Forgets what was recorded so far: a new token, for cases that try several things in turn.
+    pub fn again(&mut self) {
+        self.earlier.push(std::mem::replace(&mut self.token, fresh_token()));
+    }
+
+    /// A new connection.
+    ///
+    /// # Errors
+    /// Nobody accepts it.
+    pub fn connect(&self) -> Result<Connection, Failure> {
+        Connection::open(self.address, &self.transcript)
+    }
+
+    /// A request under this case's token.
+    pub fn request(&self, method: &str, target: &str) -> RequestBuilder {
+        RequestBuilder::new(method, target, &self.token)
+    }
+
+    /// A GET that does `script`.
+    pub fn get(&self, script: &str) -> RequestBuilder {
+        self.request("GET", "/").script(script)
+    }
+
+    /// A POST of `body` that does `script`.
+    pub fn post(&self, script: &str, body: impl AsRef<[u8]>) -> RequestBuilder {
+        self.request("POST", "/").script(script).body(body)
+    }
+
+    /// A request as written, with `{t}` replaced by the field line of the token.
+    pub fn raw(&self, text: impl AsRef<[u8]>) -> Vec<u8> {
+        let line = format!("{TOKEN}: {}\r\n", self.token);
+        let mut bytes = Vec::new();
+        let mut rest = text.as_ref();
+        while let Some(at) = rest.windows(3).position(|three| three == b"{t}") {
+            bytes.extend_from_slice(&rest[..at]);
+            bytes.extend_from_slice(line.as_bytes());
+            rest = &rest[at + 3..];
+        }
+        bytes.extend_from_slice(rest);
+        bytes
+    }
+
+    /// Sends `request` on a new connection and reads the response.
+    ///
+    /// # Errors
+    /// There is none, or it is malformed.
+    pub fn exchange(&self, request: &RequestBuilder) -> Result<(Connection, Response), Failure> {
+        let mut connection = self.connect()?;
+        connection.send(request.bytes())?;
+        let response = connection.response(request.method())?;
+        Ok((connection, response))
+    }
+
+    /// [`exchange`](Self::exchange), and the response must be a complete one of `status`.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn answered(&self, request: &RequestBuilder, status: u16) -> Result<(Connection, Response), Failure> {
+        let (connection, response) = self.exchange(request)?;
+        ensure!(response.status() == status, "expected a {status}, seen a {}", response.status());
+        ensure!(!response.truncated, "the response is not complete");
+        Ok((connection, response))
+    }
+
+    /// Sends `bytes`, and the server must refuse them by itself: one of `statuses`, the connection closed, the
+    /// application not called. `{t}` in them is as in [`raw`](Self::raw).
+    ///
+    /// # Errors
+    /// It does something else.
+    pub fn refused(&mut self, bytes: impl AsRef<[u8]>, statuses: &[u16]) -> Result<Response, Failure> {
+        self.again();
+        let mut connection = self.connect()?;
+        connection.send(self.raw(bytes))?;
+        let response = connection.response("GET")?;
+        let status = response.status();
+        ensure!(statuses.contains(&status), "expected a refusal with {statuses:?}, seen a {status}");
+        ensure!(!response.is_from_application(), "the {status} was made by the application");
+        connection.closed()?;
+        self.not_called()?;
+        Ok(response)
+    }
+
+    /// As [`refused`](Self::refused), or the connection closed without an answer.
+    ///
+    /// # Errors
+    /// It does something else.
+    pub fn refused_or_closed(&mut self, bytes: impl AsRef<[u8]>, statuses: &[u16]) -> Result<(), Failure> {
+        self.again();
+        let mut connection = self.connect()?;
+        // The server may close before it has read everything.
+        let _ = connection.send(self.raw(bytes));
+        let answer = connection.rest()?;
+        if !answer.is_empty() {
+            let status = std::str::from_utf8(&answer).ok().and_then(|text| text.get(9..12)?.parse::<u16>().ok());
+            ensure!(
+                status.is_some_and(|status| statuses.contains(&status)),
+                "expected a refusal with {statuses:?} or nothing, seen {}",
+                text::show(&answer, 200)
+            );
+        }
+        self.not_called()
+    }
+
+    /// Checks that the application was not called under this token.
+    ///
+    /// # Errors
+    /// It was.
+    pub fn not_called(&self) -> Result<(), Failure> {
+        let calls = self.seen()?.calls();
+        let targets: Vec<String> = calls.iter().map(|call| format!("{} {}", call.method, call.uri)).collect();
+        ensure!(calls.is_empty(), "the application was called: {targets:?}");
+        Ok(())
+    }
+
+    /// What the application saw so far.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub fn seen(&self) -> Result<Seen, Failure> {
+        self.control(&format!("report {}", self.token)).map(|text| Seen::parse(&text))
+    }
+
+    /// Waits until the application has recorded `event` (a word and perhaps details), then says what it saw.
+    ///
+    /// # Errors
+    /// It does not come.
+    pub fn wait_for(&self, event: &str) -> Result<Seen, Failure> {
+        self.wait_for_times(event, 1)
+    }
+
+    /// [`wait_for`](Self::wait_for) of an event that comes `count` times.
+    ///
+    /// # Errors
+    /// It does not come as often.
+    pub fn wait_for_times(&self, event: &str, count: usize) -> Result<Seen, Failure> {
+        let text = self.control(&format!("wait {} {count} {}", self.token, text::encode(event)));
+        let text = text.map_err(|failure| {
+            let seen = self.seen().map(|seen| seen.summary()).unwrap_or_default();
+            Failure(format!("the application did not record \"{event}\" ({count} ×): {failure}; it recorded {seen}"))
+        })?;
+        let seen = Seen::parse(&text);
+        ensure!(seen.count(event) >= count, "the application did not record \"{event}\" ({count} ×)");
+        Ok(seen)
+    }
+
+    /// Opens a gate the application waits at, or will come to.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub fn open(&self, gate: &str) -> Result<(), Failure> {
+        self.control(&format!("open {} {gate}", self.token)).map(drop)
+    }
+
+    /// Checks that lint saw the server do nothing wrong in any call of this case. \[TST-02\]
+    ///
+    /// # Errors
+    /// What it did wrong.
+    pub(crate) fn no_violations(&mut self) -> Result<(), Failure> {
+        self.again();
+        // Few at a time: they travel in a field value, and some servers under test limit those.
+        for tokens in self.earlier.chunks(64) {
+            let found = self.control(&format!("violations {}", tokens.join(" ")))?;
+            ensure!(found.is_empty(), "lint saw the server break a rule: {found}");
+        }
+        Ok(())
+    }
+
+    /// Asks the application about its records, on a connection that is not part of the transcript.
+    pub(crate) fn control(&self, what: &str) -> Result<String, Failure> {
+        control(self.address, what)
+    }
+}
+
+/// Sends a control request to the conformance application at `address`.
+pub(crate) fn control(address: SocketAddr, what: &str) -> Result<String, Failure> {
+    let mut connection = Connection::open(address, &Transcript::default())?;
+    connection.send(format!("GET / HTTP/1.1\r\nhost: suite\r\n{CONTROL}: {what}\r\nconnection: close\r\n\r\n"))?;
+    let response = connection.response("GET")?;
+    ensure!(response.status() == 200, "the report request was answered {}", response.status());
+    Ok(response.text())
+}
+
+/// A token nobody else uses, in this process or another one that talks to the same server.
+fn fresh_token() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_micros());
+    // Always of one length, so that requests that differ in nothing else are of one length too.
+    format!("{:08x}-{:08x}-{:06x}", std::process::id(), since & 0xffff_ffff, COUNT.fetch_add(1, Ordering::Relaxed))
+}

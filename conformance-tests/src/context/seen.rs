@@ -1,0 +1,160 @@
+//! What the application saw, as the client reads it.
+
+use crate::application::{Event, is_match};
+use crate::case::Failure;
+use crate::text;
+
+/// The events recorded under one token, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// The events.
+    pub events: Vec<Event>,
+}
+
+/// One call of the application.
+#[derive(Clone, Debug, Default)]
+pub struct Call {
+    /// The method.
+    pub method: String,
+    /// `request.uri()` as text; octets beyond ASCII as they are, replaced if not UTF-8.
+    pub uri: String,
+    /// `request.version()`.
+    pub version: String,
+    /// `uri().path()`.
+    pub path: Vec<u8>,
+    /// `uri().query()`.
+    pub query: Option<Vec<u8>>,
+    /// Fields in the order of the map.
+    pub fields: Vec<(String, Vec<u8>)>,
+    /// Facts of the environ.
+    env: Vec<(String, String)>,
+}
+
+impl Call {
+    /// The values of `name`, in order.
+    pub fn field(&self, name: &str) -> Vec<Vec<u8>> {
+        self.fields.iter().filter(|(known, _)| known == name).map(|(_, value)| value.clone()).collect()
+    }
+
+    /// The values of `name`, in order, as text.
+    pub fn texts(&self, name: &str) -> Vec<String> {
+        self.field(name).iter().map(|value| String::from_utf8_lossy(value).into_owned()).collect()
+    }
+
+    /// A fact of the environ, empty if it was not there.
+    pub fn env(&self, name: &str) -> &str {
+        self.env.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+    }
+}
+
+impl Seen {
+    /// From recorded events.
+    pub fn new(events: Vec<Event>) -> Self {
+        Seen { events }
+    }
+
+    /// From the answer to a report request.
+    pub(crate) fn parse(text: &str) -> Self {
+        let event = |line: &str| {
+            let mut parts = line.splitn(3, '\t');
+            let call = parts.next()?.parse().ok()?;
+            Some(Event { call, thread: parts.next()?.to_owned(), text: parts.next()?.to_owned() })
+        };
+        Seen { events: text.lines().filter_map(event).collect() }
+    }
+
+    /// The calls, in the order they began.
+    pub fn calls(&self) -> Vec<Call> {
+        let begun: Vec<usize> =
+            self.events.iter().filter(|event| is_match(&event.text, "call")).map(|event| event.call).collect();
+        begun.into_iter().map(|call| self.call_of(call)).collect()
+    }
+
+    /// The only call there was.
+    ///
+    /// # Errors
+    /// There was none, or there were several.
+    pub fn call(&self) -> Result<Call, Failure> {
+        let mut calls = self.calls();
+        match (calls.pop(), calls.len()) {
+            (Some(call), 0) => Ok(call),
+            (None, _) => Err("the application was not called".into()),
+            (Some(_), more) => Err(format!("the application was called {} times", more + 1).into()),
+        }
+    }
+
+    fn call_of(&self, number: usize) -> Call {
+        let mut call = Call::default();
+        for event in self.events.iter().filter(|event| event.call == number) {
+            let mut words = event.text.split(' ');
+            let kind = words.next().unwrap_or("");
+            let (one, two, three) =
+                (words.next().unwrap_or(""), words.next().unwrap_or(""), words.next().unwrap_or(""));
+            match kind {
+                "call" => {
+                    call.method = text::decode_text(one);
+                    call.uri = text::decode_text(two);
+                    three.clone_into(&mut call.version);
+                }
+                "path" => call.path = text::decode(one),
+                "query" => call.query = Some(text::decode(one)),
+                "header" => call.fields.push((text::decode_text(one), text::decode(two))),
+                "env" => call.env.push((one.to_owned(), text::decode_text(two))),
+                _ => {}
+            }
+        }
+        call
+    }
+
+    /// How often `event` was recorded.
+    pub fn count(&self, event: &str) -> usize {
+        crate::application::matching(&self.events, event)
+    }
+
+    /// Whether `event` was recorded.
+    pub fn has(&self, event: &str) -> bool {
+        self.count(event) > 0
+    }
+
+    /// Where in the order the first `event` is.
+    pub fn position(&self, event: &str) -> Option<usize> {
+        self.events.iter().position(|found| is_match(&found.text, event))
+    }
+
+    /// What follows the word `event` in each such event.
+    pub fn details(&self, event: &str) -> Vec<String> {
+        let found = self.events.iter().filter(|found| is_match(&found.text, event));
+        found.map(|found| found.text[event.len()..].trim_start().to_owned()).collect()
+    }
+
+    /// Octets the application read, as far as they were recorded.
+    pub fn read_data(&self) -> Vec<u8> {
+        self.details("read-data").last().map(|data| text::decode(data)).unwrap_or_default()
+    }
+
+    /// Fails unless the application read exactly `body` and then the end.
+    ///
+    /// # Errors
+    /// What it read instead.
+    pub fn read_all(&self, body: &[u8]) -> Result<(), Failure> {
+        let sum = text::checksum(text::CHECKSUM_START, body);
+        let expected = format!("{} {sum:016x}", body.len());
+        let seen = self.details("read-end");
+        if seen == [expected.as_str()] {
+            return Ok(());
+        }
+        let begin = text::show(&self.read_data(), 200);
+        Err(format!(
+            "the application read {seen:?} (length, checksum), errors {:?}, instead of {expected}; its beginning: {begin}",
+            self.details("read-error")
+        )
+        .into())
+    }
+
+    /// The events without the head of the request, for messages.
+    pub fn summary(&self) -> String {
+        let facts = ["header", "env", "path", "query"];
+        let told = self.events.iter().filter(|event| !facts.iter().any(|fact| is_match(&event.text, fact)));
+        format!("{:?}", told.map(|event| event.text.as_str()).collect::<Vec<_>>())
+    }
+}

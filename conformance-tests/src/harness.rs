@@ -1,0 +1,77 @@
+//! The cases as a cargo test: one libtest-mimic trial per server and case, for `harness = false` tests.
+//!
+//! Listing starts no server; under cargo-nextest each case is a process and starts the one server it needs. Trials
+//! must be `'static` and servers need not be, so a trial only asks; scoped threads of this module run the cases.
+
+use std::sync::mpsc;
+use std::thread;
+
+use adapter_core::Server;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::application;
+use crate::registry::{self, Listed};
+use crate::runner::{Outcome, Run, Subject};
+
+/// A trial's question: which case of which subject, and where the answer goes.
+type Job = (usize, Listed, mpsc::Sender<Run>);
+
+/// Runs every case against every one of `servers`, with the arguments of any cargo test, and ends the process.
+///
+/// Cases a server's capabilities rule out are shown as ignored, with the reason.
+///
+/// ```no_run
+/// # struct MyServer;
+/// # impl adapter_core::Server for MyServer {
+/// #     fn info(&self) -> adapter_core::ServerInfo { adapter_core::ServerInfo::new("my-server", "1") }
+/// #     fn start(&self, _: adapter_core::DynApplication, _: adapter_core::ServerConfig)
+/// #         -> Result<adapter_core::ServerHandle, adapter_core::ServeError> { unimplemented!() }
+/// # }
+/// conformance_tests::main(&[&MyServer]);
+/// ```
+pub fn main(servers: &[&dyn Server]) -> ! {
+    application::quiet_panics();
+    let arguments = Arguments::from_args();
+    let subjects: Vec<Subject<'_>> = servers.iter().map(|server| Subject::local(*server)).collect();
+    let (jobs, todo) = mpsc::channel::<Job>();
+    let mut trials = Vec::new();
+    for (index, subject) in subjects.iter().enumerate() {
+        for listed in registry::all() {
+            trials.push(trial(subject, index, listed, jobs.clone()));
+        }
+    }
+    let conclusion = thread::scope(|scope| {
+        let subjects = &subjects;
+        scope.spawn(move || {
+            for (index, listed, answer) in todo {
+                // A trial that is gone no longer wants the answer.
+                scope.spawn(move || answer.send(subjects[index].run(listed)));
+            }
+        });
+        let conclusion = libtest_mimic::run(&arguments, trials);
+        drop(jobs);
+        conclusion
+    });
+    conclusion.exit()
+}
+
+fn trial(subject: &Subject<'_>, index: usize, listed: Listed, jobs: mpsc::Sender<Job>) -> Trial {
+    let name = format!("{}::{}", subject.name(), listed.name());
+    let skipped = subject.skips(&listed);
+    let trial = Trial::test(name, move || {
+        let (answer, run) = mpsc::channel();
+        jobs.send((index, listed, answer)).map_err(|_| "the suite has ended")?;
+        match run.recv().map_err(|_| "the case ended without a result")?.outcome {
+            Outcome::Passed | Outcome::Excepted { .. } => Ok(()),
+            Outcome::Skipped(reason) => Err(Failed::from(format!("skipped: {reason}"))),
+            Outcome::Failed { failure, transcript, .. } => {
+                let (ids, title) = (listed.case.requirements.join(", "), listed.case.title);
+                Err(Failed::from(format!("[{ids}] {title}\n\n  {failure}\n\n{transcript}")))
+            }
+        }
+    });
+    match skipped {
+        Some(reason) => trial.with_ignored_flag(true).with_kind(format!("skipped: {reason}")),
+        None => trial,
+    }
+}

@@ -1,0 +1,188 @@
+//! Servers a case starts and stops itself, with the records at hand without going over the wire.
+//!
+//! Only for servers in this process. Whatever is still running when the case ends is forced to stop.
+
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use adapter_core::{Application, DynApplication, ServeError, Server, ServerConfig, ServerHandle, ShutdownTrigger};
+
+use crate::application::{Conformance, Hooks, LIFESPAN, Records};
+use crate::case::Failure;
+use crate::context::{Context, Seen};
+use crate::setting::DEFAULT;
+use crate::wire::{Transcript, patience};
+
+/// What an owned case works with.
+pub struct Lifecycle<'s> {
+    server: &'s dyn Server,
+    transcript: Transcript,
+    triggers: Vec<ShutdownTrigger>,
+}
+
+/// A server the case started.
+pub struct Running {
+    /// For talking to it.
+    pub context: Context,
+    /// What its application saw.
+    pub records: Records,
+    /// The addresses it is bound to.
+    pub addresses: Vec<SocketAddr>,
+    /// Stops it.
+    pub trigger: ShutdownTrigger,
+    handle: ServerHandle,
+}
+
+/// The default configuration of the suite.
+pub fn config() -> ServerConfig {
+    DEFAULT.config()
+}
+
+impl<'s> Lifecycle<'s> {
+    /// For one case of `server`.
+    pub fn new(server: &'s dyn Server, transcript: Transcript) -> Self {
+        Lifecycle { server, transcript, triggers: Vec::new() }
+    }
+
+    /// The server.
+    pub fn server(&self) -> &'s dyn Server {
+        self.server
+    }
+
+    /// Starts the conformance application with a configuration of the case's own.
+    ///
+    /// # Errors
+    /// The server does not start.
+    pub fn start(&mut self, config: ServerConfig) -> Result<Running, Failure> {
+        self.start_with(Records::default(), Hooks::default(), config)
+            .map_err(|error| format!("the server did not start: {error}").into())
+    }
+
+    /// [`start`](Self::start) with hooks, and the server's own error.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn start_with(
+        &mut self,
+        records: Records,
+        hooks: Hooks,
+        config: ServerConfig,
+    ) -> Result<Running, ServeError> {
+        let application = Conformance::with_hooks(records.clone(), hooks).mount();
+        self.start_application(application, records, config)
+    }
+
+    /// Starts any application.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn start_application(
+        &mut self,
+        application: DynApplication,
+        records: Records,
+        config: ServerConfig,
+    ) -> Result<Running, ServeError> {
+        let handle = self.server.start(application, config)?;
+        let trigger = handle.trigger();
+        self.triggers.push(trigger.clone());
+        let addresses: Vec<SocketAddr> = handle.local_addrs().iter().filter_map(adapter_core::ListenAddr::tcp).collect();
+        let first = addresses.first().copied().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
+        Ok(Running { context: Context::new(first, self.transcript.clone()), records, addresses, trigger, handle })
+    }
+
+    /// An application of the suite without records of its own.
+    pub fn erased(application: impl Application) -> DynApplication {
+        DynApplication::new(application)
+    }
+}
+
+impl Drop for Lifecycle<'_> {
+    fn drop(&mut self) {
+        self.triggers.iter().for_each(ShutdownTrigger::force);
+    }
+}
+
+impl Running {
+    /// Triggers the graceful shutdown.
+    pub fn trigger(&self) {
+        self.trigger.trigger();
+    }
+
+    /// What happened to the hooks.
+    pub fn lifespan(&self) -> Seen {
+        Seen::new(self.records.events(LIFESPAN))
+    }
+
+    /// What the application saw under the case's token, without asking the server.
+    pub fn seen(&self) -> Seen {
+        Seen::new(self.records.events(self.context.token()))
+    }
+
+    /// Waits until `event` is recorded under the case's token, without asking the server.
+    ///
+    /// # Errors
+    /// It does not come.
+    pub fn wait_for(&self, event: &str) -> Result<Seen, Failure> {
+        wait_for(&self.records, self.context.token(), event)
+    }
+
+    /// Opens a gate without asking the server.
+    pub fn open(&self, gate: &str) {
+        self.records.open(self.context.token(), gate);
+    }
+
+    /// Waits for the server to end, at most for the client's patience.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub fn wait(self) -> Result<Result<(), ServeError>, Failure> {
+        let handle = self.handle;
+        in_time("the server to end", move || handle.wait())
+    }
+
+    /// Stops the server gracefully and waits for its end.
+    ///
+    /// # Errors
+    /// It does not end, or not well.
+    pub fn stop(self) -> Result<(), Failure> {
+        self.trigger();
+        self.wait()?.map_err(|error| format!("the server ended with an error: {error}").into())
+    }
+}
+
+/// Waits until `event` is recorded under `token`.
+///
+/// # Errors
+/// It does not come.
+pub fn wait_for(records: &Records, token: &str, event: &str) -> Result<Seen, Failure> {
+    let (watched, key, prefix) = (records.clone(), token.to_owned(), event.to_owned());
+    let waited = in_time(event, move || futures_lite::future::block_on(watched.wait(&key, &prefix, 1)));
+    let seen = Seen::new(records.events(token));
+    waited.map(|()| seen.clone()).map_err(|failure| Failure(format!("{failure}; recorded was {}", seen.summary())))
+}
+
+/// Runs `work` on a thread of its own and gives up waiting for it after the client's patience.
+///
+/// # Errors
+/// It takes longer.
+pub fn in_time<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    within(patience(), what, work)
+}
+
+/// Runs `work` on a thread of its own and gives up waiting for it after `limit`.
+///
+/// # Errors
+/// It takes longer.
+pub fn within<T: Send + 'static>(
+    limit: Duration,
+    what: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || sender.send(work()));
+    receiver.recv_timeout(limit).map_err(|error| match error {
+        mpsc::RecvTimeoutError::Timeout => format!("waited longer than {limit:?} for {what}").into(),
+        mpsc::RecvTimeoutError::Disconnected => format!("a panic while waiting for {what}").into(),
+    })
+}

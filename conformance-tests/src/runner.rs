@@ -1,0 +1,225 @@
+//! Runs cases: starts a server per setting, lazily, and gives each case a context of its own.
+//!
+//! A server that was started is shared by all cases of its setting in this process and never stopped: it ends with
+//! the process. Cases run on the caller's thread; several may run at once.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use adapter_core::{Server, ServerHandle};
+
+use crate::application::Conformance;
+use crate::case::{Failure, Script};
+use crate::context::{self, Context};
+use crate::exceptions::{self, Exception};
+use crate::lifecycle::Lifecycle;
+use crate::registry::Listed;
+use crate::setting::Setting;
+use crate::wire::{Exchange, Transcript};
+
+/// What became of a case.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The server does what is required.
+    Passed,
+    /// It does not: why, and what went over the wire.
+    Failed {
+        /// What was expected and what was seen.
+        failure: Failure,
+        /// The octets.
+        exchanges: Vec<Exchange>,
+        /// The same for a terminal.
+        transcript: String,
+    },
+    /// It does not, and is excused for a stated reason.
+    Excepted {
+        /// The reason of the entry.
+        reason: String,
+        /// What was expected and what was seen.
+        failure: Failure,
+    },
+    /// It was not run, for the reason given.
+    Skipped(String),
+}
+
+/// One run of a case.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The case.
+    pub listed: Listed,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// A server under test.
+pub enum Subject<'s> {
+    /// In this process.
+    Local {
+        /// The server.
+        server: &'s dyn Server,
+        /// Instances by setting.
+        instances: Instances,
+    },
+    /// In another one, with the conformance application mounted.
+    External {
+        /// Addresses by setting; at least one for `default`.
+        addresses: HashMap<String, SocketAddr>,
+        /// What the server says it can do.
+        capabilities: HashMap<String, bool>,
+        /// Its name.
+        name: String,
+    },
+}
+
+type Started = Arc<OnceLock<Result<(SocketAddr, Mutex<Option<ServerHandle>>), String>>>;
+
+/// The servers of one subject that are running, by setting.
+#[derive(Default)]
+pub struct Instances(Mutex<HashMap<&'static str, Started>>);
+
+impl<'s> Subject<'s> {
+    /// A server in this process.
+    pub fn local(server: &'s dyn Server) -> Self {
+        Subject::Local { server, instances: Instances::default() }
+    }
+
+    /// A server at `address`, which is asked what it is.
+    ///
+    /// # Errors
+    /// Nobody answers there as the conformance application does.
+    pub fn external(address: SocketAddr) -> Result<Self, Failure> {
+        let about = context::control(address, "about")?;
+        let mut name = "external".to_owned();
+        let mut capabilities = HashMap::new();
+        let mut addresses = HashMap::from([("default".to_owned(), address)]);
+        for line in about.lines() {
+            match line.split(' ').collect::<Vec<_>>()[..] {
+                ["server", found] => found.clone_into(&mut name),
+                ["capability", capability, there] => drop(capabilities.insert(capability.to_owned(), there == "true")),
+                ["setting", setting, address] => {
+                    let address = address.parse().map_err(|_| format!("not an address: {address}"))?;
+                    addresses.insert(setting.to_owned(), address);
+                }
+                _ => {}
+            }
+        }
+        Ok(Subject::External { addresses, capabilities, name })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> String {
+        match self {
+            Subject::Local { server, .. } => server.info().name.into_owned(),
+            Subject::External { name, .. } => name.clone(),
+        }
+    }
+
+    /// Whether it has a capability: one it declares, or one of its concurrency model or of the build.
+    pub fn has(&self, capability: &str) -> bool {
+        match self {
+            Subject::External { capabilities, .. } => capabilities.get(capability).copied().unwrap_or(false),
+            Subject::Local { server, .. } => {
+                let info = server.info();
+                match capability {
+                    "panic-unwind" => cfg!(panic = "unwind"),
+                    "asynchronous" => info.concurrency.asynchronous,
+                    "multithread" => info.concurrency.multithread,
+                    name => info.capabilities.get(name).unwrap_or(false),
+                }
+            }
+        }
+    }
+
+    /// Why a case can't be run, if it can't.
+    pub fn skips(&self, listed: &Listed) -> Option<String> {
+        if let Some(capability) = listed.case.capability
+            && !self.has(capability)
+        {
+            return Some(format!("does not declare {capability}"));
+        }
+        if let Subject::External { addresses, .. } = self {
+            if matches!(listed.case.script, Script::Owned(_)) {
+                return Some("needs to start and stop the server".into());
+            }
+            if !addresses.contains_key(listed.case.setting.name) {
+                return Some(format!("needs the setting {}", listed.case.setting.name));
+            }
+        }
+        None
+    }
+
+    /// The reason why a server may fail a case: an entry for one of its requirements.
+    fn excuse(&self, listed: &Listed) -> Option<String> {
+        let name = self.name();
+        let holds = |entry: &Exception| {
+            entry.server == name && listed.case.requirements.contains(&entry.requirement.as_str())
+        };
+        exceptions::ours().into_iter().find(holds).map(|entry| entry.reason)
+    }
+
+    /// Runs one case.
+    pub fn run(&self, listed: Listed) -> Run {
+        let started = Instant::now();
+        let outcome = match self.skips(&listed) {
+            Some(reason) => Outcome::Skipped(reason),
+            None => {
+                let transcript = Transcript::default();
+                let result = catch_unwind(AssertUnwindSafe(|| self.script(&listed, &transcript)));
+                let result = result.unwrap_or_else(|_| Err("the case itself panicked".into()));
+                match result {
+                    Ok(()) => Outcome::Passed,
+                    Err(failure) => match self.excuse(&listed) {
+                        Some(reason) => Outcome::Excepted { reason, failure },
+                        None => Outcome::Failed {
+                            failure,
+                            exchanges: transcript.exchanges(),
+                            transcript: transcript.render(),
+                        },
+                    },
+                }
+            }
+        };
+        Run { listed, outcome, duration: started.elapsed() }
+    }
+
+    fn script(&self, listed: &Listed, transcript: &Transcript) -> Result<(), Failure> {
+        match (listed.case.script, self) {
+            (Script::Shared(script), _) => {
+                let mut context = Context::new(self.address(listed.case.setting)?, transcript.clone());
+                script(&mut context)?;
+                context.no_violations()
+            }
+            (Script::Owned(script), Subject::Local { server, .. }) => {
+                script(&mut Lifecycle::new(*server, transcript.clone()))
+            }
+            (Script::Owned(_), Subject::External { .. }) => Err("needs to start and stop the server".into()),
+        }
+    }
+
+    /// The address of the instance under `setting`, started now if it is the first time.
+    fn address(&self, setting: &'static Setting) -> Result<SocketAddr, Failure> {
+        let (server, instances) = match self {
+            Subject::External { addresses, .. } => {
+                return addresses.get(setting.name).copied().ok_or_else(|| "an unknown setting".into());
+            }
+            Subject::Local { server, instances } => (server, instances),
+        };
+        let started: Started =
+            instances.0.lock().unwrap_or_else(PoisonError::into_inner).entry(setting.name).or_default().clone();
+        let started = started.get_or_init(|| {
+            let handle = server.start(Conformance::new().mount(), setting.config()).map_err(|error| error.to_string())?;
+            let address = handle.local_addrs().iter().find_map(adapter_core::ListenAddr::tcp);
+            let address = address.ok_or("the server reports no TCP address")?;
+            Ok((address, Mutex::new(Some(handle))))
+        });
+        match started {
+            Ok((address, _)) => Ok(*address),
+            Err(error) => Err(format!("the server did not start: {error}").into()),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Every case against every server of this project.
+
+fn main() {
+    conformance_tests::main(&[&adapter_hyper::HyperServer::new(), &adapter_hyper::ActixServer::new()]);
+}
