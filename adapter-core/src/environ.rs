@@ -141,6 +141,20 @@ impl Environ {
         Environ { connection, received_at, special }
     }
 
+    /// A copy for the next request of the same connection, as cheap as a clone. `None` where somebody still holds the
+    /// last copy, or where it has something of its own request; make a fresh one then (\[ENV-08\]). For servers that
+    /// save allocations.
+    #[inline]
+    pub fn again(&mut self, received_at: Instant) -> Option<Self> {
+        if let Some(special) = &mut self.special {
+            let special = Arc::get_mut(special)?;
+            if special.forwarded.is_some() || special.disconnected.is_some() {
+                return None;
+            }
+        }
+        Some(Environ { connection: self.connection.clone(), received_at, special: self.special.clone() })
+    }
+
     /// With a disconnect signal of its own. For servers whose requests end apart from their connection.
     #[must_use]
     pub fn with_disconnect(mut self, signal: Signal) -> Self {

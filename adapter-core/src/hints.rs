@@ -54,6 +54,13 @@ impl EarlyHints {
     }
 }
 
+/// Hints that go to a sink the server keeps hold of.
+impl<S: Sink + 'static> From<Arc<S>> for EarlyHints {
+    fn from(sink: Arc<S>) -> Self {
+        EarlyHints(sink)
+    }
+}
+
 impl std::fmt::Debug for EarlyHints {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("EarlyHints")

@@ -30,6 +30,9 @@ use crate::rules::response::{Framing, prepare};
 /// Makes an application a service of `http::Request<B>` for any body `B`, ready at all times, that never fails: errors
 /// and panics become responses. `environs` says where an [`Environ`] comes from if the request's extensions hold none.
 ///
+/// A host that strips a path prefix (axum's `nest_service`) needs to say so with [`Environ::mounted_at`] in `environs` or
+/// in a layer; `fallback_service` and `route_service` strip nothing.
+///
 /// The hooks of the application are the host's to run: `service.application().startup(…)`.
 ///
 /// ```

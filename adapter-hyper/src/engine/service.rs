@@ -102,13 +102,15 @@ impl<I: Transport> Answer<I> {
     fn finish(&mut self, answer: Response) -> http::Response<ResponseBody<I>> {
         let in_flight = self.in_flight.take().expect("a response is made once");
         let runtime = &in_flight.shared().engine.serving.runtime;
-        let (mut head, body) = answer.into_parts();
-        // [BOD-15] what blocks leaves the event loop
-        let body = body.offload(runtime).unwrap_or_else(|error| {
-            let (refused, body) = dispatch::error_response(&error).into_parts();
-            head = refused;
-            body
-        });
+        let (mut head, mut body) = answer.into_parts();
+        if body.is_blocking() {
+            // [BOD-15] what blocks leaves the event loop
+            body = body.offload(runtime).unwrap_or_else(|error| {
+                let (refused, body) = dispatch::error_response(&error).into_parts();
+                head = refused;
+                body
+            });
+        }
         let mut length = body.len();
         // [TRL-04] trailers need chunks
         if let Some(trailers) = body.trailers()
@@ -121,18 +123,11 @@ impl<I: Transport> Answer<I> {
         if self.last {
             head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        let (head, body, plan) = match response::plan(&mut head, length, &self.facts) {
-            Ok(plan) => (head, body, plan),
-            Err(invalid) => {
-                tracing::error!(target: "adapter", error = %invalid, "the application made an impossible response");
-                let (mut head, body) = dispatch::failure(StatusCode::INTERNAL_SERVER_ERROR).into_parts();
-                match response::plan(&mut head, body.len(), &self.facts) {
-                    Ok(plan) => (head, body, plan),
-                    Err(_) => unreachable!("our own response is sendable"),
-                }
-            }
-        };
-        let mut head = head;
+        let plan = response::plan(&mut head, length, &self.facts).unwrap_or_else(|invalid| {
+            tracing::error!(target: "adapter", error = %invalid, "the application made an impossible response");
+            (head, body) = dispatch::failure(StatusCode::INTERNAL_SERVER_ERROR).into_parts();
+            response::plan(&mut head, body.len(), &self.facts).expect("invariant: our own response is sendable")
+        });
         if !plan.send_body {
             // hyper takes the length from a body that is sent
             plan.declare_length(&mut head.headers);

@@ -20,7 +20,9 @@ const DRAIN: u64 = 256 * 1024;
 /// How long that may take.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// How long a closed connection waits for the client's end.
-const LINGER: Duration = Duration::from_secs(5);
+const LINGER: Duration = Duration::from_secs(2);
+/// The same while the server is shutting down.
+const LAST_LINGER: Duration = Duration::from_millis(250);
 
 /// A connection on its way to the end.
 #[derive(Clone, Copy, Debug)]
@@ -149,6 +151,9 @@ pub(super) fn closing(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch) 
         io.finish();
         io.incoming = None;
         closing.until = after(now, Some(LINGER));
+    }
+    if conn.engine.is_draining() {
+        closing.until = closing.until.min(after(now, Some(LAST_LINGER)));
     }
     let mut at_end = io.at_end || now >= closing.until;
     io.input.clear();

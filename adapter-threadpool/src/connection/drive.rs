@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use adapter_core::dispatch::{Call, failure};
 use adapter_core::rules::Rejection;
@@ -14,6 +14,7 @@ use adapter_core::RequestBodyError;
 use http::StatusCode;
 
 use super::close::Closing;
+use super::hints::Template;
 use super::io::{BUFFER, Fill, Flush, Scratch};
 use super::response::{self, Sending};
 use super::{Conn, Step, bit};
@@ -30,8 +31,10 @@ pub(super) struct Task {
     pub(super) phase: Phase,
     /// Requests begun.
     pub(super) requests: u64,
-    /// Since when it waits for a head: accept, the end of the last response, or the first byte.
+    /// Since when it waits for a head: accept, the end of the last response, or the first byte; 0 is "since just now".
     pub(super) since: Tick,
+    /// What the last request's environment can lend to the next.
+    pub(super) template: Option<Template>,
     /// Whether the first byte of a head has come.
     begun: bool,
 }
@@ -80,7 +83,7 @@ pub(super) enum Flow {
 
 impl Task {
     pub(super) fn new(now: Tick) -> Self {
-        Task { phase: Phase::Head, requests: 0, since: now, begun: false }
+        Task { phase: Phase::Head, requests: 0, since: now, template: None, begun: false }
     }
 
     fn holds_application(&self) -> bool {
@@ -108,10 +111,10 @@ pub(super) fn drive(
         let flow = match &mut task.phase {
             Phase::Head => {
                 served += 1;
-                if served > AT_A_TIME { Flow::Again } else { read_head(conn, task, scratch) }
+                if served > AT_A_TIME { Flow::Again } else { read_head(conn, task, scratch, permit) }
             }
             Phase::Ready(_) if !permit => Flow::Permit { is_new: true },
-            Phase::Ready(_) => super::request::call(conn, task),
+            Phase::Ready(_) => super::request::call_ready(conn, task, scratch),
             Phase::Handling(_) => handling(conn, task, scratch, taken, permit),
             Phase::Sending(_) => response::sending(conn, task, taken, permit),
             Phase::Draining { .. } => super::close::draining(conn, task),
@@ -133,7 +136,7 @@ pub(super) fn drive(
 }
 
 /// Until there is a whole head.
-fn read_head(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch) -> Flow {
+fn read_head(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, permit: bool) -> Flow {
     let engine = &conn.engine;
     let settings = &engine.settings;
     let mut io = lock(&conn.io);
@@ -159,6 +162,9 @@ fn read_head(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch) -> Flow {
                     drop(io);
                     task.requests += 1;
                     task.begun = false;
+                    if permit {
+                        return super::request::call(conn, task, scratch, head);
+                    }
                     task.phase = Phase::Ready(Box::new(head));
                     return Flow::Next;
                 }
@@ -193,6 +199,9 @@ fn read_head(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch) -> Flow {
             return closed(conn, task);
         }
         let now = engine.now();
+        if task.since == 0 {
+            task.since = now;
+        }
         // [LIM-04] the first head is waited for from the accept on
         let first = task.requests == 0;
         let limit = if task.begun || first { settings.timeouts.header_read } else { settings.timeouts.keep_alive };
@@ -358,14 +367,4 @@ pub(super) fn stir(conn: &Conn) -> Tick {
         let _ = adapter_core::contain::catch("waker", || waker.wake());
     }
     0
-}
-
-/// The time the head of a request was complete, and the deadline of its handler.
-pub(super) fn started(conn: &Conn) -> (Instant, Tick) {
-    let instant = Instant::now();
-    let until = match conn.engine.settings.timeouts.handler {
-        None => 0,
-        limit => after(conn.engine.tick(instant), limit),
-    };
-    (instant, until)
 }

@@ -1,24 +1,36 @@
 //! From a parsed head to a call of the application. \[ENV-08\], \[ENV-11\], \[INF-01\], \[REQ-04\]
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use adapter_core::dispatch;
 use adapter_core::rules::Rejection;
 use adapter_core::rules::request::BodyLength;
-use adapter_core::{EarlyHints, Environ, RequestBody};
+use adapter_core::{Environ, RequestBody};
 use bytes::Bytes;
 use http::{Request, StatusCode, Version};
 
-use super::drive::{Flow, Handling, Phase, Task, started};
-use super::hints::HintSink;
+use super::drive::{Flow, Handling, Phase, Task};
+use super::hints::Template;
 use super::io::{COPY, Scratch};
 use super::request_body::{BodySource, Incoming};
 use super::{Conn, bit, response};
-use crate::engine::lock;
+use crate::engine::{after, lock};
+use crate::wire::head::Head;
 
-/// Calls the application with the request that is ready. Needs a permit.
-pub(super) fn call(conn: &Arc<Conn>, task: &mut Task) -> Flow {
-    let Phase::Ready(head) = std::mem::replace(&mut task.phase, Phase::Head) else { return Flow::Next };
+/// Calls the application with the request that has waited for a permit.
+pub(super) fn call_ready(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch) -> Flow {
+    match std::mem::replace(&mut task.phase, Phase::Head) {
+        Phase::Ready(head) => call(conn, task, scratch, *head),
+        _ => Flow::Next,
+    }
+}
+
+/// Calls the application and polls it once: most handlers are ready then. Needs a permit.
+#[inline]
+pub(super) fn call(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, head: Head) -> Flow {
     let engine = &conn.engine;
     let facts = head.facts;
     let mut io = lock(&conn.io);
@@ -46,15 +58,27 @@ pub(super) fn call(conn: &Arc<Conn>, task: &mut Task) -> Flow {
     };
     drop(io);
 
-    let (received_at, until) = started(conn);
-    let mut environ = Environ::new(conn.environ.clone(), received_at).with_forwarded(&head.parts.headers);
+    let received_at = Instant::now();
     // [INF-01], [INF-02] RFC 9110 §15.2: no 1xx to a 1.0 client
-    if facts.version == Version::HTTP_11 {
-        environ = environ.with_early_hints(EarlyHints::new(HintSink { conn: Arc::downgrade(conn), request: number }));
+    let environ = if facts.version == Version::HTTP_11 {
+        Template::environ(&mut task.template, conn, number, received_at)
+    } else {
+        Environ::new(conn.environ.clone(), received_at)
+    };
+    let environ = environ.with_forwarded(&head.parts.headers);
+    let mut call = dispatch::call(&engine.application, Request::from_parts(head.parts, body), environ);
+    let waker = Waker::from(conn.clone());
+    match Pin::new(&mut call).poll(&mut Context::from_waker(&waker)) {
+        Poll::Ready(response) => {
+            drop(call);
+            response::begin(conn, task, scratch, response, facts);
+        }
+        Poll::Pending => {
+            let limit = engine.settings.timeouts.handler;
+            let until = if limit.is_some() { after(engine.tick(received_at), limit) } else { 0 };
+            task.phase = Phase::Handling(Box::new(Handling { call, facts, until, ended: 0, woken: false }));
+        }
     }
-    let request = Request::from_parts(head.parts, body);
-    let call = dispatch::call(&engine.application, request, environ);
-    task.phase = Phase::Handling(Box::new(Handling { call, facts, until, ended: 0, woken: true }));
     Flow::Next
 }
 

@@ -12,7 +12,7 @@ use adapter_core::body::Exact;
 use adapter_core::contain::Panic;
 use adapter_core::dispatch::failure;
 use adapter_core::rules::request::{self, Facts};
-use adapter_core::rules::response::{Framing, Plan, prepare};
+use adapter_core::rules::response::{Framing, Plan, plan};
 use adapter_core::rules::trailers;
 use adapter_core::{Body, Error, Limits, RequestBodyError, Response};
 use bytes::Bytes;
@@ -133,6 +133,8 @@ pub(super) fn begin(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, re
         }));
         return;
     }
+    // Whoever still holds the request's handles is cut off.
+    io.request += 1;
     drop(io);
     // [NOB-03] dropped, not pulled; its drop is application code
     drop(rest);
@@ -146,7 +148,7 @@ fn prepared(response: Response, facts: &Facts) -> (http::response::Parts, Body, 
         let with_trailers = facts.trailers && body.trailers().is_some();
         // [TRL-04] trailers need chunked framing
         let length = if with_trailers { None } else { body.len() };
-        match prepare(&mut head, length, facts) {
+        match plan(&mut head, length, facts) {
             Ok(plan) => {
                 if with_trailers && plan.framing == Framing::Chunked
                     && let Some(fields) = body.trailers()
@@ -164,19 +166,19 @@ fn prepared(response: Response, facts: &Facts) -> (http::response::Parts, Body, 
     }
     drop(body);
     let (mut head, body) = failure(StatusCode::INTERNAL_SERVER_ERROR).into_parts();
-    let plan = prepare(&mut head, body.len(), facts).expect("invariant: the server's own response is valid");
+    let plan = plan(&mut head, body.len(), facts).expect("invariant: the server's own response is valid");
     (head, body, plan)
 }
 
 /// The response is complete in the output: on to the next request, or to the end.
 fn finish(conn: &Arc<Conn>, task: &mut Task, close: bool) {
-    task.since = conn.engine.now();
+    task.since = 0;
     task.phase = if conn.has(bit::BODY_OPEN) {
         close::leave_body(conn, close)
+    } else if close {
+        Phase::Closing(Closing::orderly())
     } else {
-        // Whoever still holds the request's handles is cut off.
-        lock(&conn.io).request += 1;
-        if close { Phase::Closing(Closing::orderly()) } else { Phase::Head }
+        Phase::Head
     };
 }
 
@@ -218,6 +220,7 @@ pub(super) fn sending(conn: &Arc<Conn>, task: &mut Task, taken: &mut u32, permit
             }
             // The body is dropped here.
             task.phase = Phase::Head;
+            lock(&conn.io).request += 1;
             finish(conn, task, close);
             return Flow::Next;
         }

@@ -392,11 +392,12 @@ impl Engine {
         state.seen_epoch = state.epoch;
         let backlog = state.has_backlog();
         let unled = !state.leading;
-        let stuck = turns == 0 && (backlog || unled);
-        let slow = turns < FEW && backlog;
-        let hand = if (stuck || slow) && state.waking == 0 && !state.sleeping {
+        let may_help = state.waking == 0 && !state.sleeping;
+        let hand = if turns == 0 && (backlog || unled) && may_help {
             state.brisk = true;
             state.brisk_ticks = BRISK_TICKS;
+            state.hand()
+        } else if turns < FEW && backlog && may_help && state.awake() < self.scheduler.processors {
             state.hand()
         } else {
             Hand::None

@@ -1,7 +1,7 @@
 //! Responses as bytes: heads, chunk framing, trailers, informational responses. \[RSP-02\], \[RSP-06\], \[RSP-11\],
 //! \[FRM-01\], \[FRM-05\], \[TRL-04\], \[INF-02\], \[EXP-01\]
 //!
-//! Pure functions that append to a buffer. What may be in a head was decided by `rules::response::prepare`.
+//! Pure functions that append to a buffer. What may be in a head was decided by `rules::response::plan`.
 
 use adapter_core::rules::date;
 use adapter_core::rules::response::{Framing, Plan};
@@ -19,9 +19,17 @@ pub const CHUNK_END: &[u8] = b"\r\n";
 pub fn head(out: &mut Vec<u8>, head: &response::Parts, plan: &Plan, version: Version, is_head: bool) {
     status_line(out, version, head.status);
     let mut dated = false;
+    let sized = matches!(plan.framing, Framing::Length(_));
     for (name, value) in &head.headers {
         dated |= *name == header::DATE;
-        field(out, name.as_str(), value.as_bytes());
+        // Written below, so that it need not be a field first.
+        if !(sized && *name == header::CONTENT_LENGTH) {
+            field(out, name.as_str(), value.as_bytes());
+        }
+    }
+    if let Framing::Length(length) = plan.framing {
+        // [BOD-01], [BOD-02], [BOD-17]
+        content_length(out, length);
     }
     // [RSP-06] RFC 9110 §6.6.1: an origin server with a clock dates every response
     if !dated {
@@ -71,6 +79,21 @@ fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
+fn content_length(out: &mut Vec<u8>, length: u64) {
+    let mut digits = [b'0'; 20];
+    let mut at = digits.len();
+    let mut rest = length;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    field(out, "content-length", &digits[at..]);
+}
+
 /// Appends the size line of a chunk of `length` bytes, which must not be 0. RFC 9112 §7.1
 pub fn chunk_size(out: &mut Vec<u8>, length: usize) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -112,7 +135,7 @@ mod tests {
         let (parts, ()) = request.into_parts();
         let facts = request::check(&parts, &Limits::default()).unwrap();
         let (mut parts, body) = response.into_parts();
-        let plan = response::prepare(&mut parts, body.len(), &facts).unwrap();
+        let plan = response::plan(&mut parts, body.len(), &facts).unwrap();
         let mut out = Vec::new();
         head(&mut out, &parts, &plan, facts.version, facts.is_head);
         String::from_utf8(out).unwrap()

@@ -26,6 +26,6 @@ struct Cli {
 fn main() -> ExitCode {
     adapter::cli::main(|cli: Cli| {
         let launcher = Launcher::new(&cli.serving)?;
-        launcher.run(Testbed::new(cli.reflect)?)
+        launcher.run(Testbed::new(cli.reflect)?.into_application())
     })
 }

@@ -124,6 +124,10 @@ pub(super) async fn run(log: Log, mut request: Request, environ: Environ) -> Res
             "panic" => super::panic(&step.text(0)),
             "drop-panic" => guard.panics(),
             "pending" => std::future::pending().await,
+            "middleware" => {
+                let value = request.extensions().get::<super::MiddlewareValue>().map_or("none", |value| value.0);
+                log.record(format!("middleware-value {value}"));
+            }
             "extension" => {
                 request.extensions_mut().insert(crate::setting::Deployed("left behind".into()));
             }

@@ -34,6 +34,10 @@ pub const MARK: &str = "x-conformance-application";
 /// The token under which hooks are recorded.
 pub const LIFESPAN: &str = "lifespan";
 
+/// What the outer part of the application hands to the inner one (ENV-07).
+#[derive(Clone)]
+struct MiddlewareValue(&'static str);
+
 type BlockingFn = Box<dyn Fn(Request<BlockingBody>, Environ) -> Result<Response, Error> + Send + Sync>;
 
 /// The conformance application. Each call runs wrapped in lint, wherever it is mounted. \[TST-02\]
@@ -115,6 +119,10 @@ impl Application for Conformance {
         let call = Call { log: log.clone(), started: self.started.get().cloned(), blocking: self.blocking.clone() };
         let (call, violations) = Lint::collecting(call);
         log.attach(violations);
+        let mut request = request;
+        if field(request.headers(), DO).is_some_and(|script| script.starts_with("middleware")) {
+            request.extensions_mut().insert(MiddlewareValue("conformance"));
+        }
         call.call(request, environ).await
     }
 

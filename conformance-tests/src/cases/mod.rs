@@ -2,16 +2,23 @@
 
 mod body;
 mod body_drop;
+mod environment;
+mod errors;
 mod expect;
 mod files;
+mod framing;
 mod headers;
 mod host;
+mod keep_alive;
+mod limits;
 mod no_body;
 mod request_body;
 mod request_framing;
 mod response;
 mod target;
 mod target_forms;
+mod timeouts;
+mod trailers;
 
 use crate::case::Group;
 
@@ -29,4 +36,11 @@ pub(crate) const GROUPS: &[&Group] = &[
     &body::GROUP,
     &body_drop::GROUP,
     &files::GROUP,
+    &framing::GROUP,
+    &keep_alive::GROUP,
+    &trailers::GROUP,
+    &errors::GROUP,
+    &limits::GROUP,
+    &timeouts::GROUP,
+    &environment::GROUP,
 ];

@@ -1,0 +1,88 @@
+//! `instructions`: how many instructions of the server's user space a request takes, counted by valgrind's callgrind.
+//! The server runs under it from the start; the counters are set to zero once it is warm.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::{Bench, installed};
+use crate::load::steady::{Plan, Steady, Until};
+use crate::process::{Server, Start};
+use crate::subjects::{BASE, Built, Route};
+use crate::table::Table;
+
+const CONNECTIONS: usize = 32;
+const REQUESTS: u64 = 10_000;
+const LIMIT: Duration = Duration::from_secs(60);
+
+pub fn run(bench: &Bench<'_>) -> Table {
+    let title = format!("Instructions (user space) a request: GET /, {CONNECTIONS} connections, {REQUESTS} requests");
+    let mut table = Table::new("instructions", title, &[("Ir/req", 0), ("of bare-hyper", 2)]);
+    let here = installed("valgrind") && installed("callgrind_control");
+    let all = bench.in_turn("instructions", Route::Hello, 1, |built| {
+        if !here {
+            return Err("valgrind is not installed".into());
+        }
+        sample(bench, built)
+    });
+    let base = all.iter().find(|(name, _)| *name == BASE).and_then(|(_, samples)| samples.as_ref().ok()?.first());
+    let base = base.copied();
+    for (name, samples) in &all {
+        let row = samples.clone().map(|samples| vec![samples[0].into(), base.map(|base| samples[0] / base).into()]);
+        table.row(name, row);
+    }
+    table
+}
+
+fn sample(bench: &Bench<'_>, built: &Built) -> Result<f64, String> {
+    let output = bench.scratch().join(format!("callgrind.{}", built.subject.name));
+    let mut start = Start::new(1);
+    start.patience = Duration::from_secs(60);
+    start.under = ["valgrind", "--tool=callgrind", "--quiet"].map(String::from).into();
+    start.under.push(format!("--callgrind-out-file={}", output.display()));
+    let server = bench.start(built, &start)?;
+    let plan = Plan { connections: CONNECTIONS, depth: 1, threads: 1, cpu: None };
+    let mut load = Steady::open(server.address, &plan)?;
+    load.run(Until::Answers(REQUESTS / 5, LIMIT))?;
+    control(&server, "-z")?;
+    let requests = load.run(Until::Answers(REQUESTS, LIMIT))?.requests;
+    control(&server, "-d")?;
+    let total = total(&output)?;
+    Ok(total as f64 / requests as f64)
+}
+
+/// Tells the running callgrind to zero its counters (`-z`) or to dump them (`-d`).
+fn control(server: &Server, what: &str) -> Result<(), String> {
+    let output = Command::new("callgrind_control")
+        .args([what, &server.id().to_string()])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("cannot run callgrind_control: {error}"))?;
+    if output.status.success() && !String::from_utf8_lossy(&output.stdout).contains("Error") {
+        Ok(())
+    } else {
+        Err(format!("callgrind_control {what} failed"))
+    }
+}
+
+/// The total of the dump that `-d` made; the first dump has `.1` after the name.
+fn total(output: &Path) -> Result<u64, String> {
+    let dump = PathBuf::from(format!("{}.1", output.display()));
+    let text = std::fs::read_to_string(&dump).map_err(|error| format!("callgrind made no dump: {error}"))?;
+    parse_total(&text).ok_or_else(|| "callgrind's dump has no total".into())
+}
+
+fn parse_total(dump: &str) -> Option<u64> {
+    let line = |key: &str| dump.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok());
+    line("totals:").or_else(|| line("summary:"))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn reads_the_total_of_a_dump() {
+        assert_eq!(super::parse_total("events: Ir\nsummary: 12\n\nfn=(1)\n1 2\n\ntotals: 345\n"), Some(345));
+        assert_eq!(super::parse_total("events: Ir\nsummary: 12\n"), Some(12));
+        assert_eq!(super::parse_total("events: Ir\n"), None);
+    }
+}

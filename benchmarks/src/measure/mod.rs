@@ -1,0 +1,172 @@
+//! The measurements, one file each, and what they share: the order in which servers take their turns.
+
+mod blocking;
+mod echo;
+mod get;
+mod idle;
+mod instructions;
+mod starvation;
+mod stream;
+mod syscalls;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::options::Options;
+use crate::process::{Server, Start, cpus, raise_file_limit};
+use crate::subjects::{Built, Route, build};
+use crate::table::Table;
+
+/// What can be measured.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Measurement {
+    Get,
+    Pipeline,
+    Instructions,
+    Syscalls,
+    Idle,
+    Sleep,
+    Echo,
+    Stream,
+    Starvation,
+    Blocking,
+}
+
+use Measurement::*;
+
+impl Measurement {
+    pub const ALL: [Self; 10] =
+        [Get, Pipeline, Instructions, Syscalls, Idle, Sleep, Echo, Stream, Starvation, Blocking];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Get => "get",
+            Pipeline => "pipeline",
+            Instructions => "instructions",
+            Syscalls => "syscalls",
+            Idle => "idle",
+            Sleep => "sleep",
+            Echo => "echo",
+            Stream => "stream",
+            Starvation => "starvation",
+            Blocking => "blocking",
+        }
+    }
+
+    pub fn about(self) -> &'static str {
+        match self {
+            Get => "GET / on 64 keep-alive connections: requests a second, latency, CPU time",
+            Pipeline => "the same with 16 requests pipelined",
+            Instructions => "instructions a request, counted by valgrind --tool=callgrind",
+            Syscalls => "system calls a request, counted by strace",
+            Idle => "memory and threads of 10,000 idle keep-alive connections",
+            Sleep => "10,000 requests that each wait 5 s",
+            Echo => "bodies of 1 MiB and 64 MiB sent back: MB/s and peak memory",
+            Stream => "responses of 100,000 chunks of 1 KiB: MB/s and peak memory",
+            Starvation => "GET / while long polls, idle and slow connections are open",
+            Blocking => "GET / while 200 requests block their threads",
+        }
+    }
+
+    pub fn run(self, bench: &Bench<'_>) -> Vec<Table> {
+        match self {
+            Get => get::run(bench, 1),
+            Pipeline => get::run(bench, 16),
+            Instructions => vec![instructions::run(bench)],
+            Syscalls => vec![syscalls::run(bench)],
+            Idle => vec![idle::idle(bench)],
+            Sleep => vec![idle::sleep(bench)],
+            Echo => vec![echo::run(bench)],
+            Stream => vec![stream::run(bench)],
+            Starvation => vec![starvation::run(bench)],
+            Blocking => vec![blocking::run(bench)],
+        }
+    }
+}
+
+/// Everything a measurement needs: the built servers and the machine.
+pub struct Bench<'a> {
+    pub options: &'a Options,
+    built: Vec<Built>,
+    pub cpus: Vec<usize>,
+    /// How many files this process and each server may open.
+    pub files: u64,
+    /// A directory of this run's own, removed at its end.
+    scratch: PathBuf,
+}
+
+/// The samples of one server, or why there are none.
+pub type Samples<T> = (&'static str, Result<Vec<T>, String>);
+
+impl<'a> Bench<'a> {
+    pub fn prepare(options: &'a Options) -> Result<Self, String> {
+        let files = raise_file_limit();
+        let scratch = std::env::temp_dir().join(format!("benchmarks-{}", std::process::id()));
+        std::fs::create_dir_all(&scratch).map_err(|error| format!("cannot create {}: {error}", scratch.display()))?;
+        Ok(Self { options, built: build(options.subjects()), cpus: cpus(), files, scratch })
+    }
+
+    pub fn scratch(&self) -> &Path {
+        &self.scratch
+    }
+
+    pub fn start(&self, built: &Built, start: &Start) -> Result<Server, String> {
+        Server::start(built, start, &self.scratch)
+    }
+
+    /// One event loop for every CPU.
+    pub fn workers(&self) -> usize {
+        self.cpus.len().max(1)
+    }
+
+    /// Takes a sample of each server that has the route, in turn, `rounds` times, every other round in reverse order. A
+    /// server that has failed once is left out from then on.
+    pub fn in_turn<T>(
+        &self,
+        what: &str,
+        route: Route,
+        rounds: u32,
+        mut sample: impl FnMut(&Built) -> Result<T, String>,
+    ) -> Vec<Samples<T>> {
+        let mut all: Vec<(&Built, Result<Vec<T>, String>)> = Vec::new();
+        for built in self.built.iter().filter(|built| built.subject.has(route)) {
+            all.push((built, built.program.as_ref().map(|_| Vec::new()).map_err(Clone::clone)));
+        }
+        for round in 0..rounds {
+            let mut turns: Vec<_> = all.iter_mut().collect();
+            if round % 2 == 1 {
+                turns.reverse();
+            }
+            for (built, samples) in turns {
+                let Ok(so_far) = samples else { continue };
+                eprintln!("{what}, round {} of {rounds}: {}", round + 1, built.subject.name);
+                match sample(built) {
+                    Ok(one) => so_far.push(one),
+                    Err(reason) => {
+                        eprintln!("  {reason}");
+                        *samples = Err(reason);
+                    }
+                }
+            }
+        }
+        all.into_iter().map(|(built, samples)| (built.subject.name, samples)).collect()
+    }
+}
+
+impl Drop for Bench<'_> {
+    fn drop(&mut self) {
+        // What cannot be removed is left to the system's own cleaning of its temporary directory.
+        let _ = std::fs::remove_dir_all(&self.scratch);
+    }
+}
+
+/// Whether a program can be run here.
+fn installed(program: &str) -> bool {
+    Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}

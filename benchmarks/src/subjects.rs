@@ -1,0 +1,165 @@
+//! The table of subjects: what is measured, how each is built, how it is started, and which routes it has.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A program under measurement.
+pub struct Subject {
+    pub name: &'static str,
+    build: Build,
+    arguments: &'static [&'static str],
+    pub threads: Threads,
+    routes: &'static [Route],
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Build {
+    /// A crate below `peers/`, by its package name.
+    Peer(&'static str),
+    /// The example `testbed` of the main workspace.
+    Testbed,
+}
+
+/// What a number of threads means to it.
+#[derive(Clone, Copy)]
+pub enum Threads {
+    /// Event loops: as many as the measurement has workers.
+    Workers,
+    /// A pool that runs the application: so many, unless the measurement says otherwise.
+    Pool(usize),
+    /// One thread per connection by design: always so many.
+    Fixed(usize),
+}
+
+/// What a measurement asks of a subject.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Route {
+    Hello,
+    Sleep,
+    SleepBlocking,
+    Echo,
+    Stream,
+    StreamBlocking,
+}
+
+use Route::*;
+
+const ALL: &[Route] = &[Hello, Sleep, SleepBlocking, Echo, Stream, StreamBlocking];
+const ASYNC: &[Route] = &[Hello, Sleep, SleepBlocking, Echo, Stream];
+
+/// The subject the ratios are relative to.
+pub const BASE: &str = "bare-hyper";
+
+const POOL: Threads = Threads::Pool(20);
+
+/// Ours first, then the base, then the field.
+pub const SUBJECTS: &[Subject] = &[
+    ours("hyper", &["--server", "hyper"], Threads::Workers),
+    ours("actix", &["--server", "actix"], Threads::Workers),
+    ours("smol", &["--server", "smol"], Threads::Workers),
+    ours("threadpool", &["--server", "threadpool"], POOL),
+    peer(BASE, "peer-bare-hyper", &[], Threads::Workers, ASYNC),
+    peer("bare-hyper-per-core", "peer-bare-hyper", &["--current-thread"], Threads::Workers, ASYNC),
+    peer("axum", "peer-axum", &[], Threads::Workers, ASYNC),
+    peer("actix-web", "peer-actix-web", &[], Threads::Workers, ASYNC),
+    peer("smol-hyper", "peer-smol-hyper", &[], Threads::Workers, ASYNC),
+    peer("trillium-smol", "peer-trillium-smol", &[], Threads::Workers, ASYNC),
+    peer("canned-epoll", "peer-canned", &["--mode", "epoll"], Threads::Workers, &[Hello]),
+    peer("canned-blocking", "peer-canned", &["--mode", "blocking"], Threads::Workers, &[Hello]),
+    peer("tiny-http", "peer-tiny-http", &[], POOL, ALL),
+    peer("rouille", "peer-rouille", &[], POOL, ALL),
+    peer("astra", "peer-astra", &[], POOL, &[Hello, Sleep, SleepBlocking]),
+    peer("touche", "peer-touche", &[], Threads::Fixed(300), ALL),
+];
+
+const fn ours(name: &'static str, arguments: &'static [&'static str], threads: Threads) -> Subject {
+    Subject { name, build: Build::Testbed, arguments, threads, routes: ALL }
+}
+
+const fn peer(
+    name: &'static str,
+    package: &'static str,
+    arguments: &'static [&'static str],
+    threads: Threads,
+    routes: &'static [Route],
+) -> Subject {
+    Subject { name, build: Build::Peer(package), arguments, threads, routes }
+}
+
+impl Subject {
+    pub fn has(&self, route: Route) -> bool {
+        self.routes.contains(&route)
+    }
+
+    /// The arguments it is started with.
+    pub fn arguments(&self, port: u16, threads: usize) -> Vec<String> {
+        let mut arguments: Vec<String> = self.arguments.iter().map(ToString::to_string).collect();
+        arguments.extend(match self.build {
+            Build::Peer(_) => ["--port".into(), port.to_string()],
+            Build::Testbed => ["--bind".into(), format!("127.0.0.1:{port}")],
+        });
+        arguments.extend(["--threads".into(), threads.to_string()]);
+        arguments
+    }
+}
+
+/// A subject with its program, or the reason why there is none.
+pub struct Built {
+    pub subject: &'static Subject,
+    pub program: Result<PathBuf, String>,
+}
+
+/// Builds each program once, one after the other: separate builds keep one peer's features out of another's.
+pub fn build(subjects: Vec<&'static Subject>) -> Vec<Built> {
+    let mut programs: HashMap<Build, Result<PathBuf, String>> = HashMap::new();
+    let built = subjects.into_iter().map(|subject| {
+        let program = programs.entry(subject.build).or_insert_with(|| subject.build.run()).clone();
+        Built { subject, program }
+    });
+    built.collect()
+}
+
+impl Build {
+    fn run(self) -> Result<PathBuf, String> {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["build", "--release", "--message-format", "json-render-diagnostics"]);
+        match self {
+            Build::Peer(package) => {
+                eprintln!("building {package}");
+                cargo.args(["--package", package, "--manifest-path"]).arg(here.join("Cargo.toml"));
+            }
+            Build::Testbed => {
+                eprintln!("building the testbed");
+                cargo.args(["--example", "testbed", "--manifest-path"]).arg(here.join("../Cargo.toml"));
+            }
+        }
+        let output = cargo.stdin(Stdio::null()).output().map_err(|error| format!("cannot run cargo: {error}"))?;
+        if !output.status.success() {
+            let text = String::from_utf8_lossy(&output.stderr);
+            let reason = text.lines().find(|line| line.starts_with("error")).unwrap_or("cargo failed");
+            return Err(format!("does not build: {reason}"));
+        }
+        let messages = String::from_utf8_lossy(&output.stdout);
+        let mut executables = messages.lines().filter_map(|line| {
+            let message: serde_json::Value = serde_json::from_str(line).ok()?;
+            Some(PathBuf::from(message.get("executable")?.as_str()?))
+        });
+        executables.next_back().ok_or_else(|| "does not build: cargo named no executable".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_the_base_is_one() {
+        let mut names: Vec<_> = SUBJECTS.iter().map(|subject| subject.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), SUBJECTS.len());
+        assert!(names.contains(&BASE));
+    }
+}

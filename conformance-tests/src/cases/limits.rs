@@ -1,0 +1,227 @@
+//! Limits on sizes and counts, both sides of each. LIM-01 to LIM-03, LIM-07, LIM-08, LIM-10, TGT-24
+
+use crate::case::{Case, Failure, Group, Level, ensure, ensure_eq};
+use crate::context::Context;
+use crate::lifecycle::{self, Lifecycle};
+use crate::setting;
+use crate::text;
+use crate::wire::Connection;
+
+/// The group.
+pub(crate) static GROUP: Group = Group {
+    name: "limits",
+    title: "Limits",
+    cases: &[
+        Case::must("large_head_is_431", "a head over its limit is answered 431", &["LIM-01", "KAP-11"], head).with(&setting::SMALL_LIMITS),
+        Case::must("endless_head_is_431", "also one that never ends", &["LIM-01"], endless_head).with(&setting::SMALL_LIMITS),
+        Case::must("head_below_its_limit_is_served", "a head just below the limit is served", &["LIM-01"], head_below).with(&setting::SMALL_LIMITS),
+        Case::must("many_fields_are_431", "more fields than allowed are answered 431", &["LIM-02", "KAP-11"], fields).with(&setting::SMALL_LIMITS),
+        Case::must("fields_at_their_limit_are_served", "exactly as many as allowed are served", &["LIM-02"], fields_at).with(&setting::SMALL_LIMITS),
+        Case::must("declared_body_too_large_is_413", "by its Content-Length, without calling and without reading", &["LIM-03a", "LIM-03c"], declared).with(&setting::SMALL_LIMITS),
+        Case::must("declared_body_gets_no_continue", "nor is it asked for", &["LIM-03a", "EXP-02a"], declared_expect).with(&setting::SMALL_LIMITS),
+        Case::must("body_at_its_limit_is_served", "a body of exactly the limit is read", &["LIM-03a", "LIM-03b"], at_limit).with(&setting::SMALL_LIMITS),
+        Case::must("growing_body_is_too_large", "a chunked body over the limit is a read error", &["LIM-03b", "LIM-03c", "REQ-11"], growing).with(&setting::SMALL_LIMITS),
+        Case::must("unread_growing_body_is_no_request", "nor is the rest of it taken for requests", &["LIM-03c", "REQ-12"], growing_unread).with(&setting::SMALL_LIMITS),
+        Case::owned(Level::Must, "connections_are_capped", "beyond the cap 503 or a wait, then service as before", &["LIM-07"], capped),
+        Case::must("chunk_extensions_are_bounded", "endless extensions are a read error", &["LIM-08a"], chunk_extensions),
+        Case::must("trailers_are_bounded", "endless trailers are a read error", &["LIM-08b"], trailers),
+        Case::should("defaults_are_finite", "an endless head ends without any configuration", &["LIM-10", "LIM-01"], defaults),
+    ],
+};
+
+fn head(cx: &mut Context) -> Result<(), Failure> {
+    let value = "v".repeat(9000);
+    cx.refused(format!("GET / HTTP/1.1\r\nhost: a\r\n{{t}}x-large: {value}\r\n\r\n"), &[431])?;
+    let name = "n".repeat(9000);
+    cx.refused(format!("GET / HTTP/1.1\r\nhost: a\r\n{{t}}{name}: v\r\n\r\n"), &[431])?;
+    let many = (0..19).map(|index| format!("x-{index}: {}\r\n", "v".repeat(600))).collect::<String>();
+    cx.refused(format!("GET / HTTP/1.1\r\nhost: a\r\n{{t}}{many}\r\n"), &[431]).map(drop)
+}
+
+fn endless_head(cx: &mut Context) -> Result<(), Failure> {
+    let mut connection = cx.connect()?;
+    let mut bytes = cx.raw("GET / HTTP/1.1\r\nhost: a\r\n{t}x-endless: ");
+    bytes.extend_from_slice(&vec![b'v'; 200_000]);
+    let sending = connection.send_in_background(bytes)?;
+    let response = connection.response("GET")?;
+    ensure_eq!(response.status(), 431, "the status");
+    sending.finish();
+    cx.not_called()
+}
+
+fn head_below(cx: &mut Context) -> Result<(), Failure> {
+    let value = "v".repeat(7500);
+    cx.answered(&cx.get("body x").field("x-large", &value), 200)?;
+    ensure_eq!(cx.seen()?.call()?.texts("x-large"), [value], "the large field");
+    Ok(())
+}
+
+fn many(cx: &Context, count: usize) -> Vec<u8> {
+    let rest = (2..count).map(|index| format!("x-{index}: v\r\n")).collect::<String>();
+    cx.raw(format!("GET / HTTP/1.1\r\nhost: a\r\n{{t}}{rest}\r\n"))
+}
+
+fn fields(cx: &mut Context) -> Result<(), Failure> {
+    for count in [21, 22, 100, 200] {
+        let rest = (2..count).map(|index| format!("x-{index}: v\r\n")).collect::<String>();
+        cx.refused(format!("GET / HTTP/1.1\r\nhost: a\r\n{{t}}{rest}\r\n"), &[431])
+            .map_err(|failure| Failure(format!("{count} fields: {failure}")))?;
+    }
+    Ok(())
+}
+
+fn fields_at(cx: &mut Context) -> Result<(), Failure> {
+    let mut connection = cx.connect()?;
+    connection.send(many(cx, 20))?;
+    ensure_eq!(connection.response("GET")?.status(), 200, "the status for 20 fields");
+    ensure_eq!(cx.seen()?.call()?.fields.len(), 20, "the fields delivered");
+    Ok(())
+}
+
+fn declared(cx: &mut Context) -> Result<(), Failure> {
+    for length in ["65537", "1000000", "18446744073709551615"] {
+        // The head alone: the answer must not wait for the body.
+        let response = cx.refused(format!("POST / HTTP/1.1\r\nhost: a\r\n{{t}}content-length: {length}\r\n\r\n"), &[413])?;
+        ensure!(response.interim.is_empty(), "an interim response");
+    }
+    // And it arrives when the body is on its way.
+    let mut connection = cx.connect()?;
+    let sending = connection.send_in_background(cx.post("read", vec![b'x'; 300_000]).bytes())?;
+    let response = connection.response("POST")?;
+    ensure_eq!(response.status(), 413, "the status");
+    ensure!(!response.truncated, "the response is not complete");
+    sending.finish();
+    connection.closed()?;
+    cx.not_called()
+}
+
+fn declared_expect(cx: &mut Context) -> Result<(), Failure> {
+    let response = cx.refused("POST / HTTP/1.1\r\nhost: a\r\n{t}expect: 100-continue\r\ncontent-length: 65537\r\n\r\n", &[413])?;
+    ensure!(response.interim.is_empty(), "a 100 before the 413");
+    Ok(())
+}
+
+fn at_limit(cx: &mut Context) -> Result<(), Failure> {
+    let body = text::pattern(65_536);
+    cx.answered(&cx.post("read", &body), 200)?;
+    cx.seen()?.read_all(&body)?;
+    cx.again();
+    let chunks: Vec<&[u8]> = body.chunks(5000).collect();
+    cx.answered(&cx.request("POST", "/").script("read").chunked(&chunks), 200)?;
+    cx.seen()?.read_all(&body)
+}
+
+fn growing(cx: &mut Context) -> Result<(), Failure> {
+    for script in ["read; body handled", "blocking; read; body handled"] {
+        cx.again();
+        let mut connection = cx.connect()?;
+        let request = cx.request("POST", "/").script(script).chunked(&vec![vec![b'x'; 1000]; 80]);
+        let sending = connection.send_in_background(request.bytes())?;
+        ensure_eq!(connection.response("POST")?.text(), "handled", "the response");
+        sending.finish();
+        let seen = cx.seen()?;
+        ensure_eq!(seen.details("read-error"), ["too-large"], "the read error");
+        ensure!(!seen.has("read-end"), "the application saw an end");
+        connection.closed()?;
+    }
+    Ok(())
+}
+
+fn growing_unread(cx: &mut Context) -> Result<(), Failure> {
+    let mut connection = cx.connect()?;
+    let smuggled = super::request_body::smuggled(cx);
+    let request = cx.request("POST", "/").script("body answered").chunked(&vec![smuggled; 1500]);
+    let sending = connection.send_in_background(request.bytes())?;
+    ensure_eq!(connection.response("POST")?.text(), "answered", "the response");
+    sending.finish();
+    connection.closed()?;
+    super::request_body::nothing_smuggled(cx)
+}
+
+fn capped(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    let mut config = lifecycle::config();
+    config.limits.connections = 3;
+    let running = life.start(config)?;
+    let cx = &running.context;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut connection = cx.connect()?;
+        connection.send(cx.get("body held").bytes())?;
+        ensure_eq!(connection.response("GET")?.text(), "held", "a response below the cap");
+        held.push(connection);
+    }
+    let mut waiting: Vec<Connection> = Vec::new();
+    for _ in 0..5 {
+        // A connection beyond the cap may be refused at any stage; what it must not do is be served now.
+        let Ok(mut connection) = cx.connect() else { continue };
+        let _ = connection.send(cx.request("GET", "/beyond").script("body beyond").bytes());
+        waiting.push(connection);
+    }
+    // Those below it are served meanwhile.
+    for connection in &mut held {
+        connection.send(cx.get("sleep 20; body held").bytes())?;
+        ensure_eq!(connection.response("GET")?.text(), "held", "a response at the cap");
+    }
+    let early = running.seen().calls().iter().filter(|call| call.uri == "/beyond").count();
+    ensure_eq!(early, 0, "requests served beyond the cap");
+    drop(held);
+    for connection in &mut waiting {
+        // One that was refused with a 503 or closed is none that waits.
+        if let Ok(response) = connection.response("GET") {
+            ensure!(matches!(response.status(), 200 | 503), "expected 200 or 503, seen {}", response.status());
+        }
+        connection.finish();
+    }
+    drop(waiting);
+    let mut connection = cx.connect()?;
+    connection.send(cx.get("body after").bytes())?;
+    ensure_eq!(connection.response("GET")?.text(), "after", "service after the cap");
+    Ok(())
+}
+
+/// A chunked body with this at its end is a read error.
+fn bounded(cx: &mut Context, wire: Vec<u8>) -> Result<(), Failure> {
+    cx.again();
+    let mut connection = cx.connect()?;
+    let request = cx.request("POST", "/").script("read; body handled").field("transfer-encoding", "chunked").tail(wire);
+    let sending = connection.send_in_background(request.bytes())?;
+    let seen = cx.wait_for("read-error")?;
+    let kinds = seen.details("read-error");
+    ensure!(kinds == ["malformed"] || kinds == ["too-large"], "the read error is {kinds:?}");
+    let _ = connection.rest();
+    sending.finish();
+    Ok(())
+}
+
+fn chunk_extensions(cx: &mut Context) -> Result<(), Failure> {
+    let mut wire = b"5;".to_vec();
+    wire.extend_from_slice(&vec![b'e'; 2 * 1024 * 1024]);
+    bounded(cx, wire)?;
+    // Also spread over many chunks.
+    let one = format!("1;{}\r\nx\r\n", "e".repeat(1000));
+    bounded(cx, one.repeat(2000).into_bytes())
+}
+
+fn trailers(cx: &mut Context) -> Result<(), Failure> {
+    let mut wire = b"0\r\nx-long: ".to_vec();
+    wire.extend_from_slice(&vec![b'v'; 2 * 1024 * 1024]);
+    bounded(cx, wire)?;
+    let many = (0..20_000).map(|index| format!("x-{index}: v\r\n")).collect::<String>();
+    bounded(cx, format!("0\r\n{many}\r\n").into_bytes())
+}
+
+fn defaults(cx: &mut Context) -> Result<(), Failure> {
+    let mut connection = cx.connect()?;
+    let mut bytes = cx.raw("GET / HTTP/1.1\r\nhost: a\r\n{t}x-endless: ");
+    bytes.extend_from_slice(&vec![b'v'; 16 * 1024 * 1024]);
+    let sending = connection.send_in_background(bytes)?;
+    ensure_eq!(connection.response("GET")?.status(), 431, "the status of an endless head");
+    sending.finish();
+    let many = (0..10_000).map(|index| format!("x-{index}: v\r\n")).collect::<String>();
+    let mut connection = cx.connect()?;
+    let sending = connection.send_in_background(cx.raw(format!("GET / HTTP/1.1\r\nhost: a\r\n{{t}}{many}\r\n")))?;
+    ensure_eq!(connection.response("GET")?.status(), 431, "the status of ten thousand fields");
+    sending.finish();
+    let target = "a".repeat(60_000);
+    cx.refused(format!("GET /{target} HTTP/1.1\r\nhost: a\r\n{{t}}\r\n"), &[414, 431]).map(drop)
+}
