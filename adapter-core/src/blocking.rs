@@ -10,6 +10,7 @@ use crate::contain;
 use crate::environ::Environ;
 use crate::error::Error;
 use crate::request_body::BlockingBody;
+use crate::rules;
 use crate::runtime::task_channel;
 
 /// Makes a blocking callable an [`Application`].
@@ -62,9 +63,11 @@ where
             match answer {
                 Ok(Ok(response)) if response.body().is_blocking() => {
                     let (head, body) = response.into_parts();
-                    let (feed, body) = body.split();
+                    let (feed, body) = body.split(rules::declared_length(&head.headers));
                     sender.send(Ok(Ok(Response::from_parts(head, body))));
-                    feed.run();
+                    if feed.wait_until_wanted() {
+                        feed.run();
+                    }
                 }
                 answer => sender.send(answer),
             }

@@ -60,11 +60,25 @@ pub fn error_response(error: &Error) -> Response {
         fault => tracing::error!(target: "adapter", error = %error, ?fault, "the application failed"),
     }
     let mut response = failure(error.status());
-    if error.downcast_ref::<RequestBodyError>().is_some() {
+    if let Some(body_error) = error.downcast_ref::<RequestBodyError>() {
+        if *body_error == RequestBodyError::Disconnected && error.status() == body_error.status() {
+            response.extensions_mut().insert(Unanswerable);
+        }
         // [KAP-11] where the body ends is not known
         response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
     }
     response
+}
+
+/// Marks the answer to a client that is gone.
+#[derive(Clone, Copy)]
+struct Unanswerable;
+
+/// Whether `response` answers a request whose client went away in the middle of it: there is nobody to read it, and the
+/// connection is to be closed without it (\[ERR-12\]). A server that can't tell sends it, as 400.
+#[inline]
+pub fn is_unanswerable(response: &Response) -> bool {
+    !response.extensions().is_empty() && response.extensions().get::<Unanswerable>().is_some()
 }
 
 /// A response of the server's own with `status` and a generic text. \[ERR-03\]

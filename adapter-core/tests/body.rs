@@ -144,7 +144,7 @@ proptest! {
             body = body.with_trailers(some_trailers());
         }
         let length = body.len();
-        let body = body.offload(&runtime()).unwrap();
+        let body = body.offload(&runtime(), None).unwrap();
         prop_assert!(!body.is_blocking());
         prop_assert_eq!(body.len(), length);
         let (data, seen, error) = drain(body, true);
@@ -162,7 +162,7 @@ proptest! {
         let count = Arc::new(AtomicUsize::new(0));
         let mut body = body_of(kind, pieces).on_finish(counted(&count)).on_finish(counted(&count));
         if offloaded {
-            body = body.offload(&runtime()).unwrap();
+            body = body.offload(&runtime(), None).unwrap();
         }
         for _ in 0..pulls {
             let _ = body.next_frame();
@@ -258,7 +258,7 @@ fn a_body_is_dropped_once_however_it_ends() {
                     let mut body = holding(kind, end, Held { drops: drops.clone(), told, panics })
                         .on_finish(move |outcome, _| _ = tell.send(outcome));
                     if offloaded {
-                        body = body.offload(&runtime).unwrap();
+                        body = body.offload(&runtime, None).unwrap();
                     }
                     let pulls = match end {
                         End::NeverPulled => 0,
@@ -373,7 +373,7 @@ impl Driver for Stopped {
 #[test]
 fn a_job_that_never_runs_does_not_look_like_an_end() {
     let runtime = Runtime::new(Stopped { accepts: true });
-    let body = Body::from_iterator(["never sent"]).offload(&runtime).unwrap();
+    let body = Body::from_iterator(["never sent"]).offload(&runtime, None).unwrap();
     assert!(collect(body).is_err(), "half a body must not be taken for the whole");
 }
 
@@ -382,10 +382,10 @@ fn no_room_for_blocking_work_is_503_and_the_hooks_run() {
     let (told, outcome) = mpsc::channel();
     let runtime = Runtime::new(Stopped { accepts: false });
     let body = Body::from_iterator(["x"]).on_finish(move |outcome, _| _ = told.send(outcome));
-    let error = body.offload(&runtime).unwrap_err();
+    let error = body.offload(&runtime, None).unwrap_err();
     assert_eq!((error.status().as_u16(), error.fault()), (503, Fault::Server));
     assert_eq!(outcome.recv_timeout(DEADLINE), Ok(Outcome::Aborted));
-    assert!(!Body::from("full").offload(&runtime).unwrap().is_blocking());
+    assert!(!Body::from("full").offload(&runtime, None).unwrap().is_blocking());
 }
 
 #[test]

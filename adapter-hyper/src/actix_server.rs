@@ -6,7 +6,6 @@
 
 use std::io;
 use std::sync::{Arc, mpsc};
-use std::thread;
 
 use actix_rt::{Arbiter, System};
 use adapter_core::environ::Serving;
@@ -17,7 +16,8 @@ use adapter_listen::{Listener, bind_all};
 
 use crate::blocking_pool::BlockingPool;
 use crate::engine::{Engine, Lifecycle, OPTIONS, accept};
-use crate::tokio_server::{Accepting, TokioDriver, cores, end_pool, join};
+use crate::host;
+use crate::tokio_server::{Accepting, TokioDriver};
 
 /// The server `actix`: one actix-rt arbiter per core.
 ///
@@ -45,35 +45,24 @@ impl Server for ActixServer {
         let pool = BlockingPool::new(config.blocking_threads, config.blocking_queue);
         let trigger = ShutdownTrigger::new();
         let info = self.info();
-        let (started, has_started) = mpsc::sync_channel(1);
         let shutdown = trigger.clone();
-        let main = thread::Builder::new().name("adapter-actix-main".into()).spawn(move || {
+        host::start("adapter-actix-main", addrs, trigger, move |started| {
             let system = System::new();
             let outcome = system.block_on(async {
                 match Cores::start(first, application, &config, info, &pool, shutdown).await {
                     Ok(cores) => {
-                        // `start` waits for it, so somebody receives.
-                        let _ = started.send(Ok(()));
+                        started.tell(Ok(()));
                         cores.run().await
                     }
                     Err(error) => {
-                        let _ = started.send(Err(error));
+                        started.tell(Err(error));
                         Ok(())
                     }
                 }
             });
-            end_pool(&pool);
+            host::end_pool(&pool);
             outcome
-        })?;
-        match has_started.recv() {
-            Ok(Ok(())) => Ok(ServerHandle::new(addrs, trigger, move || join(main))),
-            Ok(Err(error)) => {
-                // The thread has nothing to serve and ends; its own outcome says nothing more.
-                let _ = join(main);
-                Err(error)
-            }
-            Err(_) => Err(join(main).err().unwrap_or_else(|| io::Error::other("the server thread ended").into())),
-        }
+        })
     }
 }
 
@@ -98,7 +87,7 @@ impl Cores {
         let serving = Serving::new(info.listening(addrs, runtime.clone()), runtime, shutdown, config);
         let lifecycle = Lifecycle::new(application.clone(), serving.clone(), config);
         let engine = Engine::new(application, serving, config)?;
-        let count = config.threads.unwrap_or_else(cores);
+        let count = config.threads.unwrap_or_else(host::cores);
         let mut listeners = vec![first];
         for _ in 1..count {
             listeners.push(listeners[0].iter().map(Listener::sibling).collect::<io::Result<_>>()?);

@@ -29,6 +29,7 @@
 mod actix_server;
 pub mod blocking_pool;
 pub mod engine;
+pub mod host;
 #[cfg(feature = "tokio")]
 mod tokio_server;
 
@@ -48,7 +49,3 @@ pub fn capabilities() -> Capabilities {
     can.unix_socket = cfg!(unix);
     can
 }
-
-/// How long blocking application code that can't be interrupted may hold up the end of a server.
-#[cfg(feature = "tokio")]
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);

@@ -259,3 +259,45 @@ fn timeouts_of_the_runtime_cancel_what_they_wait_for() {
     let server = serve_with(app, threads(2));
     assert_eq!(server.get("/").text(), "true true");
 }
+
+#[test]
+fn a_blocking_handler_does_not_hold_back_the_answers_before_it() {
+    let (open, gate) = gated();
+    let server = serve_with(app(gate), threads(2));
+    let mut client = server.connect();
+    client.send("GET /1 HTTP/1.1\r\nHost: t\r\n\r\nGET /2 HTTP/1.1\r\nHost: t\r\n\r\nGET /block HTTP/1.1\r\nHost: t\r\n\r\n");
+    assert_eq!(client.answer().text(), "/1");
+    assert_eq!(client.answer().text(), "/2");
+    open.send(()).unwrap();
+    assert_eq!(client.answer().text(), "/block");
+}
+
+#[test]
+fn an_iterator_that_was_quick_and_then_waits_holds_nothing_back() {
+    let (open, gate) = gated();
+    let gate = Arc::new(Mutex::new(gate));
+    let app = move |_request: Request, _environ: Environ| {
+        let gate = gate.clone();
+        async move {
+            let chunks = (0..102).map(move |n| {
+                if n >= 100 {
+                    gate.lock().unwrap().recv().unwrap_or_default();
+                }
+                format!("{n}")
+            });
+            Ok::<_, Error>(Response::new(Body::from_iterator(chunks)))
+        }
+    };
+    let server = serve_with(app, threads(2));
+    let mut client = server.connect();
+    client.get("/");
+    assert_eq!(client.head().0, 200);
+    for n in 0..100 {
+        assert_eq!(client.chunk().unwrap(), n.to_string().as_bytes());
+    }
+    for n in 100..102 {
+        open.send(()).unwrap();
+        assert_eq!(client.chunk().unwrap(), n.to_string().as_bytes());
+    }
+    assert_eq!(client.chunk(), None);
+}

@@ -21,7 +21,7 @@ use futures_lite::future;
 use crate::routes::Testbed;
 
 fn client() -> Client {
-    Client::new(Testbed::new(false).unwrap())
+    Client::new(Testbed::new(false).unwrap().into_application())
 }
 
 #[track_caller]
@@ -94,7 +94,7 @@ fn bodies_are_echoed_counted_and_drained() {
 
 #[test]
 fn a_broken_body_never_ends_in_a_complete_200() {
-    let reflecting = Client::new(Testbed::new(true).unwrap());
+    let reflecting = Client::new(Testbed::new(true).unwrap().into_application());
     for target in ["/echo", "/count", "/drain", "/reflected"] {
         let broken = RequestBody::failed(RequestBodyError::Malformed("chunk size".into()));
         let answer = reflecting.post(target, broken).send();
@@ -169,7 +169,7 @@ fn fetch_does_not_hold_up_the_shutdown() {
 
 #[test]
 fn reflect_tells_what_was_seen() {
-    let client = Client::new(Testbed::new(true).unwrap());
+    let client = Client::new(Testbed::new(true).unwrap().into_application());
     let answer = client.method("PROPFIND", "/a/b?c=d").header("x-y", "z").body("body").send();
     assert_eq!(answer.status(), 200);
     let text = answer.text();

@@ -134,33 +134,3 @@ impl Drop for Exact {
         }
     }
 }
-
-/// A body whose length somebody vouches for, without enforcing it.
-pub(super) struct Promised {
-    body: Body,
-    remaining: u64,
-}
-
-impl Promised {
-    pub(super) fn new(body: Body, length: u64) -> Self {
-        Promised { body, remaining: length }
-    }
-}
-
-impl http_body::Body for Promised {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let next = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let Some(Ok(frame)) = &next {
-            let count = frame.data_ref().map_or(0, |data| data.len() as u64);
-            self.remaining = self.remaining.saturating_sub(count);
-        }
-        Poll::Ready(next)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.remaining)
-    }
-}

@@ -10,6 +10,7 @@ mod chunk;
 mod exact;
 mod file;
 mod finish;
+mod handover;
 mod inspect;
 mod offload;
 

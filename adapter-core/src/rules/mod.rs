@@ -64,6 +64,13 @@ pub(crate) fn plain(status: StatusCode, text: &'static str) -> Response {
     response
 }
 
+/// The Content-Length in `headers`, if it is one valid number.
+pub fn declared_length(headers: &http::HeaderMap) -> Option<u64> {
+    let mut values = headers.get_all(header::CONTENT_LENGTH).into_iter();
+    let length = request::parse_length(values.next()?.as_bytes());
+    length.filter(|_| values.next().is_none())
+}
+
 /// The members of a comma-separated list field, trimmed, empty ones left out (RFC 9110 §5.6.1). Not for fields whose
 /// members may hold quoted commas.
 pub fn list_members(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {

@@ -21,6 +21,16 @@ pub enum Framing {
     Close,
 }
 
+impl Framing {
+    /// The length of [`Framing::Length`].
+    pub fn length(self) -> Option<u64> {
+        match self {
+            Framing::Length(length) => Some(length),
+            _ => None,
+        }
+    }
+}
+
 /// What a server does with a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -78,6 +88,8 @@ impl Plan {
 #[inline]
 pub fn plan(head: &mut response::Parts, length: Option<u64>, facts: &Facts) -> Result<Plan, InvalidResponse> {
     let status = head.status;
+    // [RSP-13] the version is the server's: that of the request, which HTTP/1.1 and 1.0 share the sending of
+    head.version = facts.version;
     if status.is_informational() && !(status == StatusCode::SWITCHING_PROTOCOLS && facts.upgrade) {
         // [NOB-08] RFC 9110 §15.2: a 1xx is no final response
         return Err(InvalidResponse { requirement: "NOB-08", reason: "an informational status as the final one" });

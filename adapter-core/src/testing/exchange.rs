@@ -205,7 +205,7 @@ fn commit(site: &Site, response: Response, facts: &Facts) -> Reply {
         }
     };
     if plan.send_body && body.is_blocking() {
-        body = match body.offload(&site.serving.runtime) {
+        body = match body.offload(&site.serving.runtime, plan.framing.length()) {
             Ok(body) => body,
             Err(error) => return substitute(site, dispatch::error_response(&error), Body::empty(), facts),
         };

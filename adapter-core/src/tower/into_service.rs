@@ -189,7 +189,7 @@ fn commit(response: Response, facts: &Facts, environ: &Environ) -> http::Respons
             };
             Inner::Withheld(hint)
         }
-        framing => match body.offload(environ.runtime()) {
+        framing => match body.offload(environ.runtime(), framing.length()) {
             Ok(body) => match framing {
                 // [FRM-03], [FRM-04] hosts trust a declared length
                 Framing::Length(length) => Inner::Exact(Exact::new(body, length)),

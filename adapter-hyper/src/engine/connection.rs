@@ -45,11 +45,18 @@ pub struct Connection<I: Transport> {
     _guard: tracker::Guard,
 }
 
+/// hyper's HTTP/2, boxed: it is large, and most connections are HTTP/1.
+type Http2<I> = Pin<Box<http2::Connection<Handle<I>, Service<I>, Spawner>>>;
+
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every connection is of the large kind; a box costs an allocation"
+)]
 enum Protocol<I: Transport> {
     /// The client has not said enough to tell HTTP/1 from HTTP/2.
     Unknown(Vec<u8>),
     Http1(http1::UpgradeableConnection<Handle<I>, Service<I>>),
-    Http2(Pin<Box<http2::Connection<Handle<I>, Service<I>, Spawner>>>),
+    Http2(Http2<I>),
     /// Our half is closed; the client's is read to its end, for a limited time.
     Lingering,
 }
@@ -265,7 +272,8 @@ impl<I: Transport> Future for Connection<I> {
         }
         let level = this.shared.engine.serving.shutdown.level();
         let shutdown_due = level == ShutdownLevel::Forced || (level == ShutdownLevel::Draining && !this.draining);
-        if (!same_waker || shutdown_due) && this.poll_shutdown(cx).is_ready() {
+        // Draining, the watch is for the force: a firing meant for the drain may have used its listener up.
+        if (!same_waker || shutdown_due || this.draining) && this.poll_shutdown(cx).is_ready() {
             return Poll::Ready(());
         }
         if this.poll_protocol(cx).is_ready() {

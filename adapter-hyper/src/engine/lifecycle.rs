@@ -61,11 +61,11 @@ impl Lifecycle {
         let shutdown = &self.serving.shutdown;
         shutdown.reached(ShutdownLevel::Draining).await;
         let drained = self.tracker.below(1);
-        let forced = shutdown.reached(ShutdownLevel::Forced);
+        let forced = async {
+            shutdown.reached(ShutdownLevel::Forced).await;
+        };
         // [SHU-06], [SHU-07] whichever comes first: all done, the deadline, the second trigger
-        let ended = futures_lite::future::or(async { drained.await }, async {
-            forced.await;
-        });
+        let ended = futures_lite::future::or(drained, forced);
         if self.serving.runtime.timeout(self.graceful, ended).await.is_err() {
             tracing::warn!(target: "adapter", open = self.tracker.open(), "the shutdown deadline has passed; forcing");
         }

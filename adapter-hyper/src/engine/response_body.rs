@@ -55,6 +55,8 @@ impl<I> Drop for InFlight<I> {
 
 enum Kind {
     None,
+    /// Not sent, but its length is: hyper takes the length of a 304 only from a body. \[NOB-06b\]
+    Unsent(u64),
     /// In memory, and as long as was said: most bodies.
     Full(Bytes),
     Exact(Exact),
@@ -63,11 +65,18 @@ enum Kind {
 
 impl<I: Transport> ResponseBody<I> {
     /// The body of a response that is sent by `plan`. The request counts as answered when it is dropped.
-    pub(super) fn new(body: Body, plan: &Plan, in_flight: InFlight<I>, abandoned: Option<Signal>) -> Self {
-        let kind = match plan.framing {
+    pub(super) fn new(
+        body: Body,
+        plan: &Plan,
+        declared: Option<u64>,
+        in_flight: InFlight<I>,
+        abandoned: Option<Signal>,
+    ) -> Self {
+        let kind = match (plan.framing, declared) {
+            (Framing::None, Some(length)) => Kind::Unsent(length),
             // [NOB-03], [BOD-12] dropped unpulled, here and now
             _ if !plan.send_body => Kind::None,
-            Framing::Length(length) => match body.try_into_bytes() {
+            (Framing::Length(length), _) => match body.try_into_bytes() {
                 Ok(bytes) if bytes.len() as u64 == length => Kind::Full(bytes),
                 Ok(bytes) => Kind::Exact(Exact::new(bytes.into(), length)),
                 Err(body) => Kind::Exact(Exact::new(body, length)),
@@ -104,7 +113,7 @@ impl<I: Transport> http_body::Body for ResponseBody<I> {
         let this = &mut *self;
         if this.failure.is_none() {
             let next = match &mut this.kind {
-                Kind::None => None,
+                Kind::None | Kind::Unsent(_) => None,
                 Kind::Full(bytes) => {
                     let bytes = std::mem::take(bytes);
                     this.kind = Kind::None;
@@ -137,6 +146,7 @@ impl<I: Transport> http_body::Body for ResponseBody<I> {
         self.failure.is_none()
             && match &self.kind {
                 Kind::None => true,
+                Kind::Unsent(_) => false,
                 Kind::Full(bytes) => bytes.is_empty(),
                 Kind::Exact(body) => body.is_end_stream(),
                 Kind::Open(body) => body.is_end_stream(),
@@ -146,6 +156,7 @@ impl<I: Transport> http_body::Body for ResponseBody<I> {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::None => SizeHint::with_exact(0),
+            Kind::Unsent(length) => SizeHint::with_exact(*length),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Exact(body) => body.size_hint(),
             // A length we did not promise must not be promised by hyper: trailers need chunks.
@@ -157,7 +168,7 @@ impl<I: Transport> http_body::Body for ResponseBody<I> {
 impl<I> Drop for ResponseBody<I> {
     fn drop(&mut self) {
         let whole = match &self.kind {
-            Kind::None => true,
+            Kind::None | Kind::Unsent(_) => true,
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Exact(body) => body.is_end_stream(),
             Kind::Open(body) => body.is_end_stream(),

@@ -3,7 +3,6 @@
 //! One [`Service`] per connection, called by hyper in the connection's task; the application's future is polled there.
 //! The rules are `adapter_core::rules`; this file only applies them in order.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,8 +13,8 @@ use adapter_core::dispatch::{self, Call};
 use adapter_core::rules::request::Facts;
 use adapter_core::rules::{self, Rejection, response};
 use adapter_core::signal::Signal;
-use adapter_core::{Environ, Request, Response, Sleep};
-use http::{HeaderValue, StatusCode, header};
+use adapter_core::{Environ, Request, Response, Sleep, contain};
+use http::{HeaderValue, StatusCode, Version, header};
 use hyper::body::Incoming;
 
 use super::io::Shared;
@@ -32,7 +31,7 @@ pub(super) struct Service<I> {
 
 impl<I: Transport> hyper::service::Service<http::Request<Incoming>> for Service<I> {
     type Response = http::Response<ResponseBody<I>>;
-    type Error = Infallible;
+    type Error = Gone;
     type Future = Answer<I>;
 
     fn call(&self, request: http::Request<Incoming>) -> Answer<I> {
@@ -103,13 +102,10 @@ impl<I: Transport> Answer<I> {
         let in_flight = self.in_flight.take().expect("a response is made once");
         let runtime = &in_flight.shared().engine.serving.runtime;
         let (mut head, mut body) = answer.into_parts();
-        if body.is_blocking() {
-            // [BOD-15] what blocks leaves the event loop
-            body = body.offload(runtime).unwrap_or_else(|error| {
-                let (refused, body) = dispatch::error_response(&error).into_parts();
-                head = refused;
-                body
-            });
+        if !head.extensions.is_empty() {
+            // [ERR-08] whatever the application keeps there is dropped where its panic is contained
+            let extensions = std::mem::take(&mut head.extensions);
+            let _ = contain::catch("drop of response extensions", || drop(extensions));
         }
         let mut length = body.len();
         // [TRL-04] trailers need chunks
@@ -123,21 +119,38 @@ impl<I: Transport> Answer<I> {
         if self.last {
             head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        let plan = response::plan(&mut head, length, &self.facts).unwrap_or_else(|invalid| {
+        let mut plan = response::plan(&mut head, length, &self.facts).unwrap_or_else(|invalid| {
             tracing::error!(target: "adapter", error = %invalid, "the application made an impossible response");
             (head, body) = dispatch::failure(StatusCode::INTERNAL_SERVER_ERROR).into_parts();
             response::plan(&mut head, body.len(), &self.facts).expect("invariant: our own response is sendable")
         });
+        if plan.send_body && body.is_blocking() {
+            // [BOD-15] what blocks leaves the event loop
+            body = body.offload(runtime, plan.framing.length()).unwrap_or_else(|error| {
+                let (refused, body) = dispatch::error_response(&error).into_parts();
+                head = refused;
+                plan = response::plan(&mut head, body.len(), &self.facts)
+                    .expect("invariant: our own response is sendable");
+                body
+            });
+        }
+        if head.version == Version::HTTP_10 && !plan.close {
+            // hyper says keep-alive to HTTP/1.0 only in a response that could be 1.1
+            head.version = Version::HTTP_11;
+        }
         if !plan.send_body {
             // hyper takes the length from a body that is sent
             plan.declare_length(&mut head.headers);
         }
-        http::Response::from_parts(head, ResponseBody::new(body, &plan, in_flight, self.abandoned.take()))
+        let declared =
+            if head.status == StatusCode::NOT_MODIFIED { rules::declared_length(&head.headers) } else { None };
+        let abandoned = self.abandoned.take();
+        http::Response::from_parts(head, ResponseBody::new(body, &plan, declared, in_flight, abandoned))
     }
 }
 
 impl<I: Transport> Future for Answer<I> {
-    type Output = Result<http::Response<ResponseBody<I>>, Infallible>;
+    type Output = Result<http::Response<ResponseBody<I>>, Gone>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = match &mut self.state {
@@ -153,9 +166,24 @@ impl<I: Transport> Future for Answer<I> {
                 }
             },
         };
+        if dispatch::is_unanswerable(&answer) {
+            return Poll::Ready(Err(Gone));
+        }
         Poll::Ready(Ok(self.finish(answer)))
     }
 }
+
+/// \[ERR-12\] there is nobody to answer; hyper closes the connection, or resets the stream.
+#[derive(Debug)]
+pub(super) struct Gone;
+
+impl std::fmt::Display for Gone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the client is gone")
+    }
+}
+
+impl std::error::Error for Gone {}
 
 impl<I> Drop for Answer<I> {
     fn drop(&mut self) {

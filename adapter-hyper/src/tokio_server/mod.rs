@@ -7,11 +7,7 @@ mod runtime;
 mod transport;
 
 use std::future::Future;
-use std::io;
-use std::sync::mpsc;
-use std::thread;
 
-use adapter_core::environ::Serving;
 use adapter_core::{
     Application, DynApplication, ServeError, Server, ServerConfig, ServerHandle, ServerInfo, ShutdownTrigger,
 };
@@ -20,7 +16,8 @@ use adapter_listen::{Listener, bind_all};
 pub(crate) use self::runtime::TokioDriver;
 pub(crate) use self::transport::Accepting;
 use crate::blocking_pool::BlockingPool;
-use crate::engine::{Engine, Lifecycle, OPTIONS, accept};
+use crate::engine::OPTIONS;
+use crate::host::{self, Hosted, Spawn};
 
 /// The server `hyper`: hyper on tokio's multi-thread runtime.
 ///
@@ -45,7 +42,7 @@ impl Server for HyperServer {
         config.refuse_unknown_options("hyper", OPTIONS)?;
         let listeners = bind_all(&config.binds_or_default(), false)?;
         let addrs: Vec<_> = listeners.iter().map(|listener| listener.addr().clone()).collect();
-        let threads = config.threads.unwrap_or_else(cores);
+        let threads = config.threads.unwrap_or_else(host::cores);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("adapter-hyper")
@@ -55,28 +52,16 @@ impl Server for HyperServer {
         let pool = BlockingPool::new(config.blocking_threads, config.blocking_queue);
         let trigger = ShutdownTrigger::new();
         let info = self.info();
-        let (started, has_started) = mpsc::sync_channel(1);
         let shutdown = trigger.clone();
-        let main = thread::Builder::new().name("adapter-hyper-main".into()).spawn(move || {
+        host::start("adapter-hyper-main", addrs, trigger, move |started| {
             let driver = TokioDriver::new(runtime.handle().clone(), pool.clone());
-            let serving = serve_with(listeners, application, &config, info, driver, shutdown, move |outcome| {
-                // `start` waits for it, so somebody receives.
-                let _ = started.send(outcome);
-            });
+            let serving =
+                serve_with(listeners, application, &config, info, driver, shutdown, |outcome| started.tell(outcome));
             let outcome = runtime.block_on(serving);
-            runtime.shutdown_timeout(crate::PATIENCE);
-            end_pool(&pool);
+            runtime.shutdown_timeout(host::PATIENCE);
+            host::end_pool(&pool);
             outcome
-        })?;
-        match has_started.recv() {
-            Ok(Ok(())) => Ok(ServerHandle::new(addrs, trigger, move || join(main))),
-            Ok(Err(error)) => {
-                // The thread has nothing to serve and ends; its own outcome says nothing more.
-                let _ = join(main);
-                Err(error)
-            }
-            Err(_) => Err(join(main).err().unwrap_or_else(|| io::Error::other("the server thread ended").into())),
-        }
+        })
     }
 }
 
@@ -127,13 +112,12 @@ pub async fn serve(
         serve_with(listeners, application, &config, info, driver, trigger, |outcome| failed = outcome.err()).await;
     let outcome = failed.map_or(served, Err);
     stop.abort();
-    // Joining threads blocks, so a thread does it; blocking code that goes on keeps its thread until it ends.
-    thread::Builder::new().name("adapter-hyper-end".into()).spawn(move || end_pool(&pool))?;
+    // Blocking code that goes on keeps its thread until it ends.
+    host::end_pool_in_background(pool)?;
     outcome
 }
 
-/// Startup, accepting, draining, shutdown, on the runtime that polls it. `started` is told how the startup went; after
-/// an error nothing else happens.
+/// As [`host::serve`], on the tokio runtime that polls it.
 async fn serve_with(
     listeners: Vec<Listener>,
     application: DynApplication,
@@ -143,44 +127,17 @@ async fn serve_with(
     shutdown: ShutdownTrigger,
     started: impl FnOnce(Result<(), ServeError>),
 ) -> Result<(), ServeError> {
-    let addrs = listeners.iter().map(|listener| listener.addr().clone()).collect();
     let runtime = adapter_core::Runtime::new(driver);
-    let serving = Serving::new(info.listening(addrs, runtime.clone()), runtime, shutdown, config);
-    let lifecycle = Lifecycle::new(application.clone(), serving.clone(), config);
-    let prepared = async {
-        let engine = Engine::new(application, serving, config)?;
-        let listeners = listeners.into_iter().map(Accepting::new).collect::<io::Result<Vec<_>>>()?;
-        lifecycle.startup().await?;
-        Ok((engine, listeners))
-    };
-    let (engine, listeners) = match prepared.await {
-        Ok(prepared) => prepared,
-        Err(error) => {
-            started(Err(error));
-            return Ok(());
-        }
-    };
-    for listener in listeners {
-        let tracker = lifecycle.tracker().clone();
-        tokio::spawn(accept(listener, engine.clone(), tracker, |connection| drop(tokio::spawn(connection))));
+    let hosted = Hosted { listeners, application, config, info, runtime, spawn: Current, shutdown };
+    host::serve(hosted, Accepting::new, started).await
+}
+
+/// The tokio runtime that polls.
+#[derive(Clone, Copy)]
+struct Current;
+
+impl Spawn for Current {
+    fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        drop(tokio::spawn(future));
     }
-    started(Ok(()));
-    lifecycle.run().await
-}
-
-/// Waits for the thread of a server.
-pub(crate) fn join(thread: thread::JoinHandle<Result<(), ServeError>>) -> Result<(), ServeError> {
-    thread.join().unwrap_or_else(|_| Err(io::Error::other("the server thread panicked").into()))
-}
-
-/// Ends the blocking pool, as far as application code lets it.
-pub(crate) fn end_pool(pool: &BlockingPool) {
-    if !pool.stop(crate::PATIENCE) {
-        tracing::warn!(target: "adapter", "blocking application code still runs after the shutdown");
-    }
-}
-
-/// One per core.
-pub(crate) fn cores() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
 }

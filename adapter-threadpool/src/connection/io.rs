@@ -315,9 +315,9 @@ impl Output {
         self.sent == self.buffer.len() && self.large.is_empty() && self.tail.is_empty()
     }
 
-    /// How many bytes are gathered.
+    /// How many bytes wait.
     pub(super) fn gathered(&self) -> usize {
-        self.buffer.len() - self.sent
+        self.buffer.len() - self.sent + self.large.len()
     }
 
     /// The buffer to append to, borrowed from `scratch` if there is none.

@@ -50,6 +50,8 @@ mod bit {
     pub(super) const QUEUED: u32 = 1 << 9;
     /// A worker runs it.
     pub(super) const RUNNING: u32 = 1 << 10;
+    /// Application code runs while there is output; the supervisor writes it if that takes long.
+    pub(super) const CORKED: u32 = 1 << 5;
     /// It is closed; nothing more happens.
     pub(super) const CLOSED: u32 = 1 << 11;
 }
@@ -217,6 +219,27 @@ impl Conn {
         self.wake_up(bit::FORCED);
     }
 
+    /// Application code is about to run while there is output that is gathered with what follows. \[BOD-04\] PEP 3333
+    /// wants it to be sent meanwhile by another thread: that is the supervisor, see [`Conn::uncork`].
+    fn cork(self: &Arc<Self>) {
+        if self.set(bit::CORKED) & bit::CORKED == 0 {
+            lock(&self.engine.corked).push(self.clone());
+        }
+    }
+
+    /// Called by the supervisor: writes what is held back, if application code still runs. `true` if it is to come
+    /// again.
+    pub(crate) fn uncork(&self) -> bool {
+        if !self.has(bit::CORKED) {
+            return false;
+        }
+        if let Ok(mut io) = self.io.try_lock() {
+            // What can't be written now goes out when there is room.
+            let _ = io.flush(self);
+        }
+        true
+    }
+
     /// Runs the connection as far as it goes without waiting; application code only with a `permit`.
     pub(crate) fn run(self: &Arc<Self>, scratch: &mut Scratch, permit: bool) -> Step {
         self.set(bit::RUNNING);
@@ -231,18 +254,18 @@ impl Conn {
         drop(task);
         match step {
             Step::Parked => {
-                let state = self.clear(bit::RUNNING);
+                let state = self.clear(bit::RUNNING | bit::CORKED);
                 if state & bit::QUEUED != 0 && state & bit::CLOSED == 0 { Step::Again } else { Step::Parked }
             }
             // It stays marked as queued, because it is about to be.
             Step::Again => {
                 self.set(bit::QUEUED | taken);
-                self.clear(bit::RUNNING);
+                self.clear(bit::RUNNING | bit::CORKED);
                 Step::Again
             }
             Step::NeedsPermit { is_new } => {
                 self.set(bit::QUEUED | taken);
-                self.clear(bit::RUNNING);
+                self.clear(bit::RUNNING | bit::CORKED);
                 Step::NeedsPermit { is_new }
             }
         }

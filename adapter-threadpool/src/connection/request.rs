@@ -56,6 +56,10 @@ pub(super) fn call(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, hea
             RequestBody::from_source(BodySource::new(conn.clone(), number, length))
         }
     };
+    if !io.output.is_empty() {
+        // Answers to earlier requests of a pipeline.
+        conn.cork();
+    }
     drop(io);
 
     let received_at = Instant::now();

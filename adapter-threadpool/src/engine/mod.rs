@@ -28,6 +28,7 @@ use self::poller::Poller;
 use self::schedule::Scheduler;
 use self::tasks::Tasks;
 use self::timers::Timers;
+use crate::connection::Conn;
 
 /// A point in time, in nanoseconds since the engine was made; 0 is "never".
 pub(crate) type Tick = u64;
@@ -53,6 +54,8 @@ pub(crate) struct Engine {
     pub(crate) connections: Connections,
     pub(crate) acceptor: Acceptor,
     pub(crate) tasks: Tasks,
+    /// Connections with output that waits for application code; see `Conn::cork`.
+    pub(crate) corked: Mutex<Vec<Arc<Conn>>>,
     serving: OnceLock<Arc<Serving>>,
     /// The startup hook has succeeded, so that the shutdown hook is owed.
     pub(crate) started: AtomicBool,
@@ -75,6 +78,7 @@ impl Engine {
             connections: Connections::new(settings.limits.connections),
             acceptor: Acceptor::default(),
             tasks: Tasks::default(),
+            corked: Mutex::default(),
             serving: OnceLock::new(),
             started: AtomicBool::new(false),
             origin: Instant::now(),
@@ -99,6 +103,15 @@ impl Engine {
 
     pub(crate) fn tick(&self, instant: Instant) -> Tick {
         nanos(instant.saturating_duration_since(self.origin)).max(1)
+    }
+
+    /// Writes output that application code has held up since the last call. For the supervisor.
+    pub(crate) fn uncork(&self) {
+        let corked = std::mem::take(&mut *lock(&self.corked));
+        if !corked.is_empty() {
+            let again: Vec<_> = corked.into_iter().filter(|conn| conn.uncork()).collect();
+            lock(&self.corked).extend(again);
+        }
     }
 
     /// Whether the server is shutting down.

@@ -387,6 +387,7 @@ impl Engine {
         /// Milliseconds without work after which the supervisor sleeps.
         const QUIET_TICKS: u32 = 50;
 
+        self.uncork();
         let mut state = lock(&self.scheduler.state);
         let turns = state.epoch.wrapping_sub(state.seen_epoch);
         state.seen_epoch = state.epoch;

@@ -1,0 +1,144 @@
+//! What the servers on the engine share around it, whatever the runtime: the thread that owns a server, serving
+//! listeners from startup to shutdown, the end of the blocking pool.
+
+use std::future::Future;
+use std::io;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use adapter_core::environ::Serving;
+use adapter_core::server::ListenAddr;
+use adapter_core::{DynApplication, Runtime, ServeError, ServerConfig, ServerHandle, ServerInfo, ShutdownTrigger};
+use adapter_listen::Listener;
+
+use crate::blocking_pool::BlockingPool;
+use crate::engine::{Accept, Engine, Lifecycle, accept};
+
+/// How long blocking application code that can't be interrupted may hold up the end of a server.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Tells [`start`] how the startup went.
+#[derive(Debug)]
+pub struct Started(mpsc::SyncSender<Result<(), ServeError>>);
+
+impl Started {
+    /// Says it. After an error the thread has nothing to serve; what it returns then counts for nothing.
+    pub fn tell(self, outcome: Result<(), ServeError>) {
+        // `start` waits for it, so somebody receives.
+        let _ = self.0.send(outcome);
+    }
+}
+
+/// Runs `serve`, which is a server from startup to end, on a thread called `name`; returns once it has told how the
+/// startup went. The handle waits for the thread.
+///
+/// # Errors
+/// Of the startup, or if the thread can't be had.
+pub fn start(
+    name: &str,
+    addrs: Vec<ListenAddr>,
+    trigger: ShutdownTrigger,
+    serve: impl FnOnce(Started) -> Result<(), ServeError> + Send + 'static,
+) -> Result<ServerHandle, ServeError> {
+    let (started, has_started) = mpsc::sync_channel(1);
+    let main = thread::Builder::new().name(name.into()).spawn(move || serve(Started(started)))?;
+    match has_started.recv() {
+        Ok(Ok(())) => Ok(ServerHandle::new(addrs, trigger, move || join(main))),
+        Ok(Err(error)) => {
+            // The thread has nothing to serve and ends; its own outcome says nothing more.
+            let _ = join(main);
+            Err(error)
+        }
+        Err(_) => Err(join(main).err().unwrap_or_else(|| io::Error::other("the server thread ended").into())),
+    }
+}
+
+/// Puts futures on a runtime.
+pub trait Spawn: Send + Sync + 'static {
+    /// Runs `future` in the background.
+    fn spawn(&self, future: impl Future<Output = ()> + Send + 'static);
+}
+
+/// What [`serve`] serves, and on what.
+#[derive(Debug)]
+pub struct Hosted<'a, S> {
+    /// Bound already.
+    pub listeners: Vec<Listener>,
+    /// Whom to call.
+    pub application: DynApplication,
+    /// How.
+    pub config: &'a ServerConfig,
+    /// Which server does it.
+    pub info: ServerInfo,
+    /// What applications and the engine get for a runtime.
+    pub runtime: Runtime,
+    /// Where the tasks of listeners and connections run.
+    pub spawn: S,
+    /// Ends it.
+    pub shutdown: ShutdownTrigger,
+}
+
+/// Startup, accepting, draining, shutdown, on the runtime that polls it. `register` makes the runtime's listener.
+/// `started` is told how the startup went; after an error nothing else happens.
+///
+/// # Errors
+/// Of the shutdown hook.
+pub async fn serve<S: Spawn + Clone, L: Accept + Sync>(
+    hosted: Hosted<'_, S>,
+    register: impl FnMut(Listener) -> io::Result<L>,
+    started: impl FnOnce(Result<(), ServeError>),
+) -> Result<(), ServeError> {
+    let Hosted { listeners, application, config, info, runtime, spawn, shutdown } = hosted;
+    let addrs = listeners.iter().map(|listener| listener.addr().clone()).collect();
+    let serving = Serving::new(info.listening(addrs, runtime.clone()), runtime, shutdown, config);
+    let lifecycle = Lifecycle::new(application.clone(), serving.clone(), config);
+    let prepared = async {
+        let engine = Engine::new(application, serving, config)?;
+        let listeners = listeners.into_iter().map(register).collect::<io::Result<Vec<_>>>()?;
+        lifecycle.startup().await?;
+        Ok((engine, listeners))
+    };
+    let (engine, listeners) = match prepared.await {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            started(Err(error));
+            return Ok(());
+        }
+    };
+    for listener in listeners {
+        let tracker = lifecycle.tracker().clone();
+        let connections = spawn.clone();
+        spawn.spawn(accept(listener, engine.clone(), tracker, move |connection| connections.spawn(connection)));
+    }
+    started(Ok(()));
+    lifecycle.run().await
+}
+
+/// Ends the blocking pool, as far as application code lets it. Blocks.
+pub fn end_pool(pool: &BlockingPool) {
+    if !pool.stop(PATIENCE) {
+        tracing::warn!(target: "adapter", "blocking application code still runs after the shutdown");
+    }
+}
+
+/// As [`end_pool`], for an async caller: joining threads blocks, so a thread does it.
+///
+/// # Errors
+/// If no thread can be had.
+pub fn end_pool_in_background(pool: BlockingPool) -> io::Result<()> {
+    thread::Builder::new().name("adapter-end".into()).spawn(move || end_pool(&pool)).map(drop)
+}
+
+/// Waits for the thread of a server.
+///
+/// # Errors
+/// Its own, or that it panicked.
+pub fn join(thread: thread::JoinHandle<Result<(), ServeError>>) -> Result<(), ServeError> {
+    thread.join().unwrap_or_else(|_| Err(io::Error::other("the server thread panicked").into()))
+}
+
+/// One per core.
+pub fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
