@@ -20,7 +20,9 @@ fn registered() -> Vec<Box<dyn Server>> {
     servers.push(Box::new(adapter_hyper::HyperServer::new()));
     #[cfg(feature = "actix")]
     servers.push(Box::new(adapter_hyper::ActixServer::new()));
-    // smol, threadpool: a line each once their crates have a server
+    #[cfg(feature = "smol")]
+    servers.push(Box::new(adapter_smol::SmolServer::new()));
+    // threadpool: a line once its crate has a server
     servers
 }
 

@@ -156,8 +156,16 @@ impl Running {
 /// # Errors
 /// It does not come.
 pub fn wait_for(records: &Records, token: &str, event: &str) -> Result<Seen, Failure> {
+    wait_for_times(records, token, event, 1)
+}
+
+/// Waits until `event` is recorded `count` times under `token`.
+///
+/// # Errors
+/// It does not come as often.
+pub fn wait_for_times(records: &Records, token: &str, event: &str, count: usize) -> Result<Seen, Failure> {
     let (watched, key, prefix) = (records.clone(), token.to_owned(), event.to_owned());
-    let waited = in_time(event, move || futures_lite::future::block_on(watched.wait(&key, &prefix, 1)));
+    let waited = in_time(event, move || futures_lite::future::block_on(watched.wait(&key, &prefix, count)));
     let seen = Seen::new(records.events(token));
     waited.map(|()| seen.clone()).map_err(|failure| Failure(format!("{failure}; recorded was {}", seen.summary())))
 }
@@ -185,4 +193,18 @@ pub fn within<T: Send + 'static>(
         mpsc::RecvTimeoutError::Timeout => format!("waited longer than {limit:?} for {what}").into(),
         mpsc::RecvTimeoutError::Disconnected => format!("a panic while waiting for {what}").into(),
     })
+}
+
+/// How many connections of the server that listens at `address` its process still holds; 0 where `/proc` does not tell.
+pub fn server_sockets(address: SocketAddr) -> usize {
+    const LISTEN: &str = "0A";
+    let Ok(table) = std::fs::read_to_string("/proc/net/tcp") else { return 0 };
+    let port = format!(":{:04X}", address.port());
+    let held = |line: &&str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        // A socket without an inode belongs to the kernel alone: it waits for the last acknowledgements.
+        matches!(words[..], [_, local, _, state, _, _, _, _, _, inode, ..]
+            if local.ends_with(&port) && state != LISTEN && inode != "0")
+    };
+    table.lines().filter(held).count()
 }

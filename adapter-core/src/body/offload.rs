@@ -66,8 +66,13 @@ impl Feed {
             };
             match next {
                 Some(frame) => {
+                    let failed = frame.is_err();
                     if !self.giver.give(frame) {
                         return;
+                    }
+                    // [BOD-13] not asked again after an error
+                    if failed {
+                        break;
                     }
                 }
                 None => break,

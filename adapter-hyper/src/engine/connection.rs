@@ -279,6 +279,10 @@ impl<I: Transport> Future for Connection<I> {
         if this.poll_protocol(cx).is_ready() {
             return Poll::Ready(());
         }
+        let status = &this.shared.status;
+        if status.end_held.load(Relaxed) && !status.holds_end() {
+            cx.waker().wake_by_ref();
+        }
         if !same_waker && this.poll_timer(cx).is_ready() {
             this.timer = None;
         }

@@ -164,9 +164,9 @@ impl<I: Transport> Socket<I> {
             // The grace starts now; the supervisor has to see it.
             cx.waker().wake_by_ref();
         }
-        // An unfinished body must end in an error for its reader; anything else waits for the response.
-        let hold = status.phase() == Phase::Busy && !status.body_open.load(Relaxed);
-        if hold && !status.transparent.load(Relaxed) { Poll::Pending } else { Poll::Ready(Ok(())) }
+        let hold = status.holds_end();
+        status.end_held.store(hold, Relaxed);
+        if hold { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 
     fn poll_write(&mut self, status: &Status, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {

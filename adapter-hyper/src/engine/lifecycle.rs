@@ -112,7 +112,9 @@ pub async fn accept<L: Accept>(
             tracker.below(engine.limits.connections).await;
             match listener.accept().await {
                 Ok((io, peer)) => {
-                    spawn(engine.connection(io, peer, listener.addr().clone(), tracker.enter()));
+                    // Another listener may have taken the last place meanwhile: then this one waits here.
+                    let guard = tracker.enter(engine.limits.connections).await;
+                    spawn(engine.connection(io, peer, listener.addr().clone(), guard));
                 }
                 Err(error) => pause(&runtime, &error).await,
             }

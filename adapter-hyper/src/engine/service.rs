@@ -116,7 +116,8 @@ impl<I: Transport> Answer<I> {
             length = None;
             head.headers.remove(header::CONTENT_LENGTH);
         }
-        if self.last {
+        // [SHU-05] also where the handler itself began the shutdown
+        if self.last || in_flight.shared().engine.serving.shutdown.draining().is_fired() {
             head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         let mut plan = response::plan(&mut head, length, &self.facts).unwrap_or_else(|invalid| {

@@ -54,6 +54,8 @@ pub(super) struct Status {
     open: AtomicUsize,
     /// Requests seen.
     requests: AtomicU64,
+    /// The end of the client's stream was kept from hyper, which has to read again once it may know.
+    pub(super) end_held: AtomicBool,
     /// A request body is not read to its end.
     pub(super) body_open: AtomicBool,
     /// A byte of the current head is here.
@@ -117,6 +119,13 @@ impl Status {
 
     pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Relaxed) != 0
+    }
+
+    /// Whether the end of the client's stream is to be kept from hyper: it would drop the response under way, or what
+    /// of it is not written. An unfinished request body must end in an error for its reader, and at once.
+    pub(super) fn holds_end(&self) -> bool {
+        let answering = self.phase() == Phase::Busy && !self.body_open.load(Relaxed);
+        (answering || self.is_write_blocked()) && !self.transparent.load(Relaxed)
     }
 
     /// Bytes went to the operating system.

@@ -25,10 +25,15 @@ impl Tracker {
         self.0.open.load(Ordering::SeqCst)
     }
 
-    /// Counts one more.
-    pub fn enter(&self) -> Guard {
-        self.0.open.fetch_add(1, Ordering::SeqCst);
-        Guard(self.0.clone())
+    /// Waits until fewer than `limit` are open, and counts one more. Cancel safe.
+    pub async fn enter(&self, limit: usize) -> Guard {
+        loop {
+            self.below(limit).await;
+            let enter = |open| (open < limit).then_some(open + 1);
+            if self.0.open.fetch_update(Ordering::SeqCst, Ordering::SeqCst, enter).is_ok() {
+                return Guard(self.0.clone());
+            }
+        }
     }
 
     /// Waits until fewer than `limit` are open. Cancel safe.

@@ -21,6 +21,7 @@ use http::HeaderMap;
 
 pub use self::control::Advertised;
 pub use self::records::{Event, Log, Records, is_match, matching};
+pub(crate) use self::services::TriggerSlot;
 use crate::text;
 
 /// The field that names the token of a request.
@@ -181,6 +182,7 @@ fn remember<B>(log: &Log, request: &http::Request<B>, environ: &Environ, started
     env("disconnected", environ.is_disconnected().to_string());
     env("shutting-down", environ.is_shutting_down().to_string());
     env("age-us", environ.received_at().elapsed().as_micros().to_string());
+    env("instance", log.instance());
     env("extensions", request.extensions().len().to_string());
     if let Some(started) = started {
         env("started", started.to_owned());

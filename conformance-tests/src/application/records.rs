@@ -125,9 +125,15 @@ impl Log {
     /// Writes down an event of the current thread.
     pub fn record(&self, text: impl Into<String>) {
         let thread = std::thread::current();
-        let thread = thread.name().map_or_else(|| format!("{:?}", thread.id()), str::to_owned);
+        // Pools give all their threads one name.
+        let thread = format!("{} {:?}", thread.name().unwrap_or("unnamed"), thread.id());
         let event = Event { call: self.call, thread, text: text.into() };
         self.records.update(&self.token, |record| record.events.push(event));
+    }
+
+    /// Which records it writes to, so that two applications are told apart.
+    pub(super) fn instance(&self) -> String {
+        format!("{:p}", Arc::as_ptr(&self.records.0))
     }
 
     /// Keeps what lint sees of this call.

@@ -23,6 +23,12 @@ pub(super) async fn step(step: &Step, log: &Log, environ: &Environ) -> Result<bo
             runtime.sleep(milliseconds).await;
             log.record(format!("slept {}", started.elapsed().as_millis()));
         }
+        "busy" => {
+            log.record("busy");
+            // Deliberately without a yield: what runs beside it runs on another thread.
+            std::thread::sleep(milliseconds);
+            log.record("idle");
+        }
         "timeout" => {
             let (inner, gate) = (log.clone(), step.text(1));
             let future = async move {
@@ -127,7 +133,6 @@ pub(super) async fn step(step: &Step, log: &Log, environ: &Environ) -> Result<bo
         "report" => environ.report(step.text(0)),
         "threads" => log.record(format!("threads {}", threads())),
         "open-files" => log.record(format!("open-files {}", open_files(&step.text(0)))),
-        "sockets" => log.record(format!("sockets {}", open_files("socket:"))),
         _ => return Ok(false),
     }
     Ok(true)

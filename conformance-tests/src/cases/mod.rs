@@ -2,6 +2,8 @@
 
 mod body;
 mod body_drop;
+mod concurrency;
+mod disconnect;
 mod environment;
 mod errors;
 mod expect;
@@ -9,16 +11,21 @@ mod files;
 mod framing;
 mod headers;
 mod host;
+mod informational;
 mod keep_alive;
+mod lifespan;
 mod limits;
 mod no_body;
 mod request_body;
 mod request_framing;
 mod response;
+mod runtime;
+mod shutdown;
 mod target;
 mod target_forms;
 mod timeouts;
 mod trailers;
+mod upgrade;
 
 use crate::case::Group;
 
@@ -33,6 +40,7 @@ pub(crate) const GROUPS: &[&Group] = &[
     &expect::GROUP,
     &response::GROUP,
     &no_body::GROUP,
+    &informational::GROUP,
     &body::GROUP,
     &body_drop::GROUP,
     &files::GROUP,
@@ -42,5 +50,11 @@ pub(crate) const GROUPS: &[&Group] = &[
     &errors::GROUP,
     &limits::GROUP,
     &timeouts::GROUP,
+    &concurrency::GROUP,
+    &disconnect::GROUP,
+    &lifespan::GROUP,
+    &shutdown::GROUP,
     &environment::GROUP,
+    &runtime::GROUP,
+    &upgrade::GROUP,
 ];
