@@ -16,6 +16,7 @@ use crate::hints::EarlyHints;
 use crate::runtime::Runtime;
 use crate::server::{ListenAddr, ServerConfig, ServerInfo, ShutdownTrigger};
 use crate::signal::{Fired, Signal};
+use crate::upgrade::{Offer, OnUpgrade, UpgradeError};
 
 /// The version of this interface, WSGI's `wsgi.version`.
 pub const INTERFACE_VERSION: &str = "0.1";
@@ -127,6 +128,7 @@ struct Special {
     mount_prefix: Option<Arc<str>>,
     early_hints: Option<EarlyHints>,
     forwarded: Option<crate::rules::forwarded::Forwarded>,
+    upgrade: Option<Offer>,
 }
 
 impl Environ {
@@ -148,7 +150,7 @@ impl Environ {
     pub fn again(&mut self, received_at: Instant) -> Option<Self> {
         if let Some(special) = &mut self.special {
             let special = Arc::get_mut(special)?;
-            if special.forwarded.is_some() || special.disconnected.is_some() {
+            if special.forwarded.is_some() || special.disconnected.is_some() || special.upgrade.is_some() {
                 return None;
             }
         }
@@ -166,6 +168,13 @@ impl Environ {
     #[must_use]
     pub fn with_early_hints(mut self, hints: EarlyHints) -> Self {
         self.special().early_hints = Some(hints);
+        self
+    }
+
+    /// With a connection the application may take. For servers, see [`upgrade`](crate::upgrade#for-server-authors).
+    #[must_use]
+    pub fn with_upgrade(mut self, offer: Offer) -> Self {
+        self.special().upgrade = Some(offer);
         self
     }
 
@@ -303,6 +312,30 @@ impl Environ {
     /// Sends 103 Early Hints, `None` where the server or the client's version can't. \[INF-01\]
     pub fn early_hints(&self) -> Option<&EarlyHints> {
         self.special.as_ref()?.early_hints.as_ref()
+    }
+
+    /// Takes the connection over, to be used after a response that switches protocols: see [`upgrade`](crate::upgrade).
+    /// Does not block; all clones of this environ share the one connection. \[UPG-17\]
+    ///
+    /// # Errors
+    /// [`UpgradeError::Unsupported`], [`UpgradeError::NotRequested`], [`UpgradeError::Taken`]; passed on, they are
+    /// answered with 501, 400 and 500.
+    pub fn upgrade(&self) -> Result<OnUpgrade, UpgradeError> {
+        self.offer()?.take()
+    }
+
+    pub(crate) fn offer(&self) -> Result<&Offer, UpgradeError> {
+        match self.special.as_ref().and_then(|special| special.upgrade.as_ref()) {
+            Some(offer) => Ok(offer),
+            // [UPG-25]
+            None if !self.server().capabilities.upgrade => Err(UpgradeError::Unsupported),
+            None => Err(UpgradeError::NotRequested),
+        }
+    }
+
+    /// The `:protocol` of an extended CONNECT (RFC 8441 §4), such as `websocket`. `None` for any other request.
+    pub fn connect_protocol(&self) -> Option<&str> {
+        self.offer().ok()?.protocol()
     }
 
     /// WSGI's `wsgi.errors`: logs `error` as the application's, without failing the request. \[ERR-09\]

@@ -10,6 +10,7 @@ use http::StatusCode;
 
 use crate::request_body::RequestBodyError;
 use crate::runtime::TaskError;
+use crate::upgrade::UpgradeError;
 
 type Source = Box<dyn StdError + Send + Sync>;
 
@@ -91,7 +92,8 @@ impl Error {
 
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
-        if self.downcast_ref::<RequestBodyError>().is_some() {
+        let not_requested = matches!(self.downcast_ref::<UpgradeError>(), Some(UpgradeError::NotRequested));
+        if not_requested || self.downcast_ref::<RequestBodyError>().is_some() {
             Fault::Peer
         } else if matches!(self.downcast_ref::<TaskError>(), Some(TaskError::Refused)) {
             Fault::Server
@@ -103,12 +105,16 @@ impl Error {
     /// The status a server answers with if the head is not committed yet.
     ///
     /// A status set by [`Error::with_status`]; else the one of a [`RequestBodyError`] in the chain of causes (400, 408,
-    /// 413); else 503 where the server refused to run blocking work; else 500. \[ERR-01\]
+    /// 413) or of an [`UpgradeError`] (400, 501); else 503 where the server refused to run blocking work; else 500.
+    /// \[ERR-01\]
     pub fn status(&self) -> StatusCode {
         if let Some(status) = self.status {
             return status;
         }
         if let Some(error) = self.downcast_ref::<RequestBodyError>() {
+            return error.status();
+        }
+        if let Some(error) = self.downcast_ref::<UpgradeError>() {
             return error.status();
         }
         match self.downcast_ref::<TaskError>() {

@@ -18,6 +18,7 @@ pub mod signal;
 pub mod testing;
 #[cfg(feature = "tower")]
 pub mod tower;
+pub mod upgrade;
 
 pub use bytes::Bytes;
 pub use http;

@@ -69,6 +69,10 @@ pub fn check(head: &request::Parts, limits: &Limits) -> Result<Facts, Rejection>
     let bad = |requirement, reason| Err(Rejection::new(StatusCode::BAD_REQUEST, requirement, reason));
     let http2 = head.version >= Version::HTTP_2;
     target::check(&head.method, &head.uri, limits.target_bytes)?;
+    // [TGT-14] RFC 9112 §3.2.3; in HTTP/2 an extended CONNECT has scheme and path too (RFC 8441 §4)
+    if head.method == Method::CONNECT && !http2 && head.uri.scheme().is_some() {
+        return bad("TGT-14", "CONNECT needs authority-form");
+    }
 
     // One pass over the fields: most requests have few, and a lookup hashes.
     let mut hosts = 0;

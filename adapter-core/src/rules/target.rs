@@ -67,7 +67,6 @@ pub fn normalize(head: &mut request::Parts) {
         }
         _ => PathAndQuery::from_static("/"),
     };
-    // An OPTIONS request for `http://a` without a path asks for `*` (RFC 9112 §3.2.4).
     head.uri = Uri::from(path);
 }
 
