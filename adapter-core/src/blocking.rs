@@ -54,10 +54,12 @@ where
         let f = self.0.clone();
         let runtime = environ.runtime().clone();
         let (sender, task) = task_channel::<Result<Response, Error>>();
+        let span = tracing::Span::current();
         let job = move || {
             if sender.is_abandoned() {
                 return; // the client went away while the job waited for a thread
             }
+            let _span = span.enter();
             let answer = contain::catch("blocking handler", || f(request, environ).map_err(Into::into));
             // The response leaves this thread, which then stays to feed its body.
             match answer {

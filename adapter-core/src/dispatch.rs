@@ -11,7 +11,7 @@ use http::StatusCode;
 use crate::application::{DynApplication, Request, Response};
 use crate::contain::{self, Contained};
 use crate::environ::Environ;
-use crate::error::{Error, Fault};
+use crate::error::Error;
 use crate::request_body::RequestBodyError;
 use crate::rules;
 use crate::runtime::TaskError;

@@ -43,6 +43,8 @@ use adapter_core::Capabilities;
 /// What every server on the engine can do.
 pub fn capabilities() -> Capabilities {
     let mut can = Capabilities::none();
+    can.websocket = true;
+    can.upgrade = true;
     can.trailers = true;
     can.full_duplex = true;
     can.http2 = true;

@@ -12,8 +12,8 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Wake, Waker};
 
 use async_io::Async;
 use rustix::event::Timespec;
@@ -57,7 +57,9 @@ impl Watch {
     /// Watches nothing yet.
     pub(crate) fn new() -> io::Result<Arc<Self>> {
         let epoll = Async::new_nonblocking(epoll::create(CreateFlags::CLOEXEC)?)?;
-        Ok(Arc::new(Watch { epoll, sources: Mutex::default() }))
+        let watch = Arc::new(Watch { epoll, sources: Mutex::default() });
+        watch.look(&Waker::from(Arc::new(Look(Arc::downgrade(&watch)))));
+        Ok(watch)
     }
 
     /// Watches `socket`, until what this gives is dropped.
@@ -74,34 +76,53 @@ impl Watch {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes the tasks of sockets that have news. Never ends but by an error; runs as a task.
-    pub(crate) async fn run(&self) -> io::Result<()> {
-        let mut wakers = Vec::new();
-        loop {
-            self.epoll.readable().await?;
-            while self.look(&mut wakers)? == BATCH {}
+    /// Wakes the tasks of sockets that have news; `again` is woken when there is more.
+    fn look(&self, again: &Waker) {
+        let cx = &mut Context::from_waker(again);
+        while let Poll::Ready(outcome) = self.epoll.poll_readable(cx) {
+            let looked = outcome.and_then(|()| {
+                while self.take()? == BATCH {}
+                Ok(())
+            });
+            if let Err(error) = looked {
+                tracing::error!(target: "adapter", %error, "epoll failed; connections stand still");
+                return;
+            }
         }
     }
 
     /// Takes up to [`BATCH`] events and wakes for them; says how many there were.
-    fn look(&self, wakers: &mut Vec<Waker>) -> io::Result<usize> {
+    fn take(&self) -> io::Result<usize> {
         let mut events = [MaybeUninit::<Event>::uninit(); BATCH];
         let (events, _) = match epoll::wait(&self.epoll, &mut events, Some(&Timespec::default())) {
             Ok(events) => events,
             Err(Errno::INTR) => return Ok(BATCH),
             Err(error) => return Err(error.into()),
         };
+        let mut wakers = Vec::with_capacity(events.len());
         let sources = self.sources();
         for event in &*events {
             // A socket closed meanwhile has no source, or its successor, which then looks in vain.
             if let Some(Some(source)) = sources.slots.get(event.data.u64() as usize) {
-                source.tell(event, wakers);
+                source.tell(event, &mut wakers);
             }
         }
         drop(sources);
         // Nobody's waker runs under a lock of ours.
-        wakers.drain(..).for_each(Waker::wake);
+        wakers.into_iter().for_each(Waker::wake);
         Ok(events.len())
+    }
+}
+
+/// What async-io wakes when the set has news, on the thread that drives its reactor at that moment. It looks there and
+/// then: a task that looked would have to be scheduled first, only to schedule others.
+struct Look(Weak<Watch>);
+
+impl Wake for Look {
+    fn wake(self: Arc<Self>) {
+        if let Some(watch) = self.0.upgrade() {
+            watch.look(&Waker::from(self));
+        }
     }
 }
 

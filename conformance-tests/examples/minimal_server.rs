@@ -23,10 +23,10 @@ use adapter_core::runtime::{BlockingJob, BoxFuture, Driver};
 use adapter_core::server::{InheritedSocket, ShutdownLevel};
 use adapter_core::signal::Signal;
 use adapter_core::{
-    Application, Bind, Body, Bytes, Concurrency, DynApplication, Environ, Error, ListenAddr, RequestBody, RequestBodyError,
+    Application, Bind, Bytes, Concurrency, DynApplication, Environ, Error, ListenAddr, RequestBody, RequestBodyError,
     Response, Runtime, ServeError, Server, ServerConfig, ServerHandle, ServerInfo, ShutdownTrigger, contain, dispatch,
 };
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 
 /// How often a thread that waits looks around.
 const TICK: Duration = Duration::from_millis(10);
@@ -54,8 +54,9 @@ impl Server for MinimalServer {
         let startup = hook("startup", config.timeouts.hooks, application.startup(&info))?; // [LIF-01]
         startup.map_err(ServeError::Startup)?;
         let runtime = Runtime::new(Shared(threads.clone()));
+        let one = (config.threads == Some(1)).then(Mutex::default); // [CON-07]
         let serving = Serving::new(info, runtime, trigger.clone(), &config);
-        let server = Arc::new(State { application, config, serving, trigger: trigger.clone(), threads, open: AtomicUsize::new(0) });
+        let server = Arc::new(State { application, config, serving, trigger: trigger.clone(), threads, open: AtomicUsize::new(0), one });
         let acceptors: Vec<_> = listeners.into_iter().map(|(listener, addr)| {
             let server = server.clone();
             thread::spawn(move || server.accept(&listener, addr))
@@ -167,10 +168,6 @@ impl Driver for Shared {
         }
         Ok(())
     }
-
-    fn may_block(&self) -> bool {
-        true
-    }
 }
 
 /// What the threads of one server share.
@@ -181,6 +178,7 @@ struct State {
     trigger: ShutdownTrigger,
     threads: Arc<Threads>,
     open: AtomicUsize,
+    one: Option<Mutex<()>>,
 }
 
 impl State {
@@ -257,7 +255,9 @@ struct Wire {
     broken: Option<RequestBodyError>,
     unwanted: bool,
     continue_due: bool,
-    request: u64,
+    reset: bool,
+    requests: u64,
+    served: Option<u64>,
 }
 
 fn lock(wire: &Mutex<Wire>) -> std::sync::MutexGuard<'_, Wire> {
@@ -275,10 +275,14 @@ impl Wire {
         let gone = connection.disconnected.clone();
         let wire = Arc::new(Mutex::new(Wire {
             stream, buffer: Vec::new(), server: server.clone(), gone, left: Left::Nothing, allowed: 0, extensions: 0, broken: None,
-            unwanted: false, continue_due: false, request: 0,
+            unwanted: false, continue_due: false, reset: false, requests: 0, served: None,
         }));
         while Wire::exchange(&wire, &connection) {}
         let mut wire = lock(&wire);
+        if wire.reset {
+            let _ = socket2::SockRef::from(&wire.stream).set_linger(Some(Duration::ZERO)); // [BOD-14b]
+            return;
+        }
         // [KAP-13] end our direction, and read on for a while so that the response is not lost
         let _ = wire.stream.shutdown(Shutdown::Write);
         let until = Instant::now() + Duration::from_secs(1);
@@ -313,8 +317,9 @@ impl Wire {
         };
         (w.allowed, w.extensions) = (server.config.limits.body_bytes.unwrap_or(u64::MAX), 0);
         (w.unwanted, w.continue_due) = (false, facts.expects_continue);
-        w.request += 1;
-        let number = w.request;
+        w.requests += 1;
+        let number = w.requests;
+        w.served = Some(number);
         let body = match w.left {
             Left::Nothing => RequestBody::empty(),
             _ => RequestBody::from_source(Incoming { wire: wire.clone(), request: number, since: None }),
@@ -330,6 +335,9 @@ impl Wire {
             Err(Stop::Late) => dispatch::failure(adapter_core::http::StatusCode::SERVICE_UNAVAILABLE), // [LIM-09]
             Err(Stop::Gone) => return false,
         };
+        if dispatch::is_unanswerable(&response) {
+            return false; // [ERR-12]
+        }
 
         let mut w = lock(wire);
         let last = server.config.limits.requests_per_connection.is_some_and(|limit| number >= limit);
@@ -351,13 +359,19 @@ impl Wire {
         if lock(wire).write(&text).is_err() {
             return false;
         }
+        let runtime = &server.serving.runtime;
         let complete = !plan.send_body || match plan.framing {
-            Framing::Length(length) => Wire::send(wire, Exact::new(body, length), false, false),
-            framing => Wire::send(wire, body, chunked, framing == Framing::Close),
+            Framing::Length(length) => match body.offload(runtime, Some(length)) {
+                Ok(body) => Wire::send(wire, Exact::new(body, length), false, false),
+                Err(_) => false,
+            },
+            framing => match body.offload(runtime, None) {
+                Ok(body) => Wire::send(wire, body, chunked, framing == Framing::Close),
+                Err(_) => false,
+            },
         };
         let mut w = lock(wire);
-        w.request += 1; // [REQ-15] the request body is over now
-        w.request -= 1;
+        w.served = None; // [REQ-15] what reads the request body now gets an error
         complete && !plan.close && w.drain()
     }
 
@@ -379,8 +393,10 @@ impl Wire {
                 }
                 Some(Ok(Ok(data))) => w.write(&data),
                 Some(Ok(Err(_trailers))) => Ok(()), // [TRL-05a]
-                Some(Err(_)) if reset => return socket2::SockRef::from(&w.stream).set_linger(Some(Duration::ZERO)).is_err(),
-                Some(Err(_)) => return false, // [BOD-14a], [FRM-07]
+                Some(Err(_)) => {
+                    w.reset = reset; // [BOD-14a], [FRM-07]
+                    return false;
+                }
                 None => return !chunked || w.write(b"0\r\n\r\n").is_ok(),
             };
             if sent.is_err() {
@@ -392,11 +408,13 @@ impl Wire {
     /// Polls until it is ready, and looks after the client and the clock in between. \[DIS-01a\] to \[DIS-04c\]
     fn wait<T>(wire: &Mutex<Wire>, limit: Option<Duration>, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Result<T, Stop> {
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
-        let (started, mut ended) = (Instant::now(), None);
+        let (started, mut ended, server) = (Instant::now(), None, lock(wire).server.clone());
         loop {
+            let alone = server.one.as_ref().map(|one| one.lock().unwrap_or_else(PoisonError::into_inner));
             if let Poll::Ready(value) = poll(&mut Context::from_waker(&waker)) {
                 return Ok(value);
             }
+            drop(alone);
             let w = lock(wire);
             let _ = w.stream.set_nonblocking(true);
             let peeked = w.stream.peek(&mut [0]);
@@ -466,16 +484,15 @@ impl Wire {
                 }
                 Ok(httparse::Status::Partial) if self.buffer.len() < config.limits.head_bytes => {}
                 Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(Status::REQUEST_HEADER_FIELDS_TOO_LARGE),
-                Err(httparse::Error::Version) => return Err(Status::HTTP_VERSION_NOT_SUPPORTED),
                 Err(_) => return Err(Status::BAD_REQUEST),
             }
             match self.fill() {
                 Ok(0) => return Ok(None),
-                Ok(_) if !begun && self.request > 0 => (begun, since) = (true, Instant::now()),
+                Ok(_) if !begun && self.requests > 0 => (begun, since) = (true, Instant::now()),
                 Ok(_) => begun = true,
                 Err(error) if !waits(&error) => return Ok(None),
                 Err(_) => {
-                    let fresh = begun || self.request == 0;
+                    let fresh = begun || self.requests == 0;
                     let limit = if fresh { config.timeouts.header_read } else { config.timeouts.keep_alive };
                     let level = self.server.trigger.level();
                     if level == ShutdownLevel::Forced || (level == ShutdownLevel::Draining && !begun) {
@@ -535,6 +552,7 @@ impl Wire {
                 }
                 Left::Size if !self.buffer.is_empty() => match httparse::parse_chunk_size(&self.buffer) {
                     _ if !self.buffer[0].is_ascii_hexdigit() => return malformed("a chunk without a size"),
+                    _ if bare_lf(&self.buffer) => return malformed("a bare LF in the framing"),
                     Err(_) => return malformed("not a chunk size"),
                     Ok(httparse::Status::Partial) if self.buffer.len() < 8192 => return None,
                     Ok(httparse::Status::Partial) => return malformed("a chunk size without end"), // [LIM-08a]
@@ -554,7 +572,7 @@ impl Wire {
                 Left::Trailers => {
                     let section = if self.buffer.starts_with(b"\r\n") { Some(2) } else { self.buffer.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4) };
                     let seen = &self.buffer[..section.unwrap_or(self.buffer.len())];
-                    if seen.iter().enumerate().any(|(at, byte)| *byte == b'\n' && (at == 0 || seen[at - 1] != b'\r')) {
+                    if bare_lf(seen) {
                         return malformed("a bare LF in the trailers"); // [REQ-28]
                     }
                     let Some(length) = section else {
@@ -578,6 +596,11 @@ impl Wire {
             }
         }
     }
+}
+
+/// Whether the first LF has no CR before it. \[REQ-28\]
+fn bare_lf(text: &[u8]) -> bool {
+    text.iter().position(|byte| *byte == b'\n').is_some_and(|at| at == 0 || text[at - 1] != b'\r')
 }
 
 /// A parsed head in the types of the `http` crate.
@@ -617,9 +640,9 @@ struct Incoming {
 }
 
 impl Incoming {
-    fn step(&mut self, wait: bool) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+    fn step(&mut self) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         let mut w = lock(&self.wire);
-        if w.request != self.request {
+        if w.served != Some(self.request) {
             return Poll::Ready(Some(Err(RequestBodyError::Disconnected))); // [REQ-15]
         }
         let since = *self.since.get_or_insert_with(Instant::now);
@@ -631,7 +654,7 @@ impl Incoming {
             if std::mem::take(&mut w.continue_due) && w.buffer.is_empty() {
                 let _ = w.write(b"HTTP/1.1 100 Continue\r\n\r\n"); // [EXP-01a]
             }
-            let _ = w.stream.set_nonblocking(!wait);
+            let _ = w.stream.set_nonblocking(true);
             let got = w.fill();
             let _ = w.stream.set_nonblocking(false);
             let forced = w.server.trigger.level() == ShutdownLevel::Forced;
@@ -659,13 +682,14 @@ impl Incoming {
 
 impl Source for Incoming {
     fn poll_frame(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
-        self.step(false)
+        self.step()
     }
 
     fn next_frame(mut self: Pin<&mut Self>) -> Option<Result<Frame<Bytes>, RequestBodyError>> {
         loop {
-            if let Poll::Ready(next) = self.step(true) {
-                return next;
+            match self.step() {
+                Poll::Ready(next) => return next,
+                Poll::Pending => thread::sleep(TICK / 5),
             }
         }
     }

@@ -1,5 +1,10 @@
 //! Every case against every server of this project.
 
 fn main() {
-    conformance_tests::main(&[&adapter_hyper::HyperServer::new(), &adapter_hyper::ActixServer::new()]);
+    conformance_tests::main(&[
+        &adapter_hyper::HyperServer::new(),
+        &adapter_hyper::ActixServer::new(),
+        &adapter_smol::SmolServer::new(),
+        &adapter_threadpool::ThreadPoolServer::new(),
+    ]);
 }

@@ -21,7 +21,8 @@ impl Body {
             return Ok(self);
         }
         let (feed, body) = self.split(limit);
-        runtime.run_blocking_job(Box::new(move || feed.run())).map_err(|_| TaskError::Refused)?;
+        let span = tracing::Span::current();
+        runtime.run_blocking_job(Box::new(move || span.in_scope(|| feed.run()))).map_err(|_| TaskError::Refused)?;
         Ok(body)
     }
 

@@ -34,7 +34,8 @@ fn check_head(findings: &mut Findings, head: &request::Parts, body: &RequestBody
     // [HDR-06] to [HDR-08a], [TGT-13] to [TGT-16], [REQ-22a] to [REQ-26], [EXP-04]: what must be refused is not
     // delivered. Limits are the server's own and not known here.
     let limits = Limits { target_bytes: usize::MAX, body_bytes: None, ..Limits::default() };
-    if bare {
+    // An extended CONNECT (RFC 8441 §4) is delivered like any other request, without the authority that CONNECT needs.
+    if bare && head.method != Method::CONNECT {
         let refused = rules::request::check(head, &limits).err();
         if let Some(rejection) = refused {
             findings.check(false, rejection.requirement, || format!("delivered, though {}", rejection.reason));

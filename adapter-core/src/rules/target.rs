@@ -4,7 +4,7 @@
 //! `Host` as the authority, whatever form and version the client used. \[TGT-04\], \[TGT-10\] to \[TGT-16\]
 
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, StatusCode, Uri, header, request};
+use http::{HeaderValue, Method, StatusCode, Uri, Version, header, request};
 
 use super::Rejection;
 
@@ -47,7 +47,9 @@ pub fn check(method: &Method, uri: &Uri, limit: usize) -> Result<(), Rejection> 
 /// ```
 #[inline]
 pub fn normalize(head: &mut request::Parts) {
-    if head.method == Method::CONNECT || (head.uri.scheme().is_none() && head.uri.authority().is_none()) {
+    // RFC 8441 §4: only an extended CONNECT has a scheme and a path, and its target is that of any other request
+    let tunnel = head.method == Method::CONNECT && (head.version < Version::HTTP_2 || head.uri.scheme().is_none());
+    if tunnel || (head.uri.scheme().is_none() && head.uri.authority().is_none()) {
         return;
     }
     let mut parts = std::mem::take(&mut head.uri).into_parts();

@@ -54,13 +54,14 @@ impl AsyncRead for Socket {
             state.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        Poll::Ready(state.inbound.read(buffer))
+        Poll::Ready(io::Read::read(&mut state.inbound, buffer))
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, _cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Poll::Ready(self.0.0.lock().unwrap().outbound.write(bytes))
+        self.0.0.lock().unwrap().outbound.extend(bytes);
+        Poll::Ready(Ok(bytes.len()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {

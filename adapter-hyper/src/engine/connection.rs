@@ -18,12 +18,14 @@ use std::time::Duration;
 use adapter_core::Sleep;
 use adapter_core::environ;
 use adapter_core::server::{ShutdownLevel, ShutdownWatch};
+use adapter_core::upgrade::Tether;
 use hyper::server::conn::{http1, http2};
 
 use super::io::{Handle, Shared};
 use super::service::Service;
 use super::status::{Expired, Phase};
 use super::transport::Transport;
+use super::upgrade::Switch;
 use super::{Engine, Spawner, tracker};
 
 /// The first bytes of HTTP/2. RFC 9113 §3.4
@@ -57,6 +59,10 @@ enum Protocol<I: Transport> {
     Unknown(Vec<u8>),
     Http1(http1::UpgradeableConnection<Handle<I>, Service<I>>),
     Http2(Http2<I>),
+    /// hyper is done; the head of the switch is on its way to the operating system.
+    Switching(Box<Switch>),
+    /// The application has the socket. Ours is to see it end.
+    Taken(Tether),
     /// Our half is closed; the client's is read to its end, for a limited time.
     Lingering,
 }
@@ -137,6 +143,11 @@ impl<I: Transport> Connection<I> {
             },
             Protocol::Http1(connection) => Pin::new(connection).poll(cx),
             Protocol::Http2(connection) => connection.as_mut().poll(cx),
+            Protocol::Switching(_) => return self.poll_switch(cx),
+            Protocol::Taken(tether) => {
+                ready!(Pin::new(tether).poll(cx));
+                return self.poll_close_taken(cx);
+            }
             Protocol::Lingering => {
                 let mut socket = self.shared.socket();
                 let mut buffer = [0; 16 * 1024];
@@ -150,6 +161,12 @@ impl<I: Transport> Connection<I> {
                 return Poll::Pending;
             }
         };
+        if let Poll::Ready(Ok(())) = ended
+            && let Some(switch) = self.shared.take_switch()
+        {
+            self.protocol = Protocol::Switching(switch);
+            return self.poll_switch(cx);
+        }
         let flushed = self.shared.socket().poll_flush(&self.shared.status, cx);
         match (ended, flushed) {
             (Poll::Pending, Poll::Pending | Poll::Ready(Ok(()))) => Poll::Pending,
@@ -157,6 +174,40 @@ impl<I: Transport> Connection<I> {
             // hyper shuts down only after a flush
             (Poll::Ready(Ok(())), _) => self.poll_linger(cx),
         }
+    }
+
+    /// Hands the connection over once the head is with the operating system. \[UPG-17\]
+    fn poll_switch(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let flushed = ready!(self.shared.socket().poll_flush(&self.shared.status, cx));
+        let Protocol::Switching(switch) = std::mem::replace(&mut self.protocol, Protocol::Lingering) else {
+            return Poll::Ready(());
+        };
+        if flushed.is_err() {
+            return self.abort();
+        }
+        match switch.complete(&self.shared, cx) {
+            Some(tether) => {
+                // [UPG-23a] none of the deadlines is for it
+                self.timer = None;
+                self.protocol = Protocol::Taken(tether);
+                self.poll_protocol(cx)
+            }
+            None => self.poll_close_taken(cx),
+        }
+    }
+
+    /// \[UPG-19b\] The application has dropped its stream, or never took it. What the client still sends must not destroy
+    /// what is on its way there. \[KAP-13\]
+    fn poll_close_taken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.protocol = Protocol::Lingering;
+        // A socket that can't be shut down has nobody at its other end.
+        let shut = self.shared.socket().poll_shutdown_raw(cx);
+        if matches!(shut, Poll::Ready(Err(_))) || self.draining {
+            return Poll::Ready(());
+        }
+        let deadline = self.shared.engine.now() + LINGER.as_nanos() as u64;
+        self.arm(deadline, cx);
+        self.poll_protocol(cx)
     }
 
     /// The connection has failed: what is not sent is lost.
@@ -186,7 +237,7 @@ impl<I: Transport> Connection<I> {
         match &mut self.protocol {
             Protocol::Http1(connection) => Pin::new(connection).graceful_shutdown(),
             Protocol::Http2(connection) => connection.as_mut().graceful_shutdown(),
-            Protocol::Unknown(_) | Protocol::Lingering => {}
+            Protocol::Unknown(_) | Protocol::Switching(_) | Protocol::Taken(_) | Protocol::Lingering => {}
         }
     }
 
@@ -278,6 +329,9 @@ impl<I: Transport> Future for Connection<I> {
         }
         if this.poll_protocol(cx).is_ready() {
             return Poll::Ready(());
+        }
+        if let Protocol::Taken(_) = this.protocol {
+            return Poll::Pending;
         }
         let status = &this.shared.status;
         if status.end_held.load(Relaxed) && !status.holds_end() {

@@ -19,6 +19,7 @@ use hyper::rt::{ReadBuf, ReadBufCursor};
 use super::Engine;
 use super::status::{Phase, Status};
 use super::transport::Transport;
+use super::upgrade::Switch;
 
 /// Bytes gathered at most before they are written.
 const CORK: usize = 32 * 1024;
@@ -41,6 +42,8 @@ pub(super) struct Shared<I> {
     /// Writes wait for [`Socket::flush`]. Not so in HTTP/2, which gathers itself, and after an upgrade, when nobody
     /// but the application polls the stream.
     pub(super) corked: AtomicBool,
+    /// What to do once hyper is done: hand the connection over.
+    switch: Mutex<Option<Box<Switch>>>,
     socket: Mutex<Socket<I>>,
 }
 
@@ -53,12 +56,22 @@ impl<I: Transport> Shared<I> {
             environ: Arc::new(environ),
             status,
             corked: AtomicBool::new(true),
+            switch: Mutex::new(None),
             socket: Mutex::new(socket),
         })
     }
 
     pub(super) fn socket(&self) -> MutexGuard<'_, Socket<I>> {
         self.socket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The response under way is the last of HTTP here.
+    pub(super) fn set_switch(&self, switch: Box<Switch>) {
+        *self.switch.lock().unwrap_or_else(PoisonError::into_inner) = Some(switch);
+    }
+
+    pub(super) fn take_switch(&self) -> Option<Box<Switch>> {
+        self.switch.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Whether every byte hyper wrote is with the operating system.
@@ -85,6 +98,22 @@ impl<I: Transport> Socket<I> {
     /// Reads into `buffer` past hyper; for sniffing and lingering.
     pub(super) fn poll_read_raw(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         self.io.poll_read(cx, ReadBuf::new(buffer).unfilled())
+    }
+
+    /// Reads what hyper would read next, after a takeover.
+    pub(super) fn poll_read_taken(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        if self.early.is_empty() {
+            return self.poll_read_raw(cx, buffer);
+        }
+        let count = self.early.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&self.early[..count]);
+        self.early.drain(..count);
+        Poll::Ready(Ok(count))
+    }
+
+    /// Hands bytes to the operating system, after a takeover.
+    pub(super) fn poll_write_raw(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.io.poll_write(cx, bytes)
     }
 
     pub(super) fn poll_shutdown_raw(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -13,6 +13,7 @@ mod service;
 mod status;
 mod tracker;
 mod transport;
+mod upgrade;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -74,6 +75,8 @@ impl Engine {
         }
         let mut http2 = http2::Builder::new(Spawner(serving.runtime.clone()));
         http2.max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX)).max_concurrent_streams(256);
+        // [UPG-26] RFC 8441 §3
+        http2.enable_connect_protocol();
         Ok(Arc::new(Engine {
             application,
             serving,

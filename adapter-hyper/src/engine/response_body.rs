@@ -42,6 +42,12 @@ impl<I> InFlight<I> {
         (InFlight(shared.clone()), count)
     }
 
+    /// Something goes on after the response to a request: a stream that was taken over.
+    pub(super) fn goes_on(shared: &Arc<Shared<I>>) -> Self {
+        shared.status.response_goes_on();
+        InFlight(shared.clone())
+    }
+
     pub(super) fn shared(&self) -> &Arc<Shared<I>> {
         &self.0
     }

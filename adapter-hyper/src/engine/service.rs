@@ -13,6 +13,7 @@ use adapter_core::dispatch::{self, Call};
 use adapter_core::rules::request::Facts;
 use adapter_core::rules::{self, Rejection, response};
 use adapter_core::signal::Signal;
+use adapter_core::upgrade::switches;
 use adapter_core::{Environ, Request, Response, Sleep, contain};
 use http::{HeaderValue, StatusCode, Version, header};
 use hyper::body::Incoming;
@@ -21,6 +22,7 @@ use super::io::Shared;
 use super::request_body::request_body;
 use super::response_body::{InFlight, ResponseBody};
 use super::transport::Transport;
+use super::upgrade::Switch;
 
 /// Serves the requests of one connection.
 pub(super) struct Service<I> {
@@ -49,8 +51,7 @@ impl<I: Transport> hyper::service::Service<http::Request<Incoming>> for Service<
             }
         };
         rules::target::normalize(&mut head);
-        // hyper's own handle is not part of the interface
-        head.extensions.remove::<hyper::upgrade::OnUpgrade>();
+        let (switch, offer) = Switch::offer(&mut head, &facts).unzip();
         let body = request_body(
             incoming,
             &self.shared,
@@ -60,6 +61,9 @@ impl<I: Transport> hyper::service::Service<http::Request<Incoming>> for Service<
         );
         let received_at = engine.epoch + Duration::from_nanos(self.shared.status.now());
         let mut environ = Environ::new(self.shared.environ.clone(), received_at).with_forwarded(&head.headers);
+        if let Some(offer) = offer {
+            environ = environ.with_upgrade(offer);
+        }
         let mut abandoned = None;
         if self.multiplexed {
             let signal = Signal::new();
@@ -71,6 +75,7 @@ impl<I: Transport> hyper::service::Service<http::Request<Incoming>> for Service<
         let mut answer = Answer::new(facts, in_flight, State::Calling(call, limit));
         answer.abandoned = abandoned;
         answer.last = last;
+        answer.switch = switch;
         answer
     }
 }
@@ -83,6 +88,8 @@ pub(super) struct Answer<I> {
     /// Fired if the client goes away before the response is complete.
     abandoned: Option<Signal>,
     last: bool,
+    /// For the application to take the connection over.
+    switch: Option<Box<Switch>>,
     state: State,
 }
 
@@ -93,7 +100,7 @@ enum State {
 
 impl<I: Transport> Answer<I> {
     fn new(facts: Facts, in_flight: InFlight<I>, state: State) -> Self {
-        Answer { facts, in_flight: Some(in_flight), abandoned: None, last: false, state }
+        Answer { facts, in_flight: Some(in_flight), abandoned: None, last: false, switch: None, state }
     }
 
     /// Makes `answer` sendable.
@@ -134,6 +141,16 @@ impl<I: Transport> Answer<I> {
                     .expect("invariant: our own response is sendable");
                 body
             });
+        }
+        // [UPG-06] what nobody took, or what is not answered by a switch, goes on as HTTP
+        if let Some(switch) = self.switch.take()
+            && switches(head.status, &self.facts)
+        {
+            if self.facts.version < Version::HTTP_2 {
+                in_flight.shared().set_switch(switch);
+            } else {
+                switch.accompany(in_flight.shared(), self.abandoned.take());
+            }
         }
         if head.version == Version::HTTP_10 && !plan.close {
             // hyper says keep-alive to HTTP/1.0 only in a response that could be 1.1

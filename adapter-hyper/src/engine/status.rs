@@ -157,6 +157,11 @@ impl Status {
         self.requests.fetch_add(1, Relaxed) + 1
     }
 
+    /// What a request began goes on beyond its response, while that is still under way.
+    pub(super) fn response_goes_on(&self) {
+        self.open.fetch_add(1, Relaxed);
+    }
+
     /// A response has left the engine's hands.
     pub(super) fn response_ends(&self) {
         if self.open.fetch_sub(1, Relaxed) == 1 {
