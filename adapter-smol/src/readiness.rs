@@ -58,7 +58,6 @@ impl Watch {
     pub(crate) fn new() -> io::Result<Arc<Self>> {
         let epoll = Async::new_nonblocking(epoll::create(CreateFlags::CLOEXEC)?)?;
         let watch = Arc::new(Watch { epoll, sources: Mutex::default() });
-        watch.look(&Waker::from(Arc::new(Look(Arc::downgrade(&watch)))));
         Ok(watch)
     }
 
@@ -88,6 +87,13 @@ impl Watch {
                 tracing::error!(target: "adapter", %error, "epoll failed; connections stand still");
                 return;
             }
+        }
+    }
+
+    pub(crate) async fn run(&self) -> io::Result<()> {
+        loop {
+            self.epoll.readable().await?;
+            while self.take()? == BATCH {}
         }
     }
 

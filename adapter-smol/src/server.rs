@@ -162,6 +162,12 @@ async fn serve_with<S: Spawn + Clone>(
         }
     };
     let runtime = Runtime::new(SmolDriver::new(spawn.clone(), pool.clone()));
+    let watching = watch.clone();
+    spawn.spawn(async move {
+        if let Err(error) = watching.run().await {
+            tracing::error!(target: "adapter", %error, "epoll failed");
+        }
+    });
     let hosted = Hosted { listeners, application, config, info, runtime, spawn, shutdown };
     host::serve(hosted, |listener| Accepting::new(listener, watch.clone()), started).await
 }

@@ -1,5 +1,7 @@
 //! HTTP/1.1 over loopback: framing, persistence, bodies, trailers, Expect, limits.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod support;
 
 use std::time::Duration;
@@ -100,7 +102,9 @@ fn pipelined_requests_are_answered_in_order() {
 fn a_request_may_come_byte_by_byte() {
     let server = serve(app);
     let mut client = server.connect();
-    for byte in b"POST /collect HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 7\r\n\r\n" {
+    for byte in
+        b"POST /collect HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 7\r\n\r\n"
+    {
         client.send([*byte]);
     }
     let answer = client.answer();
@@ -110,7 +114,7 @@ fn a_request_may_come_byte_by_byte() {
 #[test]
 fn bodies_go_through_in_both_framings() {
     let server = serve(app);
-    let data: Vec<u8> = (0..3_000_000_u32).map(|n| (n * 7 >> 3) as u8).collect();
+    let data: Vec<u8> = (0..3_000_000_u32).map(|n| ((n * 7) >> 3) as u8).collect();
     for path in ["/echo", "/collect"] {
         let mut client = server.connect();
         let mut writer = client.stream.try_clone().unwrap();
@@ -156,9 +160,13 @@ fn a_blocking_application_reads_and_answers() {
 fn responses_without_a_body_leave_the_connection_usable() {
     let server = serve(app);
     let mut client = server.connect();
-    for (method, path, status) in
-        [("HEAD", "/x", 200), ("HEAD", "/iter", 200), ("GET", "/empty", 204), ("GET", "/304", 304), ("HEAD", "/large", 200)]
-    {
+    for (method, path, status) in [
+        ("HEAD", "/x", 200),
+        ("HEAD", "/iter", 200),
+        ("GET", "/empty", 204),
+        ("GET", "/304", 304),
+        ("HEAD", "/large", 200),
+    ] {
         client.send(format!("{method} {path} HTTP/1.1\r\nHost: t\r\n\r\n"));
         let answer = client.answer_to(method);
         assert_eq!(answer.status, status);

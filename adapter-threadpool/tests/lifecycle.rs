@@ -1,5 +1,7 @@
 //! Timeouts, disconnects, hooks and shutdown.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod support;
 
 use std::sync::Arc;
@@ -45,12 +47,15 @@ fn telling() -> (impl Application, Receiver<&'static str>) {
                     let tell = Tell(sender.clone(), "body dropped");
                     let (feed, body) = Body::channel(1);
                     let runtime = environ.runtime().clone();
-                    environ.runtime().spawn(async move {
-                        let _tell = tell;
-                        while feed.send("tick\n").await.is_ok() {
-                            runtime.sleep(Duration::from_millis(10)).await;
-                        }
-                    }).detach();
+                    environ
+                        .runtime()
+                        .spawn(async move {
+                            let _tell = tell;
+                            while feed.send("tick\n").await.is_ok() {
+                                runtime.sleep(Duration::from_millis(10)).await;
+                            }
+                        })
+                        .detach();
                     return Ok(Response::new(body));
                 }
                 "/silent" => {
@@ -61,10 +66,13 @@ fn telling() -> (impl Application, Receiver<&'static str>) {
                         let _ = told.send("finished");
                     });
                     let _ = sender.send("called");
-                    environ.runtime().spawn(async move {
-                        let _feed = feed;
-                        std::future::pending::<()>().await;
-                    }).detach();
+                    environ
+                        .runtime()
+                        .spawn(async move {
+                            let _feed = feed;
+                            std::future::pending::<()>().await;
+                        })
+                        .detach();
                     return Ok(Response::new(body));
                 }
                 "/slow" => environ.runtime().sleep(Duration::from_millis(300)).await,

@@ -1,5 +1,7 @@
 //! Threads are held only while application code runs: sleepers, slow and idle clients, the policy at capacity.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -231,15 +233,17 @@ fn wakers_tasks_and_blocking_work_run_on_the_pool() {
         let runtime = environ.runtime();
         let (sender, body) = Body::channel(1);
         let inner = runtime.clone();
-        runtime.spawn(async move {
-            for n in 0..5 {
-                inner.sleep(Duration::from_millis(5)).await;
-                let text = inner.run_blocking(move || format!("{n};")).await.unwrap();
-                if sender.send(text).await.is_err() {
-                    return;
+        runtime
+            .spawn(async move {
+                for n in 0..5 {
+                    inner.sleep(Duration::from_millis(5)).await;
+                    let text = inner.run_blocking(move || format!("{n};")).await.unwrap();
+                    if sender.send(text).await.is_err() {
+                        return;
+                    }
                 }
-            }
-        }).detach();
+            })
+            .detach();
         Ok(Response::new(body))
     }
     let server = serve_with(app, threads(2));
@@ -265,7 +269,9 @@ fn a_blocking_handler_does_not_hold_back_the_answers_before_it() {
     let (open, gate) = gated();
     let server = serve_with(app(gate), threads(2));
     let mut client = server.connect();
-    client.send("GET /1 HTTP/1.1\r\nHost: t\r\n\r\nGET /2 HTTP/1.1\r\nHost: t\r\n\r\nGET /block HTTP/1.1\r\nHost: t\r\n\r\n");
+    client.send(
+        "GET /1 HTTP/1.1\r\nHost: t\r\n\r\nGET /2 HTTP/1.1\r\nHost: t\r\n\r\nGET /block HTTP/1.1\r\nHost: t\r\n\r\n",
+    );
     assert_eq!(client.answer().text(), "/1");
     assert_eq!(client.answer().text(), "/2");
     open.send(()).unwrap();
@@ -300,4 +306,26 @@ fn an_iterator_that_was_quick_and_then_waits_holds_nothing_back() {
         assert_eq!(client.chunk().unwrap(), n.to_string().as_bytes());
     }
     assert_eq!(client.chunk(), None);
+}
+
+/// Regression: output the supervisor had written used up the report of room, and the stream stood still.
+#[test]
+fn streams_that_fill_the_socket_again_and_again_go_on() {
+    async fn app(_request: Request, _environ: Environ) -> Result<Response, Error> {
+        let chunk = adapter_core::Bytes::from(vec![b'x'; 1024]);
+        Ok(Response::new(Body::from_iterator((0..30_000).map(move |_| chunk.clone()))))
+    }
+    let server = serve_with(app, threads(4));
+    let readers: Vec<_> = (0..6)
+        .map(|_| {
+            let mut client = server.connect();
+            thread::spawn(move || {
+                for _ in 0..4 {
+                    client.get("/");
+                    assert_eq!(client.answer().body.len(), 30_000 * 1024);
+                }
+            })
+        })
+        .collect();
+    readers.into_iter().for_each(|reader| reader.join().unwrap());
 }

@@ -36,7 +36,7 @@ const GRACE: Duration = Duration::from_millis(250);
 const DRAINED: u64 = 256 * 1024;
 
 /// The server.
-pub struct MinimalServer;
+pub(crate) struct MinimalServer;
 
 impl Server for MinimalServer {
     fn info(&self) -> ServerInfo {
@@ -339,7 +339,7 @@ impl Wire {
             return false; // [ERR-12]
         }
 
-        let mut w = lock(wire);
+        let w = lock(wire);
         let last = server.config.limits.requests_per_connection.is_some_and(|limit| number >= limit);
         let drainable = matches!(w.left, Left::Nothing) || matches!(w.left, Left::Sized(left) if left <= DRAINED);
         facts.keep_alive &= server.trigger.level() == ShutdownLevel::Running && server.config.keep_alive && !last;

@@ -20,8 +20,10 @@ pub mod exceptions;
 mod harness;
 pub mod lifecycle;
 pub mod registry;
+pub mod report;
 pub mod runner;
 pub mod setting;
+pub mod specification;
 pub mod text;
 pub mod wire;
 

@@ -327,6 +327,7 @@ impl<I: Transport> Future for Connection<I> {
         if (!same_waker || shutdown_due || this.draining) && this.poll_shutdown(cx).is_ready() {
             return Poll::Ready(());
         }
+        this.shared.status.read_waits.store(false, Relaxed);
         if this.poll_protocol(cx).is_ready() {
             return Poll::Ready(());
         }
@@ -334,6 +335,14 @@ impl<I: Transport> Future for Connection<I> {
             return Poll::Pending;
         }
         let status = &this.shared.status;
+        if status.phase() == Phase::Busy
+            && !status.read_waits.load(Relaxed)
+            && !status.has_ended()
+            && !status.transparent.load(Relaxed)
+            && this.shared.socket().poll_ahead(&this.shared, cx).is_ready()
+        {
+            return this.abort();
+        }
         if status.end_held.load(Relaxed) && !status.holds_end() {
             cx.waker().wake_by_ref();
         }

@@ -23,6 +23,8 @@ use super::upgrade::Switch;
 
 /// Bytes gathered at most before they are written.
 const CORK: usize = 32 * 1024;
+/// Bytes read at most past what hyper asks for.
+const AHEAD: usize = 16 * 1024;
 /// A write of this size is not worth a copy.
 const DIRECT: usize = 8 * 1024;
 
@@ -111,6 +113,29 @@ impl<I: Transport> Socket<I> {
         Poll::Ready(Ok(count))
     }
 
+    /// Looks for the end of the client's stream where hyper does not: it stops reading while the application leaves a
+    /// body unread, or a pipelined request waits. What comes before the end, at most [`AHEAD`] bytes, is for hyper to
+    /// read later. Ready: the connection was reset. \[DIS-01\], \[DIS-03\]
+    pub(super) fn poll_ahead(&mut self, shared: &Shared<I>, cx: &mut Context<'_>) -> Poll<()> {
+        while self.early.len() < AHEAD {
+            let mut buffer = [0; 4096];
+            match ready!(self.poll_read_raw(cx, &mut buffer)) {
+                Ok(0) => {
+                    if shared.status.client_ended() {
+                        shared.environ.disconnected.fire();
+                    }
+                    return Poll::Pending;
+                }
+                Ok(count) => self.early.extend_from_slice(&buffer[..count]),
+                Err(_) => {
+                    shared.environ.disconnected.fire();
+                    return Poll::Ready(());
+                }
+            }
+        }
+        Poll::Pending
+    }
+
     /// Hands bytes to the operating system, after a takeover.
     pub(super) fn poll_write_raw(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.io.poll_write(cx, bytes)
@@ -175,13 +200,17 @@ impl<I: Transport> Socket<I> {
             return Poll::Ready(Ok(()));
         }
         let ended = status.has_ended()
-            || match ready!(self.io.poll_read(cx, buffer)) {
-                Ok(0) => true,
-                Ok(_) => {
+            || match self.io.poll_read(cx, buffer) {
+                Poll::Pending => {
+                    status.read_waits.store(true, Relaxed);
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(0)) => true,
+                Poll::Ready(Ok(_)) => {
                     status.received();
                     return Poll::Ready(Ok(()));
                 }
-                Err(error) => {
+                Poll::Ready(Err(error)) => {
                     // [DIS-01] a reset needs no grace
                     shared.environ.disconnected.fire();
                     return Poll::Ready(Err(error));

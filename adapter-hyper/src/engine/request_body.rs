@@ -61,7 +61,9 @@ impl<I: Transport> Source for Body<I> {
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         let this = &mut *self;
         let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
-        let Poll::Ready(next) = Pin::new(incoming).poll_frame(cx) else {
+        let polled = Pin::new(incoming).poll_frame(cx);
+        this.shared.status.body_waits.store(polled.is_pending(), Relaxed);
+        let Poll::Ready(next) = polled else {
             let Some(timeout) = this.timeout else { return Poll::Pending };
             let runtime = &this.runtime;
             ready!(Future::poll(Pin::new(this.sleep.get_or_insert_with(|| runtime.sleep(timeout))), cx));
@@ -119,6 +121,7 @@ impl<I> Body<I> {
             self.shared.status.body_unread.store(true, Relaxed);
         }
         self.shared.status.body_open.store(false, Relaxed);
+        self.shared.status.body_waits.store(false, Relaxed);
     }
 }
 

@@ -54,9 +54,13 @@ pub(super) struct Status {
     open: AtomicUsize,
     /// Requests seen.
     requests: AtomicU64,
+    /// hyper waits for bytes of the client, and is woken when they or their end come.
+    pub(super) read_waits: AtomicBool,
+    /// The application waits for the rest of the request body.
+    pub(super) body_waits: AtomicBool,
     /// The end of the client's stream was kept from hyper, which has to read again once it may know.
     pub(super) end_held: AtomicBool,
-    /// A request body is not read to its end.
+    /// The application has not read the request body to its end, nor dropped it.
     pub(super) body_open: AtomicBool,
     /// A byte of the current head is here.
     pub(super) head_begun: AtomicBool,
@@ -122,9 +126,9 @@ impl Status {
     }
 
     /// Whether the end of the client's stream is to be kept from hyper: it would drop the response under way, or what
-    /// of it is not written. An unfinished request body must end in an error for its reader, and at once.
+    /// of it is not written. Only who waits for the rest of a request body has to learn of it, and at once.
     pub(super) fn holds_end(&self) -> bool {
-        let answering = self.phase() == Phase::Busy && !self.body_open.load(Relaxed);
+        let answering = self.phase() == Phase::Busy && !self.body_waits.load(Relaxed);
         (answering || self.is_write_blocked()) && !self.transparent.load(Relaxed)
     }
 

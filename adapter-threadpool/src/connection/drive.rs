@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use adapter_core::RequestBodyError;
 use adapter_core::dispatch::{Call, failure};
 use adapter_core::rules::Rejection;
 use adapter_core::rules::request::Facts;
-use adapter_core::RequestBodyError;
 use http::StatusCode;
 
 use super::close::Closing;
@@ -91,13 +91,7 @@ impl Task {
     }
 }
 
-pub(super) fn drive(
-    conn: &Arc<Conn>,
-    task: &mut Task,
-    scratch: &mut Scratch,
-    taken: &mut u32,
-    permit: bool,
-) -> Step {
+pub(super) fn drive(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, taken: &mut u32, permit: bool) -> Step {
     let mut served = 0;
     loop {
         if conn.has(bit::FORCED) && !matches!(task.phase, Phase::Closed) {
@@ -210,7 +204,8 @@ fn read_head(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, permit: b
             return Flow::Park(deadline);
         }
         return if task.begun {
-            let timeout = Rejection::new(StatusCode::REQUEST_TIMEOUT, "LIM-04", "the request head did not arrive in time");
+            let timeout =
+                Rejection::new(StatusCode::REQUEST_TIMEOUT, "LIM-04", "the request head did not arrive in time");
             reject(conn, task, scratch, &timeout)
         } else {
             closed(conn, task)
@@ -280,7 +275,10 @@ fn handling(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, taken: &mu
             Fate::Wait(until) if !handling.woken => {
                 let mut io = lock(&conn.io);
                 return match io.flush(conn) {
-                    Flush::Wait => Flow::Park(earlier(earlier(deadline, until), after(io.stalled_since, conn.engine.settings.timeouts.write))),
+                    Flush::Wait => Flow::Park(earlier(
+                        earlier(deadline, until),
+                        after(io.stalled_since, conn.engine.settings.timeouts.write),
+                    )),
                     Flush::Done | Flush::Broken => Flow::Park(earlier(deadline, until)),
                 };
             }

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use adapter_core::{EarlyHints, Environ, HintError};
 use adapter_core::hints::Sink;
+use adapter_core::{EarlyHints, Environ, HintError};
 use http::{HeaderMap, StatusCode};
 
 use super::Conn;
@@ -54,7 +54,7 @@ impl Sink for HintSink {
             return Err(HintError::TooLate);
         }
         encoder::informational(io.output.appendable(), StatusCode::EARLY_HINTS, headers);
-        match io.flush(&conn) {
+        match conn.flush_aside(&mut io) {
             // What does not go out now goes out when there is room: never later than the head.
             Flush::Done | Flush::Wait => Ok(()),
             Flush::Broken => Err(HintError::Disconnected),

@@ -24,7 +24,7 @@ use rustix::event::epoll::EventFlags;
 
 use self::drive::Task;
 pub(crate) use self::io::Scratch;
-use self::io::Io;
+use self::io::{Flush, Io};
 use crate::engine::schedule::Job;
 use crate::engine::{Engine, Tick, lock};
 
@@ -222,22 +222,33 @@ impl Conn {
     /// Application code is about to run while there is output that is gathered with what follows. \[BOD-04\] PEP 3333
     /// wants it to be sent meanwhile by another thread: that is the supervisor, see [`Conn::uncork`].
     fn cork(self: &Arc<Self>) {
-        if self.set(bit::CORKED) & bit::CORKED == 0 {
+        if !self.has(bit::CORKED) && self.set(bit::CORKED) & bit::CORKED == 0 {
             lock(&self.engine.corked).push(self.clone());
         }
     }
 
     /// Called by the supervisor: writes what is held back, if application code still runs. `true` if it is to come
     /// again.
-    pub(crate) fn uncork(&self) -> bool {
+    pub(crate) fn uncork(self: &Arc<Self>) -> bool {
         if !self.has(bit::CORKED) {
             return false;
         }
         if let Ok(mut io) = self.io.try_lock() {
             // What can't be written now goes out when there is room.
-            let _ = io.flush(self);
+            let _ = self.flush_aside(&mut io);
         }
         true
+    }
+
+    /// [`Io::flush`] for others than the worker that runs the connection: if that worker had found no room and gone,
+    /// the connection must be run again, because the report of room was used up here.
+    fn flush_aside(self: &Arc<Self>, io: &mut Io) -> Flush {
+        let stalled = io.stalled_since != 0;
+        let outcome = io.flush(self);
+        if stalled && outcome != Flush::Wait {
+            self.wake_up(0);
+        }
+        outcome
     }
 
     /// Runs the connection as far as it goes without waiting; application code only with a `permit`.

@@ -172,7 +172,7 @@ impl Io {
     }
 
     /// \[EXP-01\], \[EXP-05\] RFC 9110 §10.1.1: tells the client once that its body is wanted.
-    fn invite(&mut self, conn: &Conn) {
+    fn invite(&mut self, conn: &Arc<Conn>) {
         let committed = self.committed;
         if let Some(incoming) = &mut self.incoming
             && std::mem::take(&mut incoming.expects_continue)
@@ -180,7 +180,7 @@ impl Io {
         {
             self.output.appendable().extend_from_slice(encoder::CONTINUE);
             // What does not go out now goes out when there is room.
-            let _: Flush = self.flush(conn);
+            let _: Flush = conn.flush_aside(self);
         }
     }
 }
@@ -297,7 +297,7 @@ impl Source for BodySource {
                     return Some(Err(RequestBodyError::TimedOut));
                 }
                 Ok(_) if writing => {
-                    let _: Flush = lock(&conn.io).flush(&conn);
+                    let _: Flush = conn.flush_aside(&mut lock(&conn.io));
                 }
                 Ok(_) | Err(_) => {}
             }

@@ -87,8 +87,7 @@ pub(super) fn facts_of_nothing() -> Facts {
     let (parts, ()) = Request::new(()).into_parts();
     let mut parts = parts;
     parts.headers.insert(header::HOST, header::HeaderValue::from_static("h"));
-    let mut facts =
-        request::check(&parts, &Limits::default()).expect("invariant: the simplest request is acceptable");
+    let mut facts = request::check(&parts, &Limits::default()).expect("invariant: the simplest request is acceptable");
     facts.keep_alive = false;
     facts
 }
@@ -162,7 +161,8 @@ fn prepared(response: Response, facts: &Facts) -> (http::response::Parts, Body, 
         let length = if with_trailers { None } else { body.len() };
         match plan(&mut head, length, facts) {
             Ok(plan) => {
-                if with_trailers && plan.framing == Framing::Chunked
+                if with_trailers
+                    && plan.framing == Framing::Chunked
                     && let Some(fields) = body.trailers()
                 {
                     trailers::announce(&mut head.headers, fields);
@@ -198,12 +198,12 @@ fn finish(conn: &Arc<Conn>, task: &mut Task, close: bool) {
 pub(super) fn sending(conn: &Arc<Conn>, task: &mut Task, taken: &mut u32, permit: bool) -> Flow {
     let Phase::Sending(sending) = &mut task.phase else { return Flow::Next };
     let mut frames = 0;
+    // The time a chunk takes is counted with that of sending the one before.
+    let mut last = Instant::now();
+    let mut gathering = false;
     loop {
-        let deadline = stir(conn);
-        *taken |= conn.clear(bit::WOKEN | bit::QUEUED) & bit::WOKEN;
-        sending.woken |= *taken & bit::WOKEN != 0;
-        *taken &= !bit::WOKEN;
-
+        // Within a batch of quick chunks nothing else is looked at.
+        let deadline = if gathering { 0 } else { look(conn, sending, taken) };
         if sending.flush_first || sending.complete || !sending.woken {
             let mut io = lock(&conn.io);
             let flushed = io.flush(conn);
@@ -253,9 +253,11 @@ pub(super) fn sending(conn: &Arc<Conn>, task: &mut Task, taken: &mut u32, permit
         }
         frames += 1;
         let next = if sending.blocking {
-            let start = Instant::now();
             let next = sending.source.next_frame();
-            sending.quick = if start.elapsed() < QUICK { sending.quick + 1 } else { 0 };
+            let now = Instant::now();
+            let quick = now.saturating_duration_since(last) < QUICK;
+            sending.quick = if quick { sending.quick + 1 } else { 0 };
+            last = now;
             Poll::Ready(next)
         } else {
             let waker = Waker::from(conn.clone());
@@ -274,9 +276,19 @@ pub(super) fn sending(conn: &Arc<Conn>, task: &mut Task, taken: &mut u32, permit
                     task.phase = Phase::Closing(Closing::broken_off(reset));
                     return Flow::Next;
                 }
+                gathering = sending.blocking && !sending.flush_first && !sending.complete;
             }
         }
     }
+}
+
+/// What was reported since the last look; gives the time until which the request body is waited for.
+fn look(conn: &Conn, sending: &mut Sending, taken: &mut u32) -> Tick {
+    let deadline = stir(conn);
+    *taken |= conn.clear(bit::WOKEN | bit::QUEUED) & bit::WOKEN;
+    sending.woken |= *taken & bit::WOKEN != 0;
+    *taken &= !bit::WOKEN;
+    deadline
 }
 
 fn expired(conn: &Conn, since: Tick) -> bool {
@@ -314,8 +326,7 @@ fn encode(conn: &Arc<Conn>, sending: &mut Sending, next: Next) -> Result<(), Err
                 encoder::chunk_size(io.output.appendable(), data.len());
             }
             io.output.append(data, if chunked { encoder::CHUNK_END } else { b"" });
-            sending.flush_first =
-                io.output.gathered() >= GATHER || (sending.blocking && sending.quick < QUICK_CHUNKS);
+            sending.flush_first = io.output.gathered() >= GATHER || (sending.blocking && sending.quick < QUICK_CHUNKS);
             if sending.blocking && !sending.flush_first {
                 conn.cork();
             }

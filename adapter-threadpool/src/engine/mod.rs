@@ -109,7 +109,7 @@ impl Engine {
     pub(crate) fn uncork(&self) {
         let corked = std::mem::take(&mut *lock(&self.corked));
         if !corked.is_empty() {
-            let again: Vec<_> = corked.into_iter().filter(|conn| conn.uncork()).collect();
+            let again: Vec<_> = corked.into_iter().filter(Conn::uncork).collect();
             lock(&self.corked).extend(again);
         }
     }

@@ -78,8 +78,10 @@ impl SpawnedTask {
         let mut future = lock(&self.future);
         let done = match future.as_mut() {
             None => true,
-            Some(polled) => contain::catch("task", || polled.as_mut().poll(&mut Context::from_waker(&waker)).is_ready())
-                .unwrap_or(true),
+            Some(polled) => {
+                contain::catch("task", || polled.as_mut().poll(&mut Context::from_waker(&waker)).is_ready())
+                    .unwrap_or(true)
+            }
         };
         if done || lock(&engine.tasks.0).closed {
             let future = future.take();

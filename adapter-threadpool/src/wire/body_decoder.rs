@@ -274,8 +274,7 @@ mod tests {
         for first in 0..=input.len() {
             for second in first..=input.len() {
                 let pieces = [&input[..first], &input[first..second], &input[second..]];
-                let (data, trailers, left) =
-                    decode(Decoder::new(BodyLength::Unknown, None), &pieces).unwrap().unwrap();
+                let (data, trailers, left) = decode(Decoder::new(BodyLength::Unknown, None), &pieces).unwrap().unwrap();
                 assert_eq!(data, b"Wikipedia in\r\n\r\nchunks.");
                 let trailers = trailers.unwrap();
                 assert_eq!(trailers["x-sum"], "1");

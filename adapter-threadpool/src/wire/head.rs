@@ -46,10 +46,10 @@ pub fn parse(input: &[u8], limits: &Limits) -> Result<Option<Head>, Rejection> {
     }
 }
 
-fn parse_with<'i, 'h>(
+fn parse_with<'i>(
     input: &'i [u8],
     limits: &Limits,
-    headers: &'h mut [MaybeUninit<httparse::Header<'i>>],
+    headers: &mut [MaybeUninit<httparse::Header<'i>>],
 ) -> Result<Option<Head>, Rejection> {
     let mut request = httparse::Request::new(&mut []);
     match httparse::ParserConfig::default().parse_request_with_uninit_headers(&mut request, input, headers) {
@@ -130,8 +130,8 @@ fn convert(
     };
     parts.headers = HeaderMap::with_capacity(parsed.headers.len());
     for header in parsed.headers.iter() {
-        let name = HeaderName::from_bytes(header.name.as_bytes())
-            .map_err(|_| bad("HDR-12", "a header name is malformed"))?;
+        let name =
+            HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| bad("HDR-12", "a header name is malformed"))?;
         // [HDR-02] obs-text survives, [HDR-13] controls do not
         let value = HeaderValue::from_maybe_shared(share(header.value))
             .map_err(|_| bad("HDR-13", "a header value is malformed"))?;
@@ -169,7 +169,8 @@ mod tests {
     #[test]
     fn every_split_point_gives_the_same_head() {
         // [TGT-23]
-        let input = b"\r\nPOST /a%20b?x=1 HTTP/1.1\r\nHost: h\r\nX-A:  1 \r\nx-a: \xff2\r\nContent-Length: 3\r\n\r\nabc";
+        let input =
+            b"\r\nPOST /a%20b?x=1 HTTP/1.1\r\nHost: h\r\nX-A:  1 \r\nx-a: \xff2\r\nContent-Length: 3\r\n\r\nabc";
         let end = input.len() - 3;
         for cut in 0..end {
             assert!(parse(&input[..cut], &Limits::default()).unwrap().is_none(), "{cut}");
@@ -213,7 +214,8 @@ mod tests {
     #[test]
     fn limits_have_their_own_statuses() {
         let limits = Limits::default();
-        let long = |target: usize| [b"GET /".to_vec(), vec![b'a'; target], b" HTTP/1.1\r\nHost: h\r\n\r\n".to_vec()].concat();
+        let long =
+            |target: usize| [b"GET /".to_vec(), vec![b'a'; target], b" HTTP/1.1\r\nHost: h\r\n\r\n".to_vec()].concat();
         assert_eq!(status(&long(limits.target_bytes - 1)), Some(200));
         assert_eq!(status(&long(limits.target_bytes)), Some(414));
         assert_eq!(status(&long(70_000)), Some(414));

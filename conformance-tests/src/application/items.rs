@@ -193,7 +193,7 @@ impl Body for Stream {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.size.clone()
+        self.size
     }
 }
 

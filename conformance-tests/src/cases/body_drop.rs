@@ -13,8 +13,10 @@ pub(crate) static GROUP: Group = Group {
         Case::must("dropped_once_after_its_end", "a body is dropped exactly once after its last item", &["BOD-09", "BOD-13"], after_end),
         Case::must("dropped_on_disconnect", "a reset drops a pending body within 500 ms", &["BOD-10", "DIS-07a"], on_reset),
         Case::must("dropped_on_disconnect_while_flowing", "also one that is being sent", &["BOD-10", "ERR-07c"], on_reset_flowing),
-        Case::must("dropped_after_an_error", "a failed body is dropped once and not asked again", &["BOD-11", "BOD-13", "BOD-14a"], after_error),
-        Case::must("dropped_after_a_panic", "a panicked body is dropped once and not asked again", &["BOD-11", "BOD-13", "ERR-04a"], after_panic)
+        Case::must("dropped_after_an_error", "a failed body is dropped once and not asked again", &["BOD-11a", "BOD-13", "BOD-14a"], after_error),
+        Case::must("dropped_after_a_panic", "a panicked body is dropped once and not asked again", &["BOD-11b", "BOD-13", "ERR-04a"], after_panic)
+            .needs("panic-unwind"),
+        Case::must("panicked_sender_aborts", "a channel whose sender a panic dropped looks truncated", &["BOD-22", "FRM-07"], panicked_sender)
             .needs("panic-unwind"),
         Case::must("dropped_when_refused", "the body of a response that can't be sent is dropped once", &["BOD-12"], when_refused),
         Case::must("failure_is_truncation", "what was yielded before is sent, and no end", &["BOD-14a", "FRM-07", "ERR-04b"], truncation),
@@ -119,6 +121,20 @@ fn after_error(cx: &mut Context) -> Result<(), Failure> {
 
 fn after_panic(cx: &mut Context) -> Result<(), Failure> {
     breaks(cx, "panic")
+}
+
+fn panicked_sender(cx: &mut Context) -> Result<(), Failure> {
+    for capacity in [1, 16] {
+        for feeder in ["thread", "task"] {
+            let script = format!("channel {capacity} {feeder} text:a text:b panic");
+            let mut connection = cx.connect()?;
+            connection.send(cx.get(&script).bytes())?;
+            let response = connection.response("GET")?;
+            ensure!(response.truncated, "half a body was taken for the whole ({feeder}, {capacity})");
+            connection.closed()?;
+        }
+    }
+    Ok(())
 }
 
 fn when_refused(cx: &mut Context) -> Result<(), Failure> {

@@ -1,7 +1,8 @@
 //! What the application learns beside the request. ENV-01 to ENV-13
 
-use crate::case::{Case, Failure, Group, ensure, ensure_eq};
-use crate::context::Context;
+use crate::case::{Case, Failure, Group, Level, ensure, ensure_eq};
+use crate::context::{Context, Seen};
+use crate::lifecycle::{self, Lifecycle};
 use crate::setting;
 
 /// The group.
@@ -11,6 +12,8 @@ pub(crate) static GROUP: Group = Group {
     cases: &[
         Case::must("scheme_is_http", "the scheme of a plain connection is http", &["ENV-01", "ENV-12"], scheme),
         Case::must("peer_is_the_client", "the client's address and port", &["ENV-02a"], peer),
+        Case::owned(Level::Must, "unix_peer_is_none", "a Unix-domain connection has no peer address", &["ENV-02b"], unix_peer)
+            .needs("unix-socket"),
         Case::must("local_is_the_server", "the server's address and actual port", &["ENV-03"], local),
         Case::must("version_is_the_requests", "HTTP/1.1 and HTTP/1.0 are told apart", &["ENV-04"], version),
         Case::must("prefix_is_empty", "no mount prefix, and the whole path below it", &["ENV-05a", "ENV-05b"], no_prefix),
@@ -42,6 +45,28 @@ fn peer(cx: &mut Context) -> Result<(), Failure> {
     connection.response("GET")?;
     let calls = cx.seen()?.calls();
     ensure!(calls.iter().all(|call| call.env("peer") == own), "the peer is not {own} in every request");
+    Ok(())
+}
+
+fn unix_peer(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    use std::io::{Read, Write};
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let path = folder.path().join("socket");
+    let mut config = lifecycle::config();
+    config.binds.push(adapter_core::Bind::Unix(path.clone()));
+    let running = life.start(config)?;
+    let mut stream = std::os::unix::net::UnixStream::connect(&path).map_err(|error| format!("cannot connect: {error}"))?;
+    stream.set_read_timeout(Some(crate::wire::patience())).map_err(|error| error.to_string())?;
+    stream.write_all(&running.context.get("body x").close().bytes()).map_err(|error| error.to_string())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).map_err(|error| format!("cannot read the response: {error}"))?;
+    ensure!(answer.ends_with(b"\r\n\r\nx"), "the response over a Unix socket: {}", crate::text::show(&answer, 300));
+    let seen: Seen = running.seen();
+    let call = seen.call()?;
+    ensure_eq!(call.env("peer"), "none", "the peer address");
+    ensure!(call.env("local").contains("socket"), "the local address: {}", call.env("local"));
+    running.stop()?;
+    ensure!(!path.exists(), "the socket's path is still there after the end");
     Ok(())
 }
 

@@ -13,7 +13,8 @@ pub(crate) static GROUP: Group = Group {
     cases: &[
         Case::must("time_works", "sleep, timeout and interval, in handlers, bodies and tasks", &["RTM-01"], time),
         Case::must("many_timers_work", "hundreds of sleeps at once end in time", &["RTM-01"], many_timers),
-        Case::must("spawned_work_runs", "a detached future runs, and its panic is reported", &["RTM-02"], spawn).needs("panic-unwind"),
+        Case::must("spawned_work_runs", "a future runs on after its handle was dropped", &["RTM-02a"], spawn),
+        Case::must("spawned_panic_is_reported", "to who waits, and nothing else ends", &["RTM-02b"], spawn_panic).needs("panic-unwind"),
         Case::must("blocking_work_runs", "where it stops nothing else", &["RTM-03", "CON-02"], blocking),
         Case::owned(Level::Must, "blocking_work_is_bounded", "threads and queue have bounds, and what is beyond is refused", &["RTM-03"], bounded),
         Case::must("dropping_cancels", "a sleep or timeout that is dropped", &["RTM-04"], cancel),
@@ -54,11 +55,21 @@ fn many_timers(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn spawn(cx: &mut Context) -> Result<(), Failure> {
-    cx.answered(&cx.get("spawn go; spawn-panic; body x"), 200)?;
-    ensure!(cx.seen()?.has("task panicked"), "the panic of a task was not reported");
+    cx.answered(&cx.get("spawn go; body x"), 200)?;
+    cx.wait_for("at go")?;
+    ensure!(!cx.seen()?.has("spawned-cancelled"), "the future was dropped with its handle");
     cx.open("go")?;
-    cx.wait_for("spawned-done")?;
-    cx.answered(&cx.get("body served"), 200).map(drop)
+    cx.wait_for("spawned-done").map(drop)
+}
+
+fn spawn_panic(cx: &mut Context) -> Result<(), Failure> {
+    for _ in 0..10 {
+        cx.again();
+        cx.answered(&cx.get("spawn-panic; body x"), 200)?;
+        ensure!(cx.seen()?.has("task panicked"), "the panic of a task was not reported");
+    }
+    cx.answered(&cx.get("spawn-sleep 1; body served"), 200)?;
+    cx.wait_for("spawned-slept").map(drop)
 }
 
 fn blocking(cx: &mut Context) -> Result<(), Failure> {

@@ -1,0 +1,448 @@
+//! The state of one WebSocket: stream, decoder, what waits to be sent, and how it ends.
+//!
+//! Everything here runs under the lock of [`Shared`], by whoever wants to make progress: the receiver reads, senders
+//! write, the keeper does both and looks at the clock. Nothing blocks. One message is read ahead and not more, and what
+//! waits to be sent is bounded: a peer that does not read is not read from either. \[UPG-20\]
+//!
+//! It ends in this order: a close frame in one direction ([`Phase::Closing`] if it is ours), one in the other
+//! ([`Phase::Ending`]), the end of our half, the end of the peer's, [`Phase::Ended`]. Whatever breaks a rule or does not
+//! come in time goes to a later phase. Close code and reason are those of the first close frame. RFC 6455 §7
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use futures_io::{AsyncRead, AsyncWrite};
+
+use super::frame::{self, Decoder, Event, Violation};
+use super::message::{Close, Error, Message, code};
+use super::options::Options;
+use super::wakers::{Proxy, Wakers};
+use crate::upgrade::Upgraded;
+
+/// Octets read at once.
+const CHUNK: usize = 32 * 1024;
+/// Reads in one go; a fast sender must not hold the thread.
+const READS: usize = 32;
+/// How long we read on after both close frames, so that the peer can read ours. RFC 6455 §7.1.1
+const LINGER: Duration = Duration::from_secs(2);
+
+thread_local! {
+    /// A buffer for reading, so that idle connections hold none.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// One WebSocket, as its receiver, senders and keeper share it.
+pub(super) struct Shared {
+    link: Mutex<Link>,
+    pub(super) wakers: Arc<Wakers>,
+}
+
+impl Shared {
+    pub(super) fn new(stream: Upgraded, options: Options) -> Arc<Self> {
+        let wakers = Arc::new(Wakers::default());
+        Arc::new(Shared { link: Mutex::new(Link::new(stream, options, &wakers)), wakers })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Link> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where the closing handshake stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Open,
+    /// Our close frame is queued, the peer's is awaited.
+    Closing {
+        deadline: Instant,
+    },
+    /// No frame matters any more: what is queued goes out, then our half ends, then the peer's is awaited.
+    Ending {
+        deadline: Instant,
+        shut: bool,
+    },
+    /// The stream is dropped.
+    Ended,
+}
+
+/// What a turn at the connection has changed, for others that may wait for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Changes {
+    /// A message waits.
+    pub(super) message: bool,
+    /// Queued octets have left.
+    pub(super) sent: bool,
+    /// The phase is another one.
+    pub(super) phase: bool,
+}
+
+pub(super) struct Link {
+    stream: Option<Upgraded>,
+    reads: Arc<Proxy>,
+    read_waker: Waker,
+    writes: Arc<Proxy>,
+    write_waker: Waker,
+    decoder: Decoder,
+    /// Octets read behind the message that waits.
+    leftover: Vec<u8>,
+    /// The message that waits for the receiver.
+    incoming: Option<Message>,
+    /// Frames not handed over yet, of which `gone` octets are.
+    out: Vec<u8>,
+    gone: usize,
+    /// What was written is not flushed.
+    unflushed: bool,
+    /// Octets queued and handed over since the beginning.
+    queued: u64,
+    written: u64,
+    phase: Phase,
+    end: Option<Close>,
+    /// Why it failed, until the receiver is told.
+    failure: Option<Error>,
+    changes: Changes,
+    /// Nobody receives: messages are dropped.
+    pub(super) deaf: bool,
+    pub(super) options: Options,
+    /// When octets last came, a message last went by, octets last left (or began to wait), a ping was last sent.
+    received: Instant,
+    busy: Instant,
+    progressed: Instant,
+    pinged: Option<Instant>,
+}
+
+impl Link {
+    fn new(stream: Upgraded, options: Options, wakers: &Arc<Wakers>) -> Self {
+        let (reads, writes) = (Proxy::new(wakers), Proxy::new(wakers));
+        let now = Instant::now();
+        Link {
+            stream: Some(stream),
+            read_waker: Waker::from(reads.clone()),
+            reads,
+            write_waker: Waker::from(writes.clone()),
+            writes,
+            decoder: Decoder::new(options.max_message, options.max_frame.unwrap_or(options.max_message)),
+            leftover: Vec::new(),
+            incoming: None,
+            out: Vec::new(),
+            gone: 0,
+            unflushed: false,
+            queued: 0,
+            written: 0,
+            phase: Phase::Open,
+            end: None,
+            failure: None,
+            changes: Changes::default(),
+            deaf: false,
+            options,
+            received: now,
+            busy: now,
+            progressed: now,
+            pinged: None,
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// How it ended, if it has begun to.
+    pub(super) fn end(&self) -> Option<&Close> {
+        self.end.as_ref()
+    }
+
+    /// What sending meets once it is closed. \[UPG-14\]
+    pub(super) fn refusal(&self) -> Option<Error> {
+        let close = self.end.clone()?;
+        Some(self.failure.clone().unwrap_or(Error::Closed(close)))
+    }
+
+    pub(super) fn take_changes(&mut self) -> Changes {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// The message that waits.
+    pub(super) fn take_message(&mut self) -> Option<Message> {
+        self.incoming.take()
+    }
+
+    /// Why it failed; told once.
+    pub(super) fn take_failure(&mut self) -> Option<Error> {
+        // Senders ask after the receiver has been told, too.
+        let failure = self.failure.clone()?;
+        self.failure = None;
+        Some(failure)
+    }
+
+    /// Octets that wait to be handed over.
+    pub(super) fn backlog(&self) -> usize {
+        self.out.len() - self.gone
+    }
+
+    /// Whether a message may be queued by somebody who can wait.
+    pub(super) fn has_room(&self) -> bool {
+        self.backlog() < self.options.max_write_buffer
+    }
+
+    /// Queues `message`; says when it has left, for [`Self::has_left`].
+    pub(super) fn queue(&mut self, message: &Message, now: Instant) -> u64 {
+        self.busy = now;
+        self.push(now, |out| frame::encode_message(out, message));
+        self.queued
+    }
+
+    /// Whether all octets up to that of [`Self::queue`] are handed over.
+    pub(super) fn has_left(&self, position: u64) -> bool {
+        self.written >= position
+    }
+
+    fn push(&mut self, now: Instant, encode: impl FnOnce(&mut Vec<u8>)) {
+        if self.backlog() == 0 {
+            self.progressed = now;
+        }
+        if self.gone > self.out.len() / 2 {
+            self.out.drain(..self.gone);
+            self.gone = 0;
+        }
+        let before = self.out.len();
+        encode(&mut self.out);
+        self.queued += (self.out.len() - before) as u64;
+    }
+
+    /// Begins the closing handshake, unless one has begun. \[UPG-13\] RFC 6455 §7.1.2
+    pub(super) fn close(&mut self, close_code: u16, reason: &str, now: Instant) {
+        if self.phase == Phase::Open {
+            self.push(now, |out| frame::encode_close(out, close_code, reason));
+            self.end = Some(Close { code: close_code, reason: reason.to_owned(), by_peer: false });
+            // Nobody receives after a close of ours, and the peer's must not wait behind it.
+            self.incoming = None;
+            self.enter(Phase::Closing { deadline: now + self.options.close_timeout });
+        }
+    }
+
+    /// Disconnects a peer that does not keep up, at once. \[UPG-20\]
+    pub(super) fn give_up(&mut self, why: &'static str) {
+        self.lose(Error::Unresponsive(why));
+    }
+
+    /// The connection is gone. \[UPG-12c\]
+    pub(super) fn lose(&mut self, why: Error) {
+        if self.end.is_none() {
+            self.end = Some(Close { code: code::ABNORMAL, reason: String::new(), by_peer: why == Error::Lost });
+            self.failure = Some(why);
+        }
+        self.enter(Phase::Ended);
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        if phase == Phase::Ended {
+            self.stream = None;
+            self.out = Vec::new();
+            self.gone = 0;
+            self.leftover = Vec::new();
+        }
+        self.changes.phase |= self.phase != phase;
+        self.phase = phase;
+    }
+
+    fn begin_end(&mut self, now: Instant) {
+        self.enter(Phase::Ending { deadline: now + LINGER.min(self.options.close_timeout), shut: false });
+    }
+
+    /// Hands over what is queued, as far as the peer takes it, then our end of the stream if it is time for that.
+    pub(super) fn pump_out(&mut self, now: Instant) {
+        let ending = matches!(self.phase, Phase::Ending { shut: false, .. });
+        if !(self.backlog() > 0 || self.unflushed || ending) || !self.writes.claim() {
+            return;
+        }
+        let Some(stream) = &mut self.stream else { return };
+        let mut cx = Context::from_waker(&self.write_waker);
+        let mut failed = false;
+        let mut pending = false;
+        while self.gone < self.out.len() {
+            let rest = self.out.get(self.gone..).unwrap_or_default();
+            match Pin::new(&mut *stream).poll_write(&mut cx, rest) {
+                Poll::Ready(Ok(count)) if count > 0 => {
+                    self.gone += count;
+                    self.written += count as u64;
+                    self.progressed = now;
+                    self.changes.sent = true;
+                }
+                Poll::Ready(_) => {
+                    failed = true;
+                    break;
+                }
+                Poll::Pending => {
+                    pending = true;
+                    break;
+                }
+            }
+        }
+        if !failed && !pending {
+            self.out = Vec::new();
+            self.gone = 0;
+            match Pin::new(&mut *stream).poll_flush(&mut cx) {
+                Poll::Ready(outcome) => failed = outcome.is_err(),
+                Poll::Pending => pending = true,
+            }
+            self.unflushed = pending;
+        }
+        if let Phase::Ending { shut, .. } = &mut self.phase
+            && !(failed || pending)
+        {
+            match Pin::new(&mut *stream).poll_close(&mut cx) {
+                Poll::Ready(Ok(())) => *shut = true,
+                Poll::Ready(Err(_)) => failed = true,
+                Poll::Pending => pending = true,
+            }
+        }
+        if !pending {
+            self.writes.stays_ready();
+        }
+        if failed {
+            self.lose(Error::Lost);
+        }
+    }
+
+    /// Reads until a message waits or nothing more is here.
+    pub(super) fn pump_in(&mut self, now: Instant) {
+        let mut scratch = SCRATCH.take();
+        if scratch.is_empty() {
+            scratch.resize(CHUNK, 0);
+        }
+        for _ in 0..READS {
+            if !self.leftover.is_empty() && self.incoming.is_none() {
+                let leftover = std::mem::take(&mut self.leftover);
+                self.take_in(&leftover, now);
+            }
+            // [UPG-20] answers to pings count, too: who does not take them is not read
+            let may_read = self.incoming.is_none() && (self.has_room() || self.phase != Phase::Open);
+            if !may_read || self.stream.is_none() || !self.reads.claim() {
+                SCRATCH.set(scratch);
+                return;
+            }
+            let Some(stream) = &mut self.stream else { break };
+            let mut cx = Context::from_waker(&self.read_waker);
+            match Pin::new(stream).poll_read(&mut cx, &mut scratch) {
+                Poll::Pending => {
+                    SCRATCH.set(scratch);
+                    return;
+                }
+                Poll::Ready(Ok(count)) if count > 0 => {
+                    self.reads.stays_ready();
+                    self.received = now;
+                    self.take_in(scratch.get(..count).unwrap_or_default(), now);
+                }
+                Poll::Ready(_) => self.lose(Error::Lost),
+            }
+        }
+        SCRATCH.set(scratch);
+        // There may be more; the others get a turn first.
+        self.read_waker.wake_by_ref();
+    }
+
+    /// Decodes `octets` up to the first message.
+    fn take_in(&mut self, mut octets: &[u8], now: Instant) {
+        // After the last frame whatever comes is only awaited to end. RFC 6455 §1.4
+        while self.incoming.is_none() && matches!(self.phase, Phase::Open | Phase::Closing { .. }) {
+            match self.decoder.decode(&mut octets) {
+                Ok(None) => return,
+                Ok(Some(event)) => self.handle(event, now),
+                Err(violation) => self.fail(violation, now),
+            }
+        }
+        if self.incoming.is_some() {
+            self.leftover = octets.to_vec();
+        }
+    }
+
+    fn handle(&mut self, event: Event, now: Instant) {
+        let open = self.phase == Phase::Open;
+        match event {
+            Event::Message(message) => {
+                self.busy = now;
+                // After our close frame nobody waits for messages.
+                if open && !self.deaf {
+                    self.incoming = Some(message);
+                    self.changes.message = true;
+                }
+            }
+            // [UPG-10a] RFC 6455 §5.5.2; not after a close frame
+            Event::Ping(payload) if open => self.push(now, |out| frame::encode_pong(out, &payload)),
+            Event::Ping(_) => {}
+            // [UPG-10b] whatever it answers: the peer is there
+            Event::Pong => {}
+            Event::Close(close) => {
+                let (close_code, reason) = close.unwrap_or((code::NO_STATUS, String::new()));
+                if open {
+                    // [UPG-12] RFC 6455 §5.5.1: the answer has the same code
+                    self.push(now, |out| frame::encode_close(out, close_code, ""));
+                    self.end = Some(Close { code: close_code, reason, by_peer: true });
+                }
+                self.begin_end(now);
+            }
+        }
+    }
+
+    /// \[UPG-11\] RFC 6455 §7.1.7: tells the peer, and reads no further frame.
+    fn fail(&mut self, Violation { code: close_code, reason }: Violation, now: Instant) {
+        if self.phase == Phase::Open {
+            self.push(now, |out| frame::encode_close(out, close_code, reason));
+            self.end = Some(Close { code: close_code, reason: reason.to_owned(), by_peer: false });
+            self.failure = Some(Error::Protocol { code: close_code, reason });
+        }
+        self.begin_end(now);
+    }
+
+    /// Does what is due, and says when to look again.
+    pub(super) fn check_clock(&mut self, now: Instant) -> Option<Instant> {
+        match self.phase {
+            Phase::Ended => return None,
+            Phase::Closing { deadline } | Phase::Ending { deadline, .. } => {
+                if now >= deadline {
+                    self.enter(Phase::Ended);
+                    return None;
+                }
+                return Some(deadline);
+            }
+            Phase::Open => {}
+        }
+        let mut next: Option<Instant> = None;
+        let mut look_at = |at: Instant| next = Some(next.map_or(at, |other| other.min(at)));
+        if self.backlog() > 0 {
+            let at = self.progressed + self.options.send_timeout;
+            if now >= at {
+                self.give_up("it does not read");
+                return None;
+            }
+            look_at(at);
+        }
+        if let Some(idle) = self.options.idle_timeout {
+            let at = self.busy + idle;
+            if now >= at {
+                self.close(code::GOING_AWAY, "idle", now);
+                return Some(now);
+            }
+            look_at(at);
+        }
+        if let Some(interval) = self.options.ping_interval {
+            let asked = self.pinged.filter(|pinged| *pinged > self.received);
+            if now >= asked.unwrap_or(self.received) + interval {
+                // [UPG-23b]
+                if asked.is_some() {
+                    self.give_up("it does not answer pings");
+                    return None;
+                }
+                self.push(now, frame::encode_ping);
+                // Later than what was received before it, whatever the clock's resolution.
+                self.pinged = Some(now.max(self.received + Duration::from_nanos(1)));
+                look_at(now + interval);
+            } else {
+                look_at(asked.unwrap_or(self.received) + interval);
+            }
+        }
+        next
+    }
+}

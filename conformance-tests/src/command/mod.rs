@@ -1,0 +1,153 @@
+//! Command line of `conformance`. An `Err` is wrong use: one line, exit status 2.
+
+mod run;
+mod servers;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use adapter_core::{Bind, ServerHandle};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use conformance_tests::application::{Advertised, Conformance};
+use conformance_tests::{registry, setting, specification};
+
+/// Conformance suite for servers that run adapter-core applications.
+#[derive(Debug, Parser)]
+#[command(name = "conformance", version)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run cases and report what became of them; exit status 1 if any failed.
+    Run(RunOptions),
+    /// List the cases.
+    List {
+        /// Only cases whose name contains this, or that test this requirement.
+        filter: Option<String>,
+    },
+    /// Say what a case does, or which cases test a requirement.
+    Explain {
+        /// A case (`target::path_is_raw`) or the id of a requirement (`TGT-04`).
+        what: String,
+    },
+    /// Serve the conformance application, for `run --external` in another process.
+    Serve {
+        /// The server, by name.
+        #[arg(long)]
+        server: String,
+        /// Where to listen.
+        #[arg(long, default_value = "127.0.0.1:8080")]
+        bind: Bind,
+    },
+}
+
+/// What to run, and how to report it.
+#[derive(Args, Debug)]
+pub(crate) struct RunOptions {
+    /// A server by name, or `all`; may be repeated.
+    #[arg(long, required_unless_present = "external", conflicts_with = "external")]
+    server: Vec<String>,
+    /// A server in another process, with the conformance application mounted.
+    #[arg(long, value_name = "HOST:PORT")]
+    external: Option<SocketAddr>,
+    /// Only cases whose name contains this, or that test this requirement; may be repeated.
+    #[arg(long, value_name = "FILTER")]
+    case: Vec<String>,
+    /// How to report on standard output.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// Also write the report as one page.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Cases at a time.
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// A matrix of groups and servers, with failures in full.
+    Table,
+    /// Everything, as one document.
+    Json,
+    /// JUnit's XML.
+    Junit,
+}
+
+/// Does what was asked.
+pub(crate) fn run(options: Options) -> Result<ExitCode, String> {
+    match options.command {
+        Command::Run(options) => run::run(&options),
+        Command::List { filter } => list(filter.as_deref()),
+        Command::Explain { what } => explain(&what),
+        Command::Serve { server, bind } => serve(&server, bind),
+    }
+}
+
+fn list(filter: Option<&str>) -> Result<ExitCode, String> {
+    let cases = registry::matching(filter.unwrap_or(""));
+    if cases.is_empty() {
+        return Err(format!("no case is called like \"{}\", and no requirement is", filter.unwrap_or("")));
+    }
+    for listed in &cases {
+        let (case, ids) = (listed.case, listed.case.requirements.join(" "));
+        println!("{:<60} {:<6} {ids:<30} {}", listed.name(), case.level.word(), case.title);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn explain(what: &str) -> Result<ExitCode, String> {
+    if let Some(requirement) = specification::find(what) {
+        println!("{} {}\n\n{}\n", requirement.id, requirement.title, requirement.text);
+        if !requirement.source.is_empty() {
+            println!("Source: {}", requirement.source);
+        }
+        if let Some(capability) = &requirement.capability {
+            println!("Capability: {capability}");
+        }
+        let cases = registry::matching(what);
+        println!("\n{}", if cases.is_empty() { "No case tests it." } else { "Cases:" });
+        for listed in cases.iter().filter(|listed| listed.case.requirements.contains(&what)) {
+            println!("  {} — {}", listed.name(), listed.case.title);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let known = registry::all().find(|listed| listed.name() == what || listed.case.id == what);
+    let listed = known.ok_or_else(|| format!("\"{what}\" is neither a case nor a requirement; see `conformance list`"))?;
+    println!("{}\n{}\n", listed.name(), listed.case.title);
+    let capability = listed.case.capability.unwrap_or("none");
+    println!("Level: {}. Capability: {capability}. Setting: {}.", listed.case.level.word(), listed.case.setting.name);
+    for id in listed.case.requirements {
+        let text = specification::find(id).map(|requirement| requirement.text).unwrap_or_default();
+        println!("\n{id}: {text}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Serves until the process is killed: the default setting at `bind`, the others at ports of their own, which the
+/// first one tells to those who ask.
+fn serve(name: &str, bind: Bind) -> Result<ExitCode, String> {
+    let server = servers::find(name)?;
+    let start = |config| server.start(Conformance::new().mount(), config).map_err(|error| error.to_string());
+    let mut handles: Vec<ServerHandle> = Vec::new();
+    let mut advertised = Advertised::default();
+    for setting in setting::ALL.iter().filter(|setting| setting.name != setting::DEFAULT.name) {
+        let handle = start(setting.config())?;
+        if let Some(address) = handle.local_addrs().iter().find_map(adapter_core::ListenAddr::tcp) {
+            advertised.0.push((setting.name, address));
+        }
+        handles.push(handle);
+    }
+    let mut config = setting::DEFAULT.config().value(advertised);
+    config.binds = vec![bind];
+    let handle = start(config)?;
+    for address in handle.local_addrs() {
+        println!("{name} serves the conformance application at {address}");
+    }
+    handle.wait().map_err(|error| error.to_string())?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,115 @@
+//! `conformance run`: several cases at a time, progress on stderr, the report on stdout.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use adapter_core::Server;
+use conformance_tests::registry::{self, Listed};
+use conformance_tests::report::{self, Count, Results};
+use conformance_tests::runner::{Outcome, Run, Subject};
+
+use super::{Format, RunOptions, servers};
+
+/// Runs what was asked for.
+pub(super) fn run(options: &RunOptions) -> Result<ExitCode, String> {
+    let cases = cases(&options.case)?;
+    // Opened before anything runs: a report that can't be written is found at once.
+    let page = match &options.html {
+        None => None,
+        Some(path) => {
+            Some(std::fs::File::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))?)
+        }
+    };
+    let servers = chosen(&options.server)?;
+    let subjects = match options.external {
+        Some(address) => vec![Subject::external(address).map_err(|failure| failure.0)?],
+        None => servers.iter().map(|server| Subject::local(&**server)).collect(),
+    };
+    let jobs = options.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(2, usize::from) * 2).max(1);
+    let results: Vec<Results> = subjects
+        .iter()
+        .map(|subject| Results { server: subject.name(), runs: run_all(subject, &cases, jobs) })
+        .collect();
+
+    let text = match options.format {
+        Format::Table => report::table(&results),
+        Format::Json => report::json(&results),
+        Format::Junit => report::junit(&results),
+    };
+    // Somebody who closed the pipe has seen enough.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    if let Some(mut page) = page {
+        let written = page.write_all(report::html(&results, &[]).as_bytes());
+        written.map_err(|error| format!("cannot write the page: {error}"))?;
+    }
+    let sum = Count::of(results.iter().flat_map(|result| &result.runs));
+    if !matches!(options.format, Format::Table) {
+        eprintln!("{}", sum.line());
+    }
+    Ok(if sum.failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn cases(filters: &[String]) -> Result<Vec<Listed>, String> {
+    if filters.is_empty() {
+        return Ok(registry::all().collect());
+    }
+    for filter in filters {
+        if registry::matching(filter).is_empty() {
+            return Err(format!("no case is called like \"{filter}\", and no requirement is; see `conformance list`"));
+        }
+    }
+    let chosen = |listed: &Listed| {
+        filters.iter().any(|filter| registry::matching(filter).iter().any(|found| found.name() == listed.name()))
+    };
+    Ok(registry::all().filter(chosen).collect())
+}
+
+fn chosen(names: &[String]) -> Result<Vec<Box<dyn Server>>, String> {
+    if names.iter().any(|name| name == "all") {
+        return Ok(servers::all());
+    }
+    names.iter().map(|name| servers::find(name)).collect()
+}
+
+/// Runs `cases`, `jobs` at a time; the results are in the order of the cases.
+fn run_all(subject: &Subject<'_>, cases: &[Listed], jobs: usize) -> Vec<Run> {
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<(usize, Run)>> = Mutex::new(Vec::new());
+    let name = subject.name();
+    let terminal = std::io::stderr().is_terminal();
+    thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(listed) = cases.get(index) else { return };
+                    let run = subject.run(*listed);
+                    let mut done = done.lock().expect("invariant: nobody panics while holding it");
+                    progress(terminal, &name, done.len() + 1, cases.len(), &run);
+                    done.push((index, run));
+                }
+            });
+        }
+    });
+    if terminal {
+        eprint!("\r\x1b[K");
+    }
+    let mut done = done.into_inner().expect("invariant: nobody panics while holding it");
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, run)| run).collect()
+}
+
+fn progress(terminal: bool, server: &str, done: usize, all: usize, run: &Run) {
+    let failed = matches!(run.outcome, Outcome::Failed { .. });
+    if failed {
+        eprintln!("{}FAILED {server}::{}", if terminal { "\r\x1b[K" } else { "" }, run.listed.name());
+    }
+    if terminal {
+        eprint!("\r\x1b[K{server}: {done} of {all} {}", run.listed.name());
+    } else if done == all {
+        eprintln!("{server}: {done} of {all}");
+    }
+}

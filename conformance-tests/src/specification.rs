@@ -1,0 +1,104 @@
+//! The requirements as the specification states them, for reports and for the traceability test.
+//!
+//! A requirement is a heading `### TGT-01 Title {#TGT-01}` in a chapter of `spec/` with a number; the next line that
+//! is not empty states it. The chapters are compiled in, so that reports can quote them anywhere.
+
+use crate::case::Level;
+
+/// The chapters, in order.
+const CHAPTERS: &[&str] = &[
+    include_str!("../../spec/01-target.md"),
+    include_str!("../../spec/02-headers.md"),
+    include_str!("../../spec/03-request-body.md"),
+    include_str!("../../spec/04-response.md"),
+    include_str!("../../spec/05-body.md"),
+    include_str!("../../spec/06-framing.md"),
+    include_str!("../../spec/07-errors.md"),
+    include_str!("../../spec/08-upgrade.md"),
+    include_str!("../../spec/09-concurrency.md"),
+    include_str!("../../spec/10-lifecycle.md"),
+    include_str!("../../spec/11-environment.md"),
+    include_str!("../../spec/12-servers.md"),
+];
+
+/// One requirement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requirement {
+    /// Its id, like `FRM-03a`.
+    pub id: String,
+    /// Its title.
+    pub title: String,
+    /// The line that states it.
+    pub text: String,
+    /// Where it comes from.
+    pub source: String,
+    /// The capability it is for.
+    pub capability: Option<String>,
+    /// How binding it is; `None` once it is retired.
+    pub level: Option<Level>,
+}
+
+/// All requirements, in the order of the chapters.
+pub fn requirements() -> Vec<Requirement> {
+    CHAPTERS.iter().flat_map(|chapter| parse(chapter)).collect()
+}
+
+/// The requirement of that id.
+pub fn find(id: &str) -> Option<Requirement> {
+    requirements().into_iter().find(|requirement| requirement.id == id)
+}
+
+/// The requirements of one chapter.
+pub fn parse(chapter: &str) -> Vec<Requirement> {
+    let mut found: Vec<Requirement> = Vec::new();
+    for line in chapter.lines() {
+        if let Some(heading) = line.strip_prefix("### ") {
+            let heading = heading.split(" {#").next().unwrap_or(heading);
+            let (id, title) = heading.split_once(' ').unwrap_or((heading, ""));
+            found.push(Requirement {
+                id: id.to_owned(),
+                title: title.to_owned(),
+                text: String::new(),
+                source: String::new(),
+                capability: None,
+                level: None,
+            });
+            continue;
+        }
+        let Some(last) = found.last_mut() else { continue };
+        if let Some(source) = line.strip_prefix("Source: ") {
+            source.clone_into(&mut last.source);
+        } else if let Some(capability) = line.strip_prefix("Capability: ") {
+            last.capability = Some(capability.to_owned());
+        } else if last.text.is_empty() && !line.trim().is_empty() {
+            line.clone_into(&mut last.text);
+            last.level = level(line);
+        }
+    }
+    found
+}
+
+/// The first key word of RFC 2119 in a line.
+fn level(text: &str) -> Option<Level> {
+    text.split(|character: char| !character.is_ascii_alphabetic()).find_map(|word| match word {
+        "MUST" => Some(Level::Must),
+        "SHOULD" => Some(Level::Should),
+        "MAY" => Some(Level::May),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chapter_is_read() {
+        let chapter = "# C\n\n### A-01a One {#A-01a}\n\nThe server SHOULD NOT wait.\n\nSource: RFC 1.\n\nCapability: tls\n\nIt MUST be.\n";
+        let found = parse(chapter);
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].id.as_str(), found[0].level), ("A-01a", Some(Level::Should)));
+        assert_eq!(found[0].capability.as_deref(), Some("tls"));
+        assert!(requirements().len() > 300);
+    }
+}
