@@ -54,10 +54,19 @@ impl Future for Call {
 /// The answer to an error of the application, which is logged. \[ERR-01\], \[ERR-03\]
 pub fn error_response(error: &Error) -> Response {
     match error.fault() {
-        _ if error.status().is_client_error() => tracing::info!(target: "adapter", error = %error, "the request failed"),
+        _ if error.status().is_client_error() => {
+            tracing::info!(target: "adapter", error = %error, "the request failed")
+        }
         // a panic was logged where it was caught
         _ if matches!(error.downcast_ref::<TaskError>(), Some(TaskError::Panicked(_))) => {}
         fault => tracing::error!(target: "adapter", error = %error, ?fault, "the application failed"),
+    }
+    // [UPG-03] with what the protocol wants besides the status
+    #[cfg(feature = "websocket")]
+    if let Some(handshake) = error.downcast_ref::<crate::websocket::HandshakeError>()
+        && error.status() == handshake.status()
+    {
+        return handshake.response();
     }
     let mut response = failure(error.status());
     if let Some(body_error) = error.downcast_ref::<RequestBodyError>() {

@@ -92,6 +92,10 @@ impl Error {
 
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
+        #[cfg(feature = "websocket")]
+        if let Some(error) = self.downcast_ref::<crate::websocket::HandshakeError>() {
+            return if error.status().is_client_error() { Fault::Peer } else { Fault::Application };
+        }
         let not_requested = matches!(self.downcast_ref::<UpgradeError>(), Some(UpgradeError::NotRequested));
         if not_requested || self.downcast_ref::<RequestBodyError>().is_some() {
             Fault::Peer
@@ -105,8 +109,8 @@ impl Error {
     /// The status a server answers with if the head is not committed yet.
     ///
     /// A status set by [`Error::with_status`]; else the one of a [`RequestBodyError`] in the chain of causes (400, 408,
-    /// 413) or of an [`UpgradeError`] (400, 501); else 503 where the server refused to run blocking work; else 500.
-    /// \[ERR-01\]
+    /// 413), of an [`UpgradeError`] (400, 501) or of a WebSocket's `HandshakeError` (400, 426, 501); else 503 where the
+    /// server refused to run blocking work; else 500. \[ERR-01\]
     pub fn status(&self) -> StatusCode {
         if let Some(status) = self.status {
             return status;
@@ -115,6 +119,10 @@ impl Error {
             return error.status();
         }
         if let Some(error) = self.downcast_ref::<UpgradeError>() {
+            return error.status();
+        }
+        #[cfg(feature = "websocket")]
+        if let Some(error) = self.downcast_ref::<crate::websocket::HandshakeError>() {
             return error.status();
         }
         match self.downcast_ref::<TaskError>() {

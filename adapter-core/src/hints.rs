@@ -44,10 +44,11 @@ impl EarlyHints {
     /// See [`HintError`]. Nothing was sent then; the final response is not affected.
     pub fn send(&self, headers: &HeaderMap) -> Result<(), HintError> {
         // [INF-02] RFC 9110 §15.2, §8.6: no framing and no connection control in a 1xx.
-        if headers
-            .keys()
-            .any(|name| crate::rules::response::is_hop_by_hop(name) || *name == http::header::CONTENT_LENGTH)
-        {
+        if headers.keys().any(|name| {
+            crate::rules::response::is_hop_by_hop(name)
+                || *name == http::header::CONTENT_LENGTH
+                || *name == http::header::TRAILER
+        }) {
             return Err(HintError::InvalidField);
         }
         self.0.send(headers)

@@ -19,6 +19,8 @@ pub mod testing;
 #[cfg(feature = "tower")]
 pub mod tower;
 pub mod upgrade;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 
 pub use bytes::Bytes;
 pub use http;

@@ -1,27 +1,25 @@
-//! The server with threads of its own, and the entry for programs that run async-io already.
+//! The server with threads of its own. \[LIF-01\], \[SHU-09\], \[REG-03\]
+//!
+//! `adapter-smol-main` starts the executor's threads, runs the hooks, waits for the shutdown and ends last; it never
+//! drives the reactor, which would make it wake the others for their own events.
 
-use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Instant;
 
 use adapter_core::signal::Signal;
-use adapter_core::{
-    Application, DynApplication, Runtime, ServeError, Server, ServerConfig, ServerHandle, ServerInfo, ShutdownTrigger,
-};
+use adapter_core::{DynApplication, ServeError, Server, ServerConfig, ServerHandle, ServerInfo, ShutdownTrigger};
 use adapter_hyper::blocking_pool::BlockingPool;
 use adapter_hyper::engine::OPTIONS;
-use adapter_hyper::host::{self, Hosted, Spawn};
-use adapter_listen::{Listener, bind_all};
+use adapter_hyper::host;
+use adapter_listen::bind_all;
 use async_executor::Executor;
 
-use crate::readiness::Watch;
-use crate::runtime::{On, SmolDriver};
-use crate::transport::Accepting;
+use crate::runtime::Own;
+use crate::serve::Serve;
 
-/// The server `smol`: hyper on async-io and async-executor.
+/// The server `smol`: hyper on async-executor and async-io.
 ///
 /// `threads` is the number of executor threads, one per core by default. Options: `http2` (`on`, `off`).
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,26 +42,23 @@ impl Server for SmolServer {
         config.refuse_unknown_options("smol", OPTIONS)?;
         let listeners = bind_all(&config.binds_or_default(), false)?;
         let addrs = listeners.iter().map(|listener| listener.addr().clone()).collect();
-        let pool = BlockingPool::new(config.blocking_threads, config.blocking_queue);
         let trigger = ShutdownTrigger::new();
-        let info = self.info();
         let shutdown = trigger.clone();
         host::start("adapter-smol-main", addrs, trigger, move |started| {
-            let mut threads = Threads::new();
             let executor = Arc::new(Executor::new());
-            for _ in 0..config.threads.unwrap_or_else(host::cores) {
-                if let Err(error) = threads.add(&executor) {
-                    threads.stop();
+            let threads = match Threads::start(config.threads.unwrap_or_else(host::cores), &executor) {
+                Ok(threads) => threads,
+                Err(error) => {
                     started.tell(Err(error.into()));
                     return Ok(());
                 }
-            }
-            let on = On::new(&executor);
-            let serving = serve_with(listeners, application, &config, info, on, &pool, shutdown, |o| started.tell(o));
-            // This thread only waits; the executor's threads see to IO and timers.
-            let outcome = futures_lite::future::block_on(serving);
+            };
+            let pool = BlockingPool::new(config.blocking_threads, config.blocking_queue);
+            let spawn = Own::new(&executor);
+            let serve = Serve { listeners, application, config: &config, spawn, pool: &pool, shutdown };
+            let outcome = futures_lite::future::block_on(serve.run(|outcome| started.tell(outcome)));
             threads.stop();
-            // [SHU-09] with it go the tasks that are left
+            // [RTM-05] with it go the tasks that are left
             drop(executor);
             host::end_pool(&pool);
             outcome
@@ -71,103 +66,51 @@ impl Server for SmolServer {
     }
 }
 
-/// The executor threads of a server.
+/// The executor's threads.
 struct Threads {
     stop: Signal,
     threads: Vec<thread::JoinHandle<()>>,
-    alive: mpsc::Sender<()>,
+    /// Disconnected when all have ended.
     ended: mpsc::Receiver<()>,
 }
 
 impl Threads {
-    fn new() -> Self {
+    /// Starts `count` threads that run the tasks of `executor`.
+    fn start(count: usize, executor: &Arc<Executor<'static>>) -> io::Result<Self> {
         let (alive, ended) = mpsc::channel();
-        Threads { stop: Signal::new(), threads: Vec::new(), alive, ended }
+        let mut threads = Threads { stop: Signal::new(), threads: Vec::with_capacity(count), ended };
+        for _ in 0..count {
+            match threads.add(executor.clone(), alive.clone()) {
+                Ok(thread) => threads.threads.push(thread),
+                Err(error) => {
+                    drop(alive);
+                    threads.stop();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(threads)
     }
 
-    /// Starts one more thread that runs `executor`'s tasks.
-    fn add(&mut self, executor: &Arc<Executor<'static>>) -> io::Result<()> {
-        let (executor, stop, alive) = (executor.clone(), self.stop.clone(), self.alive.clone());
-        self.threads.push(thread::Builder::new().name("adapter-smol".into()).spawn(move || {
+    fn add(&self, executor: Arc<Executor<'static>>, alive: mpsc::Sender<()>) -> io::Result<thread::JoinHandle<()>> {
+        let stop = self.stop.clone();
+        thread::Builder::new().name("adapter-smol".into()).spawn(move || {
             async_io::block_on(executor.run(stop.fired()));
-            drop(executor);
-            drop(alive);
-        })?);
-        Ok(())
+            drop((executor, alive));
+        })
     }
 
     /// Ends the threads and waits for them, as far as application code lets it.
     fn stop(self) {
-        let Threads { stop, threads, alive, ended } = self;
-        stop.fire();
-        drop(alive);
-        let deadline = Instant::now() + host::PATIENCE;
-        if let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(deadline - Instant::now()) {
+        self.stop.fire();
+        if let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(host::PATIENCE) {
             tracing::warn!(target: "adapter", "application code still blocks an executor thread after the shutdown");
             return;
         }
-        for thread in threads {
+        for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!(target: "adapter", "an executor thread panicked");
             }
         }
     }
-}
-
-/// Serves in a program that runs async-io
-pub async fn serve(
-    listener: std::net::TcpListener,
-    application: impl Application,
-    mut config: ServerConfig,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), ServeError> {
-    config.binds = vec![listener.into()];
-    config.validate()?;
-    config.refuse_unknown_options("smol", OPTIONS)?;
-    let listeners = bind_all(&config.binds, false)?;
-    let pool = BlockingPool::new(config.blocking_threads, config.blocking_queue);
-    let executor = Arc::new(Executor::new());
-    let on = On::new(&executor);
-    let trigger = ShutdownTrigger::new();
-    let stop = trigger.clone();
-    on.spawn(async move {
-        shutdown.await;
-        stop.trigger();
-    });
-    let application = DynApplication::new(application);
-    let mut failed = None;
-    let served =
-        serve_with(listeners, application, &config, SmolServer.info(), on, &pool, trigger, |o| failed = o.err());
-    let served = executor.run(served).await;
-    let outcome = failed.map_or(served, Err);
-    host::end_pool_in_background(pool)?;
-    outcome
-}
-
-async fn serve_with<S: Spawn + Clone>(
-    listeners: Vec<Listener>,
-    application: DynApplication,
-    config: &ServerConfig,
-    info: ServerInfo,
-    spawn: S,
-    pool: &BlockingPool,
-    shutdown: ShutdownTrigger,
-    started: impl FnOnce(Result<(), ServeError>),
-) -> Result<(), ServeError> {
-    let watch = match Watch::new() {
-        Ok(watch) => watch,
-        Err(error) => {
-            started(Err(error.into()));
-            return Ok(());
-        }
-    };
-    let runtime = Runtime::new(SmolDriver::new(spawn.clone(), pool.clone()));
-    let watching = watch.clone();
-    spawn.spawn(async move {
-        if let Err(error) = watching.run().await {
-            tracing::error!(target: "adapter", %error, "epoll failed");
-        }
-    });
-    let hosted = Hosted { listeners, application, config, info, runtime, spawn, shutdown };
-    host::serve(hosted, |listener| Accepting::new(listener, watch.clone()), started).await
 }

@@ -60,7 +60,7 @@ impl Accept for Accepting {
 
 /// A connected socket. Reads and writes are tried first; only one that finds nothing waits for an event.
 pub(crate) struct Stream {
-    // Dropped first: then the set can't tell of a key that is used again.
+    // Dropped first: closing it takes it out of the set.
     socket: OwnedFd,
     watched: Watched,
 }

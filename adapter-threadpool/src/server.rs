@@ -64,6 +64,8 @@ impl Server for ThreadPoolServer {
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
             keep_alive: config.keep_alive,
+            blocking_threads: config.blocking_threads,
+            blocking_queue: config.blocking_queue.max(1),
             waiting,
         };
         let threads = config.threads.unwrap_or(THREADS);

@@ -44,7 +44,7 @@ fn fixed_answers() {
     get(&client, "/status/418", 418, "418");
     get(&client, "/publish", 200, "0");
     get(&client, "/nothing", 404, "not found");
-    get(&client, "/ws", 501, "no WebSockets yet");
+    get(&client, "/ws", 400, "Expected WebSocket request.");
     let hello = client.get("/").send();
     assert_eq!(hello.header("content-type"), Some("text/plain"));
     assert_eq!(client.head("/").send().header("content-length"), Some("13"));

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::link::{Phase, Shared};
-use super::message::{Error, code};
+use super::message::Error;
 use crate::environ::Environ;
 use crate::runtime::{Runtime, Sleep};
 use crate::signal::Fired;
@@ -46,8 +46,7 @@ impl Future for Keeper {
             let now = Instant::now();
             let mut link = this.shared.lock();
             if stopping {
-                // [UPG-22]
-                link.close(code::GOING_AWAY, "the server is stopping", now);
+                link.stop(now);
             }
             link.pump_in(now);
             let due = link.check_clock(now);
@@ -89,6 +88,7 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         let mut link = self.shared.lock();
         link.lose(Error::Lost);
+        link.release();
         drop(link);
         self.shared.wakers.wake_all();
     }

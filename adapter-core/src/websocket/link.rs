@@ -81,6 +81,9 @@ pub(super) struct Changes {
 
 pub(super) struct Link {
     stream: Option<Upgraded>,
+    /// The stream after its end, while the handler has not ended and the server is stopping.
+    retained: Option<Upgraded>,
+    pub(super) retain_at_shutdown: bool,
     reads: Arc<Proxy>,
     read_waker: Waker,
     writes: Arc<Proxy>,
@@ -103,6 +106,7 @@ pub(super) struct Link {
     /// Why it failed, until the receiver is told.
     failure: Option<Error>,
     changes: Changes,
+    stopping: bool,
     /// Nobody receives: messages are dropped.
     pub(super) deaf: bool,
     pub(super) options: Options,
@@ -119,6 +123,8 @@ impl Link {
         let now = Instant::now();
         Link {
             stream: Some(stream),
+            retained: None,
+            retain_at_shutdown: false,
             read_waker: Waker::from(reads.clone()),
             reads,
             write_waker: Waker::from(writes.clone()),
@@ -135,6 +141,7 @@ impl Link {
             end: None,
             failure: None,
             changes: Changes::default(),
+            stopping: false,
             deaf: false,
             options,
             received: now,
@@ -142,6 +149,18 @@ impl Link {
             progressed: now,
             pinged: None,
         }
+    }
+
+    /// The server is stopping. \[UPG-22\]
+    pub(super) fn stop(&mut self, now: Instant) {
+        self.stopping = true;
+        self.close(code::GOING_AWAY, "the server is stopping", now);
+    }
+
+    /// The handler has ended.
+    pub(super) fn release(&mut self) {
+        self.retain_at_shutdown = false;
+        self.retained = None;
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -238,7 +257,10 @@ impl Link {
 
     fn enter(&mut self, phase: Phase) {
         if phase == Phase::Ended {
-            self.stream = None;
+            let stream = self.stream.take();
+            if self.stopping && self.retain_at_shutdown {
+                self.retained = stream;
+            }
             self.out = Vec::new();
             self.gone = 0;
             self.leftover = Vec::new();

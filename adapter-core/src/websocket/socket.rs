@@ -180,12 +180,15 @@ impl User {
     }
 }
 
+/// Keeps a WebSocket open though all handles of the application are dropped.
+pub(super) struct Hold(#[expect(dead_code, reason = "for its drop")] Arc<User>);
+
 /// An open WebSocket.
 ///
 /// Receives with [`recv`](Self::recv) or as a [`Stream`], sends with [`send`](Self::send) or as a [`Sink`]; both from
 /// two tasks after [`split`](Self::split). Pings are answered without the application, even while it does not receive,
-/// as long as no more than one message waits for it. Dropping it closes with 1000, and the rest of the closing handshake
-/// happens in the background.
+/// as long as no more than one message waits for it. Dropping the last handle, or returning from the handler, closes with
+/// 1000; the rest of the closing handshake happens in the background.
 pub struct WebSocket {
     receiver: Receiver,
     sender: Sender,
@@ -195,6 +198,10 @@ impl WebSocket {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let user = Arc::new(User(shared));
         WebSocket { receiver: Receiver(user.clone()), sender: Sender { user, flushing: None } }
+    }
+
+    pub(super) fn hold(&self) -> Hold {
+        Hold(self.sender.user.clone())
     }
 
     /// The next message; `None` once it is closed, whoever closed it: [`closed`](Self::closed) tells how.

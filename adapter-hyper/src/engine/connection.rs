@@ -284,6 +284,14 @@ impl<I: Transport> Connection<I> {
                 self.drain();
                 self.poll_protocol(cx)
             }
+            // Looked at in every poll from now on, until hyper reads again.
+            Expired::Look => {
+                let looked = self.shared.socket().poll_ahead(&self.shared, cx);
+                if looked.is_ready() {
+                    return self.abort();
+                }
+                if self.shared.status.has_ended() { self.poll_deadline(cx, now) } else { Poll::Pending }
+            }
             Expired::Write | Expired::Grace => {
                 self.shared.environ.disconnected.fire();
                 self.abort()
@@ -335,14 +343,6 @@ impl<I: Transport> Future for Connection<I> {
             return Poll::Pending;
         }
         let status = &this.shared.status;
-        if status.phase() == Phase::Busy
-            && !status.read_waits.load(Relaxed)
-            && !status.has_ended()
-            && !status.transparent.load(Relaxed)
-            && this.shared.socket().poll_ahead(&this.shared, cx).is_ready()
-        {
-            return this.abort();
-        }
         if status.end_held.load(Relaxed) && !status.holds_end() {
             cx.waker().wake_by_ref();
         }

@@ -32,6 +32,9 @@ pub use self::transport::{Accept, Transport};
 /// The options of `ServerConfig::options` every server on this engine knows.
 pub const OPTIONS: &[&str] = &["http2"];
 
+/// How far a connection's buffers grow while a body goes through them: hyper's own default.
+const BUFFER: usize = 400 * 1024;
+
 /// What all connections of a server share.
 pub struct Engine {
     application: DynApplication,
@@ -65,7 +68,8 @@ impl Engine {
         http1
             .keep_alive(config.keep_alive)
             .header_read_timeout(None)
-            .max_buf_size(limits.head_bytes.max(64 * 1024))
+            // The limit of a head is the next line's; this one is for bodies, and small buffers halve their speed.
+            .max_buf_size(limits.head_bytes.max(BUFFER))
             .max_header_size(limits.head_bytes)
             // Flattened: cheaper for small bodies and 2.2 times as fast for 1 KiB chunks (measured).
             .writev(false);

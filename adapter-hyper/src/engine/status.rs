@@ -12,6 +12,10 @@ use adapter_core::Timeouts;
 /// How long the application may keep a client waiting that has ended its stream. \[DIS-01\] (DESIGN §7)
 pub(super) const GRACE: Duration = Duration::from_millis(250);
 
+/// How long hyper may leave the client's bytes unread before the engine looks whether the client is still there. With
+/// the grace it stays below the 500 ms of \[DIS-01\]; a body on its way is not looked past.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// What the connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -35,6 +39,8 @@ pub(super) enum Expired {
     Write,
     /// \[DIS-01\]
     Grace,
+    /// Nobody reads: time to look for the end of the client's stream.
+    Look,
 }
 
 #[derive(Debug, Default)]
@@ -106,8 +112,11 @@ impl Status {
 
     /// Bytes of the client came.
     pub(super) fn received(&self) {
-        if self.phase() == Phase::Idle {
-            self.enter(Phase::Head);
+        match self.phase() {
+            Phase::Idle => self.enter(Phase::Head),
+            Phase::Head => {}
+            // Bytes of the body: it is being read.
+            Phase::Busy => self.since.store(self.now(), Relaxed),
         }
         self.head_begun.store(true, Relaxed);
     }
@@ -193,7 +202,8 @@ impl Status {
             Phase::Idle => after(since, timeouts.keep_alive, Expired::KeepAlive),
             Phase::Head => after(since, timeouts.header_read, Expired::HeaderRead),
             Phase::Busy => match self.ended.load(Relaxed) {
-                0 => None,
+                0 if self.transparent.load(Relaxed) || self.read_waits.load(Relaxed) => None,
+                0 => after(since, Some(LOOK), Expired::Look),
                 // [DIS-01] while the client takes what we send, it is not kept waiting
                 _ if blocked != 0 => None,
                 ended => after(ended.max(self.written.load(Relaxed)).max(since), Some(GRACE), Expired::Grace),
@@ -218,6 +228,8 @@ mod tests {
         let status = Status::fresh(MS);
         assert_eq!(status.deadline(&timeouts), Some((MS + 30_000 * MS, Expired::HeaderRead)));
         status.request_begins();
+        assert_eq!(status.deadline(&timeouts), Some((101 * MS, Expired::Look)));
+        status.read_waits.store(true, Relaxed);
         assert_eq!(status.deadline(&timeouts), None);
         status.set_now(5 * MS);
         assert!(status.client_ended());

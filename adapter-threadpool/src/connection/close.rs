@@ -193,6 +193,11 @@ impl Conn {
         }
     }
 
+    /// Closes the socket under application code that does not return.
+    pub(crate) fn abandon(&self) {
+        self.close(true);
+    }
+
     /// Ends the connection at once, whatever it does. For mistakes of the server's own.
     pub(crate) fn abort(self: &Arc<Self>) {
         lock(&self.task).phase = Phase::Closed;

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use adapter_core::RequestBodyError;
 use adapter_core::dispatch::{Call, failure};
 use adapter_core::rules::Rejection;
 use adapter_core::rules::request::Facts;
+use adapter_core::{Limits, RequestBodyError};
 use http::StatusCode;
 
 use super::close::Closing;
@@ -18,7 +18,7 @@ use super::hints::Template;
 use super::io::{BUFFER, Fill, Flush, Scratch};
 use super::response::{self, Sending};
 use super::{Conn, Step, bit};
-use crate::engine::{Tick, after, earlier, lock, nanos};
+use crate::engine::{Engine, Tick, after, earlier, lock, nanos};
 use crate::wire::head::{self, Head};
 
 /// How long a handler may go on after the client's stream has ended. DESIGN §7
@@ -37,6 +37,8 @@ pub(super) struct Task {
     pub(super) template: Option<Template>,
     /// Whether the first byte of a head has come.
     begun: bool,
+    /// Bytes of it that were parsed in vain.
+    parsed: usize,
 }
 
 /// Where a connection is.
@@ -83,7 +85,21 @@ pub(super) enum Flow {
 
 impl Task {
     pub(super) fn new(now: Tick) -> Self {
-        Task { phase: Phase::Head, requests: 0, since: now, template: None, begun: false }
+        Task { phase: Phase::Head, requests: 0, since: now, template: None, begun: false, parsed: 0 }
+    }
+
+    /// Whether parsing again may give something else: a client that sends byte by byte must not make that cost the
+    /// square of the head. Short heads are always parsed, so that what is wrong is seen at once.
+    fn is_worth_parsing(&mut self, input: &[u8], limits: &Limits) -> bool {
+        const SHORT: usize = 2048;
+        if self.parsed == 0 || input.len() <= SHORT {
+            return !input.is_empty();
+        }
+        let before = std::mem::replace(&mut self.parsed, input.len());
+        let crossed = |limit: usize| before < limit && input.len() >= limit;
+        input.get(before..).unwrap_or_default().contains(&b'\n')
+            || crossed(head::too_long_from(limits))
+            || crossed(limits.head_bytes)
     }
 
     fn holds_application(&self) -> bool {
@@ -135,7 +151,7 @@ fn read_head(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, permit: b
     let settings = &engine.settings;
     let mut io = lock(&conn.io);
     loop {
-        if !io.input.is_empty() {
+        if task.is_worth_parsing(io.input.bytes(), &settings.limits) {
             match head::parse(io.input.bytes(), &settings.limits) {
                 Ok(Some(head)) => {
                     // Answers of pipelined requests are gathered, up to a point. [KAP-06], [KAP-07]
@@ -156,13 +172,17 @@ fn read_head(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, permit: b
                     drop(io);
                     task.requests += 1;
                     task.begun = false;
+                    task.parsed = 0;
                     if permit {
                         return super::request::call(conn, task, scratch, head);
                     }
                     task.phase = Phase::Ready(Box::new(head));
                     return Flow::Next;
                 }
-                Ok(None) => task.begin(engine.now()),
+                Ok(None) => {
+                    task.begin(engine);
+                    task.parsed = io.input.bytes().len();
+                }
                 Err(rejection) => {
                     drop(io);
                     return reject(conn, task, scratch, &rejection);
@@ -192,10 +212,12 @@ fn read_head(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, permit: b
         if engine.is_draining() {
             return closed(conn, task);
         }
-        let now = engine.now();
         if task.since == 0 {
-            task.since = now;
+            // The usual case: it has just been answered. No need to know the time exactly.
+            task.since = engine.recently();
+            return Flow::Park(after(task.since, settings.timeouts.keep_alive));
         }
+        let now = engine.now();
         // [LIM-04] the first head is waited for from the accept on
         let first = task.requests == 0;
         let limit = if task.begun || first { settings.timeouts.header_read } else { settings.timeouts.keep_alive };
@@ -215,11 +237,11 @@ fn read_head(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, permit: b
 
 impl Task {
     /// A part of a head is there.
-    fn begin(&mut self, now: Tick) {
+    fn begin(&mut self, engine: &Engine) {
         if !self.begun {
             self.begun = true;
             if self.requests > 0 {
-                self.since = now;
+                self.since = engine.now();
             }
         }
     }

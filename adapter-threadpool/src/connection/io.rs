@@ -7,6 +7,7 @@
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::task::Waker;
 
 use bytes::Bytes;
 use rustix::io::Errno;
@@ -59,6 +60,8 @@ pub(super) struct Io {
     pub(super) output: Output,
     /// The body of the current request, until it is read to its end.
     pub(super) incoming: Option<Box<Incoming>>,
+    /// A waker to be dropped without the lock.
+    pub(super) stale: Option<Waker>,
     /// The number of the current request.
     pub(super) request: u64,
     /// Whether its final head has been written.
@@ -76,6 +79,7 @@ impl Io {
             input: Input::default(),
             output: Output::default(),
             incoming: None,
+            stale: None,
             request: 0,
             committed: true,
             at_end: false,

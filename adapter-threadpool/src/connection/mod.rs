@@ -70,6 +70,15 @@ pub(crate) enum Step {
     },
 }
 
+/// What an event asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reported {
+    /// The connection must be put into the queue.
+    pub(crate) queue: bool,
+    /// [`Conn::signal_end`] must be called.
+    pub(crate) ended: bool,
+}
+
 /// One connection.
 pub(crate) struct Conn {
     engine: Arc<Engine>,
@@ -128,8 +137,8 @@ impl Conn {
         self.set(bits | bit::QUEUED) & (bit::QUEUED | bit::RUNNING | bit::CLOSED) == 0
     }
 
-    /// The poller reported `flags`; `true` if the connection must be put into the queue.
-    pub(crate) fn on_event(&self, flags: u32) -> bool {
+    /// The poller reported `flags`; says what is to be done about it. Called under a lock: wakes nobody.
+    pub(crate) fn on_event(&self, flags: u32) -> Reported {
         let flags = EventFlags::from_bits_retain(flags);
         let mut bits = 0;
         if flags.contains(EventFlags::IN) {
@@ -146,17 +155,14 @@ impl Conn {
         }
         if bits & bit::READABLE == 0 {
             // Room to write concerns nobody, unless somebody waits for it.
-            return self.set(bits) & bit::WANT_WRITE != 0 && self.report(0);
+            let queue = self.set(bits) & bit::WANT_WRITE != 0 && self.report(0);
+            return Reported { queue, ended: false };
         }
-        let queue = self.report(bits);
-        if bits & (bit::ENDED | bit::GONE) != 0 {
-            self.signal_end();
-        }
-        queue
+        Reported { queue: self.report(bits), ended: bits & (bit::ENDED | bit::GONE) != 0 }
     }
 
     /// \[DIS-01\] fires `disconnected()` once the client's stream has ended as far as the application has read it.
-    fn signal_end(&self) {
+    pub(crate) fn signal_end(&self) {
         let state = self.state.load(Ordering::Acquire);
         if state & bit::GONE != 0 || (state & bit::ENDED != 0 && state & bit::BODY_OPEN == 0) {
             self.environ.disconnected.fire();

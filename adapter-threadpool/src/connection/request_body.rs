@@ -135,12 +135,13 @@ impl Io {
 
     /// The body is complete; what was read beyond it is the next request's. \[REQ-03\]
     fn end_of_body(&mut self, conn: &Conn) {
-        if let Some(incoming) = self.incoming.take() {
+        if let Some(incoming) = self.incoming.take().map(|incoming| *incoming) {
             if self.input.is_empty() {
                 self.input.unread(&incoming.carry);
             }
             conn.clear(bit::BODY_OPEN);
-            conn.signal_end();
+            // Dropped when the lock is released: it may be anybody's.
+            self.stale = incoming.waker;
         }
     }
 
@@ -211,6 +212,10 @@ impl BodySource {
             None => self.remaining = Some(0),
             Some(Err(_)) => {}
         }
+        if self.conn.has(bit::ENDED) {
+            // It counts once the body has been read.
+            self.conn.signal_end();
+        }
         next
     }
 
@@ -245,7 +250,9 @@ impl Source for BodySource {
         let mut io = lock(&conn.io);
         match self.attempt(&mut io, false) {
             Ok(next) => {
+                let stale = io.stale.take();
                 drop(io);
+                drop(stale);
                 Poll::Ready(self.seen(next))
             }
             Err(_) => {
@@ -277,7 +284,9 @@ impl Source for BodySource {
             let mut io = lock(&conn.io);
             let (socket, writing) = match self.attempt(&mut io, true) {
                 Ok(next) => {
+                    let stale = io.stale.take();
                     drop(io);
+                    drop(stale);
                     return self.seen(next);
                 }
                 Err(_) => (io.socket(), !io.output.is_empty()),

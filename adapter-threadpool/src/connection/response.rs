@@ -12,8 +12,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use adapter_core::body::Exact;
-use adapter_core::contain::Panic;
-use adapter_core::dispatch::failure;
+use adapter_core::contain::{Panic, catch};
+use adapter_core::dispatch::{failure, is_unanswerable};
 use adapter_core::rules::request::{self, Facts};
 use adapter_core::rules::response::{Framing, Plan, plan};
 use adapter_core::rules::trailers;
@@ -94,6 +94,12 @@ pub(super) fn facts_of_nothing() -> Facts {
 
 /// Begins the response: its head goes into the output, and its body too if it is there.
 pub(super) fn begin(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, response: Response, mut facts: Facts) {
+    if is_unanswerable(&response) {
+        // [ERR-12] answers to earlier requests still go out
+        discard(response.into_body());
+        finish(conn, task, true);
+        return;
+    }
     let settings = &conn.engine.settings;
     let most = settings.limits.requests_per_connection;
     // [KAP-12], [SHU-05]
@@ -152,9 +158,20 @@ pub(super) fn begin(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, re
     finish(conn, task, plan.close);
 }
 
+/// Drops what is the application's. \[ERR-08\]
+fn discard<T>(value: T) {
+    // Logged by `catch`; there is nobody to tell.
+    let _ = catch("drop of a response", || drop(value));
+}
+
 /// Makes a response sendable; what can't be sent becomes a 500.
+#[inline]
 fn prepared(response: Response, facts: &Facts) -> (http::response::Parts, Body, Plan) {
     let (mut head, body) = response.into_parts();
+    if !head.extensions.is_empty() {
+        // [ERR-08] they are the application's, and nobody asks for them any more
+        discard(std::mem::take(&mut head.extensions));
+    }
     if head.status != StatusCode::SWITCHING_PROTOCOLS {
         let with_trailers = facts.trailers && body.trailers().is_some();
         // [TRL-04] trailers need chunked framing

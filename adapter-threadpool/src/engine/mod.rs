@@ -15,7 +15,7 @@ pub(crate) mod tasks;
 pub(crate) mod timers;
 pub(crate) mod worker;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,10 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     pub(crate) keep_alive: bool,
+    /// Threads that run blocking jobs of the runtime at most.
+    pub(crate) blocking_threads: usize,
+    /// Blocking jobs that wait at most.
+    pub(crate) blocking_queue: usize,
     /// Requests that wait at most for a thread; 0 where the policy is to refuse.
     pub(crate) waiting: usize,
 }
@@ -60,6 +64,8 @@ pub(crate) struct Engine {
     /// The startup hook has succeeded, so that the shutdown hook is owed.
     pub(crate) started: AtomicBool,
     origin: Instant,
+    /// The time as of the last look at the clock by leader or supervisor.
+    recent: AtomicU64,
 }
 
 impl Engine {
@@ -72,7 +78,7 @@ impl Engine {
         Ok(Arc::new(Engine {
             application,
             shutdown,
-            scheduler: Scheduler::new(threads, settings.waiting),
+            scheduler: Scheduler::new(threads, settings.blocking_threads, settings.waiting, settings.blocking_queue),
             poller: Poller::new()?,
             timers: Timers::default(),
             connections: Connections::new(settings.limits.connections),
@@ -82,6 +88,7 @@ impl Engine {
             serving: OnceLock::new(),
             started: AtomicBool::new(false),
             origin: Instant::now(),
+            recent: AtomicU64::new(1),
             settings,
         }))
     }
@@ -98,7 +105,14 @@ impl Engine {
 
     /// Now. Never 0.
     pub(crate) fn now(&self) -> Tick {
-        self.tick(Instant::now())
+        let now = self.tick(Instant::now());
+        self.recent.store(now, Ordering::Relaxed);
+        now
+    }
+
+    /// Now, give or take a millisecond or two: the supervisor looks at the clock that often while there is activity.
+    pub(crate) fn recently(&self) -> Tick {
+        self.recent.load(Ordering::Relaxed)
     }
 
     pub(crate) fn tick(&self, instant: Instant) -> Tick {

@@ -36,13 +36,24 @@ pub(crate) enum Job {
     Blocking(BlockingJob),
 }
 
+/// The right to run application code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Permit {
+    /// None: only the server's own code.
+    None,
+    /// One of all.
+    Any,
+    /// One of those that blocking jobs may have.
+    Blocking,
+}
+
 /// What a worker was doing until now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Done {
     /// Being born.
     Born,
-    /// A job, with or without a permit.
-    Work { permit: bool },
+    /// A job.
+    Work(Permit),
     /// Leading; what was ready is in the list it hands over.
     Lead,
 }
@@ -50,7 +61,7 @@ pub(crate) enum Done {
 /// What a worker is to do next.
 pub(crate) enum Turn {
     /// A job; application code only with a permit.
-    Work { job: Job, permit: bool },
+    Work { job: Job, permit: Permit },
     /// Wait in the poller, or only look if `block` is not set.
     Lead { block: bool },
     /// End.
@@ -60,8 +71,9 @@ pub(crate) enum Turn {
 pub(crate) struct Scheduler {
     state: Mutex<State>,
     handles: Mutex<Vec<JoinHandle<()>>>,
-    /// Waiting jobs at most.
+    /// Waiting requests at most, and waiting blocking jobs.
     limit: usize,
+    blocking_limit: usize,
     /// Threads that stay although idle.
     core: usize,
     processors: usize,
@@ -72,9 +84,14 @@ struct State {
     ready: VecDeque<Job>,
     /// What needs a permit and found none, in order.
     waiting: VecDeque<Job>,
+    /// Blocking jobs, in order; they come first, because requests that are being served wait for them.
+    blocking: VecDeque<Job>,
     /// Permits in use, and how many there are.
     running: usize,
     cap: usize,
+    /// Permits that blocking jobs have, and how many they may have: one is left for those who wait for them.
+    running_blocking: usize,
+    blocking_cap: usize,
     /// Workers that exist; those that sleep; those that are being woken or born.
     threads: usize,
     parked: Vec<Thread>,
@@ -90,6 +107,8 @@ struct State {
     /// The supervisor sleeps until it is woken.
     unwatched: bool,
     quiet_ticks: u32,
+    /// Milliseconds in which no thread is started, after one could not be.
+    barren_ticks: u32,
     seen_epoch: u64,
     supervisor: Option<Thread>,
     stopping: bool,
@@ -110,7 +129,7 @@ impl State {
         if let Some(thread) = self.parked.pop() {
             self.waking += 1;
             Hand::Unpark(thread)
-        } else if self.threads <= self.cap {
+        } else if self.threads <= self.cap && self.barren_ticks == 0 {
             self.threads += 1;
             self.waking += 1;
             Hand::Spawn
@@ -121,38 +140,54 @@ impl State {
 
     /// Whether there is something to do for one more thread.
     fn has_backlog(&self) -> bool {
-        !self.ready.is_empty() || (!self.waiting.is_empty() && self.running < self.cap)
+        !self.ready.is_empty() || (self.running < self.cap && (!self.waiting.is_empty() || self.may_run_blocking()))
+    }
+
+    fn may_run_blocking(&self) -> bool {
+        !self.blocking.is_empty() && self.running_blocking < self.blocking_cap
     }
 
     fn awake(&self) -> usize {
         self.threads - self.parked.len()
     }
 
-    fn next_job(&mut self) -> Option<(Job, bool)> {
-        let permit = self.running < self.cap;
-        if permit {
-            let job = self.waiting.pop_front().or_else(|| self.ready.pop_front())?;
+    fn next_job(&mut self) -> Option<(Job, Permit)> {
+        if self.running < self.cap {
+            let (job, permit) = if self.may_run_blocking() {
+                self.running_blocking += 1;
+                (self.blocking.pop_front()?, Permit::Blocking)
+            } else {
+                (self.waiting.pop_front().or_else(|| self.ready.pop_front())?, Permit::Any)
+            };
             self.running += 1;
-            return Some((job, true));
+            return Some((job, permit));
         }
         loop {
             match self.ready.pop_front()? {
-                job @ Job::Connection(_) => return Some((job, false)),
+                job @ Job::Connection(_) => return Some((job, Permit::None)),
                 job => self.waiting.push_back(job),
             }
         }
     }
+
+    fn give_back(&mut self, permit: Permit) {
+        self.running -= usize::from(permit != Permit::None);
+        self.running_blocking -= usize::from(permit == Permit::Blocking);
+    }
 }
 
 impl Scheduler {
-    pub(crate) fn new(cap: usize, limit: usize) -> Self {
+    pub(crate) fn new(cap: usize, blocking_cap: usize, limit: usize, blocking_limit: usize) -> Self {
         let processors = thread::available_parallelism().map_or(1, usize::from);
         Scheduler {
             state: Mutex::new(State {
                 ready: VecDeque::new(),
                 waiting: VecDeque::new(),
+                blocking: VecDeque::new(),
                 running: 0,
                 cap,
+                running_blocking: 0,
+                blocking_cap: blocking_cap.min(cap.saturating_sub(1).max(1)),
                 threads: 0,
                 parked: Vec::new(),
                 waking: 0,
@@ -164,12 +199,14 @@ impl Scheduler {
                 brisk_ticks: 0,
                 unwatched: false,
                 quiet_ticks: 0,
+                barren_ticks: 0,
                 seen_epoch: 0,
                 supervisor: None,
                 stopping: false,
             }),
             handles: Mutex::default(),
             limit,
+            blocking_limit,
             core: processors.min(cap) + 1,
             processors,
         }
@@ -191,7 +228,9 @@ impl Scheduler {
 
     /// Every permit in the world: what is left must end, even if others never return theirs.
     pub(crate) fn lift_cap(&self) {
-        lock(&self.state).cap = usize::MAX / 2;
+        let mut state = lock(&self.state);
+        state.cap = usize::MAX / 2;
+        state.blocking_cap = usize::MAX / 2;
     }
 
     /// Workers that have not ended.
@@ -241,11 +280,12 @@ impl Engine {
     /// Queues work that is going to block; gives it back if the line is full or the server has stopped. \[RTM-03\]
     pub(crate) fn push_blocking(self: &Arc<Self>, job: BlockingJob) -> Result<(), BlockingJob> {
         let mut state = lock(&self.scheduler.state);
-        if state.stopping || state.waiting.len() >= self.scheduler.limit.max(1) {
+        if state.stopping || state.blocking.len() >= self.scheduler.blocking_limit {
             return Err(job);
         }
-        state.waiting.push_back(Job::Blocking(job));
-        let hand = if state.running < state.cap && state.waking == 0 { state.hand() } else { Hand::None };
+        state.blocking.push_back(Job::Blocking(job));
+        let free = state.running < state.cap && state.may_run_blocking();
+        let hand = if free && state.waking == 0 { state.hand() } else { Hand::None };
         drop(state);
         self.lend(hand);
         Ok(())
@@ -255,7 +295,8 @@ impl Engine {
     pub(crate) fn stop_workers(self: &Arc<Self>) {
         let mut state = lock(&self.scheduler.state);
         state.stopping = true;
-        let jobs = (std::mem::take(&mut state.ready), std::mem::take(&mut state.waiting));
+        let inner = &mut *state;
+        let jobs = [&mut inner.ready, &mut inner.waiting, &mut inner.blocking].map(std::mem::take);
         let parked = std::mem::take(&mut state.parked);
         state.waking += parked.len();
         drop(state);
@@ -294,6 +335,7 @@ impl Engine {
                 let mut state = lock(&self.scheduler.state);
                 state.threads -= 1;
                 state.waking -= 1;
+                state.barren_ticks = 100;
             }
         }
     }
@@ -303,7 +345,7 @@ impl Engine {
         let mut state = lock(&self.scheduler.state);
         match done {
             Done::Born => state.waking -= 1,
-            Done::Work { permit } => state.running -= usize::from(permit),
+            Done::Work(permit) => state.give_back(permit),
             Done::Lead => {
                 state.leading = false;
                 state.sleeping = false;
@@ -330,7 +372,7 @@ impl Engine {
                 } else {
                     None
                 };
-                let hand = self.hand_before(&mut state, &job, permit);
+                let hand = self.hand_before(&mut state, permit);
                 drop(state);
                 if let Some(supervisor) = watch {
                     supervisor.unpark();
@@ -362,12 +404,12 @@ impl Engine {
         }
     }
 
-    /// Before a worker turns to `job`: whether another one must look after the rest.
-    fn hand_before(&self, state: &mut State, job: &Job, permit: bool) -> Hand {
-        if !permit || state.waking > 0 {
+    /// Before a worker turns to a job: whether another one must look after the rest.
+    fn hand_before(&self, state: &mut State, permit: Permit) -> Hand {
+        if permit == Permit::None || state.waking > 0 {
             return Hand::None;
         }
-        let slow = state.brisk || matches!(job, Job::Blocking(_));
+        let slow = state.brisk || permit == Permit::Blocking;
         if slow && (!state.leading || state.has_backlog()) {
             return state.hand();
         }
@@ -388,6 +430,7 @@ impl Engine {
         const QUIET_TICKS: u32 = 50;
 
         self.uncork();
+        self.now();
         let mut state = lock(&self.scheduler.state);
         let turns = state.epoch.wrapping_sub(state.seen_epoch);
         state.seen_epoch = state.epoch;
@@ -403,6 +446,7 @@ impl Engine {
         } else {
             Hand::None
         };
+        state.barren_ticks = state.barren_ticks.saturating_sub(1);
         if state.brisk_ticks > 0 {
             state.brisk_ticks -= 1;
             state.brisk = state.brisk_ticks > 0;

@@ -20,8 +20,10 @@ use super::{Engine, accept, hooks};
 
 /// How often it looks while there is activity.
 const TICK: Duration = Duration::from_millis(1);
-/// How long forced connections and threads may take to end.
-const LAST_WAIT: Duration = Duration::from_secs(5);
+/// How long forced connections may take to end by themselves.
+const FORCED_WAIT: Duration = Duration::from_millis(500);
+/// How long threads may take to end.
+const LAST_WAIT: Duration = Duration::from_secs(2);
 
 struct Unpark(Thread);
 
@@ -52,7 +54,11 @@ pub(crate) fn run(engine: &Arc<Engine>) -> Result<(), ServeError> {
         for conn in engine.connections.all() {
             conn.force();
         }
-        pause(engine, LAST_WAIT, || engine.connections.count() == 0);
+        pause(engine, FORCED_WAIT, || engine.connections.count() == 0);
+        // What is left is held by application code that does not return; the sockets go all the same.
+        for conn in engine.connections.all() {
+            conn.abandon();
+        }
     }
 
     // [LIF-06], [LIF-07]

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use super::poller::{BATCH, Event, Poller, Source};
 use super::runtime::enter_worker;
-use super::schedule::{Done, Job, Turn};
+use super::schedule::{Done, Job, Permit, Turn};
 use super::timers::Due;
 use super::{Engine, accept};
-use crate::connection::{Scratch, Step};
+use crate::connection::{Conn, Scratch, Step};
 
 /// What a worker keeps between turns.
 struct Desk {
@@ -19,6 +19,7 @@ struct Desk {
     events: Vec<Event>,
     due: Vec<Due>,
     ready: Vec<Job>,
+    ended: Vec<Arc<Conn>>,
 }
 
 /// The life of a worker.
@@ -29,13 +30,14 @@ pub(crate) fn run(engine: &Arc<Engine>) {
         events: Vec::with_capacity(BATCH),
         due: Vec::new(),
         ready: Vec::with_capacity(BATCH),
+        ended: Vec::new(),
     };
     let mut done = Done::Born;
     loop {
         done = match engine.next_turn(done, &mut desk.ready) {
             Turn::Work { job, permit } => {
-                work(engine, &mut desk.scratch, job, permit);
-                Done::Work { permit }
+                work(engine, &mut desk.scratch, job, permit != Permit::None);
+                Done::Work(permit)
             }
             Turn::Lead { block } => {
                 lead(engine, &mut desk, block);
@@ -95,10 +97,18 @@ fn lead(engine: &Arc<Engine>, desk: &mut Desk, block: bool) {
         Source::Interrupt => None,
     });
     engine.connections.visit(tokens, |conn, flags| {
-        if conn.on_event(flags) {
+        let reported = conn.on_event(flags);
+        if reported.ended {
+            desk.ended.push(conn.clone());
+        }
+        if reported.queue {
             ready.push(Job::Connection(conn.clone()));
         }
     });
+    for conn in desk.ended.drain(..) {
+        // Wakes whom the application has wait for it, which may push to the queue.
+        let _ = adapter_core::contain::catch("waker", || conn.signal_end());
+    }
     for due in desk.due.drain(..) {
         match due {
             // May push to the queue.

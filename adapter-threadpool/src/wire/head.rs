@@ -54,14 +54,14 @@ fn parse_with<'i>(
     let mut request = httparse::Request::new(&mut []);
     match httparse::ParserConfig::default().parse_request_with_uninit_headers(&mut request, input, headers) {
         Ok(httparse::Status::Complete(length)) if length <= limits.head_bytes => {
-            convert(input, length, &request, limits).map(Some)
+            convert(input, length, &request, limits)
         }
         Ok(httparse::Status::Complete(_)) => {
             let long = request.path.is_some_and(|path| path.len() > limits.target_bytes);
             Err(if long { TOO_LONG } else { TOO_LARGE })
         }
         Ok(httparse::Status::Partial) => unfinished(input, limits).map(|()| None),
-        Err(error) => Err(refuse(error)),
+        Err(error) => Err(refuse(error, input)),
     }
 }
 
@@ -69,18 +69,23 @@ const TOO_LARGE: Rejection =
     Rejection::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "LIM-01", "the request head is too large");
 const TOO_LONG: Rejection = Rejection::new(StatusCode::URI_TOO_LONG, "TGT-24", "the request target is too long");
 
-/// \[LIM-01\], \[TGT-24\]: a head that is not complete may be too large already.
-fn unfinished(input: &[u8], limits: &Limits) -> Result<(), Rejection> {
+/// The length from which a first line without an end is too long. \[TGT-24\]
+pub fn too_long_from(limits: &Limits) -> usize {
     /// Method, blanks and version beside the target.
     const AROUND: usize = 64;
-    let first_line = input.iter().skip_while(|byte| matches!(byte, b'\r' | b'\n'));
-    if input.len() > limits.target_bytes + AROUND && !first_line.clone().any(|byte| *byte == b'\n') {
+    limits.target_bytes.saturating_add(AROUND)
+}
+
+/// \[LIM-01\], \[TGT-24\]: a head that is not complete may be too large already.
+fn unfinished(input: &[u8], limits: &Limits) -> Result<(), Rejection> {
+    let mut first_line = input.iter().skip_while(|byte| matches!(byte, b'\r' | b'\n'));
+    if input.len() >= too_long_from(limits) && !first_line.any(|byte| *byte == b'\n') {
         return Err(TOO_LONG);
     }
     if input.len() >= limits.head_bytes { Err(TOO_LARGE) } else { Ok(()) }
 }
 
-fn refuse(error: httparse::Error) -> Rejection {
+fn refuse(error: httparse::Error, input: &[u8]) -> Rejection {
     use httparse::Error;
     let bad = |requirement, reason| Rejection::new(StatusCode::BAD_REQUEST, requirement, reason);
     match error {
@@ -91,7 +96,7 @@ fn refuse(error: httparse::Error) -> Rejection {
             "the request has too many header lines",
         ),
         // [TGT-20] RFC 9110 §15.6.6
-        Error::Version => {
+        Error::Version if has_version(input) => {
             Rejection::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "TGT-20", "only HTTP/1.0 and HTTP/1.1 are served")
         }
         Error::HeaderName => bad("HDR-12", "a header name is malformed"),
@@ -101,12 +106,20 @@ fn refuse(error: httparse::Error) -> Rejection {
     }
 }
 
+/// Whether the first line is a method, a target and what looks like a version: all that is wrong is its number.
+fn has_version(input: &[u8]) -> bool {
+    let mut lines = input.split(|byte| matches!(byte, b'\r' | b'\n')).filter(|line| !line.is_empty());
+    let parts: Vec<&[u8]> = lines.next().unwrap_or_default().split(|byte| *byte == b' ').collect();
+    matches!(parts.as_slice(), [_, _, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]]
+        if major.is_ascii_digit() && minor.is_ascii_digit())
+}
+
 fn convert(
     input: &[u8],
     length: usize,
     parsed: &httparse::Request<'_, '_>,
     limits: &Limits,
-) -> Result<Head, Rejection> {
+) -> Result<Option<Head>, Rejection> {
     let bad = |requirement, reason| Rejection::new(StatusCode::BAD_REQUEST, requirement, reason);
     let (Some(method), Some(path), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
         return Err(bad("TGT-03", "the request line is malformed"));
@@ -123,11 +136,11 @@ fn convert(
     // [TGT-01], [TGT-02]
     parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| bad("TGT-03", "the method is malformed"))?;
     parts.version = if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
-    parts.uri = match path {
-        "/" => Uri::from_static("/"),
-        path => Uri::from_maybe_shared(share(path.as_bytes()))
-            .map_err(|_| bad("TGT-16", "the request target is malformed"))?,
-    };
+    // What parts have to begin with is "/", the most frequent one.
+    if path != "/" {
+        parts.uri = Uri::from_maybe_shared(share(path.as_bytes()))
+            .map_err(|_| bad("TGT-16", "the request target is malformed"))?;
+    }
     parts.headers = HeaderMap::with_capacity(parsed.headers.len());
     for header in parsed.headers.iter() {
         let name =
@@ -140,7 +153,7 @@ fn convert(
     }
     let facts = request::check(&parts, limits)?;
     target::normalize(&mut parts);
-    Ok(Head { parts, facts, length })
+    Ok(Some(Head { parts, facts, length }))
 }
 
 /// The bytes of `part`, a slice of `input`, out of `shared`, a copy of `input`'s start.
@@ -187,7 +200,7 @@ mod tests {
 
     #[test]
     fn what_is_refused_and_how() {
-        let cases: [(&[u8], u16); 17] = [
+        let cases: [(&[u8], u16); 20] = [
             (b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", 200),
             (b"GET / HTTP/1.1\nHost: h\n\n", 200),
             (b"GET / HTTP/1.0\r\n\r\n", 200),
@@ -202,6 +215,9 @@ mod tests {
             (b"GET / HTTP/1.1\r\nHost: h\r\nA: b\rc\r\n\r\n", 400),
             (b"GET / HTTP/2.0\r\nHost: h\r\n\r\n", 505),
             (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+            (b"GET /  HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            (b"GET /a b HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            (b"GET / HTTP/1.10\r\nHost: h\r\n\r\n", 400),
             (b"GET /\r\n", 400),
             (b"\x16\x03\x01\x02\x00\x01\x00\x01", 400),
             (b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),

@@ -1,13 +1,14 @@
 //! The routes: each is one way to answer slowly.
 //!
-//! Async code, a blocking iterator, callbacks of a worker thread, jobs that run side by side, endless events: none of
-//! them holds up another, on any server. `?scale=0.01` shortens every pause.
+//! Async code, a blocking iterator, callbacks of a worker thread, jobs that run side by side, endless events, a
+//! WebSocket: none of them holds up another, on any server. `?scale=0.01` shortens every pause.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use adapter::http::{HeaderValue, StatusCode, Uri, header};
 use adapter::runtime::Interval;
+use adapter::websocket::{self, HandshakeError, Message, Upgrade};
 use adapter::{Application, BlockingBody, Body, DynApplication, Environ, Error, Request, Response, blocking};
 use futures_lite::stream::{self, StreamExt as _};
 use futures_lite::{Stream, future};
@@ -23,12 +24,16 @@ const PAGE: &str = include_str!("index.html");
 /// The application.
 pub(crate) struct Primer {
     stream_blocking: DynApplication,
+    websocket: DynApplication,
 }
 
 impl Primer {
-    /// It has no state but its blocking part, erased once.
+    /// It has no state but its blocking parts, erased once.
     pub(crate) fn new() -> Self {
-        Primer { stream_blocking: DynApplication::new(blocking(stream_blocking)) }
+        Primer {
+            stream_blocking: DynApplication::new(blocking(stream_blocking)),
+            websocket: DynApplication::new(blocking(websocket)),
+        }
     }
 }
 
@@ -42,7 +47,7 @@ impl Application for Primer {
             "/fetch" => Ok(fetch(scale)),
             "/gather" => gather(scale, environ).await,
             "/ticks" => Ok(answer("text/event-stream", Body::from_stream(ticks(scale, environ)))),
-            "/websocket" => Ok(status(StatusCode::BAD_REQUEST, "Expected WebSocket request.")),
+            "/websocket" => self.websocket.call(request, environ).await,
             _ => Ok(status(StatusCode::NOT_FOUND, "Not found; see /")),
         }
     }
@@ -105,6 +110,18 @@ async fn gather(scale: Scale, environ: Environ) -> Result<Response, Error> {
     let mut report = first.await? + &second.await? + third.await?;
     report += &format!("all of them took {:.2} s (scale {})\n", started.elapsed().as_secs_f64(), scale.0);
     Ok(text(report))
+}
+
+/// The primer's loop as it stands there: blocking, each on a thread of the pool. Without a handshake the answer is 400.
+fn websocket(request: Request<BlockingBody>, environ: Environ) -> Result<Response, HandshakeError> {
+    Upgrade::from_request(&request, &environ)?.blocking_accept(|mut socket| {
+        while let Some(message) = socket.recv() {
+            if let Message::Text(text) = message? {
+                socket.send(format!("Your message was: {text}"))?;
+            }
+        }
+        Ok::<_, websocket::Error>(())
+    })
 }
 
 /// Endless events that end when the server is asked to stop, so that they don't hold it up.

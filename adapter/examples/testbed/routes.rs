@@ -8,6 +8,7 @@ use std::{io, iter, thread};
 
 use adapter::http::{HeaderValue, Method, StatusCode, Uri, header};
 use adapter::runtime::BoxFuture;
+use adapter::websocket::{self, HandshakeError, Upgrade};
 use adapter::{Application, BlockingBody, Body, Bytes, DynApplication, Environ, Error, Request, Response, blocking};
 use futures_lite::{future, stream};
 
@@ -16,6 +17,9 @@ use crate::file::KnownFile;
 
 /// Bodies that `--reflect` gathers are at most this long.
 const REFLECT_LIMIT: usize = 16 << 20;
+
+/// A message of a WebSocket is at most this long.
+const MESSAGE_LIMIT: usize = 16 << 20;
 
 /// A chunk of a stream is at most this long.
 const CHUNK_LIMIT: usize = 64 << 20;
@@ -37,7 +41,7 @@ const CHUNK_LIMIT: usize = 64 << 20;
 /// | `GET /panic`, `GET /error` | 500 |
 /// | `GET /file` | 8 MiB, byte n is n % 251 |
 /// | `GET /fetch`, `GET /publish` | waits for a publication; publishes, says how many waited |
-/// | any `/ws` | 501 until there are WebSockets |
+/// | any `/ws` | a WebSocket that echoes text as text and binary as binary, up to 16 MiB; else 400 |
 /// | else | 404, or with `--reflect` the request as it was seen |
 ///
 /// GET routes answer HEAD too. A broken request body becomes 400, or breaks the response off.
@@ -72,7 +76,7 @@ impl Testbed {
             "/count" if *request.method() == Method::POST => {
                 return length(request).await.map(|length| text(length.to_string()));
             }
-            "/ws" => return Ok(failure(StatusCode::NOT_IMPLEMENTED, "no WebSockets yet")),
+            "/ws" => return Ok(echo_messages(&request, &environ)?),
             _ => {}
         }
         if let Some(code) = path.strip_prefix("/status/") {
@@ -162,6 +166,16 @@ impl Future for Answer {
             Answer::Routed(future) => future.as_mut().poll(cx),
         }
     }
+}
+
+/// An echo of messages, until either side closes.
+fn echo_messages(request: &Request, environ: &Environ) -> Result<Response, HandshakeError> {
+    Upgrade::from_request(request, environ)?.max_message_bytes(MESSAGE_LIMIT).accept(|mut socket| async move {
+        while let Some(message) = socket.recv().await {
+            socket.send(message?).await?;
+        }
+        Ok::<_, websocket::Error>(())
+    })
 }
 
 fn sleep_blocking(request: Request<BlockingBody>, _environ: Environ) -> Result<Response, Error> {

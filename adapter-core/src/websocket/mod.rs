@@ -1,0 +1,72 @@
+//! WebSockets: RFC 6455 over any server that can hand a connection over, RFC 8441 over HTTP/2.
+//!
+//! ```
+//! use adapter_core::websocket::{self, Upgrade};
+//! use adapter_core::{Environ, Error, Request, Response};
+//!
+//! async fn echo(request: Request, environ: Environ) -> Result<Response, Error> {
+//!     // what is no handshake, or a bad one, is answered 400, 426 or 501
+//!     let upgrade = Upgrade::from_request(&request, &environ)?.protocols(["echo"]).max_message_bytes(64 * 1024);
+//!     Ok(upgrade.accept(|mut socket| async move {
+//!         while let Some(message) = socket.recv().await {
+//!             socket.send(message?).await?;
+//!         }
+//!         Ok::<_, websocket::Error>(())
+//!     })?)
+//! }
+//! # let answer = adapter_core::testing::Client::new(echo).get("/").send();
+//! # assert_eq!((answer.status().as_u16(), answer.text().as_str()), (400, "Expected WebSocket request."));
+//! ```
+//!
+//! The same in a blocking application; the handler holds a thread of the server's pool as long as it runs:
+//!
+//! ```
+//! use adapter_core::websocket::{self, Upgrade};
+//! use adapter_core::{Environ, Error, Request, blocking};
+//!
+//! let application = blocking(|request: Request<_>, environ: Environ| {
+//!     Upgrade::from_request(&request, &environ)?.blocking_accept(|mut socket| {
+//!         while let Some(message) = socket.recv() {
+//!             let message = message?;
+//!             socket.send(format!("Your message was: {}", message.as_text().unwrap_or("not text")))?;
+//!         }
+//!         Ok::<_, websocket::Error>(())
+//!     }).map_err(Error::from)
+//! });
+//! # let answer = adapter_core::testing::Client::new(application).get("/").send();
+//! # assert_eq!(answer.status(), 400);
+//! ```
+//!
+//! One implementation for all servers, over [`upgrade`](crate::upgrade): a server needs nothing more to have it. Frames
+//! are coded here and not by a library: no dependency with a random generator for a mask no server sends, no buffer of
+//! an idle connection, and a peer that breaks a rule is told at the first octet that does.
+//!
+//! Who runs: the handler, as a task or on a blocking thread, and a *keeper* that makes progress whatever the handler
+//! does. The keeper shares the handler's task, or has one of its own beside a blocking handler or
+//! [`Upgrade::accept_future`]. They share one lock, held for one turn at the socket.
+//!
+//! What is bounded: a message (1 MiB), what waits to be sent (1 MiB and one message), what is read ahead (one message
+//! and 32 KiB), the time for a close (5 s), for the client to take something (60 s), and for it to be silent (twice the
+//! ping interval of 30 s). [`Upgrade`] sets each. permessage-deflate is not offered.
+//!
+//! \[UPG-01\] to \[UPG-05\], \[UPG-07\] to \[UPG-15\], \[UPG-20\], \[UPG-22\] to \[UPG-26\]
+
+mod accept;
+mod blocking;
+mod frame;
+mod handshake;
+mod keeper;
+mod link;
+mod message;
+mod options;
+mod socket;
+mod wakers;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::accept::{Accepted, Upgrade, Verdict};
+pub use self::blocking::{BlockingReceiver, BlockingSender, BlockingWebSocket};
+pub use self::handshake::HandshakeError;
+pub use self::message::{Close, Error, Message, code};
+pub use self::socket::{Receiver, Sender, WebSocket};

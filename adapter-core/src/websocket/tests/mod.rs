@@ -1,0 +1,1 @@
+//! Handshakes, frames and sockets, in memory.

@@ -1,0 +1,167 @@
+//! Serving on whichever executor, and the entries for programs that run smol already.
+
+use std::future::{Future, pending};
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use adapter_core::runtime::BoxFuture;
+use adapter_core::signal::Signal;
+use adapter_core::{Application, DynApplication, Runtime, ServeError, Server, ServerConfig, ShutdownTrigger};
+use adapter_hyper::blocking_pool::BlockingPool;
+use adapter_hyper::engine::OPTIONS;
+use adapter_hyper::host::{self, Hosted, Spawn};
+use adapter_listen::{Listener, bind_all};
+use async_executor::Executor;
+use futures_lite::future::or;
+
+use crate::SmolServer;
+use crate::readiness::Watch;
+use crate::runtime::{Own, SmolDriver, Theirs};
+use crate::transport::Accepting;
+
+/// Serves inside this future, until `shutdown` is ready; then drains and returns.
+///
+/// The future carries an executor for its connections and for what the application spawns: whoever polls it runs them,
+/// one at a time. So it needs no executor around it (`smol::block_on`, `async_io::block_on` and any other will do), it
+/// occupies at most one thread, and dropping it drops the listener, every connection and every spawned task at once. To
+/// spread connections over the threads of your executor, see [`serve_on`].
+///
+/// `listener` is bound, non-blocking or not, and replaces `config.binds`; `config.threads` does not apply. Blocking
+/// applications, iterators and files run on a pool of threads, which ends with the server.
+///
+/// # Errors
+/// As [`Server::start`] and [`ServerHandle::wait`](adapter_core::ServerHandle::wait).
+///
+/// ```
+/// # use adapter_core::{Body, Environ, Error, Request, Response, ServerConfig};
+/// async fn app(_request: Request, _environ: Environ) -> Result<Response, Error> {
+///     Ok(Response::new(Body::from("Hello, World!\n")))
+/// }
+///
+/// async_io::block_on(async {
+///     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+///     let shutdown = async { /* a signal, a channel, */ };
+///     adapter_smol::serve(listener, app, ServerConfig::default(), shutdown).await
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub async fn serve(
+    listener: TcpListener,
+    application: impl Application,
+    config: ServerConfig,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let executor = Arc::new(Executor::new());
+    let serving = serve_spawning(Own::new(&executor), listener, application, config, shutdown);
+    executor.run(serving).await
+}
+
+/// As [`serve`], with every connection and everything the application spawns handed to `spawn`, which puts it on your
+/// executor, as in `|task| smol::spawn(task).detach()`.
+///
+/// Dropping the future closes the listener and forces the shutdown: connections end when your executor gets to them.
+/// What the application spawned is yours and goes on.
+///
+/// # Errors
+/// As [`serve`].
+///
+/// ```
+/// # use adapter_core::{Body, Environ, Error, Request, Response, ServerConfig};
+/// # async fn app(_request: Request, _environ: Environ) -> Result<Response, Error> { Ok(Response::default()) }
+/// static EXECUTOR: async_executor::Executor<'static> = async_executor::Executor::new();
+///
+/// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// let spawn = |task| EXECUTOR.spawn(task).detach();
+/// let shutdown = async { /* a signal, a channel, */ };
+/// let serving = adapter_smol::serve_on(spawn, listener, app, ServerConfig::default(), shutdown);
+/// async_io::block_on(EXECUTOR.run(serving))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub async fn serve_on(
+    spawn: impl Fn(BoxFuture<()>) + Send + Sync + 'static,
+    listener: TcpListener,
+    application: impl Application,
+    config: ServerConfig,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    serve_spawning(Theirs::new(spawn), listener, application, config, shutdown).await
+}
+
+async fn serve_spawning(
+    spawn: impl Spawn + Clone,
+    listener: TcpListener,
+    application: impl Application,
+    mut config: ServerConfig,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    config.binds = vec![listener.into()];
+    config.validate()?;
+    config.refuse_unknown_options("smol", OPTIONS)?;
+    let listeners = bind_all(&config.binds, false)?;
+    let pool = BlockingPool::new(config.blocking_threads, config.blocking_queue);
+    let trigger = ShutdownTrigger::new();
+    let mut failed = None;
+    let application = DynApplication::new(application);
+    let serve = Serve { listeners, application, config: &config, spawn, pool: &pool, shutdown: trigger.clone() };
+    let stop = async {
+        shutdown.await;
+        trigger.trigger();
+        pending().await
+    };
+    let served = or(serve.run(|outcome| failed = outcome.err()), stop).await;
+    host::end_pool_in_background(pool)?;
+    failed.map_or(served, Err)
+}
+
+/// Everything [`SmolServer`] and [`serve`] do alike.
+pub(crate) struct Serve<'a, S> {
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) application: DynApplication,
+    pub(crate) config: &'a ServerConfig,
+    pub(crate) spawn: S,
+    pub(crate) pool: &'a BlockingPool,
+    pub(crate) shutdown: ShutdownTrigger,
+}
+
+impl<S: Spawn + Clone> Serve<'_, S> {
+    /// As [`host::serve`].
+    pub(crate) async fn run(self, started: impl FnOnce(Result<(), ServeError>)) -> Result<(), ServeError> {
+        let Serve { listeners, application, config, spawn, pool, shutdown } = self;
+        let end = End { shutdown: shutdown.clone(), ended: Signal::new() };
+        let watch = match Watch::new() {
+            Ok(watch) => watch,
+            Err(error) => {
+                started(Err(error.into()));
+                return Ok(());
+            }
+        };
+        let (watching, ended) = (watch.clone(), end.ended.fired());
+        spawn.spawn(or(
+            async {
+                ended.await;
+            },
+            async move {
+                if let Err(error) = watching.run().await {
+                    tracing::error!(target: "adapter", %error, "epoll failed; connections stand still");
+                }
+            },
+        ));
+        let runtime = Runtime::new(SmolDriver::new(spawn.clone(), pool.clone()));
+        let info = SmolServer.info();
+        let hosted = Hosted { listeners, application, config, info, runtime, spawn, shutdown };
+        host::serve(hosted, |listener| Accepting::new(listener, watch.clone()), started).await
+    }
+}
+
+/// Ends what was spawned, also when the future that serves is dropped.
+struct End {
+    shutdown: ShutdownTrigger,
+    ended: Signal,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.shutdown.force();
+        self.ended.fire();
+    }
+}

@@ -1,0 +1,224 @@
+//! What a broken server tells the application, and the services it breaks.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use adapter_core::environ::{Connection, Serving, TlsInfo};
+use adapter_core::runtime::{BlockingJob, BoxFuture as Work, Driver};
+use adapter_core::signal::Signal;
+use adapter_core::{
+    Application, Capabilities, DynApplication, Environ, ListenAddr, Request, Runtime, ServerConfig, ServerInfo, ShutdownTrigger,
+};
+
+use crate::fault::{Answer, Base, BoxFuture, Fault};
+
+/// An environ of another connection, server and time.
+fn strange(environ: &Environ) -> Environ {
+    let mut info = ServerInfo::new("", "0");
+    info.capabilities = Capabilities::none();
+    let serving = Serving::new(info, environ.runtime().clone(), ShutdownTrigger::new(), &ServerConfig::default());
+    let somewhere = SocketAddr::from(([9, 9, 9, 9], 9));
+    let connection = Connection::new(serving, Some(somewhere), ListenAddr::Tcp(somewhere)).with_tls(TlsInfo::default());
+    let long_ago = Instant::now().checked_sub(Duration::from_secs(10)).unwrap_or_else(Instant::now);
+    Environ::new(Arc::new(connection), long_ago).with_disconnect(Signal::new())
+}
+
+/// The same environ with another runtime, and deaf to shutdown and disconnects.
+fn with_runtime(environ: &Environ, runtime: Runtime) -> Environ {
+    let serving = Serving::new(environ.server().clone(), runtime, ShutdownTrigger::new(), &ServerConfig::default());
+    let connection = Connection::new(serving, environ.peer_addr(), environ.local_addr().clone());
+    Environ::new(Arc::new(connection), environ.received_at())
+}
+
+fn call(application: DynApplication, request: Request, environ: Environ) -> BoxFuture<Answer> {
+    Box::pin(async move { application.call(request, environ).await })
+}
+
+/// Calls the application with a driver that is wrong in one thing.
+fn driven(application: DynApplication, request: Request, environ: &Environ, wrong: Wrong) -> BoxFuture<Answer> {
+    let runtime = Runtime::new(Broken { sound: environ.runtime().clone(), wrong });
+    call(application, request, with_runtime(environ, runtime))
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Wrong {
+    SleepsNever,
+    SleepsEnd,
+    SpawnLoses,
+    SpawnStays,
+    BlocksInline,
+    RefusesBlocking,
+    Unbounded,
+}
+
+struct Broken {
+    sound: Runtime,
+    wrong: Wrong,
+}
+
+impl Driver for Broken {
+    fn sleep_until(&self, deadline: Instant) -> Work<()> {
+        match self.wrong {
+            Wrong::SleepsNever => Box::pin(std::future::pending()),
+            Wrong::SleepsEnd => Box::pin(std::future::ready(())),
+            _ => Box::pin(self.sound.sleep_until(deadline)),
+        }
+    }
+
+    fn spawn(&self, future: Work<()>) {
+        match self.wrong {
+            Wrong::SpawnLoses => drop(future),
+            // On a thread nobody stops.
+            Wrong::SpawnStays => drop(thread::spawn(move || futures_lite::future::block_on(future))),
+            _ => self.sound.spawn(future).detach(),
+        }
+    }
+
+    fn run_blocking(&self, job: BlockingJob) -> Result<(), BlockingJob> {
+        match self.wrong {
+            Wrong::BlocksInline => job(),
+            Wrong::RefusesBlocking => return Err(job),
+            Wrong::Unbounded => drop(thread::spawn(job)),
+            _ => return self.sound.run_blocking_job(job),
+        }
+        Ok(())
+    }
+}
+
+static INSIDE: AtomicUsize = AtomicUsize::new(0);
+
+/// Holds the only place there is.
+struct Place;
+
+impl Place {
+    async fn take() -> Place {
+        std::future::poll_fn(|cx| {
+            if INSIDE.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                return Poll::Ready(Place);
+            }
+            cx.waker().wake_by_ref();
+            thread::sleep(Duration::from_millis(1));
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        INSIDE.store(0, Ordering::SeqCst);
+    }
+}
+
+pub(crate) static FAULTS: &[Fault] = &[
+    Fault::new(
+        "environ_of_somebody_else",
+        &["environment::scheme_is_http", "environment::peer_is_the_client", "environment::local_is_the_server", "environment::server_tells_who_it_is", "environment::deployed_values_arrive", "environment::facts_are_always_there", "environment::url_can_be_rebuilt", "environment::start_is_an_instant", "shutdown::application_sees_the_shutdown"],
+    )
+    .call(|application, request, environ| call(application, request, strange(&environ))),
+    Fault::new("unix_peers_have_addresses", &["environment::unix_peer_is_none"])
+        .on(Base::Hyper)
+        .call(|application, request, environ| call(application, request, strange(&environ))),
+    Fault::new("hints_are_missing", &["environment::capabilities_are_acted_on", "informational::hints_are_there_where_declared", "informational::hints_are_sent_at_once", "informational::several_hints_in_order"])
+        .on(Base::ThreadPool)
+        .call(|application, request, environ| call(application, request, strange(&environ))),
+    Fault::new("prefix_is_always_there", &["environment::prefix_is_empty"]).config(|config| config.mount_prefix = "/a".into()),
+    Fault::new("prefix_is_never_there", &["environment::prefix_and_rest_are_the_path"]).config(|config| config.mount_prefix.clear()),
+    Fault::new("strangers_are_trusted", &["headers::strangers_forwarded_is_ignored"])
+        .config(|config| config.trusted_proxies.push([127, 0, 0, 1].into())),
+    Fault::new(
+        "disconnects_are_not_told",
+        &["disconnect::signal_comes_before_the_drop", "disconnect::blocking_code_can_learn", "disconnect::signal_can_be_asked_again", "disconnect::deadline_is_a_disconnect", "errors::report_never_fails"],
+    )
+    .call(|application, request, environ| call(application, request, environ.with_disconnect(Signal::new()))),
+    Fault::new("everything_is_a_disconnect", &["disconnect::surplus_octets_are_no_disconnect"]).call(|application, request, environ| {
+        let gone = Signal::new();
+        gone.fire();
+        call(application, request, environ.with_disconnect(gone))
+    }),
+    Fault::new("handlers_are_not_dropped", &["disconnect::pending_handler_is_dropped", "disconnect::reset_drops_the_handler", "disconnect::signal_comes_before_the_drop", "disconnect::detached_work_goes_on"])
+        .call(|application, request, environ| {
+            let runtime = environ.runtime().clone();
+            let task = runtime.spawn(call(application, request, environ));
+            Box::pin(async move { task.await? })
+        }),
+    Fault::new("sleeps_never_end", &["runtime::time_works", "runtime::many_timers_work", "concurrency::timers_run_beside_blocking_code", "runtime::spawned_work_outlives_its_request"])
+        .call(|application, request, environ| driven(application, request, &environ, Wrong::SleepsNever)),
+    Fault::new("sleeps_end_at_once", &["runtime::time_works"])
+        .call(|application, request, environ| driven(application, request, &environ, Wrong::SleepsEnd)),
+    Fault::new("spawned_work_is_lost", &["runtime::spawned_work_runs", "runtime::spawned_panic_is_reported", "runtime::spawned_work_outlives_its_request", "disconnect::detached_work_goes_on"])
+        .call(|application, request, environ| driven(application, request, &environ, Wrong::SpawnLoses)),
+    Fault::new("spawned_work_stays", &["runtime::spawned_work_ends_with_the_server", "shutdown::nothing_is_left"])
+        .call(|application, request, environ| driven(application, request, &environ, Wrong::SpawnStays)),
+    Fault::new("blocking_work_blocks", &["runtime::blocking_work_is_bounded"])
+        .call(|application, request, environ| driven(application, request, &environ, Wrong::BlocksInline)),
+    Fault::new("blocking_work_is_refused", &["runtime::blocking_work_runs", "concurrency::blocking_code_holds_up_nobody"])
+        .call(|application, request, environ| driven(application, request, &environ, Wrong::RefusesBlocking)),
+    Fault::new("blocking_work_is_unbounded", &["runtime::blocking_work_is_bounded"])
+        .call(|application, request, environ| driven(application, request, &environ, Wrong::Unbounded)),
+    Fault::new("timeouts_drop_nothing", &["runtime::dropping_cancels"])
+        .call(|application, request, environ| driven(application, request, &environ, Wrong::SleepsNever)),
+    Fault::new(
+        "one_request_at_a_time",
+        &["concurrency::slow_handler_holds_up_nobody", "concurrency::concurrency_is_as_declared", "concurrency::one_application", "concurrency::blocking_code_holds_up_nobody", "request_body::blocking_read_holds_up_nobody", "body::response_may_be_late"],
+    )
+    .call(|application, request, environ| {
+        Box::pin(async move {
+            let _place = Place::take().await;
+            application.call(request, environ).await
+        })
+    }),
+    Fault::new("one_body_at_a_time", &["body_drop::blocking_iterator_holds_up_nobody"]).call(|application, request, environ| {
+        Box::pin(async move {
+            let place = Place::take().await;
+            let response = application.call(request, environ).await?;
+            Ok(response.map(|body| body.on_finish(move |_, _| drop(place))))
+        })
+    }),
+    Fault::new("busy_is_500", &["concurrency::at_capacity_requests_queue_or_are_refused"]).call(|application, request, environ| {
+        Box::pin(async move {
+            static BUSY: AtomicUsize = AtomicUsize::new(0);
+            struct Leave;
+            impl Drop for Leave {
+                fn drop(&mut self) {
+                    BUSY.fetch_sub(1, Ordering::SeqCst);
+                }
+            }
+            let before = BUSY.fetch_add(1, Ordering::SeqCst);
+            let _leave = Leave;
+            if before > 0 {
+                return Err("too busy".into());
+            }
+            application.call(request, environ).await
+        })
+    }),
+    Fault::new("a_thread_for_each_request", &["concurrency::thousand_handlers_wait"]).on(Base::Hyper).call(|application, request, environ| {
+        let (sender, body) = adapter_core::Body::channel(1);
+        let answer = Arc::new(std::sync::Mutex::new(None));
+        let place = answer.clone();
+        thread::spawn(move || {
+            let answer = futures_lite::future::block_on(application.call(request, environ));
+            *place.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(answer);
+            drop(sender);
+        });
+        Box::pin(async move {
+            let mut body = body;
+            body.frame().await;
+            let taken = answer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+            taken.unwrap_or_else(|| Err("the thread is gone".into()))
+        })
+    }),
+    Fault::new("wakers_are_lost", &["concurrency::handler_is_woken_from_a_foreign_thread", "body::response_may_be_late"]).call(|application, request, environ| {
+        let mut future: Pin<Box<_>> = call(application, request, environ);
+        let mut polled = false;
+        Box::pin(std::future::poll_fn(move |cx| {
+            // Polled once, and never again.
+            if std::mem::replace(&mut polled, true) { Poll::Pending } else { future.as_mut().poll(cx) }
+        }))
+    }),
+];

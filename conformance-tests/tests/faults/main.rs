@@ -1,0 +1,124 @@
+//! The suite tested: servers broken on purpose, each noticed by the cases that are about what it does wrong. \[TST-03\]
+//!
+//! Three kinds of trials: `FAULT::group::case` (the case fails on the broken server), `sound::proxied::…` (the proxy
+//! alone breaks nothing the faults are about), and `every_must_case_is_killed`. That every case passes on a sound
+//! server is `tests/minimal_server.rs`.
+
+mod application_faults;
+mod body_faults;
+mod environ_faults;
+mod fault;
+mod lifecycle_faults;
+mod proxy;
+mod server;
+mod wire_faults;
+
+#[path = "../../examples/minimal_server.rs"]
+mod minimal_server;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use conformance_tests::case::Level;
+use conformance_tests::registry::{self, Listed};
+use conformance_tests::runner::{Outcome, Subject};
+use conformance_tests::{application, wire};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::fault::{Base, Fault};
+use crate::server::Broken;
+
+/// MUST cases no fault kills so far, and why. It may only shrink.
+const UNKILLED: &str = include_str!("unkilled.txt");
+
+/// Long enough for a loaded machine to answer, short enough for hundreds of cases that wait in vain.
+const PATIENCE: Duration = Duration::from_millis(4000);
+
+static THROUGH_PROXY: Fault = Fault::new("through_proxy", &[]).up(|_, _| {});
+static THROUGH_PROXY_HYPER: Fault = Fault::new("through_proxy_hyper", &[]).on(Base::Hyper).up(|_, _| {});
+static THROUGH_PROXY_THREADPOOL: Fault = Fault::new("through_proxy_threadpool", &[]).on(Base::ThreadPool).up(|_, _| {});
+
+fn faults() -> Vec<&'static Fault> {
+    let all = [
+        application_faults::FAULTS,
+        body_faults::FAULTS,
+        environ_faults::FAULTS,
+        lifecycle_faults::FAULTS,
+        wire_faults::FAULTS,
+    ];
+    all.into_iter().flatten().collect()
+}
+
+fn case(name: &str) -> Listed {
+    registry::all().find(|listed| listed.name() == name).unwrap_or_else(|| panic!("a fault names the unknown case {name}"))
+}
+
+fn main() {
+    application::quiet_panics();
+    wire::set_patience(PATIENCE);
+    let mut arguments = Arguments::from_args();
+    // Nearly all of the time is spent waiting for what does not come.
+    arguments.test_threads = arguments.test_threads.or(Some(16));
+    let mut trials = vec![Trial::test("every_must_case_is_killed", every_must_case_is_killed)];
+    let mut proxied = BTreeSet::new();
+    for fault in faults() {
+        for name in fault.kills {
+            let listed = case(name);
+            if fault.is_proxied() {
+                proxied.insert((fault.base as u8, *name));
+            }
+            trials.push(Trial::test(format!("{}::{name}", fault.name), move || fails(fault, listed)));
+        }
+    }
+    for (base, name) in proxied {
+        let sound = match base {
+            0 => &THROUGH_PROXY,
+            1 => &THROUGH_PROXY_THREADPOOL,
+            _ => &THROUGH_PROXY_HYPER,
+        };
+        let listed = case(name);
+        trials.push(Trial::test(format!("sound::{}::{name}", sound.name), move || passes(sound, listed)));
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// The case fails on the broken server, and not because it could not be run.
+fn fails(fault: &'static Fault, listed: Listed) -> Result<(), Failed> {
+    let server = Broken(fault);
+    match Subject::local(&server).run(listed).outcome {
+        Outcome::Failed { failure, .. } if failure.0.starts_with("the server did not start") => {
+            Err(format!("the broken server does not start: {failure}").into())
+        }
+        Outcome::Failed { .. } => Ok(()),
+        Outcome::Skipped(reason) => Err(format!("the case was skipped: {reason}").into()),
+        Outcome::Passed | Outcome::Excepted { .. } => Err("the case did not notice the fault".into()),
+    }
+}
+
+/// The case passes on the sound server.
+fn passes(sound: &'static Fault, listed: Listed) -> Result<(), Failed> {
+    let server = Broken(sound);
+    match Subject::local(&server).run(listed).outcome {
+        Outcome::Failed { failure, transcript, .. } => Err(format!("{failure}\n{transcript}").into()),
+        _ => Ok(()),
+    }
+}
+
+fn every_must_case_is_killed() -> Result<(), Failed> {
+    let killed: BTreeSet<&str> = faults().iter().flat_map(|fault| fault.kills.iter().copied()).collect();
+    let unkilled: BTreeSet<&str> =
+        UNKILLED.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).filter_map(|line| line.split(' ').next()).collect();
+    for name in &unkilled {
+        case(name);
+        if killed.contains(name) {
+            return Err(format!("{name} is killed by a fault: take it off unkilled.txt").into());
+        }
+    }
+    let missing: Vec<String> = registry::all()
+        .filter(|listed| listed.case.level == Level::Must)
+        .map(|listed| listed.name())
+        .filter(|name| !killed.contains(name.as_str()) && !unkilled.contains(name.as_str()))
+        .collect();
+    println!("{} cases are killed by {} faults, {} are not", killed.len(), faults().len(), unkilled.len());
+    if missing.is_empty() { Ok(()) } else { Err(format!("MUST cases that no fault kills: {missing:#?}").into()) }
+}

@@ -1,0 +1,199 @@
+//! A proxy that breaks what passes through it, so that a server can be wrong on the wire.
+//!
+//! Two threads a connection, one each way; they share a [`Flow`] and hold its lock while a filter runs.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crate::fault::Fault;
+
+/// What a filter knows of a connection and can make happen.
+#[derive(Default)]
+pub(crate) struct Flow {
+    /// Everything the client sent.
+    pub(crate) sent: Vec<u8>,
+    /// Everything the server sent.
+    pub(crate) received: Vec<u8>,
+    /// Goes to the client at once.
+    pub(crate) reply: Vec<u8>,
+    /// Goes to the server on a connection of its own, whose answer nobody sees.
+    pub(crate) aside: Vec<u8>,
+    /// Ends both sides.
+    pub(crate) close: bool,
+    /// Resets both sides.
+    pub(crate) reset: bool,
+    /// Does not tell the other side of an end.
+    pub(crate) swallow_end: bool,
+    /// Kept by a filter.
+    pub(crate) held: Vec<u8>,
+    /// The client's end was a reset.
+    pub(crate) client_reset: bool,
+    /// Gives up on a client that is silent for this long.
+    pub(crate) silence: Option<Duration>,
+}
+
+impl Flow {
+    /// Whether the client's first request begins so.
+    pub(crate) fn asks(&self, text: &str) -> bool {
+        self.sent.windows(text.len()).any(|window| window == text.as_bytes())
+    }
+}
+
+/// Replaces every `from` in `data`.
+pub(crate) fn replace(data: &mut Vec<u8>, from: &[u8], to: &[u8]) {
+    let mut at = 0;
+    while let Some(found) = data[at..].windows(from.len()).position(|window| window == from) {
+        data.splice(at + found..at + found + from.len(), to.iter().copied());
+        at += found + to.len();
+    }
+}
+
+/// Accepts at `listener` and passes on to `server`, until `over`.
+pub(crate) fn run(listener: TcpListener, server: SocketAddr, fault: &'static Fault, over: Arc<AtomicBool>) {
+    let _ = socket2::SockRef::from(&listener).set_read_timeout(Some(Duration::from_millis(10)));
+    while !over.load(Ordering::SeqCst) {
+        let Ok((client, _)) = listener.accept() else { continue };
+        let _ = client.set_nodelay(true);
+        let over = over.clone();
+        thread::spawn(move || pass(client, server, fault, &over));
+    }
+}
+
+fn pass(client: TcpStream, address: SocketAddr, fault: &'static Fault, over: &Arc<AtomicBool>) {
+    let Ok(server) = TcpStream::connect(address) else { return };
+    let _ = server.set_nodelay(true);
+    let flow = Arc::new(Mutex::new(Flow::default()));
+    let (Ok(from_client), Ok(to_client), Ok(from_server), Ok(to_server)) =
+        (client.try_clone(), client.try_clone(), server.try_clone(), server.try_clone())
+    else {
+        return;
+    };
+    let shared = flow.clone();
+    let stop = over.clone();
+    let upwards = thread::spawn(move || upwards(from_client, to_server, address, fault, &shared, &stop));
+    downwards(from_server, to_client, fault, &flow, over);
+    let _ = upwards.join();
+}
+
+fn lock(flow: &Mutex<Flow>) -> std::sync::MutexGuard<'_, Flow> {
+    flow.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn reset(stream: &TcpStream) {
+    let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+fn upwards(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    address: SocketAddr,
+    fault: &Fault,
+    flow: &Mutex<Flow>,
+    over: &AtomicBool,
+) {
+    let mut piece = [0; 65536];
+    let mut silent = Duration::ZERO;
+    const TICK: Duration = Duration::from_millis(50);
+    let _ = client.set_read_timeout(Some(TICK));
+    loop {
+        let got = client.read(&mut piece);
+        let mut state = lock(flow);
+        match got {
+            Ok(count @ 1..) => {
+                silent = Duration::ZERO;
+                let mut data = piece[..count].to_vec();
+                state.sent.extend_from_slice(&data);
+                if let Some(filter) = fault.up {
+                    filter(&mut state, &mut data);
+                }
+                let (reply, aside) = (std::mem::take(&mut state.reply), std::mem::take(&mut state.aside));
+                let (close, broken) = (state.close, state.reset);
+                drop(state);
+                let _ = client.write_all(&reply);
+                if !aside.is_empty()
+                    && let Ok(mut beside) = TcpStream::connect(address)
+                {
+                    let _ = beside.write_all(&aside);
+                    let _ = beside.shutdown(Shutdown::Write);
+                    let _ = beside.read_to_end(&mut Vec::new());
+                }
+                if close || broken {
+                    return end(&client, &server, broken);
+                }
+                if server.write_all(&data).is_err() {
+                    return;
+                }
+            }
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+                silent += TICK;
+                let late = state.silence.is_some_and(|limit| silent >= limit);
+                if state.close || state.reset || late || over.load(Ordering::SeqCst) {
+                    return end(&client, &server, state.reset);
+                }
+            }
+            other => {
+                state.client_reset = other.is_err();
+                if let Some(at_end) = fault.end {
+                    at_end(&mut state);
+                }
+                let (swallow, close, is_reset) = (state.swallow_end, state.close, state.client_reset || state.reset);
+                drop(state);
+                match (swallow, close) {
+                    // Kept open as long as the server lives.
+                    (true, _) => while !over.load(Ordering::SeqCst) { thread::sleep(TICK) },
+                    (_, true) => return end(&client, &server, is_reset),
+                    _ if is_reset => return end(&client, &server, true),
+                    _ => drop(server.shutdown(Shutdown::Write)),
+                }
+                return;
+            }
+        }
+    }
+}
+
+fn end(client: &TcpStream, server: &TcpStream, is_reset: bool) {
+    if is_reset {
+        reset(client);
+        reset(server);
+    }
+    // The other thread holds clones: shutting down reaches it.
+    let _ = (client.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both));
+}
+
+fn downwards(mut server: TcpStream, mut client: TcpStream, fault: &Fault, flow: &Mutex<Flow>, over: &AtomicBool) {
+    let mut piece = [0; 65536];
+    loop {
+        let got = server.read(&mut piece);
+        let mut state = lock(flow);
+        let ended = !matches!(got, Ok(1..));
+        let mut data = piece[..*got.as_ref().unwrap_or(&0)].to_vec();
+        state.received.extend_from_slice(&data);
+        if let Some(filter) = fault.down {
+            // An empty piece is the end.
+            filter(&mut state, &mut data);
+        }
+        let (close, broken, swallow) = (state.close, state.reset, state.swallow_end);
+        drop(state);
+        if client.write_all(&data).is_err() || (close && !swallow) || broken {
+            return end(&client, &server, broken);
+        }
+        if ended {
+            if swallow {
+                while !over.load(Ordering::SeqCst) {
+                    thread::sleep(Duration::from_millis(20));
+                }
+            }
+            if got.is_err() {
+                reset(&client);
+            }
+            let _ = client.shutdown(Shutdown::Write);
+            // The rest of what the client sends is of no interest, but must not become a reset.
+            lock(flow).silence = Some(Duration::from_secs(3));
+            return;
+        }
+    }
+}

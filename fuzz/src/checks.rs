@@ -1,0 +1,153 @@
+//! The properties that hold for any input. Each function panics where one does not.
+//!
+//! Shared by the fuzz targets and by `adapter-threadpool/tests/corpus.rs`, which replays the corpus.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use adapter_core::rules::request::BodyLength;
+use adapter_core::{
+    Body, DynApplication, Environ, Error, Limits, Request, RequestBodyError, Response, Server, ServerConfig,
+};
+use adapter_threadpool::ThreadPoolServer;
+use adapter_threadpool::fuzzing::body_decoder::{Decoder, Event};
+use adapter_threadpool::fuzzing::head::parse;
+use http::HeaderMap;
+
+/// Request heads: a head is accepted or refused the same however much of what follows has arrived.
+pub fn head(data: &[u8]) {
+    let limits = Limits::default();
+    let whole = parse(data, &limits);
+    let length = whole.as_ref().ok().and_then(|head| head.as_ref()).map(|head| head.length);
+    let step = data.len() / 256 + 1;
+    for cut in (0..data.len()).step_by(step) {
+        match (parse(&data[..cut], &limits), length) {
+            (Ok(Some(head)), Some(length)) => assert_eq!(head.length, length, "cut at {cut}"),
+            (Ok(Some(_)), None) => panic!("a prefix of {cut} bytes is accepted, the whole is not"),
+            (Ok(None), Some(length)) => assert!(cut < length, "a whole head is taken for a part at {cut}"),
+            (Err(_), Some(_)) => panic!("a prefix of {cut} bytes is refused, the whole is not"),
+            (_, None) => {}
+        }
+    }
+    if let Ok(Some(head)) = whole {
+        let target = head.parts.uri.to_string();
+        assert!(head.parts.method == "CONNECT" || target.starts_with(['/', '*']), "{target}");
+        assert!(head.facts.version == http::Version::HTTP_10 || head.parts.headers.contains_key("host"));
+    }
+}
+
+type Decoded = Option<Result<(Vec<u8>, Option<HeaderMap>, Vec<u8>), RequestBodyError>>;
+
+fn decode(pieces: &[&[u8]]) -> Decoded {
+    let mut decoder = Decoder::new(BodyLength::Unknown, Some(1 << 20));
+    let mut data = Vec::new();
+    for (n, piece) in pieces.iter().enumerate() {
+        let mut rest = *piece;
+        loop {
+            match decoder.decode(rest) {
+                Ok(Event::Data { start, consumed }) => {
+                    assert!(start < consumed);
+                    data.extend_from_slice(&rest[start..consumed]);
+                    rest = &rest[consumed..];
+                }
+                Ok(Event::More { consumed }) => {
+                    assert_eq!(consumed, rest.len());
+                    break;
+                }
+                Ok(Event::End { trailers, consumed }) => {
+                    let left = [&rest[consumed..], &pieces[n + 1..].concat()].concat();
+                    return Some(Ok((data, trailers, left)));
+                }
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+    None
+}
+
+/// Chunked bodies: every split of the input decodes to the same.
+pub fn chunked(data: &[u8]) {
+    let whole = decode(&[data]);
+    let step = data.len() / 256 + 1;
+    for cut in (0..data.len()).step_by(step) {
+        assert_eq!(decode(&[&data[..cut], &data[cut..]]), whole, "cut at {cut}");
+    }
+    let single: Vec<&[u8]> = data.chunks(1).collect();
+    assert_eq!(decode(&single), whole, "byte by byte");
+}
+
+/// Whole connections: the answers to whatever is sent are well-formed responses, and then the connection ends.
+pub fn connection(data: &[u8]) {
+    let mut stream = UnixStream::connect(server()).expect("the server listens");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    let mut writer = stream.try_clone().expect("a second handle");
+    // The server may stop reading; what it has answered by then is to be read all the same.
+    let _ = writer.write_all(data);
+    let _ = writer.shutdown(std::net::Shutdown::Write);
+    let mut answers = Vec::new();
+    match stream.read_to_end(&mut answers) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        Err(error) => panic!("{error} after {}", answers.escape_ascii()),
+    }
+    well_formed(&answers);
+}
+
+fn well_formed(mut rest: &[u8]) {
+    while !rest.is_empty() {
+        let mut fields = [httparse::EMPTY_HEADER; 16];
+        let mut response = httparse::Response::new(&mut fields);
+        let length = match response.parse(rest) {
+            Ok(httparse::Status::Complete(length)) => length,
+            other => panic!("{other:?} in {}", rest.escape_ascii()),
+        };
+        let status = response.code.expect("a parsed response has a status");
+        let field = |name: &str| response.headers.iter().find(|field| field.name == name).map(|field| field.value);
+        rest = &rest[length..];
+        if status == 100 {
+            continue;
+        }
+        assert!(field("date").is_some() && field("transfer-encoding").is_none());
+        let body = field("content-length").map_or(0, |length| {
+            std::str::from_utf8(length).ok().and_then(|length| length.parse().ok()).expect("Content-Length is a number")
+        });
+        if field("x-head").is_none() {
+            assert!(rest.len() >= body, "the last body is cut off");
+            rest = &rest[body..];
+        }
+        let closes = field("connection") == Some(b"close");
+        assert!(!closes || rest.is_empty(), "something follows the last response");
+    }
+}
+
+/// A server on a Unix-domain socket, for the life of the process.
+fn server() -> &'static PathBuf {
+    static SERVER: OnceLock<PathBuf> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let path = std::env::temp_dir().join(format!("adapter-fuzz-{}", std::process::id()));
+        let bind = format!("unix:{}", path.display()).parse().expect("a path is an address");
+        let mut config = ServerConfig::default().bind(bind).threads(2);
+        config.limits.body_bytes = Some(1 << 16);
+        let handle =
+            ThreadPoolServer::new().start(DynApplication::new(application), config).expect("the server starts");
+        // It serves until the process ends.
+        drop(handle);
+        path
+    })
+}
+
+async fn application(request: Request, _environ: Environ) -> Result<Response, Error> {
+    let is_head = request.method() == "HEAD";
+    let whole = request.uri().path().len() % 2 == 0;
+    let mut body = request.into_body();
+    // Some bodies are read, some are left to the server.
+    let data = if whole { body.bytes(1 << 16).await? } else { Default::default() };
+    let mut response = Response::new(Body::from(data));
+    if is_head {
+        response.headers_mut().insert("x-head", http::HeaderValue::from_static("1"));
+    }
+    Ok(response)
+}
