@@ -56,11 +56,22 @@ impl Server for MinimalServer {
         let runtime = Runtime::new(Shared(threads.clone()));
         let one = (config.threads == Some(1)).then(Mutex::default); // [CON-07]
         let serving = Serving::new(info, runtime, trigger.clone(), &config);
-        let server = Arc::new(State { application, config, serving, trigger: trigger.clone(), threads, open: AtomicUsize::new(0), one });
-        let acceptors: Vec<_> = listeners.into_iter().map(|(listener, addr)| {
-            let server = server.clone();
-            thread::spawn(move || server.accept(&listener, addr))
-        }).collect();
+        let server = Arc::new(State {
+            application,
+            config,
+            serving,
+            trigger: trigger.clone(),
+            threads,
+            open: AtomicUsize::new(0),
+            one,
+        });
+        let acceptors: Vec<_> = listeners
+            .into_iter()
+            .map(|(listener, addr)| {
+                let server = server.clone();
+                thread::spawn(move || server.accept(&listener, addr))
+            })
+            .collect();
         let stopper = thread::spawn(move || server.stop(acceptors));
         Ok(ServerHandle::new(addrs, trigger, move || stopper.join().expect("invariant: the stopper does not panic")))
     }
@@ -86,7 +97,11 @@ fn listen(bind: &Bind) -> Result<(TcpListener, SocketAddr), ServeError> {
 }
 
 /// Runs a hook of the application, panics contained, for at most `limit`.
-fn hook(name: &'static str, limit: Option<Duration>, future: impl Future<Output = Result<(), Error>>) -> Result<Result<(), Error>, ServeError> {
+fn hook(
+    name: &'static str,
+    limit: Option<Duration>,
+    future: impl Future<Output = Result<(), Error>>,
+) -> Result<Result<(), Error>, ServeError> {
     let mut future = pin!(future);
     let deadline = limit.map(|limit| Instant::now() + limit);
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
@@ -131,7 +146,9 @@ struct Shared(Arc<Threads>);
 impl Driver for Shared {
     fn sleep_until(&self, deadline: Instant) -> BoxFuture<()> {
         // Whoever polls futures here polls them every TICK.
-        Box::pin(std::future::poll_fn(move |_| if Instant::now() >= deadline { Poll::Ready(()) } else { Poll::Pending }))
+        Box::pin(std::future::poll_fn(
+            move |_| if Instant::now() >= deadline { Poll::Ready(()) } else { Poll::Pending },
+        ))
     }
 
     fn spawn(&self, mut future: BoxFuture<()>) {
@@ -156,14 +173,16 @@ impl Driver for Shared {
         if jobs.0 < self.0.bounds.0 {
             jobs.0 += 1;
             let threads = self.0.clone();
-            thread::spawn(move || loop {
-                let mut jobs = threads.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-                let Some(job) = jobs.1.pop_front() else {
-                    jobs.0 -= 1;
-                    return;
-                };
-                drop(jobs);
-                job();
+            thread::spawn(move || {
+                loop {
+                    let mut jobs = threads.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+                    let Some(job) = jobs.1.pop_front() else {
+                        jobs.0 -= 1;
+                        return;
+                    };
+                    drop(jobs);
+                    job();
+                }
             });
         }
         Ok(())
@@ -274,8 +293,19 @@ impl Wire {
         let connection = Arc::new(Connection::new(server.serving.clone(), Some(peer), ListenAddr::Tcp(local)));
         let gone = connection.disconnected.clone();
         let wire = Arc::new(Mutex::new(Wire {
-            stream, buffer: Vec::new(), server: server.clone(), gone, left: Left::Nothing, allowed: 0, extensions: 0, broken: None,
-            unwanted: false, continue_due: false, reset: false, requests: 0, served: None,
+            stream,
+            buffer: Vec::new(),
+            server: server.clone(),
+            gone,
+            left: Left::Nothing,
+            allowed: 0,
+            extensions: 0,
+            broken: None,
+            unwanted: false,
+            continue_due: false,
+            reset: false,
+            requests: 0,
+            served: None,
         }));
         while Wire::exchange(&wire, &connection) {}
         let mut wire = lock(&wire);
@@ -360,16 +390,17 @@ impl Wire {
             return false;
         }
         let runtime = &server.serving.runtime;
-        let complete = !plan.send_body || match plan.framing {
-            Framing::Length(length) => match body.offload(runtime, Some(length)) {
-                Ok(body) => Wire::send(wire, Exact::new(body, length), false, false),
-                Err(_) => false,
-            },
-            framing => match body.offload(runtime, None) {
-                Ok(body) => Wire::send(wire, body, chunked, framing == Framing::Close),
-                Err(_) => false,
-            },
-        };
+        let complete = !plan.send_body
+            || match plan.framing {
+                Framing::Length(length) => match body.offload(runtime, Some(length)) {
+                    Ok(body) => Wire::send(wire, Exact::new(body, length), false, false),
+                    Err(_) => false,
+                },
+                framing => match body.offload(runtime, None) {
+                    Ok(body) => Wire::send(wire, body, chunked, framing == Framing::Close),
+                    Err(_) => false,
+                },
+            };
         let mut w = lock(wire);
         w.served = None; // [REQ-15] what reads the request body now gets an error
         complete && !plan.close && w.drain()
@@ -406,7 +437,11 @@ impl Wire {
     }
 
     /// Polls until it is ready, and looks after the client and the clock in between. \[DIS-01a\] to \[DIS-04c\]
-    fn wait<T>(wire: &Mutex<Wire>, limit: Option<Duration>, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Result<T, Stop> {
+    fn wait<T>(
+        wire: &Mutex<Wire>,
+        limit: Option<Duration>,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Result<T, Stop> {
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let (started, mut ended, server) = (Instant::now(), None, lock(wire).server.clone());
         loop {
@@ -419,7 +454,8 @@ impl Wire {
             let _ = w.stream.set_nonblocking(true);
             let peeked = w.stream.peek(&mut [0]);
             let _ = w.stream.set_nonblocking(false);
-            let reset = matches!(&peeked, Err(error) if !waits(error)) || w.server.trigger.level() == ShutdownLevel::Forced;
+            let reset =
+                matches!(&peeked, Err(error) if !waits(error)) || w.server.trigger.level() == ShutdownLevel::Forced;
             if reset || (matches!(peeked, Ok(0)) && w.buffer.is_empty()) {
                 w.gone.fire();
                 if reset || ended.get_or_insert_with(Instant::now).elapsed() >= GRACE {
@@ -437,7 +473,12 @@ impl Wire {
     fn refuse(&mut self, response: &Response, head_only: bool) -> bool {
         let status = response.status();
         let text = if head_only { "" } else { status.canonical_reason().unwrap_or("") };
-        let head = format!("HTTP/1.1 {} {}\r\ncontent-length: {}\r\nconnection: close\r\n", status.as_str(), status.canonical_reason().unwrap_or(""), text.len());
+        let head = format!(
+            "HTTP/1.1 {} {}\r\ncontent-length: {}\r\nconnection: close\r\n",
+            status.as_str(),
+            status.canonical_reason().unwrap_or(""),
+            text.len()
+        );
         let date = rules::date::with_now(|date| String::from_utf8_lossy(date).into_owned());
         let _ = self.write(format!("{head}date: {date}\r\n\r\n{text}").as_bytes());
         false
@@ -570,7 +611,11 @@ impl Wire {
                     }
                 },
                 Left::Trailers => {
-                    let section = if self.buffer.starts_with(b"\r\n") { Some(2) } else { self.buffer.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4) };
+                    let section = if self.buffer.starts_with(b"\r\n") {
+                        Some(2)
+                    } else {
+                        self.buffer.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4)
+                    };
                     let seen = &self.buffer[..section.unwrap_or(self.buffer.len())];
                     if bare_lf(seen) {
                         return malformed("a bare LF in the trailers"); // [REQ-28]
@@ -584,7 +629,12 @@ impl Wire {
                     };
                     let mut map = header::HeaderMap::new();
                     for field in fields {
-                        let (Ok(name), Ok(value)) = (header::HeaderName::from_bytes(field.name.as_bytes()), header::HeaderValue::from_bytes(field.value)) else { return malformed("malformed trailers") };
+                        let (Ok(name), Ok(value)) = (
+                            header::HeaderName::from_bytes(field.name.as_bytes()),
+                            header::HeaderValue::from_bytes(field.value),
+                        ) else {
+                            return malformed("malformed trailers");
+                        };
                         map.append(name, value);
                     }
                     rules::trailers::sanitize(&mut map); // [TRL-02]
@@ -619,7 +669,8 @@ fn parts(parsed: &httparse::Request<'_, '_>) -> Option<adapter_core::http::reque
 
 /// The octets of a response head.
 fn head_text(head: &adapter_core::http::response::Parts, chunked: bool, keep_alive: bool) -> Vec<u8> {
-    let mut text = format!("HTTP/1.1 {} {}\r\n", head.status.as_str(), head.status.canonical_reason().unwrap_or("")).into_bytes();
+    let mut text =
+        format!("HTTP/1.1 {} {}\r\n", head.status.as_str(), head.status.canonical_reason().unwrap_or("")).into_bytes();
     for (name, value) in &head.headers {
         text.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }
@@ -681,7 +732,10 @@ impl Incoming {
 }
 
 impl Source for Incoming {
-    fn poll_frame(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         self.step()
     }
 
@@ -711,10 +765,7 @@ impl Drop for Incoming {
 
 /// Serves the conformance application at the address given, until the process is killed.
 #[allow(dead_code, reason = "the tests include this file for the server alone")]
-fn main() {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8080".into());
-    let config = ServerConfig::default().bind(address.parse().expect("HOST:PORT"));
-    let handle = MinimalServer.start(conformance_tests::application::Conformance::new().mount(), config).expect("start");
-    println!("listening on {}", handle.local_addrs()[0]);
-    handle.wait().expect("an orderly end");
+    Ok(conformance_tests::serve(&MinimalServer, address.parse()?)?)
 }

@@ -44,7 +44,8 @@ pub fn parse(text: &str) -> Vec<Exception> {
 mod tests {
     #[test]
     fn entries_are_read() {
-        let text = "# [[exception]]\n[[exception]]\nrequirement = \"A-1\" # one\nserver = \"*\"\nreason = \"it \\\"is\\\"\"\n";
+        let text =
+            "# [[exception]]\n[[exception]]\nrequirement = \"A-1\" # one\nserver = \"*\"\nreason = \"it \\\"is\\\"\"\n";
         let found = super::parse(text);
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].requirement.as_str(), found[0].reason.as_str()), ("A-1", "it \"is\""));

@@ -31,7 +31,9 @@ type Job = (usize, Listed, mpsc::Sender<Run>);
 /// ```
 pub fn main(servers: &[&dyn Server]) -> ! {
     application::quiet_panics();
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Most of the time is spent waiting for timeouts and for what must not come.
+    arguments.test_threads = arguments.test_threads.or(Some(8));
     let subjects: Vec<Subject<'_>> = servers.iter().map(|server| Subject::local(*server)).collect();
     let (jobs, todo) = mpsc::channel::<Job>();
     let mut trials = Vec::new();

@@ -19,12 +19,15 @@ pub mod context;
 pub mod exceptions;
 mod harness;
 pub mod lifecycle;
+pub mod mount;
 pub mod registry;
 pub mod report;
 pub mod runner;
+mod serve;
 pub mod setting;
 pub mod specification;
 pub mod text;
 pub mod wire;
 
 pub use self::harness::main;
+pub use self::serve::serve;

@@ -63,12 +63,7 @@ impl<'s> Lifecycle<'s> {
     ///
     /// # Errors
     /// What the server says.
-    pub fn start_with(
-        &mut self,
-        records: Records,
-        hooks: Hooks,
-        config: ServerConfig,
-    ) -> Result<Running, ServeError> {
+    pub fn start_with(&mut self, records: Records, hooks: Hooks, config: ServerConfig) -> Result<Running, ServeError> {
         let application = Conformance::with_hooks(records.clone(), hooks).mount();
         self.start_application(application, records, config)
     }
@@ -86,7 +81,8 @@ impl<'s> Lifecycle<'s> {
         let handle = self.server.start(application, config)?;
         let trigger = handle.trigger();
         self.triggers.push(trigger.clone());
-        let addresses: Vec<SocketAddr> = handle.local_addrs().iter().filter_map(adapter_core::ListenAddr::tcp).collect();
+        let addresses: Vec<SocketAddr> =
+            handle.local_addrs().iter().filter_map(adapter_core::ListenAddr::tcp).collect();
         let first = addresses.first().copied().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
         Ok(Running { context: Context::new(first, self.transcript.clone()), records, addresses, trigger, handle })
     }

@@ -17,7 +17,7 @@ use crate::context::{self, Context};
 use crate::exceptions::{self, Exception};
 use crate::lifecycle::Lifecycle;
 use crate::registry::Listed;
-use crate::setting::Setting;
+use crate::setting::{self, Setting};
 use crate::wire::{Exchange, Transcript};
 
 /// What became of a case.
@@ -142,6 +142,9 @@ impl<'s> Subject<'s> {
         {
             return Some(format!("does not declare {capability}"));
         }
+        if listed.case.setting.name == setting::MOUNTED.name && !crate::mount::prefix().is_empty() {
+            return Some("is about a mount prefix of its own".into());
+        }
         if let Subject::External { addresses, .. } = self {
             if matches!(listed.case.script, Script::Owned(_)) {
                 return Some("needs to start and stop the server".into());
@@ -156,9 +159,8 @@ impl<'s> Subject<'s> {
     /// The reason why a server may fail a case: an entry for one of its requirements.
     fn excuse(&self, listed: &Listed) -> Option<String> {
         let name = self.name();
-        let holds = |entry: &Exception| {
-            entry.server == name && listed.case.requirements.contains(&entry.requirement.as_str())
-        };
+        let holds =
+            |entry: &Exception| entry.server == name && listed.case.requirements.contains(&entry.requirement.as_str());
         exceptions::ours().into_iter().find(holds).map(|entry| entry.reason)
     }
 
@@ -212,7 +214,8 @@ impl<'s> Subject<'s> {
         let started: Started =
             instances.0.lock().unwrap_or_else(PoisonError::into_inner).entry(setting.name).or_default().clone();
         let started = started.get_or_init(|| {
-            let handle = server.start(Conformance::new().mount(), setting.config()).map_err(|error| error.to_string())?;
+            let handle =
+                server.start(Conformance::new().mount(), setting.config()).map_err(|error| error.to_string())?;
             let address = handle.local_addrs().iter().find_map(adapter_core::ListenAddr::tcp);
             let address = address.ok_or("the server reports no TCP address")?;
             Ok((address, Mutex::new(Some(handle))))

@@ -21,6 +21,7 @@ impl Setting {
     pub fn config(&self) -> ServerConfig {
         let mut config = ServerConfig::default().bind(adapter_core::Bind::Tcp(([127, 0, 0, 1], 0).into()));
         config.values.insert(Deployed("by the suite".into()));
+        config.mount_prefix = crate::mount::prefix().into();
         (self.apply)(&mut config);
         config
     }
@@ -52,10 +53,12 @@ pub static SHORT_HEADER: Setting =
     Setting { name: "short-header", apply: |config| config.timeouts.header_read = Some(SHORT) };
 
 /// Idle connections live for [`SHORT`].
-pub static SHORT_IDLE: Setting = Setting { name: "short-idle", apply: |config| config.timeouts.keep_alive = Some(SHORT) };
+pub static SHORT_IDLE: Setting =
+    Setting { name: "short-idle", apply: |config| config.timeouts.keep_alive = Some(SHORT) };
 
 /// A request body must move within [`SHORT`].
-pub static SHORT_BODY: Setting = Setting { name: "short-body", apply: |config| config.timeouts.body_read = Some(SHORT) };
+pub static SHORT_BODY: Setting =
+    Setting { name: "short-body", apply: |config| config.timeouts.body_read = Some(SHORT) };
 
 /// A response must be taken within [`SHORT`].
 pub static SHORT_WRITE: Setting = Setting { name: "short-write", apply: |config| config.timeouts.write = Some(SHORT) };

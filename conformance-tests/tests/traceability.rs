@@ -29,7 +29,10 @@ fn every_must_has_a_case_or_an_exception() {
         .map(|requirement| requirement.id)
         .filter(|id| !covered.contains(id.as_str()) && !excepted.contains(id) && !uncovered.contains_key(id.as_str()))
         .collect();
-    assert!(missing.is_empty(), "MUST requirements without a case, an exception or a line in uncovered.txt: {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "MUST requirements without a case, an exception or a line in uncovered.txt: {missing:?}"
+    );
 }
 
 #[test]
@@ -42,7 +45,10 @@ fn every_should_has_a_case_or_an_exception() {
         .map(|requirement| requirement.id)
         .filter(|id| !covered.contains(id.as_str()) && !excepted.contains(id) && !uncovered.contains_key(id.as_str()))
         .collect();
-    assert!(missing.is_empty(), "SHOULD requirements without a case, an exception or a line in uncovered.txt: {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "SHOULD requirements without a case, an exception or a line in uncovered.txt: {missing:?}"
+    );
 }
 
 #[test]
@@ -66,8 +72,7 @@ fn every_case_names_known_requirements_of_its_level() {
 #[test]
 fn the_list_of_what_is_uncovered_is_honest() {
     let covered = covered();
-    let known: BTreeSet<String> =
-        specification::requirements().into_iter().map(|requirement| requirement.id).collect();
+    let known: BTreeSet<String> = specification::requirements().into_iter().map(|requirement| requirement.id).collect();
     for (id, reason) in uncovered() {
         assert!(known.contains(id), "uncovered.txt names the unknown requirement {id}");
         assert!(!covered.contains(id), "{id} has a case: take it off uncovered.txt");
@@ -81,9 +86,14 @@ fn exceptions_name_known_requirements_and_never_a_must() {
     let known: BTreeMap<String, Option<Level>> =
         specification::requirements().into_iter().map(|requirement| (requirement.id, requirement.level)).collect();
     for entry in exceptions::ours() {
-        let level = known.get(&entry.requirement).unwrap_or_else(|| panic!("unknown requirement {}", entry.requirement));
+        let level =
+            known.get(&entry.requirement).unwrap_or_else(|| panic!("unknown requirement {}", entry.requirement));
         let observable = entry.server != "*";
-        assert!(!(observable && *level == Some(Level::Must)), "{} is a MUST: a server that breaks it has a bug", entry.requirement);
+        assert!(
+            !(observable && *level == Some(Level::Must)),
+            "{} is a MUST: a server that breaks it has a bug",
+            entry.requirement
+        );
         assert!(!entry.reason.is_empty(), "no reason for {}", entry.requirement);
     }
 }
@@ -93,6 +103,10 @@ fn names_are_unique_and_titles_are_there() {
     let mut names = BTreeSet::new();
     for listed in registry::all() {
         assert!(names.insert(listed.name()), "two cases are called {}", listed.name());
-        assert!(!listed.case.title.is_empty() && !listed.case.requirements.is_empty(), "{} tests nothing", listed.name());
+        assert!(
+            !listed.case.title.is_empty() && !listed.case.requirements.is_empty(),
+            "{} tests nothing",
+            listed.name()
+        );
     }
 }

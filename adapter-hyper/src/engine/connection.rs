@@ -44,6 +44,8 @@ pub struct Connection<I: Transport> {
     timer: Option<(Sleep, u64)>,
     /// Who is woken by `timer` and `shutdown`.
     waker: Option<Waker>,
+    /// The request after which hyper was polled once more, see [`reads_too_late`](Connection::reads_too_late).
+    polled_again: u64,
     _guard: tracker::Guard,
 }
 
@@ -78,6 +80,7 @@ impl<I: Transport> Connection<I> {
             draining: false,
             timer: None,
             waker: None,
+            polled_again: 0,
             _guard: guard,
         };
         if !connection.shared.engine.http2_enabled {
@@ -300,6 +303,19 @@ impl<I: Transport> Connection<I> {
         }
     }
 
+    /// Whether hyper may sit on a pipelined request and has to be polled again; once a response. hyper 1.12 polls a body
+    /// twice, and when the second poll ends it, forgets to look at what it has read already: the waker of the first poll
+    /// would make up for it, but a body that became ready by itself (async-io's timers do) wakes nobody. \[KAP-05\]
+    #[inline]
+    fn reads_too_late(&mut self) -> bool {
+        let status = &self.shared.status;
+        if status.read_waits.load(Relaxed) || status.phase() != Phase::Idle {
+            return false;
+        }
+        let requests = status.requests();
+        matches!(self.protocol, Protocol::Http1(_)) && std::mem::replace(&mut self.polled_again, requests) != requests
+    }
+
     fn arm(&mut self, deadline: u64, cx: &mut Context<'_>) {
         let at = self.shared.engine.instant(deadline);
         self.timer = Some((self.shared.engine.serving.runtime.sleep_until(at), deadline));
@@ -343,7 +359,7 @@ impl<I: Transport> Future for Connection<I> {
             return Poll::Pending;
         }
         let status = &this.shared.status;
-        if status.end_held.load(Relaxed) && !status.holds_end() {
+        if (status.end_held.load(Relaxed) && !status.holds_end()) || this.reads_too_late() {
             cx.waker().wake_by_ref();
         }
         if !same_waker && this.poll_timer(cx).is_ready() {

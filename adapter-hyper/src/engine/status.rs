@@ -170,6 +170,11 @@ impl Status {
         self.requests.fetch_add(1, Relaxed) + 1
     }
 
+    /// Requests that came on this connection.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+
     /// What a request began goes on beyond its response, while that is still under way.
     pub(super) fn response_goes_on(&self) {
         self.open.fetch_add(1, Relaxed);

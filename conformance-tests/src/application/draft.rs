@@ -49,8 +49,7 @@ impl Draft {
                 self.response.headers_mut().append(name, HeaderValue::from_bytes(&step.bytes(1))?);
             }
             "version" => {
-                *self.response.version_mut() =
-                    if step.text(0) == "1.0" { Version::HTTP_10 } else { Version::HTTP_2 };
+                *self.response.version_mut() = if step.text(0) == "1.0" { Version::HTTP_10 } else { Version::HTTP_2 };
             }
             "body" => self.set_body(Bytes::from(step.bytes(0)).into()),
             "size" => self.set_body(text::pattern(step.number(0) as usize).into()),

@@ -16,7 +16,9 @@ mod services;
 use std::sync::{Arc, OnceLock};
 
 use adapter_core::lint::Lint;
-use adapter_core::{Application, Blocking, BlockingBody, DynApplication, Environ, Error, Request, Response, ServerInfo};
+use adapter_core::{
+    Application, Blocking, BlockingBody, DynApplication, Environ, Error, Request, Response, ServerInfo,
+};
 use http::HeaderMap;
 
 pub use self::control::Advertised;
@@ -210,7 +212,8 @@ pub fn quiet_panics() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         let payload = info.payload();
-        let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let text =
+            payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
         let asked_for = text.is_some_and(|text| text.starts_with(PANIC));
         if !asked_for {
             before(info);

@@ -12,21 +12,56 @@ pub(crate) static GROUP: Group = Group {
     cases: &[
         Case::must("bytes_have_their_length", "bytes are unaltered, with exact Content-Length", &["BOD-01"], bytes),
         Case::must("empty_body_has_length_0", "Content-Length: 0 with an empty body", &["BOD-02"], empty),
-        Case::must("items_are_concatenated", "items in order and unaltered, whatever they look like", &["BOD-03"], items),
-        Case::must("items_are_not_held_back", "each item arrives while the application waits for the next", &["BOD-04", "BOD-06"], not_held_back),
-        Case::must("small_item_before_a_long_wait", "one octet is not gathered with what comes later", &["BOD-04"], small_item),
+        Case::must(
+            "items_are_concatenated",
+            "items in order and unaltered, whatever they look like",
+            &["BOD-03"],
+            items,
+        ),
+        Case::must(
+            "items_are_not_held_back",
+            "each item arrives while the application waits for the next",
+            &["BOD-04", "BOD-06"],
+            not_held_back,
+        ),
+        Case::must(
+            "small_item_before_a_long_wait",
+            "one octet is not gathered with what comes later",
+            &["BOD-04"],
+            small_item,
+        ),
         Case::must("empty_items_end_nothing", "an empty item is no end and no chunk", &["BOD-05"], empty_items),
         Case::must("stream_may_be_pending", "a stream that waits between items", &["BOD-06"], pending_stream),
         Case::must("response_may_be_late", "a response long after the call", &["BOD-07", "CON-01"], late_response),
-        Case::must("channel_is_fed_from_anywhere", "a channel body fed by a thread and by a task", &["BOD-08"], channel),
+        Case::must(
+            "channel_is_fed_from_anywhere",
+            "a channel body fed by a thread and by a task",
+            &["BOD-08"],
+            channel,
+        ),
         Case::must("channel_ends_with_its_sender", "dropping the sender ends the body", &["BOD-08"], channel_end),
-        Case::must("slow_client_stops_production", "items are not asked for while the client takes nothing", &["BOD-16"], back_pressure),
-        Case::must("exact_length_is_sent", "a body that knows its length has Content-Length", &["BOD-17a"], exact_length),
+        Case::must(
+            "slow_client_stops_production",
+            "items are not asked for while the client takes nothing",
+            &["BOD-16"],
+            back_pressure,
+        ),
+        Case::must(
+            "exact_length_is_sent",
+            "a body that knows its length has Content-Length",
+            &["BOD-17a"],
+            exact_length,
+        ),
         Case::must("hint_is_no_length", "a hint that is no octet count makes no Content-Length", &["BOD-17b"], hint),
         Case::must("large_body_is_intact", "10 MiB, sized, iterated and streamed", &["BOD-19"], large),
         Case::must("many_small_items_are_intact", "ten thousand items of one octet", &["BOD-19"], many_small),
         Case::must("body_is_send_not_sync", "a body that is Send and not Sync", &["BOD-20"], not_sync),
-        Case::must("bodies_move_between_threads", "order and drops hold where threads change", &["BOD-21", "BOD-09"], moved),
+        Case::must(
+            "bodies_move_between_threads",
+            "order and drops hold where threads change",
+            &["BOD-21", "BOD-09"],
+            moved,
+        ),
     ],
 };
 
@@ -75,7 +110,8 @@ fn not_held_back(cx: &mut Context) -> Result<(), Failure> {
         let head = connection.head()?;
         let sized = head.has("content-length");
         let mut expect = |piece: &str| -> Result<(), Failure> {
-            let seen = if sized { connection.take(piece.len(), piece)? } else { connection.chunk()?.unwrap_or_default() };
+            let seen =
+                if sized { connection.take(piece.len(), piece)? } else { connection.chunk()?.unwrap_or_default() };
             ensure_eq!(String::from_utf8_lossy(&seen), piece, "the piece of {kind}");
             Ok(())
         };
@@ -98,7 +134,8 @@ fn small_item(cx: &mut Context) -> Result<(), Failure> {
             connection.send(request.bytes())?;
             let head = connection.head()?;
             let chunked = head.has("transfer-encoding");
-            let first = if chunked { connection.chunk()?.unwrap_or_default() } else { connection.take(1, "one octet")? };
+            let first =
+                if chunked { connection.chunk()?.unwrap_or_default() } else { connection.take(1, "one octet")? };
             ensure_eq!(first, b"x".to_vec(), "the first octet ({kind})");
             cx.open("go")?;
         }
@@ -186,7 +223,7 @@ fn back_pressure(cx: &mut Context) -> Result<(), Failure> {
                 break;
             }
             asked = now;
-            cx.answered(&cx.request("GET", "/").field("x-conformance-token", "other").script("sleep 50"), 200)?;
+            cx.answered(&cx.request("GET", "/").aside().script("sleep 50"), 200)?;
         }
         let after = cx.seen()?.count("asked");
         ensure!(after <= asked + 1, "{kind}: production did not stop");
@@ -199,7 +236,9 @@ fn back_pressure(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn exact_length(cx: &mut Context) -> Result<(), Failure> {
-    for (script, length) in [("hinted 5 5 text:he text:llo", 5), ("hinted 0 0", 0), ("size 77", 77), ("file 1000 0 - -", 1000)] {
+    for (script, length) in
+        [("hinted 5 5 text:he text:llo", 5), ("hinted 0 0", 0), ("size 77", 77), ("file 1000 0 - -", 1000)]
+    {
         let (_, response) = cx.answered(&cx.get(script), 200)?;
         ensure_eq!(response.framing, Framing::Length(length), "the framing ({script})");
         ensure_eq!(response.body.len() as u64, length, "the length ({script})");
@@ -208,7 +247,13 @@ fn exact_length(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn hint(cx: &mut Context) -> Result<(), Failure> {
-    for (script, length) in [("counted 100", 1000), ("hinted 1 10 text:hello", 5), ("hinted 3 - text:hello", 5), ("stream text:hello", 5), ("iter text:hello", 5)] {
+    for (script, length) in [
+        ("counted 100", 1000),
+        ("hinted 1 10 text:hello", 5),
+        ("hinted 3 - text:hello", 5),
+        ("stream text:hello", 5),
+        ("iter text:hello", 5),
+    ] {
         let (_, response) = cx.answered(&cx.get(script), 200)?;
         ensure_eq!(response.framing, Framing::Chunked, "the framing ({script})");
         ensure_eq!(response.body.len(), length, "the length ({script})");
@@ -230,7 +275,8 @@ fn large(cx: &mut Context) -> Result<(), Failure> {
 
 fn many_small(cx: &mut Context) -> Result<(), Failure> {
     for kind in ["iter", "stream", "channel 16 thread"] {
-        let (mut connection, response) = cx.answered(&cx.get(&format!("{kind} times:5000:text:a times:5000:text:b")), 200)?;
+        let (mut connection, response) =
+            cx.answered(&cx.get(&format!("{kind} times:5000:text:a times:5000:text:b")), 200)?;
         ensure!(response.body == [vec![b'a'; 5000], vec![b'b'; 5000]].concat(), "the octets of {kind} differ");
         connection.send(cx.get("body next").bytes())?;
         ensure_eq!(connection.response("GET")?.text(), "next", "the next response");

@@ -10,19 +10,74 @@ pub(crate) static GROUP: Group = Group {
     name: "body_drop",
     title: "Ends of bodies",
     cases: &[
-        Case::must("dropped_once_after_its_end", "a body is dropped exactly once after its last item", &["BOD-09", "BOD-13"], after_end),
-        Case::must("dropped_on_disconnect", "a reset drops a pending body within 500 ms", &["BOD-10", "DIS-07a"], on_reset),
-        Case::must("dropped_on_disconnect_while_flowing", "also one that is being sent", &["BOD-10", "ERR-07c"], on_reset_flowing),
-        Case::must("dropped_after_an_error", "a failed body is dropped once and not asked again", &["BOD-11a", "BOD-13", "BOD-14a"], after_error),
-        Case::must("dropped_after_a_panic", "a panicked body is dropped once and not asked again", &["BOD-11b", "BOD-13", "ERR-04a"], after_panic)
-            .needs("panic-unwind"),
-        Case::must("panicked_sender_aborts", "a channel whose sender a panic dropped looks truncated", &["BOD-22", "FRM-07"], panicked_sender)
-            .needs("panic-unwind"),
-        Case::must("dropped_when_refused", "the body of a response that can't be sent is dropped once", &["BOD-12"], when_refused),
-        Case::must("failure_is_truncation", "what was yielded before is sent, and no end", &["BOD-14a", "FRM-07", "ERR-04b"], truncation),
-        Case::must("failure_of_a_sized_body_is_truncation", "a body with Content-Length ends short", &["BOD-14a", "ERR-04b"], sized_truncation),
-        Case::should("failure_without_framing_is_a_reset", "a body that ends with the connection is reset", &["BOD-14b"], reset_truncation),
-        Case::must("blocking_iterator_holds_up_nobody", "others are served while iterators block", &["BOD-15", "CON-02"], blocking_iterator),
+        Case::must(
+            "dropped_once_after_its_end",
+            "a body is dropped exactly once after its last item",
+            &["BOD-09", "BOD-13"],
+            after_end,
+        ),
+        Case::must(
+            "dropped_on_disconnect",
+            "a reset drops a pending body within 500 ms",
+            &["BOD-10", "DIS-07a"],
+            on_reset,
+        ),
+        Case::must(
+            "dropped_on_disconnect_while_flowing",
+            "also one that is being sent",
+            &["BOD-10", "ERR-07c"],
+            on_reset_flowing,
+        ),
+        Case::must(
+            "dropped_after_an_error",
+            "a failed body is dropped once and not asked again",
+            &["BOD-11a", "BOD-13", "BOD-14a"],
+            after_error,
+        ),
+        Case::must(
+            "dropped_after_a_panic",
+            "a panicked body is dropped once and not asked again",
+            &["BOD-11b", "BOD-13", "ERR-04a"],
+            after_panic,
+        )
+        .needs("panic-unwind"),
+        Case::must(
+            "panicked_sender_aborts",
+            "a channel whose sender a panic dropped looks truncated",
+            &["BOD-22", "FRM-07"],
+            panicked_sender,
+        )
+        .needs("panic-unwind"),
+        Case::must(
+            "dropped_when_refused",
+            "the body of a response that can't be sent is dropped once",
+            &["BOD-12"],
+            when_refused,
+        ),
+        Case::must(
+            "failure_is_truncation",
+            "what was yielded before is sent, and no end",
+            &["BOD-14a", "FRM-07", "ERR-04b"],
+            truncation,
+        ),
+        Case::must(
+            "failure_of_a_sized_body_is_truncation",
+            "a body with Content-Length ends short",
+            &["BOD-14a", "ERR-04b"],
+            sized_truncation,
+        ),
+        Case::should(
+            "failure_without_framing_is_a_reset",
+            "a body that ends with the connection is reset",
+            &["BOD-14b"],
+            reset_truncation,
+        ),
+        Case::must(
+            "blocking_iterator_holds_up_nobody",
+            "others are served while iterators block",
+            &["BOD-15", "CON-02"],
+            blocking_iterator,
+        ),
         Case::must("hook_runs_once_after_success", "the hook tells that all was sent", &["BOD-18"], hook_success),
         Case::must("hook_runs_once_after_failure", "and that it was not: error, disconnect", &["BOD-18"], hook_failure),
     ],
@@ -38,7 +93,14 @@ fn once(seen: &Seen, what: &str) -> Result<(), Failure> {
 }
 
 fn after_end(cx: &mut Context) -> Result<(), Failure> {
-    for kind in ["stream", "iter", "hinted 2 2", "blocking; iter", "header content-length 2; stream", "header content-length 2; iter"] {
+    for kind in [
+        "stream",
+        "iter",
+        "hinted 2 2",
+        "blocking; iter",
+        "header content-length 2; stream",
+        "header content-length 2; iter",
+    ] {
         for http10 in [false, true] {
             cx.again();
             let request = cx.get(&format!("{kind} text:a text:b"));
@@ -58,7 +120,12 @@ fn after_end(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn on_reset(cx: &mut Context) -> Result<(), Failure> {
-    for body in ["stream text:a pending", "stream text:a gate:never text:b", "channel 1 task text:a gate:never", "hinted 9 9 text:a pending"] {
+    for body in [
+        "stream text:a pending",
+        "stream text:a gate:never text:b",
+        "channel 1 task text:a gate:never",
+        "hinted 9 9 text:a pending",
+    ] {
         cx.again();
         let mut connection = cx.connect()?;
         connection.send(cx.get(body).bytes())?;
@@ -81,7 +148,7 @@ fn on_reset(cx: &mut Context) -> Result<(), Failure> {
     connection.send(cx.get("channel 1 thread text:a gate:go times:50:text:b").bytes())?;
     connection.head()?;
     connection.reset();
-    cx.answered(&cx.request("GET", "/").field("x-conformance-token", "other").script("sleep 500"), 200)?;
+    cx.answered(&cx.request("GET", "/").aside().script("sleep 500"), 200)?;
     cx.open("go")?;
     cx.wait_for("send-error").map(drop)
 }
@@ -138,7 +205,9 @@ fn panicked_sender(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn when_refused(cx: &mut Context) -> Result<(), Failure> {
-    for script in ["header content-length x", "header content-length 1; header content-length 2", "status 101", "status 100"] {
+    for script in
+        ["header content-length x", "header content-length 1; header content-length 2", "status 101", "status 100"]
+    {
         for kind in ["stream", "iter"] {
             cx.again();
             let mut connection = cx.connect()?;
@@ -171,7 +240,11 @@ fn truncation(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn sized_truncation(cx: &mut Context) -> Result<(), Failure> {
-    for script in ["hinted 10 10 text:abc error", "header content-length 10; stream text:abc error", "header content-length 10; iter text:abc error"] {
+    for script in [
+        "hinted 10 10 text:abc error",
+        "header content-length 10; stream text:abc error",
+        "header content-length 10; iter text:abc error",
+    ] {
         let mut connection = cx.connect()?;
         connection.send(cx.get(script).bytes())?;
         let response = connection.response("GET")?;
@@ -250,7 +323,11 @@ fn hook_failure(cx: &mut Context) -> Result<(), Failure> {
         connection.reset();
         let seen = cx.wait_for("hook")?;
         ensure_eq!(seen.count("hook"), 1, "how often the hook ran ({body})");
-        ensure!(seen.details("hook")[0].starts_with("aborted"), "the hook after a reset said {:?}", seen.details("hook"));
+        ensure!(
+            seen.details("hook")[0].starts_with("aborted"),
+            "the hook after a reset said {:?}",
+            seen.details("hook")
+        );
     }
     Ok(())
 }

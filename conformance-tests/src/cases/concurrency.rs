@@ -10,17 +10,51 @@ pub(crate) static GROUP: Group = Group {
     name: "concurrency",
     title: "Concurrency",
     cases: &[
-        Case::must("slow_handler_holds_up_nobody", "others are served while a handler takes long", &["CON-01"], slow_handler),
-        Case::must("blocking_code_holds_up_nobody", "handlers, bodies and files that block", &["CON-02"], blocking_code),
+        Case::must(
+            "slow_handler_holds_up_nobody",
+            "others are served while a handler takes long",
+            &["CON-01"],
+            slow_handler,
+        ),
+        Case::must(
+            "blocking_code_holds_up_nobody",
+            "handlers, bodies and files that block",
+            &["CON-02"],
+            blocking_code,
+        ),
         Case::must("timers_run_beside_blocking_code", "and timers fire meanwhile", &["CON-02", "RTM-01"], timers),
         Case::must("handler_is_woken_from_a_foreign_thread", "and runs to completion", &["CON-03"], woken),
-        Case::must("thousand_handlers_wait", "1,000 pending handlers on few threads", &["CON-04"], thousand).needs("asynchronous"),
-        Case::owned(Level::Must, "at_capacity_requests_queue_or_are_refused", "and idle connections do not count", &["CON-05"], at_capacity),
-        Case::must("concurrency_is_as_declared", "calls run on several threads exactly where declared", &["CON-06"], flags),
-        Case::owned(Level::Should, "one_thread_is_one_thread", "with one thread no two polls at once", &["CON-07"], one_thread),
+        Case::must("thousand_handlers_wait", "1,000 pending handlers on few threads", &["CON-04"], thousand)
+            .needs("asynchronous"),
+        Case::owned(
+            Level::Must,
+            "at_capacity_requests_queue_or_are_refused",
+            "and idle connections do not count",
+            &["CON-05"],
+            at_capacity,
+        ),
+        Case::must(
+            "concurrency_is_as_declared",
+            "calls run on several threads exactly where declared",
+            &["CON-06"],
+            flags,
+        ),
+        Case::owned(
+            Level::Should,
+            "one_thread_is_one_thread",
+            "with one thread no two polls at once",
+            &["CON-07"],
+            one_thread,
+        ),
         Case::must("streams_do_not_mix", "octets of a response stay in it", &["CON-08"], streams),
         Case::owned(Level::Must, "nothing_leaks", "threads and files return to where they were", &["CON-09"], leaks),
-        Case::owned(Level::Must, "one_application", "all connections call one application", &["CON-10", "LIF-04"], one_application),
+        Case::owned(
+            Level::Must,
+            "one_application",
+            "all connections call one application",
+            &["CON-10", "LIF-04"],
+            one_application,
+        ),
     ],
 };
 
@@ -44,7 +78,12 @@ fn slow_handler(cx: &mut Context) -> Result<(), Failure> {
 
 fn blocking_code(cx: &mut Context) -> Result<(), Failure> {
     let mut waiting = Vec::new();
-    for script in ["blocking; gate go; body ab", "iter text:a gate:go text:b", "blocking; iter text:a gate:go text:b", "run-blocking go; body ab"] {
+    for script in [
+        "blocking; gate go; body ab",
+        "iter text:a gate:go text:b",
+        "blocking; iter text:a gate:go text:b",
+        "run-blocking go; body ab",
+    ] {
         for _ in 0..4 {
             let mut connection = cx.connect()?;
             connection.send(cx.get(script).bytes())?;
@@ -165,8 +204,12 @@ fn flags(cx: &mut Context) -> Result<(), Failure> {
     if declared("multithread") {
         cx.wait_for("at two")?;
         let seen = cx.seen()?;
-        let threads: Vec<&str> =
-            seen.events.iter().filter(|event| event.text.starts_with("at ")).map(|event| event.thread.as_str()).collect();
+        let threads: Vec<&str> = seen
+            .events
+            .iter()
+            .filter(|event| event.text.starts_with("at "))
+            .map(|event| event.thread.as_str())
+            .collect();
         ensure!(threads.len() == 2 && threads[0] != threads[1], "two calls at once, but on the threads {threads:?}");
     }
     cx.open("one")?;
@@ -196,7 +239,10 @@ fn one_thread(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     let marks = seen.events.iter().filter(|event| matches!(event.text.as_str(), "busy" | "idle"));
     let marks: Vec<(usize, bool)> = marks.map(|event| (event.call, event.text == "busy")).collect();
     for pair in marks.chunks(2) {
-        ensure!(pair.len() == 2 && pair[0].0 == pair[1].0 && pair[0].1, "two polls of the application at once: {marks:?}");
+        ensure!(
+            pair.len() == 2 && pair[0].0 == pair[1].0 && pair[0].1,
+            "two polls of the application at once: {marks:?}"
+        );
     }
     Ok(())
 }
@@ -247,9 +293,14 @@ fn leaks(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
             return Ok(());
         }
         // The pause is a request like any other.
-        cx.answered(&cx.request("GET", "/").field("x-conformance-token", "other").script("sleep 10").close(), 200)?;
+        cx.answered(&cx.request("GET", "/").aside().script("sleep 10").close(), 200)?;
     }
-    Err(format!("{} sockets of the server are still open; {}", lifecycle::server_sockets(cx.address()), running.seen().summary()).into())
+    Err(format!(
+        "{} sockets of the server are still open; {}",
+        lifecycle::server_sockets(cx.address()),
+        running.seen().summary()
+    )
+    .into())
 }
 
 fn one_application(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
@@ -271,7 +322,8 @@ fn one_application(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     }
     // One application has one counter of calls, and the state its startup hook made.
     let seen = running.seen();
-    let mut numbers: Vec<usize> = seen.events.iter().filter(|event| event.text.starts_with("call ")).map(|event| event.call).collect();
+    let mut numbers: Vec<usize> =
+        seen.events.iter().filter(|event| event.text.starts_with("call ")).map(|event| event.call).collect();
     numbers.sort_unstable();
     ensure_eq!(numbers, (0..16).collect::<Vec<_>>(), "the numbers of the calls");
     let calls = seen.calls();

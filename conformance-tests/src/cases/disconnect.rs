@@ -11,21 +11,82 @@ pub(crate) static GROUP: Group = Group {
     name: "disconnect",
     title: "Disconnects",
     cases: &[
-        Case::must("signal_comes_before_the_drop", "disconnected() is ready before anything is dropped", &["DIS-01a"], signal_first),
-        Case::must("pending_handler_is_dropped", "within 500 ms after the end of the client's stream", &["DIS-01b", "DIS-07a"], pending_dropped),
+        Case::must(
+            "signal_comes_before_the_drop",
+            "disconnected() is ready before anything is dropped",
+            &["DIS-01a"],
+            signal_first,
+        ),
+        Case::must(
+            "pending_handler_is_dropped",
+            "within 500 ms after the end of the client's stream",
+            &["DIS-01b", "DIS-07a"],
+            pending_dropped,
+        ),
         Case::must("reset_drops_the_handler", "within 500 ms after a reset", &["DIS-01c", "DIS-07a"], reset_drops),
         Case::must("surplus_octets_are_no_disconnect", "nor are silence and slow reading", &["DIS-03"], no_disconnect),
-        Case::must("half_closed_client_gets_its_answer", "the response in full, a hundred times", &["DIS-04a"], half_closed),
-        Case::must("half_closed_client_gets_a_stream", "where something is sent every 250 ms", &["DIS-04a", "DIS-04b"], half_closed_stream),
-        Case::must("half_closed_client_gets_a_quick_answer_late", "an answer within the grace", &["DIS-04a", "DIS-01a"], within_grace),
-        Case::must("body_without_progress_is_dropped", "a stalled body is dropped and the connection closed", &["DIS-04c", "DIS-07a"], stalled_body),
-        Case::must("large_response_to_half_closed", "a client that reads slowly is served to the end", &["DIS-04a", "DIS-04c"], large_half_closed),
-        Case::must("blocking_code_can_learn", "by the flag and by an error of its next read", &["DIS-05a"], blocking_learns),
-        Case::must("blocking_code_is_not_interrupted", "a blocking call runs to its return", &["DIS-05b"], blocking_runs_on),
-        Case::must("blocked_iterator_is_dropped_when_it_returns", "and not asked again", &["DIS-05c"], blocked_iterator),
-        Case::must("signal_can_be_asked_again", "several times, by several tasks, before and after", &["DIS-06"], asked_again),
+        Case::must(
+            "half_closed_client_gets_its_answer",
+            "the response in full, a hundred times",
+            &["DIS-04a"],
+            half_closed,
+        ),
+        Case::must(
+            "half_closed_client_gets_a_stream",
+            "where something is sent every 250 ms",
+            &["DIS-04a", "DIS-04b"],
+            half_closed_stream,
+        ),
+        Case::must(
+            "half_closed_client_gets_a_quick_answer_late",
+            "an answer within the grace",
+            &["DIS-04a", "DIS-01a"],
+            within_grace,
+        ),
+        Case::must(
+            "body_without_progress_is_dropped",
+            "a stalled body is dropped and the connection closed",
+            &["DIS-04c", "DIS-07a"],
+            stalled_body,
+        ),
+        Case::must(
+            "large_response_to_half_closed",
+            "a client that reads slowly is served to the end",
+            &["DIS-04a", "DIS-04c"],
+            large_half_closed,
+        ),
+        Case::must(
+            "blocking_code_can_learn",
+            "by the flag and by an error of its next read",
+            &["DIS-05a"],
+            blocking_learns,
+        ),
+        Case::must(
+            "blocking_code_is_not_interrupted",
+            "a blocking call runs to its return",
+            &["DIS-05b"],
+            blocking_runs_on,
+        ),
+        Case::must(
+            "blocked_iterator_is_dropped_when_it_returns",
+            "and not asked again",
+            &["DIS-05c"],
+            blocked_iterator,
+        ),
+        Case::must(
+            "signal_can_be_asked_again",
+            "several times, by several tasks, before and after",
+            &["DIS-06"],
+            asked_again,
+        ),
         Case::must("detached_work_goes_on", "a spawned future outlives the client", &["DIS-07b"], detached),
-        Case::owned(Level::Must, "deadline_is_a_disconnect", "what is not complete at the deadline is signalled and dropped", &["DIS-08", "SHU-06"], deadline),
+        Case::owned(
+            Level::Must,
+            "deadline_is_a_disconnect",
+            "what is not complete at the deadline is signalled and dropped",
+            &["DIS-08", "SHU-06"],
+            deadline,
+        ),
     ],
 };
 
@@ -98,7 +159,13 @@ fn no_disconnect(cx: &mut Context) -> Result<(), Failure> {
     ensure_eq!(connection.response("GET")?.text(), "second", "the second response");
     // Silence, with a body half sent.
     cx.again();
-    connection.send(cx.request("POST", "/").script("watch; chunks 3; sleep 800; read; body done").field("content-length", "6").tail("abc").bytes())?;
+    connection.send(
+        cx.request("POST", "/")
+            .script("watch; chunks 3; sleep 800; read; body done")
+            .field("content-length", "6")
+            .tail("abc")
+            .bytes(),
+    )?;
     cx.wait_for("slept")?;
     ensure!(!cx.seen()?.has("saw-disconnect"), "silence was taken for a disconnect");
     connection.send("def")?;
@@ -109,18 +176,21 @@ fn no_disconnect(cx: &mut Context) -> Result<(), Failure> {
     connection.small_window();
     connection.send(cx.get("watch; stream times:200:size:65536").bytes())?;
     connection.head()?;
-    cx.answered(&cx.request("GET", "/").field("x-conformance-token", "other").script("sleep 800"), 200)?;
+    cx.answered(&cx.request("GET", "/").aside().script("sleep 800"), 200)?;
     ensure!(!cx.seen()?.has("saw-disconnect"), "slow reading was taken for a disconnect");
     Ok(())
 }
 
 fn half_closed(cx: &mut Context) -> Result<(), Failure> {
     for round in 0..100 {
-        let script = ["body hello", "stream text:hel text:lo", "sleep 2; body hello", "iter text:hello", "blocking; body hello"][round % 5];
+        let script =
+            ["body hello", "stream text:hel text:lo", "sleep 2; body hello", "iter text:hello", "blocking; body hello"]
+                [round % 5];
         let mut connection = cx.connect()?;
         connection.send(cx.get(script).bytes())?;
         connection.finish();
-        let response = connection.response("GET").map_err(|failure| Failure(format!("round {round} ({script}): {failure}")))?;
+        let response =
+            connection.response("GET").map_err(|failure| Failure(format!("round {round} ({script}): {failure}")))?;
         ensure_eq!(response.text(), "hello", "the response to a half-closed client ({script})");
         ensure!(!response.truncated, "the response is not complete ({script})");
     }
@@ -157,7 +227,12 @@ fn within_grace(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn stalled_body(cx: &mut Context) -> Result<(), Failure> {
-    for body in ["stream text:a pending", "stream text:a sleep:50 text:b gate:never", "hinted 9 9 text:a pending", "channel 1 task text:a gate:never"] {
+    for body in [
+        "stream text:a pending",
+        "stream text:a sleep:50 text:b gate:never",
+        "hinted 9 9 text:a pending",
+        "channel 1 task text:a gate:never",
+    ] {
         cx.again();
         let mut connection = cx.connect()?;
         connection.send(cx.get(&format!("{body}; hook")).bytes())?;
@@ -188,7 +263,11 @@ fn large_half_closed(cx: &mut Context) -> Result<(), Failure> {
             cx.answered(&cx.request("GET", "/").script("sleep 200"), 200)?;
         }
         let rest = connection.rest()?;
-        ensure!(rest.len() > 7_500_000, "a large response to a half-closed client broke off: {} octets at its end ({body})", rest.len());
+        ensure!(
+            rest.len() > 7_500_000,
+            "a large response to a half-closed client broke off: {} octets at its end ({body})",
+            rest.len()
+        );
     }
     Ok(())
 }
@@ -203,7 +282,8 @@ fn blocking_learns(cx: &mut Context) -> Result<(), Failure> {
     // By a read.
     cx.again();
     let mut connection = cx.connect()?;
-    let request = cx.request("POST", "/").script("blocking; chunk; gate go; read; body x").field("content-length", "10");
+    let request =
+        cx.request("POST", "/").script("blocking; chunk; gate go; read; body x").field("content-length", "10");
     connection.send(request.tail("a").bytes())?;
     cx.wait_for("at go")?;
     connection.reset();
@@ -224,7 +304,7 @@ fn blocking_runs_on(cx: &mut Context) -> Result<(), Failure> {
         } else {
             connection.finish();
         }
-        cx.answered(&cx.request("GET", "/").field("x-conformance-token", "other").script("sleep 600"), 200)?;
+        cx.answered(&cx.request("GET", "/").aside().script("sleep 600"), 200)?;
         ensure!(!cx.seen()?.has("handler-panicked"), "a blocking call was unwound");
         cx.open("go")?;
         cx.wait_for("handler-returned")?;
@@ -233,7 +313,10 @@ fn blocking_runs_on(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn blocked_iterator(cx: &mut Context) -> Result<(), Failure> {
-    for script in ["iter text:a gate:go text:b text:c text:d text:e text:f", "blocking; iter text:a gate:go text:b text:c text:d text:e text:f"] {
+    for script in [
+        "iter text:a gate:go text:b text:c text:d text:e text:f",
+        "blocking; iter text:a gate:go text:b text:c text:d text:e text:f",
+    ] {
         cx.again();
         let mut connection = cx.connect()?;
         connection.send(cx.get(script).bytes())?;
@@ -241,7 +324,7 @@ fn blocked_iterator(cx: &mut Context) -> Result<(), Failure> {
         connection.take(1, "the first item")?;
         cx.wait_for("at go")?;
         connection.reset();
-        cx.answered(&cx.request("GET", "/").field("x-conformance-token", "other").script("sleep 600"), 200)?;
+        cx.answered(&cx.request("GET", "/").aside().script("sleep 600"), 200)?;
         let asked = cx.seen()?.count("asked");
         cx.open("go")?;
         let seen = cx.wait_for("body-dropped")?;

@@ -12,15 +12,36 @@ pub(crate) static GROUP: Group = Group {
     cases: &[
         Case::must("scheme_is_http", "the scheme of a plain connection is http", &["ENV-01", "ENV-12"], scheme),
         Case::must("peer_is_the_client", "the client's address and port", &["ENV-02a"], peer),
-        Case::owned(Level::Must, "unix_peer_is_none", "a Unix-domain connection has no peer address", &["ENV-02b"], unix_peer)
-            .needs("unix-socket"),
+        Case::owned(
+            Level::Must,
+            "unix_peer_is_none",
+            "a Unix-domain connection has no peer address",
+            &["ENV-02b"],
+            unix_peer,
+        )
+        .needs("unix-socket"),
         Case::must("local_is_the_server", "the server's address and actual port", &["ENV-03"], local),
         Case::must("version_is_the_requests", "HTTP/1.1 and HTTP/1.0 are told apart", &["ENV-04"], version),
-        Case::must("prefix_is_empty", "no mount prefix, and the whole path below it", &["ENV-05a", "ENV-05b"], no_prefix),
-        Case::must("prefix_and_rest_are_the_path", "mount prefix and rest put together are the raw path", &["ENV-05a", "ENV-05b"], prefix)
-            .with(&setting::MOUNTED),
+        Case::must(
+            "prefix_is_empty",
+            "no mount prefix, and the whole path below it",
+            &["ENV-05a", "ENV-05b"],
+            no_prefix,
+        ),
+        Case::must(
+            "prefix_and_rest_are_the_path",
+            "mount prefix and rest put together are the raw path",
+            &["ENV-05a", "ENV-05b"],
+            prefix,
+        )
+        .with(&setting::MOUNTED),
         Case::must("server_tells_who_it_is", "interface version, name and capabilities", &["ENV-06"], who),
-        Case::must("capabilities_are_acted_on", "what is declared is there, what is not is not", &["ENV-06", "INF-01", "UPG-25"], capabilities),
+        Case::must(
+            "capabilities_are_acted_on",
+            "what is declared is there, what is not is not",
+            &["ENV-06", "INF-01", "UPG-25"],
+            capabilities,
+        ),
         Case::must("extensions_arrive", "typed values of a middleware reach the application", &["ENV-07"], extensions),
         Case::must("fresh_for_each_request", "nothing of an earlier request", &["ENV-08", "HDR-18"], fresh),
         Case::must("url_can_be_rebuilt", "scheme, Host, path and query as requested", &["ENV-09"], url),
@@ -55,7 +76,8 @@ fn unix_peer(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     let mut config = lifecycle::config();
     config.binds.push(adapter_core::Bind::Unix(path.clone()));
     let running = life.start(config)?;
-    let mut stream = std::os::unix::net::UnixStream::connect(&path).map_err(|error| format!("cannot connect: {error}"))?;
+    let mut stream =
+        std::os::unix::net::UnixStream::connect(&path).map_err(|error| format!("cannot connect: {error}"))?;
     stream.set_read_timeout(Some(crate::wire::patience())).map_err(|error| error.to_string())?;
     stream.write_all(&running.context.get("body x").close().bytes()).map_err(|error| error.to_string())?;
     let mut answer = Vec::new();
@@ -90,7 +112,7 @@ fn no_prefix(cx: &mut Context) -> Result<(), Failure> {
         cx.again();
         cx.answered(&cx.request("GET", path), 200)?;
         let call = cx.seen()?.call()?;
-        ensure_eq!(call.env("mount-prefix"), "", "the mount prefix");
+        ensure_eq!(call.env("mount-prefix"), crate::mount::prefix(), "the mount prefix");
         ensure_eq!(call.env("path-info"), path, "the rest of {path}");
     }
     Ok(())
@@ -104,7 +126,11 @@ fn prefix(cx: &mut Context) -> Result<(), Failure> {
         cx.answered(&cx.request("GET", &target), 200)?;
         let call = cx.seen()?.call()?;
         ensure_eq!(call.env("mount-prefix"), setting::PREFIX, "the mount prefix");
-        ensure_eq!(format!("{}{}", call.env("mount-prefix"), call.env("path-info")).as_bytes(), &call.path[..], "prefix and rest of {target}");
+        ensure_eq!(
+            format!("{}{}", call.env("mount-prefix"), call.env("path-info")).as_bytes(),
+            &call.path[..],
+            "prefix and rest of {target}"
+        );
         ensure_eq!(String::from_utf8_lossy(&call.path), target.split('?').next().unwrap_or(""), "the path of {target}");
     }
     // Beside it, where the prefix does not apply: whatever is reported must not be half of it.
@@ -165,7 +191,8 @@ fn url(cx: &mut Context) -> Result<(), Failure> {
         cx.again();
         cx.answered(&cx.request("GET", target), 200)?;
         let call = cx.seen()?.call()?;
-        let mut rebuilt = format!("{}://{}{}", call.env("scheme"), call.texts("host").join(""), String::from_utf8_lossy(&call.path));
+        let mut rebuilt =
+            format!("{}://{}{}", call.env("scheme"), call.texts("host").join(""), String::from_utf8_lossy(&call.path));
         if let Some(query) = &call.query {
             rebuilt.push('?');
             rebuilt.push_str(&String::from_utf8_lossy(query));
@@ -182,7 +209,10 @@ fn deployed(cx: &mut Context) -> Result<(), Failure> {
         connection.response("GET")?;
     }
     let calls = cx.seen()?.calls();
-    ensure!(calls.iter().all(|call| call.env("deployed") == "by the suite"), "the deployed value is not in every environ");
+    ensure!(
+        calls.iter().all(|call| call.env("deployed") == "by the suite"),
+        "the deployed value is not in every environ"
+    );
     Ok(())
 }
 
@@ -191,14 +221,17 @@ fn start(cx: &mut Context) -> Result<(), Failure> {
     let request = cx.get("").bytes();
     // A head that arrives late starts late: the instant is not the one of the connection.
     connection.send(&request[..10])?;
-    cx.answered(&cx.request("GET", "/").field("x-conformance-token", "other").script("sleep 300"), 200)?;
+    cx.answered(&cx.request("GET", "/").aside().script("sleep 300"), 200)?;
     let before = std::time::Instant::now();
     connection.send(&request[10..])?;
     connection.response("GET")?;
     let took = before.elapsed();
     let calls = cx.seen()?.calls();
     let age: u128 = calls.last().and_then(|call| call.env("age-us").parse().ok()).ok_or("no age was recorded")?;
-    ensure!(age <= took.as_micros(), "the request began {age} µs before the call, but its head came {took:?} before the response");
+    ensure!(
+        age <= took.as_micros(),
+        "the request began {age} µs before the call, but its head came {took:?} before the response"
+    );
     Ok(())
 }
 

@@ -12,24 +12,70 @@ pub(crate) static GROUP: Group = Group {
         Case::must("error_is_500", "an error of the handler is answered 500", &["ERR-01a"], error),
         Case::should("connection_survives_an_error", "the connection goes on after that 500", &["ERR-01b"], survives),
         Case::must("panic_is_500", "a panic of the handler is answered 500", &["ERR-02a"], panic).needs("panic-unwind"),
-        Case::must("panic_stays_where_it_is", "other connections and requests go on", &["ERR-02b"], panic_contained).needs("panic-unwind"),
+        Case::must("panic_stays_where_it_is", "other connections and requests go on", &["ERR-02b"], panic_contained)
+            .needs("panic-unwind"),
         Case::must("error_text_stays_inside", "the text of an error or panic is not sent", &["ERR-03a"], generic),
-        Case::must("panic_in_a_body_aborts", "a panic after the head ends the connection", &["ERR-04a", "ERR-04b"], body_panic)
-            .needs("panic-unwind"),
+        Case::must(
+            "panic_in_a_body_aborts",
+            "a panic after the head ends the connection",
+            &["ERR-04a", "ERR-04b"],
+            body_panic,
+        )
+        .needs("panic-unwind"),
         Case::must("no_second_head", "a failed body is followed by nothing", &["ERR-04b"], no_second_head),
-        Case::must("parse_errors_are_the_servers", "what can't be parsed does not reach the application", &["ERR-05"], parse_errors),
-        Case::must("dead_client_is_an_error_for_the_writer", "the feeder of a channel learns that the client is gone", &["ERR-07a"], dead_client),
-        Case::must("dead_client_ends_nothing_else", "writing to reset connections harms nobody", &["ERR-07c"], dead_clients),
-        Case::must("panic_in_clean_up_is_contained", "drops of handlers, bodies and extensions, and hooks", &["ERR-08"], clean_up)
-            .needs("panic-unwind"),
+        Case::must(
+            "parse_errors_are_the_servers",
+            "what can't be parsed does not reach the application",
+            &["ERR-05"],
+            parse_errors,
+        ),
+        Case::must(
+            "dead_client_is_an_error_for_the_writer",
+            "the feeder of a channel learns that the client is gone",
+            &["ERR-07a"],
+            dead_client,
+        ),
+        Case::must(
+            "dead_client_ends_nothing_else",
+            "writing to reset connections harms nobody",
+            &["ERR-07c"],
+            dead_clients,
+        ),
+        Case::must(
+            "panic_in_clean_up_is_contained",
+            "drops of handlers, bodies and extensions, and hooks",
+            &["ERR-08"],
+            clean_up,
+        )
+        .needs("panic-unwind"),
         Case::must("report_never_fails", "environ.report works at any time", &["ERR-09"], report),
-        Case::must("peers_fault_keeps_its_status", "a malformed body passed on is a 400", &["ERR-11", "KAP-11"], malformed),
-        Case::must("too_large_keeps_its_status", "a body over the limit passed on is a 413", &["ERR-11", "KAP-11"], too_large)
-            .with(&setting::SMALL_LIMITS),
-        Case::must("timed_out_keeps_its_status", "a body that did not come, passed on, is a 408", &["ERR-11"], timed_out)
-            .with(&setting::SHORT_BODY),
+        Case::must(
+            "peers_fault_keeps_its_status",
+            "a malformed body passed on is a 400",
+            &["ERR-11", "KAP-11"],
+            malformed,
+        ),
+        Case::must(
+            "too_large_keeps_its_status",
+            "a body over the limit passed on is a 413",
+            &["ERR-11", "KAP-11"],
+            too_large,
+        )
+        .with(&setting::SMALL_LIMITS),
+        Case::must(
+            "timed_out_keeps_its_status",
+            "a body that did not come, passed on, is a 408",
+            &["ERR-11"],
+            timed_out,
+        )
+        .with(&setting::SHORT_BODY),
         Case::must("gone_peer_gets_no_response", "a disconnect passed on closes the connection", &["ERR-12"], gone),
-        Case::must("chosen_status_is_sent", "an error with a status is answered with it", &["ERR-13", "ERR-03a"], chosen),
+        Case::must(
+            "chosen_status_is_sent",
+            "an error with a status is answered with it",
+            &["ERR-13", "ERR-03a"],
+            chosen,
+        ),
     ],
 };
 
@@ -99,13 +145,23 @@ fn generic(cx: &mut Context) -> Result<(), Failure> {
     for script in scripts {
         let (_, response) = cx.answered(&cx.get(script), 500)?;
         let head = format!("{:?}", response.head);
-        ensure!(!response.text().contains("secret") && !head.contains("secret"), "the text of the error was sent ({script})");
+        ensure!(
+            !response.text().contains("secret") && !head.contains("secret"),
+            "the text of the error was sent ({script})"
+        );
     }
     Ok(())
 }
 
 fn body_panic(cx: &mut Context) -> Result<(), Failure> {
-    for body in ["stream text:a panic", "iter text:a panic", "channel 1 thread text:a panic", "hinted 9 9 text:a panic", "stream panic", "iter panic"] {
+    for body in [
+        "stream text:a panic",
+        "iter text:a panic",
+        "channel 1 thread text:a panic",
+        "hinted 9 9 text:a panic",
+        "stream panic",
+        "iter panic",
+    ] {
         let mut connection = cx.connect()?;
         connection.send(cx.get(body).bytes())?;
         let response = connection.response("GET")?;
@@ -132,7 +188,9 @@ fn no_second_head(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn parse_errors(cx: &mut Context) -> Result<(), Failure> {
-    for bytes in ["GET\r\n{t}\r\n", "\0\r\n\r\n", "GET / HTTP/1.1\r\nhost: a\r\n{t}no colon\r\n\r\n", "GET / HTTP/x\r\n{t}\r\n"] {
+    for bytes in
+        ["GET\r\n{t}\r\n", "\0\r\n\r\n", "GET / HTTP/1.1\r\nhost: a\r\n{t}no colon\r\n\r\n", "GET / HTTP/x\r\n{t}\r\n"]
+    {
         cx.refused(bytes, &[400, 505])?;
     }
     Ok(())

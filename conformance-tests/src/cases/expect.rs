@@ -9,17 +9,32 @@ pub(crate) static GROUP: Group = Group {
     name: "expect",
     title: "Expect",
     cases: &[
-        Case::must("continue_on_first_read", "100 is sent when the body is first read, and not before", &["EXP-01a", "EXP-01b"], on_first_read),
+        Case::must(
+            "continue_on_first_read",
+            "100 is sent when the body is first read, and not before",
+            &["EXP-01a", "EXP-01b"],
+            on_first_read,
+        ),
         Case::must("continue_for_a_blocking_read", "also for a blocking application", &["EXP-01a"], on_blocking_read),
         Case::must("continue_for_a_chunked_body", "also where the body is chunked", &["EXP-01a"], on_chunked),
         Case::must("no_continue_without_a_read", "no 100 where the application answers unread", &["EXP-02a"], unread),
-        Case::must("after_no_continue_nothing_is_lost", "then the connection closes, or the body is still a body", &["EXP-02b", "REQ-12"], after_unread),
+        Case::must(
+            "after_no_continue_nothing_is_lost",
+            "then the connection closes, or the body is still a body",
+            &["EXP-02b", "REQ-12"],
+            after_unread,
+        ),
         Case::must("ignored_in_http10", "no 100 to HTTP/1.0", &["EXP-03a", "RSP-11"], http10),
         Case::must("value_ignores_case", "100-Continue and 100-CONTINUE count", &["EXP-03b"], any_case),
         Case::must("no_continue_without_a_body", "no 100 where there is no body", &["EXP-03c"], no_body),
         Case::must("unknown_expectation_is_417", "other expectations are answered 417", &["EXP-04"], unknown),
         Case::must("at_most_one_continue", "however often the application reads", &["EXP-05"], at_most_one),
-        Case::must("no_continue_after_the_body_came", "a client that did not wait loses nothing", &["EXP-01a", "EXP-05"], did_not_wait),
+        Case::must(
+            "no_continue_after_the_body_came",
+            "a client that did not wait loses nothing",
+            &["EXP-01a", "EXP-05"],
+            did_not_wait,
+        ),
     ],
 };
 
@@ -136,8 +151,11 @@ fn no_body(cx: &mut Context) -> Result<(), Failure> {
 
 fn unknown(cx: &mut Context) -> Result<(), Failure> {
     for value in ["foo", "200-ok", "100-continue, foo", "100-continue;a=b", "100-continued"] {
-        cx.refused(format!("POST / HTTP/1.1\r\nhost: a\r\n{{t}}expect: {value}\r\ncontent-length: 3\r\n\r\nabc"), &[417])
-            .map_err(|failure| Failure(format!("expect {value:?}: {failure}")))?;
+        cx.refused(
+            format!("POST / HTTP/1.1\r\nhost: a\r\n{{t}}expect: {value}\r\ncontent-length: 3\r\n\r\nabc"),
+            &[417],
+        )
+        .map_err(|failure| Failure(format!("expect {value:?}: {failure}")))?;
         cx.refused(format!("GET / HTTP/1.1\r\nhost: a\r\n{{t}}expect: {value}\r\n\r\n"), &[417])?;
     }
     Ok(())

@@ -12,11 +12,26 @@ pub(crate) static GROUP: Group = Group {
     cases: &[
         Case::must("file_is_exact", "the octets of a file, and their number", &["FIL-01", "FIL-03", "FIL-07"], exact),
         Case::must("file_starts_at_its_offset", "from the current offset to the end", &["FIL-01", "FIL-03"], offset),
-        Case::must("declared_length_cuts_or_breaks", "Content-Length that disagrees with the file", &["FIL-02"], disagreeing),
+        Case::must(
+            "declared_length_cuts_or_breaks",
+            "Content-Length that disagrees with the file",
+            &["FIL-02"],
+            disagreeing,
+        ),
         Case::must("range_is_exact", "exactly the range named", &["FIL-04", "FIL-03"], range),
-        Case::must("file_is_closed", "after the response, after HEAD, and when the client is gone", &["FIL-05"], closed),
+        Case::must(
+            "file_is_closed",
+            "after the response, after HEAD, and when the client is gone",
+            &["FIL-05"],
+            closed,
+        ),
         Case::must("path_is_a_handle", "a path gives the same octets and head as a handle", &["FIL-06a"], path),
-        Case::must("missing_path_is_an_error", "a path that can't be opened is an error before the head", &["FIL-06b"], missing),
+        Case::must(
+            "missing_path_is_an_error",
+            "a path that can't be opened is an error before the head",
+            &["FIL-06b"],
+            missing,
+        ),
     ],
 };
 

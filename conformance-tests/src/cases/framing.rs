@@ -10,19 +10,50 @@ pub(crate) static GROUP: Group = Group {
     title: "Framing of responses",
     cases: &[
         Case::must("unknown_length_is_chunked", "chunked with a last chunk to HTTP/1.1", &["FRM-01"], chunked),
-        Case::must("unknown_length_closes_http10", "the end of the connection to HTTP/1.0", &["FRM-02a", "FRM-02b"], close_delimited),
+        Case::must(
+            "unknown_length_closes_http10",
+            "the end of the connection to HTTP/1.0",
+            &["FRM-02a", "FRM-02b"],
+            close_delimited,
+        ),
         Case::must("excess_is_clamped", "never more octets than Content-Length says", &["FRM-03a", "FRM-03c"], clamped),
-        Case::must("excess_stops_the_body", "no further items once Content-Length is reached", &["FRM-03b", "BOD-09"], stopped),
-        Case::must("shortfall_is_sent_and_closed", "fewer octets are all sent, then the connection closes", &["FRM-04a"], shortfall),
+        Case::must(
+            "excess_stops_the_body",
+            "no further items once Content-Length is reached",
+            &["FRM-03b", "BOD-09"],
+            stopped,
+        ),
+        Case::must(
+            "shortfall_is_sent_and_closed",
+            "fewer octets are all sent, then the connection closes",
+            &["FRM-04a"],
+            shortfall,
+        ),
         Case::must("never_both", "Content-Length or Transfer-Encoding, never both", &["FRM-05"], never_both),
-        Case::must("invalid_length_is_500", "a Content-Length that is none is answered 500", &["FRM-06"], invalid_length),
+        Case::must(
+            "invalid_length_is_500",
+            "a Content-Length that is none is answered 500",
+            &["FRM-06"],
+            invalid_length,
+        ),
         Case::must("aborted_has_no_last_chunk", "a broken-off chunked body has no last chunk", &["FRM-07"], aborted),
-        Case::must("refusals_are_framed", "a refusal has Content-Length and Connection: close", &["FRM-08", "ERR-05"], refusals),
+        Case::must(
+            "refusals_are_framed",
+            "a refusal has Content-Length and Connection: close",
+            &["FRM-08", "ERR-05"],
+            refusals,
+        ),
     ],
 };
 
 fn chunked(cx: &mut Context) -> Result<(), Failure> {
-    for script in ["stream text:hello", "iter text:hel text:lo", "channel 1 thread text:hello", "status 404; stream text:hello", "counted 0; stream text:hello"] {
+    for script in [
+        "stream text:hello",
+        "iter text:hel text:lo",
+        "channel 1 thread text:hello",
+        "status 404; stream text:hello",
+        "counted 0; stream text:hello",
+    ] {
         for method in ["GET", "POST", "BREW"] {
             let (mut connection, response) = cx.exchange(&cx.request(method, "/").script(script))?;
             ensure_eq!(response.framing, Framing::Chunked, "the framing ({script})");
@@ -45,7 +76,10 @@ fn close_delimited(cx: &mut Context) -> Result<(), Failure> {
             let (mut connection, response) = cx.answered(&request, 200)?;
             ensure_eq!(response.framing, Framing::Close, "the framing ({script})");
             ensure_eq!(response.text(), "hello", "the body ({script})");
-            ensure!(!response.head.lists("connection", "keep-alive"), "keep-alive with a body that ends with the connection");
+            ensure!(
+                !response.head.lists("connection", "keep-alive"),
+                "keep-alive with a body that ends with the connection"
+            );
             ensure_eq!(connection.was_reset(), Some(false), "whether the connection was reset");
             connection.closed()?;
         }
@@ -54,8 +88,12 @@ fn close_delimited(cx: &mut Context) -> Result<(), Failure> {
 }
 
 const LONGER: [&str; 6] = [
-    "body hello%20world", "stream text:hel text:lo%20 text:world", "iter text:hello%20 text:world", "channel 1 thread text:hello%20world",
-    "hinted 11 11 text:hello%20world", "blocking; body hello%20world",
+    "body hello%20world",
+    "stream text:hel text:lo%20 text:world",
+    "iter text:hello%20 text:world",
+    "channel 1 thread text:hello%20world",
+    "hinted 11 11 text:hello%20world",
+    "blocking; body hello%20world",
 ];
 
 fn clamped(cx: &mut Context) -> Result<(), Failure> {
@@ -70,7 +108,8 @@ fn clamped(cx: &mut Context) -> Result<(), Failure> {
         ensure_eq!(response.framing, Framing::Length(5), "the framing ({body})");
         ensure_eq!(response.text(), "hello", "the body ({body})");
         connection.send(cx.get("body next").bytes())?;
-        let next = connection.response("GET").map_err(|failure| Failure(format!("after a clamped {body}: {failure}")))?;
+        let next =
+            connection.response("GET").map_err(|failure| Failure(format!("after a clamped {body}: {failure}")))?;
         ensure_eq!(next.text(), "next", "the next response ({body})");
         // To HTTP/1.0 as well, where the rest would be part of the body.
         let (mut connection, response) = cx.answered(&cx.get(&script).http10(), 200)?;
@@ -97,7 +136,16 @@ fn stopped(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn shortfall(cx: &mut Context) -> Result<(), Failure> {
-    for body in ["body abc", "stream text:a text:bc", "iter text:abc", "channel 1 thread text:abc", "hinted 3 3 text:abc", "body", "stream", "size 70000"] {
+    for body in [
+        "body abc",
+        "stream text:a text:bc",
+        "iter text:abc",
+        "channel 1 thread text:abc",
+        "hinted 3 3 text:abc",
+        "body",
+        "stream",
+        "size 70000",
+    ] {
         let mut connection = cx.connect()?;
         connection.send(cx.get(&format!("header content-length 100000; {body}")).bytes())?;
         // A server that keeps the connection would answer this within the first response's body.
@@ -142,7 +190,10 @@ fn invalid_length(cx: &mut Context) -> Result<(), Failure> {
             ensure!(!response.text().contains("hello"), "the body was sent");
         }
     }
-    for script in ["header content-length 5; header content-length 6; body hello", "header content-length 6; header content-length 5; stream text:hello"] {
+    for script in [
+        "header content-length 5; header content-length 6; body hello",
+        "header content-length 6; header content-length 5; stream text:hello",
+    ] {
         let (_, response) = cx.exchange(&cx.get(script))?;
         ensure_eq!(response.status(), 500, "the status for two that differ");
     }
@@ -150,7 +201,14 @@ fn invalid_length(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn aborted(cx: &mut Context) -> Result<(), Failure> {
-    for script in ["stream text:a error", "iter text:a error", "channel 1 thread text:a error", "channel 1 thread text:a panic", "stream error", "stream text:a panic"] {
+    for script in [
+        "stream text:a error",
+        "iter text:a error",
+        "channel 1 thread text:a error",
+        "channel 1 thread text:a panic",
+        "stream error",
+        "stream text:a panic",
+    ] {
         let mut connection = cx.connect()?;
         connection.send(cx.get(script).bytes())?;
         connection.head()?;
@@ -171,8 +229,14 @@ fn refusals(cx: &mut Context) -> Result<(), Failure> {
         ("GET / HTTP/1.1\r\nhost: a\r\n{t}expect: x\r\n\r\n", 417),
     ] {
         let response = cx.refused(bytes, &[status])?;
-        ensure!(matches!(response.framing, Framing::Length(_)), "a {status} of the server without Content-Length ({bytes:?})");
-        ensure!(response.head.lists("connection", "close"), "a {status} of the server without Connection: close ({bytes:?})");
+        ensure!(
+            matches!(response.framing, Framing::Length(_)),
+            "a {status} of the server without Content-Length ({bytes:?})"
+        );
+        ensure!(
+            response.head.lists("connection", "close"),
+            "a {status} of the server without Connection: close ({bytes:?})"
+        );
         ensure!(!response.truncated, "a {status} of the server that is not complete");
     }
     Ok(())

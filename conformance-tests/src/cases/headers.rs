@@ -9,24 +9,79 @@ pub(crate) static GROUP: Group = Group {
     name: "headers",
     title: "Request headers",
     cases: &[
-        Case::must("names_ignore_case", "a field is found whatever case the client used", &["HDR-01"], names_ignore_case),
+        Case::must(
+            "names_ignore_case",
+            "a field is found whatever case the client used",
+            &["HDR-01"],
+            names_ignore_case,
+        ),
         Case::must("values_are_octets", "octets from 0x80 arrive unaltered", &["HDR-02"], values_are_octets),
-        Case::must("repeated_fields_keep_order", "every line of a repeated field, in order", &["HDR-03"], repeated_fields),
-        Case::must("any_field_arrives_once", "Cookie, Authorization and long values arrive unchanged, once", &["HDR-04"], any_field),
-        Case::must("whitespace_is_trimmed", "outer whitespace goes, inner stays, empty is empty", &["HDR-05"], whitespace),
-        Case::must("space_before_colon_is_refused", "whitespace before a colon or the first field is answered 400", &["HDR-10"], space_before_colon),
+        Case::must(
+            "repeated_fields_keep_order",
+            "every line of a repeated field, in order",
+            &["HDR-03"],
+            repeated_fields,
+        ),
+        Case::must(
+            "any_field_arrives_once",
+            "Cookie, Authorization and long values arrive unchanged, once",
+            &["HDR-04"],
+            any_field,
+        ),
+        Case::must(
+            "whitespace_is_trimmed",
+            "outer whitespace goes, inner stays, empty is empty",
+            &["HDR-05"],
+            whitespace,
+        ),
+        Case::must(
+            "space_before_colon_is_refused",
+            "whitespace before a colon or the first field is answered 400",
+            &["HDR-10"],
+            space_before_colon,
+        ),
         Case::must("folding_is_refused", "a folded value is answered 400", &["HDR-11"], folding),
-        Case::must("names_are_tokens", "empty names and names that are no tokens are answered 400", &["HDR-12"], names_are_tokens),
-        Case::must("controls_in_values_are_refused", "NUL, bare CR and controls in a value are answered 400", &["HDR-13"], controls),
+        Case::must(
+            "names_are_tokens",
+            "empty names and names that are no tokens are answered 400",
+            &["HDR-12"],
+            names_are_tokens,
+        ),
+        Case::must(
+            "controls_in_values_are_refused",
+            "NUL, bare CR and controls in a value are answered 400",
+            &["HDR-13"],
+            controls,
+        ),
         Case::must("tab_in_value_is_kept", "horizontal tab is no control character", &["HDR-13", "HDR-05"], tab),
         Case::must("bare_lf_is_never_delivered", "a bare LF is no part of anything delivered", &["HDR-14a"], bare_lf),
         Case::should("bare_lf_ends_a_line", "a bare LF ends a line of the head", &["HDR-14b"], bare_lf_ends),
-        Case::must("hop_by_hop_is_the_servers", "framing and persistence do not depend on the application", &["HDR-15"], hop_by_hop),
+        Case::must(
+            "hop_by_hop_is_the_servers",
+            "framing and persistence do not depend on the application",
+            &["HDR-15"],
+            hop_by_hop,
+        ),
         Case::must("hyphen_and_underscore_differ", "x-user and x_user stay apart", &["HDR-16"], hyphen_underscore),
-        Case::must("strangers_forwarded_is_ignored", "forwarded fields of strangers change nothing", &["HDR-17a"], strangers_forwarded),
-        Case::should("trusted_forwarded_is_believed", "forwarded fields of a trusted proxy are read from the right", &["HDR-17b"], trusted_forwarded)
-            .with(&setting::BEHIND_PROXY),
-        Case::must("nothing_leaks_between_requests", "fields and extensions stay with their request", &["HDR-18", "ENV-08"], nothing_leaks),
+        Case::must(
+            "strangers_forwarded_is_ignored",
+            "forwarded fields of strangers change nothing",
+            &["HDR-17a"],
+            strangers_forwarded,
+        ),
+        Case::should(
+            "trusted_forwarded_is_believed",
+            "forwarded fields of a trusted proxy are read from the right",
+            &["HDR-17b"],
+            trusted_forwarded,
+        )
+        .with(&setting::BEHIND_PROXY),
+        Case::must(
+            "nothing_leaks_between_requests",
+            "fields and extensions stay with their request",
+            &["HDR-18", "ENV-08"],
+            nothing_leaks,
+        ),
     ],
 };
 
@@ -122,8 +177,17 @@ fn folding(cx: &mut Context) -> Result<(), Failure> {
 
 fn names_are_tokens(cx: &mut Context) -> Result<(), Failure> {
     for line in [
-        &b": empty"[..], b"x(a: b", b"x a: b", b"x@a: b", b"\"x\": b", b"x/a: b", b"x\xe9: b", b"x\x00: b", b"[x]: b",
-        b"x\x7f: b", b"no colon at all",
+        &b": empty"[..],
+        b"x(a: b",
+        b"x a: b",
+        b"x@a: b",
+        b"\"x\": b",
+        b"x/a: b",
+        b"x\xe9: b",
+        b"x\x00: b",
+        b"[x]: b",
+        b"x\x7f: b",
+        b"no colon at all",
     ] {
         refused_lines(cx, line)?;
     }
@@ -165,7 +229,10 @@ fn bare_lf(cx: &mut Context) -> Result<(), Failure> {
         connection.finish();
         let answer = connection.rest()?;
         let status = String::from_utf8_lossy(&answer).get(9..12).and_then(|code| code.parse::<u16>().ok());
-        ensure!(matches!(status, None | Some(200 | 400 | 505)), "expected 200, 400 or nothing, seen {status:?} for {text:?}");
+        ensure!(
+            matches!(status, None | Some(200 | 400 | 505)),
+            "expected 200, 400 or nothing, seen {status:?} for {text:?}"
+        );
         for call in cx.seen()?.calls() {
             let has_lf = |bytes: &[u8]| bytes.contains(&b'\n');
             let parts = [call.method.as_bytes(), call.uri.as_bytes()];
@@ -191,7 +258,8 @@ fn bare_lf_ends(cx: &mut Context) -> Result<(), Failure> {
 fn hop_by_hop(cx: &mut Context) -> Result<(), Failure> {
     // The application looks at no field; the server acts on every one.
     let mut connection = cx.connect()?;
-    connection.send(cx.request("POST", "/").script("read; body one").chunked(&["payload"]).field("te", "trailers").bytes())?;
+    connection
+        .send(cx.request("POST", "/").script("read; body one").chunked(&["payload"]).field("te", "trailers").bytes())?;
     ensure_eq!(connection.response("POST")?.text(), "one", "the first response");
     connection.send(cx.get("body two").field("connection", "x-private, close").field("x-private", "1").bytes())?;
     let response = connection.response("GET")?;
@@ -234,7 +302,11 @@ fn trusted_forwarded(cx: &mut Context) -> Result<(), Failure> {
     for (fields, peer, scheme) in [
         (vec![("x-forwarded-for", "6.6.6.6, 1.2.3.4, 10.0.0.1"), ("x-forwarded-proto", "https")], "1.2.3.4:0", "https"),
         (vec![("x-forwarded-for", "1.2.3.4")], "1.2.3.4:0", "http"),
-        (vec![("forwarded", "for=6.6.6.6, for=\"[2001:db8::1]:4711\";proto=https, for=10.0.0.1")], "[2001:db8::1]:4711", "https"),
+        (
+            vec![("forwarded", "for=6.6.6.6, for=\"[2001:db8::1]:4711\";proto=https, for=10.0.0.1")],
+            "[2001:db8::1]:4711",
+            "https",
+        ),
         (vec![("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "1.2.3.4, 10.0.0.1")], "1.2.3.4:0", "http"),
     ] {
         cx.again();
@@ -252,7 +324,8 @@ fn trusted_forwarded(cx: &mut Context) -> Result<(), Failure> {
 
 fn nothing_leaks(cx: &mut Context) -> Result<(), Failure> {
     let mut connection = cx.connect()?;
-    connection.send(cx.post("extension; read; body one", "abc").field("x-first", "1").field("cookie", "secret").bytes())?;
+    connection
+        .send(cx.post("extension; read; body one", "abc").field("x-first", "1").field("cookie", "secret").bytes())?;
     connection.response("POST")?;
     let before = cx.seen()?.call()?;
     cx.again();

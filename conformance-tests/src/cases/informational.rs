@@ -9,9 +9,12 @@ pub(crate) static GROUP: Group = Group {
     title: "Informational responses",
     cases: &[
         Case::must("hints_are_there_where_declared", "exactly there, and not for HTTP/1.0", &["INF-01"], declared),
-        Case::must("hints_are_sent_at_once", "before the final response exists", &["INF-02a"], at_once).needs("early-hints"),
-        Case::must("several_hints_in_order", "every one before the final head", &["INF-02b"], several).needs("early-hints"),
-        Case::must("fields_of_hints_are_checked", "no framing and no connection control", &["INF-02c"], checked).needs("early-hints"),
+        Case::must("hints_are_sent_at_once", "before the final response exists", &["INF-02a"], at_once)
+            .needs("early-hints"),
+        Case::must("several_hints_in_order", "every one before the final head", &["INF-02b"], several)
+            .needs("early-hints"),
+        Case::must("fields_of_hints_are_checked", "no framing and no connection control", &["INF-02c"], checked)
+            .needs("early-hints"),
         Case::must("no_hints_to_http10", "never", &["INF-02d", "RSP-11"], http10).needs("early-hints"),
         Case::must("late_hints_are_nothing", "after the head is committed", &["INF-03"], late).needs("early-hints"),
     ],
@@ -55,7 +58,15 @@ fn several(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn checked(cx: &mut Context) -> Result<(), Failure> {
-    for field in ["content-length 5", "transfer-encoding chunked", "connection close", "keep-alive x", "upgrade x", "te trailers", "trailer x"] {
+    for field in [
+        "content-length 5",
+        "transfer-encoding chunked",
+        "connection close",
+        "keep-alive x",
+        "upgrade x",
+        "te trailers",
+        "trailer x",
+    ] {
         let (mut connection, response) = cx.answered(&cx.get(&format!("hints {field}; body x")), 200)?;
         let name = field.split(' ').next().unwrap_or("");
         ensure!(!response.interim.iter().any(|head| head.has(name)), "a hint with {field} was sent");

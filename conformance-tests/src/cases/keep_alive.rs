@@ -17,14 +17,32 @@ pub(crate) static GROUP: Group = Group {
         Case::must("pipelined_in_order", "pipelined requests are answered in order", &["KAP-06", "RSP-12"], pipelined),
         Case::must("pipelined_at_any_split", "however they are cut", &["KAP-06", "TGT-23"], pipelined_split),
         Case::must("one_at_a_time", "the next request waits for the response before it", &["KAP-07"], one_at_a_time),
-        Case::must("idle_connection_is_closed", "an idle connection ends silently", &["KAP-08"], idle).with(&setting::SHORT_IDLE),
-        Case::must("busy_connection_is_not_idle", "the idle timeout spares requests and data", &["KAP-09"], busy).with(&setting::SHORT_IDLE),
-        Case::must("idle_connections_hold_no_thread", "new requests are served beside many idle connections", &["KAP-10", "CON-05"], idle_many),
+        Case::must("idle_connection_is_closed", "an idle connection ends silently", &["KAP-08"], idle)
+            .with(&setting::SHORT_IDLE),
+        Case::must("busy_connection_is_not_idle", "the idle timeout spares requests and data", &["KAP-09"], busy)
+            .with(&setting::SHORT_IDLE),
+        Case::must(
+            "idle_connections_hold_no_thread",
+            "new requests are served beside many idle connections",
+            &["KAP-10", "CON-05"],
+            idle_many,
+        ),
         Case::must("slow_heads_hold_no_thread", "and beside many slow ones", &["KAP-10"], slow_many),
-        Case::must("not_reused_after_refusal", "nothing behind a refused request is served", &["KAP-11"], after_refusal),
-        Case::should("keep_alive_can_be_off", "every connection ends after its first response", &["KAP-12a"], turned_off)
-            .with(&setting::NO_KEEP_ALIVE),
-        Case::may("requests_are_counted", "the last of the allowed requests closes", &["KAP-12b"], counted).with(&setting::TWO_REQUESTS),
+        Case::must(
+            "not_reused_after_refusal",
+            "nothing behind a refused request is served",
+            &["KAP-11"],
+            after_refusal,
+        ),
+        Case::should(
+            "keep_alive_can_be_off",
+            "every connection ends after its first response",
+            &["KAP-12a"],
+            turned_off,
+        )
+        .with(&setting::NO_KEEP_ALIVE),
+        Case::may("requests_are_counted", "the last of the allowed requests closes", &["KAP-12b"], counted)
+            .with(&setting::TWO_REQUESTS),
         Case::should("close_is_in_stages", "an orderly end for a client that is still sending", &["KAP-13"], in_stages),
     ],
 };
@@ -32,9 +50,16 @@ pub(crate) static GROUP: Group = Group {
 fn persists(cx: &mut Context) -> Result<(), Failure> {
     let mut connection = cx.connect()?;
     for round in 0..50 {
-        for request in [cx.get("body one"), cx.post("read; body two", "abc"), cx.post("stream text:three", "abc"), cx.get("error x")] {
+        for request in [
+            cx.get("body one"),
+            cx.post("read; body two", "abc"),
+            cx.post("stream text:three", "abc"),
+            cx.get("error x"),
+        ] {
             connection.send(request.bytes())?;
-            let response = connection.response(request.method()).map_err(|failure| Failure(format!("round {round}: {failure}")))?;
+            let response = connection
+                .response(request.method())
+                .map_err(|failure| Failure(format!("round {round}: {failure}")))?;
             ensure!(!response.head.lists("connection", "close"), "Connection: close in round {round}");
         }
     }
@@ -69,7 +94,10 @@ fn client_closes(cx: &mut Context) -> Result<(), Failure> {
     for value in ["close", "Close", "CLOSE", "x-private, close", "close, x-private", "keep-alive, close", "x,,close,"] {
         for script in ["body x", "stream text:x", "status 204"] {
             let (mut connection, response) = cx.exchange(&cx.get(script).field("Connection", value))?;
-            ensure!(response.head.lists("connection", "close"), "no Connection: close in answer to {value:?} ({script})");
+            ensure!(
+                response.head.lists("connection", "close"),
+                "no Connection: close in answer to {value:?} ({script})"
+            );
             connection.closed()?;
         }
     }
@@ -128,6 +156,7 @@ fn pipelined_split(cx: &mut Context) -> Result<(), Failure> {
         let bytes = both(cx);
         let mut connection = cx.connect()?;
         connection.send(&bytes[..at])?;
+        cx.seen()?;
         connection.send(&bytes[at..])?;
         for expected in ["one", "two"] {
             let response = connection.response("POST").map_err(|failure| Failure(format!("cut at {at}: {failure}")))?;
@@ -152,12 +181,20 @@ fn one_at_a_time(cx: &mut Context) -> Result<(), Failure> {
     ensure_eq!(connection.response("GET")?.text(), "second", "the second response");
     let seen = cx.seen()?;
     let second = seen.events.iter().position(|event| event.call == 1).unwrap_or(0);
-    ensure!(seen.position("body-end").is_some_and(|end| end < second), "the second call began before the first body ended");
+    ensure!(
+        seen.position("body-end").is_some_and(|end| end < second),
+        "the second call began before the first body ended"
+    );
     Ok(())
 }
 
 fn idle(cx: &mut Context) -> Result<(), Failure> {
-    for request in [cx.get("body x"), cx.post("read; body x", "abc"), cx.get("stream text:x"), cx.get("body x").http10().field("connection", "keep-alive")] {
+    for request in [
+        cx.get("body x"),
+        cx.post("read; body x", "abc"),
+        cx.get("stream text:x"),
+        cx.get("body x").http10().field("connection", "keep-alive"),
+    ] {
         let (mut connection, _) = cx.exchange(&request)?;
         // Silently: nothing but the end.
         connection.closed()?;
@@ -244,7 +281,9 @@ fn after_refusal(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn turned_off(cx: &mut Context) -> Result<(), Failure> {
-    for request in [cx.get("body x"), cx.get("stream text:x"), cx.get("body x").http10().field("connection", "keep-alive")] {
+    for request in
+        [cx.get("body x"), cx.get("stream text:x"), cx.get("body x").http10().field("connection", "keep-alive")]
+    {
         let (mut connection, response) = cx.answered(&request, 200)?;
         ensure!(!response.head.lists("connection", "keep-alive"), "keep-alive though it is turned off");
         connection.closed()?;

@@ -16,20 +16,69 @@ pub(crate) static GROUP: Group = Group {
     name: "lifespan",
     title: "Start and hooks",
     cases: &[
-        Case::owned(Level::Must, "startup_comes_first", "nothing is served before the startup hook is done", &["LIF-01"], startup_first),
-        Case::owned(Level::Must, "failing_startup_is_an_error", "start returns it, and nothing is served", &["LIF-02"], startup_fails),
-        Case::owned(Level::Must, "panicking_startup_is_an_error", "as is a panic", &["LIF-02"], startup_panics).needs("panic-unwind"),
-        Case::owned(Level::Must, "no_hooks_are_needed", "an application without hooks is served", &["LIF-03"], no_hooks),
-        Case::owned(Level::Must, "state_of_startup_is_visible", "requests see what startup made", &["LIF-04", "CON-10"], state),
-        Case::owned(Level::Must, "address_is_known", "to the hook and to the caller, with the actual port", &["LIF-05"], address),
+        Case::owned(
+            Level::Must,
+            "startup_comes_first",
+            "nothing is served before the startup hook is done",
+            &["LIF-01"],
+            startup_first,
+        ),
+        Case::owned(
+            Level::Must,
+            "failing_startup_is_an_error",
+            "start returns it, and nothing is served",
+            &["LIF-02"],
+            startup_fails,
+        ),
+        Case::owned(Level::Must, "panicking_startup_is_an_error", "as is a panic", &["LIF-02"], startup_panics)
+            .needs("panic-unwind"),
+        Case::owned(
+            Level::Must,
+            "no_hooks_are_needed",
+            "an application without hooks is served",
+            &["LIF-03"],
+            no_hooks,
+        ),
+        Case::owned(
+            Level::Must,
+            "state_of_startup_is_visible",
+            "requests see what startup made",
+            &["LIF-04", "CON-10"],
+            state,
+        ),
+        Case::owned(
+            Level::Must,
+            "address_is_known",
+            "to the hook and to the caller, with the actual port",
+            &["LIF-05"],
+            address,
+        ),
         Case::owned(Level::Must, "several_addresses_are_served", "each of them, in order", &["LIF-05"], addresses),
-        Case::owned(Level::Must, "shutdown_hook_comes_last", "after the last connection has ended", &["LIF-06"], shutdown_last),
+        Case::owned(
+            Level::Must,
+            "shutdown_hook_comes_last",
+            "after the last connection has ended",
+            &["LIF-06"],
+            shutdown_last,
+        ),
         Case::owned(Level::Must, "failing_shutdown_is_reported", "by wait", &["LIF-06"], shutdown_fails),
-        Case::owned(Level::Should, "slow_startup_is_an_error", "after the time the operator set", &["LIF-07"], slow_startup),
+        Case::owned(
+            Level::Should,
+            "slow_startup_is_an_error",
+            "after the time the operator set",
+            &["LIF-07"],
+            slow_startup,
+        ),
         Case::owned(Level::Should, "slow_shutdown_is_an_error", "likewise", &["LIF-07"], slow_shutdown),
         Case::owned(Level::Must, "hooks_run_once", "however many threads there are", &["LIF-08"], hooks_once),
         Case::owned(Level::Must, "bind_failure_is_an_error", "and names the address", &["SHU-11"], bind_failure),
-        Case::owned(Level::Must, "unusable_settings_are_errors", "named, before anything is bound", &["REG-03"], unusable),
+        Case::owned(
+            Level::Must,
+            "unusable_settings_are_errors",
+            "named, before anything is bound",
+            &["REG-03"],
+            unusable,
+        ),
     ],
 };
 
@@ -60,7 +109,7 @@ fn startup_first(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
             if let Ok(mut early) = early {
                 let request = "GET / HTTP/1.1\r\nhost: a\r\nx-conformance-token: early\r\n\r\n";
                 early.send(request)?;
-                ensure!(early.arrived().is_empty(), "an answer before the startup hook was done");
+                early.stays_silent(Duration::from_millis(300), "before the startup hook was done")?;
                 ensure!(records.events("early").is_empty(), "a call before the startup hook was done");
                 records.open(LIFESPAN, "go");
                 ensure_eq!(early.response("GET")?.status(), 200, "the status for an early client");
@@ -86,7 +135,8 @@ fn did_not_start(outcome: Result<Running, ServeError>, records: &Records) -> Res
     }
     let seen = Seen::new(records.events(LIFESPAN));
     for bound in seen.details("startup-address") {
-        let open = bound.parse().is_ok_and(|address| TcpStream::connect_timeout(&address, Duration::from_secs(2)).is_ok());
+        let open =
+            bound.parse().is_ok_and(|address| TcpStream::connect_timeout(&address, Duration::from_secs(2)).is_ok());
         ensure!(!open, "{bound} still accepts connections after a failed start");
     }
     ensure!(!seen.has("shutdown"), "the shutdown hook ran though startup failed");
@@ -231,7 +281,10 @@ fn bind_failure(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
         config.binds = binds.into_iter().map(adapter_core::Bind::Tcp).collect();
         match life.start_with(records.clone(), Hooks::default(), config) {
             Err(error @ ServeError::Bind { .. }) => {
-                ensure!(error.to_string().contains(&address.to_string()), "the error does not name the address: {error}");
+                ensure!(
+                    error.to_string().contains(&address.to_string()),
+                    "the error does not name the address: {error}"
+                );
             }
             Err(other) => return Err(format!("start failed with {other:?} instead of a bind error").into()),
             Ok(_) => return Err("start succeeded on an address in use".into()),

@@ -12,18 +12,59 @@ pub(crate) static GROUP: Group = Group {
     name: "limits",
     title: "Limits",
     cases: &[
-        Case::must("large_head_is_431", "a head over its limit is answered 431", &["LIM-01", "KAP-11"], head).with(&setting::SMALL_LIMITS),
-        Case::must("endless_head_is_431", "also one that never ends", &["LIM-01"], endless_head).with(&setting::SMALL_LIMITS),
-        Case::must("head_below_its_limit_is_served", "a head just below the limit is served", &["LIM-01"], head_below).with(&setting::SMALL_LIMITS),
-        Case::must("many_fields_are_431", "more fields than allowed are answered 431", &["LIM-02", "KAP-11"], fields).with(&setting::SMALL_LIMITS),
-        Case::must("fields_at_their_limit_are_served", "exactly as many as allowed are served", &["LIM-02"], fields_at).with(&setting::SMALL_LIMITS),
-        Case::must("declared_body_too_large_is_413", "by its Content-Length, without calling and without reading", &["LIM-03a", "LIM-03c"], declared).with(&setting::SMALL_LIMITS),
-        Case::must("declared_body_gets_no_continue", "nor is it asked for", &["LIM-03a", "EXP-02a"], declared_expect).with(&setting::SMALL_LIMITS),
-        Case::must("body_at_its_limit_is_served", "a body of exactly the limit is read", &["LIM-03a", "LIM-03b"], at_limit).with(&setting::SMALL_LIMITS),
-        Case::must("growing_body_is_too_large", "a chunked body over the limit is a read error", &["LIM-03b", "LIM-03c", "REQ-11"], growing).with(&setting::SMALL_LIMITS),
-        Case::must("unread_growing_body_is_no_request", "nor is the rest of it taken for requests", &["LIM-03c", "REQ-12"], growing_unread).with(&setting::SMALL_LIMITS),
-        Case::owned(Level::Must, "connections_are_capped", "beyond the cap 503 or a wait, then service as before", &["LIM-07"], capped),
-        Case::must("chunk_extensions_are_bounded", "endless extensions are a read error", &["LIM-08a"], chunk_extensions),
+        Case::must("large_head_is_431", "a head over its limit is answered 431", &["LIM-01", "KAP-11"], head)
+            .with(&setting::SMALL_LIMITS),
+        Case::must("endless_head_is_431", "also one that never ends", &["LIM-01"], endless_head)
+            .with(&setting::SMALL_LIMITS),
+        Case::must("head_below_its_limit_is_served", "a head just below the limit is served", &["LIM-01"], head_below)
+            .with(&setting::SMALL_LIMITS),
+        Case::must("many_fields_are_431", "more fields than allowed are answered 431", &["LIM-02", "KAP-11"], fields)
+            .with(&setting::SMALL_LIMITS),
+        Case::must("fields_at_their_limit_are_served", "exactly as many as allowed are served", &["LIM-02"], fields_at)
+            .with(&setting::SMALL_LIMITS),
+        Case::must(
+            "declared_body_too_large_is_413",
+            "by its Content-Length, without calling and without reading",
+            &["LIM-03a", "LIM-03c"],
+            declared,
+        )
+        .with(&setting::SMALL_LIMITS),
+        Case::must("declared_body_gets_no_continue", "nor is it asked for", &["LIM-03a", "EXP-02a"], declared_expect)
+            .with(&setting::SMALL_LIMITS),
+        Case::must(
+            "body_at_its_limit_is_served",
+            "a body of exactly the limit is read",
+            &["LIM-03a", "LIM-03b"],
+            at_limit,
+        )
+        .with(&setting::SMALL_LIMITS),
+        Case::must(
+            "growing_body_is_too_large",
+            "a chunked body over the limit is a read error",
+            &["LIM-03b", "LIM-03c", "REQ-11"],
+            growing,
+        )
+        .with(&setting::SMALL_LIMITS),
+        Case::must(
+            "unread_growing_body_is_no_request",
+            "nor is the rest of it taken for requests",
+            &["LIM-03c", "REQ-12"],
+            growing_unread,
+        )
+        .with(&setting::SMALL_LIMITS),
+        Case::owned(
+            Level::Must,
+            "connections_are_capped",
+            "beyond the cap 503 or a wait, then service as before",
+            &["LIM-07"],
+            capped,
+        ),
+        Case::must(
+            "chunk_extensions_are_bounded",
+            "endless extensions are a read error",
+            &["LIM-08a"],
+            chunk_extensions,
+        ),
         Case::must("trailers_are_bounded", "endless trailers are a read error", &["LIM-08b"], trailers),
         Case::should("defaults_are_finite", "an endless head ends without any configuration", &["LIM-10"], defaults),
     ],
@@ -81,7 +122,8 @@ fn fields_at(cx: &mut Context) -> Result<(), Failure> {
 fn declared(cx: &mut Context) -> Result<(), Failure> {
     for length in ["65537", "1000000", "4611686018427387904"] {
         // The head alone: the answer must not wait for the body.
-        let response = cx.refused(format!("POST / HTTP/1.1\r\nhost: a\r\n{{t}}content-length: {length}\r\n\r\n"), &[413])?;
+        let response =
+            cx.refused(format!("POST / HTTP/1.1\r\nhost: a\r\n{{t}}content-length: {length}\r\n\r\n"), &[413])?;
         ensure!(response.interim.is_empty(), "an interim response");
     }
     // And it arrives when the body is on its way.
@@ -96,7 +138,8 @@ fn declared(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn declared_expect(cx: &mut Context) -> Result<(), Failure> {
-    let response = cx.refused("POST / HTTP/1.1\r\nhost: a\r\n{t}expect: 100-continue\r\ncontent-length: 65537\r\n\r\n", &[413])?;
+    let response =
+        cx.refused("POST / HTTP/1.1\r\nhost: a\r\n{t}expect: 100-continue\r\ncontent-length: 65537\r\n\r\n", &[413])?;
     ensure!(response.interim.is_empty(), "a 100 before the 413");
     Ok(())
 }

@@ -9,18 +9,63 @@ pub(crate) static GROUP: Group = Group {
     name: "no_body",
     title: "Responses without a body",
     cases: &[
-        Case::must("head_has_no_octets", "nothing follows the head of an answer to HEAD", &["NOB-01a", "NOB-04"], head_empty),
+        Case::must(
+            "head_has_no_octets",
+            "nothing follows the head of an answer to HEAD",
+            &["NOB-01a", "NOB-04"],
+            head_empty,
+        ),
         Case::must("head_has_the_length", "Content-Length as for GET where it is known", &["NOB-01b"], head_length),
         Case::must("head_reaches_application", "HEAD arrives as HEAD", &["NOB-02"], head_is_head),
-        Case::must("head_body_is_dropped_unasked", "the body is dropped once and never asked", &["NOB-03", "BOD-12", "BOD-13"], head_dropped),
-        Case::must("head_of_unknown_length", "no chunk, no terminator, and the connection goes on", &["NOB-04", "NOB-01a"], head_unknown),
-        Case::must("no_content_has_nothing", "204 without body, Content-Length and Transfer-Encoding", &["NOB-05", "BOD-12"], no_content),
-        Case::must("not_modified_has_no_body", "304 without body and Transfer-Encoding", &["NOB-06a", "BOD-12"], not_modified),
-        Case::must("not_modified_keeps_fields", "304 keeps Content-Length and validators as set", &["NOB-06b"], not_modified_fields),
-        Case::must("connection_survives", "204 and 304 leave the connection usable, also in HTTP/1.0", &["NOB-07"], survives),
+        Case::must(
+            "head_body_is_dropped_unasked",
+            "the body is dropped once and never asked",
+            &["NOB-03", "BOD-12", "BOD-13"],
+            head_dropped,
+        ),
+        Case::must(
+            "head_of_unknown_length",
+            "no chunk, no terminator, and the connection goes on",
+            &["NOB-04", "NOB-01a"],
+            head_unknown,
+        ),
+        Case::must(
+            "no_content_has_nothing",
+            "204 without body, Content-Length and Transfer-Encoding",
+            &["NOB-05", "BOD-12"],
+            no_content,
+        ),
+        Case::must(
+            "not_modified_has_no_body",
+            "304 without body and Transfer-Encoding",
+            &["NOB-06a", "BOD-12"],
+            not_modified,
+        ),
+        Case::must(
+            "not_modified_keeps_fields",
+            "304 keeps Content-Length and validators as set",
+            &["NOB-06b"],
+            not_modified_fields,
+        ),
+        Case::must(
+            "connection_survives",
+            "204 and 304 leave the connection usable, also in HTTP/1.0",
+            &["NOB-07"],
+            survives,
+        ),
         Case::must("interim_status_is_500", "a 1xx as the final status is answered 500", &["NOB-08"], interim),
-        Case::must("reset_content_is_empty", "205 has Content-Length: 0 and nothing else", &["NOB-10", "BOD-12"], reset_content),
-        Case::must("head_keeps_the_applications_length", "a Content-Length the application set on HEAD stays", &["NOB-11"], head_own_length),
+        Case::must(
+            "reset_content_is_empty",
+            "205 has Content-Length: 0 and nothing else",
+            &["NOB-10", "BOD-12"],
+            reset_content,
+        ),
+        Case::must(
+            "head_keeps_the_applications_length",
+            "a Content-Length the application set on HEAD stays",
+            &["NOB-11"],
+            head_own_length,
+        ),
     ],
 };
 
@@ -32,7 +77,14 @@ fn goes_on(cx: &Context, connection: &mut Connection) -> Result<(), Failure> {
     Ok(())
 }
 
-const BODIES: [&str; 6] = ["body hello", "size 100000", "stream text:hello", "iter text:hello", "hinted 5 5 text:hello", "channel 1 thread text:hello"];
+const BODIES: [&str; 6] = [
+    "body hello",
+    "size 100000",
+    "stream text:hello",
+    "iter text:hello",
+    "hinted 5 5 text:hello",
+    "channel 1 thread text:hello",
+];
 
 fn head_empty(cx: &mut Context) -> Result<(), Failure> {
     for body in BODIES {
@@ -51,10 +103,23 @@ fn head_empty(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn head_length(cx: &mut Context) -> Result<(), Failure> {
-    for body in ["body hello", "body", "size 1000", "hinted 5 5 text:hello", "file 100 0 - -", "header content-length 5; stream text:hello", "stream text:a", "iter text:a"] {
+    for body in [
+        "body hello",
+        "body",
+        "size 1000",
+        "hinted 5 5 text:hello",
+        "file 100 0 - -",
+        "header content-length 5; stream text:hello",
+        "stream text:a",
+        "iter text:a",
+    ] {
         let (_, get) = cx.exchange(&cx.get(body))?;
         let (_, head) = cx.exchange(&cx.request("HEAD", "/").script(body))?;
-        ensure_eq!(head.head.get("content-length"), get.head.get("content-length"), "Content-Length for HEAD and GET ({body})");
+        ensure_eq!(
+            head.head.get("content-length"),
+            get.head.get("content-length"),
+            "Content-Length for HEAD and GET ({body})"
+        );
         ensure_eq!(head.status(), get.status(), "the status ({body})");
     }
     Ok(())
@@ -75,7 +140,14 @@ fn dropped_unasked(cx: &Context, what: &str) -> Result<(), Failure> {
 }
 
 fn head_dropped(cx: &mut Context) -> Result<(), Failure> {
-    for body in ["stream text:a text:b", "iter text:a text:b", "hinted 2 2 text:a text:b", "iter gate:never", "stream pending", "blocking; iter text:a"] {
+    for body in [
+        "stream text:a text:b",
+        "iter text:a text:b",
+        "hinted 2 2 text:a text:b",
+        "iter gate:never",
+        "stream pending",
+        "blocking; iter text:a",
+    ] {
         cx.again();
         cx.answered(&cx.request("HEAD", "/").script(body), 200)?;
         dropped_unasked(cx, body)?;
@@ -96,7 +168,14 @@ fn head_unknown(cx: &mut Context) -> Result<(), Failure> {
 
 /// Responses of `status` with every kind of body have none, and drop it.
 fn bodiless(cx: &mut Context, status: u16) -> Result<(), Failure> {
-    for body in ["body hello", "body", "stream text:hello", "iter text:hello", "hinted 5 5 text:hello", "header content-length 5; body hello"] {
+    for body in [
+        "body hello",
+        "body",
+        "stream text:hello",
+        "iter text:hello",
+        "hinted 5 5 text:hello",
+        "header content-length 5; body hello",
+    ] {
         let mut connection = cx.connect()?;
         cx.again();
         connection.send(cx.get(&format!("status {status}; {body}")).bytes())?;
@@ -143,7 +222,10 @@ fn survives(cx: &mut Context) -> Result<(), Failure> {
             connection.send(request.bytes())?;
             let response = connection.response("GET")?;
             ensure_eq!(response.status(), status, "the status to HTTP/1.0");
-            ensure!(response.head.lists("connection", "keep-alive"), "no Connection: keep-alive with a {status} to HTTP/1.0");
+            ensure!(
+                response.head.lists("connection", "keep-alive"),
+                "no Connection: keep-alive with a {status} to HTTP/1.0"
+            );
         }
     }
     Ok(())

@@ -14,24 +14,81 @@ pub(crate) static GROUP: Group = Group {
     cases: &[
         Case::must("sized_body_is_exact", "a sized body arrives octet by octet", &["REQ-01"], sized_exact),
         Case::must("large_bodies_are_intact", "96 KiB and 1 MiB, sized and chunked", &["REQ-02a"], large),
-        Case::must("body_arrives_in_pieces", "what has arrived can be read while the rest is to come", &["REQ-02b"], in_pieces),
-        Case::must("end_is_at_content_length", "a pipelined request is no part of the body", &["REQ-03"], end_at_length),
-        Case::must("no_body_ends_at_once", "a request without framing fields has an empty body", &["REQ-04", "REQ-07"], no_body),
+        Case::must(
+            "body_arrives_in_pieces",
+            "what has arrived can be read while the rest is to come",
+            &["REQ-02b"],
+            in_pieces,
+        ),
+        Case::must(
+            "end_is_at_content_length",
+            "a pipelined request is no part of the body",
+            &["REQ-03"],
+            end_at_length,
+        ),
+        Case::must(
+            "no_body_ends_at_once",
+            "a request without framing fields has an empty body",
+            &["REQ-04", "REQ-07"],
+            no_body,
+        ),
         Case::must("chunks_are_decoded", "sizes in either case and with leading zeros", &["REQ-05"], chunks_decoded),
-        Case::must("length_is_known_or_not", "the length is a number where the request states it", &["REQ-06"], length_known),
+        Case::must(
+            "length_is_known_or_not",
+            "the length is a number where the request states it",
+            &["REQ-06"],
+            length_known,
+        ),
         Case::must("end_is_signalled", "every framing has an end, and it stays", &["REQ-07"], end_signalled),
         Case::must("chunk_extensions_are_ignored", "extensions of chunks are no payload", &["REQ-08"], extensions),
         Case::must("unread_body_is_no_request", "a body nobody read is never taken for requests", &["REQ-12"], unread),
         Case::must("unread_large_body_is_no_request", "nor is a large one", &["REQ-12", "KAP-11"], unread_large),
-        Case::must("partly_read_body_is_no_request", "the response is complete after part of the body", &["REQ-13", "REQ-12"], partly_read),
-        Case::must("early_response_arrives", "a client that is still sending gets the whole response", &["REQ-14"], early_response),
-        Case::must("late_read_does_not_hang", "reading after the response gives an end or an error", &["REQ-15"], late_read).with(&setting::SHORT_BODY),
-        Case::must("unread_body_stalls_the_client", "64 MiB are not taken while nobody reads", &["REQ-16"], back_pressure),
-        Case::must("read_while_writing", "request and response bodies flow at once", &["REQ-17"], full_duplex).needs("full-duplex"),
+        Case::must(
+            "partly_read_body_is_no_request",
+            "the response is complete after part of the body",
+            &["REQ-13", "REQ-12"],
+            partly_read,
+        ),
+        Case::must(
+            "early_response_arrives",
+            "a client that is still sending gets the whole response",
+            &["REQ-14"],
+            early_response,
+        ),
+        Case::must(
+            "late_read_does_not_hang",
+            "reading after the response gives an end or an error",
+            &["REQ-15"],
+            late_read,
+        )
+        .with(&setting::SHORT_BODY),
+        Case::must(
+            "unread_body_stalls_the_client",
+            "64 MiB are not taken while nobody reads",
+            &["REQ-16"],
+            back_pressure,
+        ),
+        Case::must("read_while_writing", "request and response bodies flow at once", &["REQ-17"], full_duplex)
+            .needs("full-duplex"),
         Case::must("body_outlives_handler", "the request body as the response body", &["REQ-18"], echo),
-        Case::must("blocking_read_holds_up_nobody", "blocking reads wait while others are served", &["REQ-19", "CON-02"], blocking_read),
-        Case::must("dropped_body_is_discarded", "dropping the body does not touch the response", &["REQ-20", "REQ-12"], dropped),
-        Case::must("framing_ignores_the_method", "bodies of GET, HEAD, OPTIONS and DELETE are bodies", &["REQ-27"], any_method),
+        Case::must(
+            "blocking_read_holds_up_nobody",
+            "blocking reads wait while others are served",
+            &["REQ-19", "CON-02"],
+            blocking_read,
+        ),
+        Case::must(
+            "dropped_body_is_discarded",
+            "dropping the body does not touch the response",
+            &["REQ-20", "REQ-12"],
+            dropped,
+        ),
+        Case::must(
+            "framing_ignores_the_method",
+            "bodies of GET, HEAD, OPTIONS and DELETE are bodies",
+            &["REQ-27"],
+            any_method,
+        ),
     ],
 };
 
@@ -95,7 +152,11 @@ fn end_at_length(cx: &mut Context) -> Result<(), Failure> {
     ensure_eq!(connection.response("POST")?.text(), "one", "the first response");
     ensure_eq!(connection.response("GET")?.text(), "two", "the second response");
     let ends = cx.seen()?.details("read-end");
-    ensure_eq!(ends.iter().map(|end| end.split(' ').next().unwrap_or("")).collect::<Vec<_>>(), ["5", "0"], "lengths read");
+    ensure_eq!(
+        ends.iter().map(|end| end.split(' ').next().unwrap_or("")).collect::<Vec<_>>(),
+        ["5", "0"],
+        "lengths read"
+    );
     Ok(())
 }
 
@@ -270,7 +331,8 @@ fn late_read(cx: &mut Context) -> Result<(), Failure> {
 fn back_pressure(cx: &mut Context) -> Result<(), Failure> {
     const ALL: usize = 64 * 1024 * 1024;
     let mut connection = cx.connect()?;
-    let request = cx.request("POST", "/").script("gate go; read; body answered").field("content-length", ALL.to_string());
+    let request =
+        cx.request("POST", "/").script("gate go; read; body answered").field("content-length", ALL.to_string());
     connection.send(request.bytes())?;
     let body = text::pattern(ALL);
     let sent = connection.send_what_fits(&body, Duration::from_millis(700));

@@ -9,19 +9,74 @@ pub(crate) static GROUP: Group = Group {
     name: "request_framing",
     title: "Framing of requests",
     cases: &[
-        Case::must("malformed_chunk_is_an_error", "broken chunked coding is a read error, then the connection closes", &["REQ-09", "REQ-11", "KAP-11"], malformed_chunk),
-        Case::must("malformed_chunk_after_data_is_an_error", "also behind a good chunk, with a blocking reader", &["REQ-09"], malformed_later),
-        Case::must("truncated_body_is_an_error", "an early end of the stream is a read error, not the end", &["REQ-10", "REQ-11"], truncated),
-        Case::must("length_and_coding_end_the_connection", "Content-Length with Transfer-Encoding smuggles nothing", &["REQ-21"], length_and_coding),
-        Case::must("conflicting_lengths_are_refused", "two different Content-Length values are answered 400", &["REQ-22a"], conflicting_lengths),
-        Case::must("equal_lengths_are_one_or_none", "the same value twice is used once, or answered 400", &["REQ-22b"], equal_lengths),
-        Case::must("malformed_lengths_are_refused", "signs, hex, lists, spaces and overflow are answered 400", &["REQ-23"], malformed_lengths),
-        Case::must("coding_must_end_in_chunked", "identity, misspelt and hidden codings are answered 400", &["REQ-24"], coding_ends_in_chunked),
+        Case::must(
+            "malformed_chunk_is_an_error",
+            "broken chunked coding is a read error, then the connection closes",
+            &["REQ-09", "REQ-11", "KAP-11"],
+            malformed_chunk,
+        ),
+        Case::must(
+            "malformed_chunk_after_data_is_an_error",
+            "also behind a good chunk, with a blocking reader",
+            &["REQ-09"],
+            malformed_later,
+        ),
+        Case::must(
+            "truncated_body_is_an_error",
+            "an early end of the stream is a read error, not the end",
+            &["REQ-10", "REQ-11"],
+            truncated,
+        ),
+        Case::must(
+            "length_and_coding_end_the_connection",
+            "Content-Length with Transfer-Encoding smuggles nothing",
+            &["REQ-21"],
+            length_and_coding,
+        ),
+        Case::must(
+            "conflicting_lengths_are_refused",
+            "two different Content-Length values are answered 400",
+            &["REQ-22a"],
+            conflicting_lengths,
+        ),
+        Case::must(
+            "equal_lengths_are_one_or_none",
+            "the same value twice is used once, or answered 400",
+            &["REQ-22b"],
+            equal_lengths,
+        ),
+        Case::must(
+            "malformed_lengths_are_refused",
+            "signs, hex, lists, spaces and overflow are answered 400",
+            &["REQ-23"],
+            malformed_lengths,
+        ),
+        Case::must(
+            "coding_must_end_in_chunked",
+            "identity, misspelt and hidden codings are answered 400",
+            &["REQ-24"],
+            coding_ends_in_chunked,
+        ),
         Case::must("unknown_coding_is_501", "gzip before chunked is answered 501", &["REQ-25a"], unknown_coding),
         Case::must("chunked_twice_is_refused", "chunked, chunked is answered 400", &["REQ-25b"], chunked_twice),
-        Case::must("coding_in_http10_ends_the_connection", "Transfer-Encoding in HTTP/1.0 is refused, or the last request", &["REQ-26"], coding_in_http10),
-        Case::must("bare_lf_in_chunks_is_malformed", "a LF without CR in chunk framing is a read error", &["REQ-28a"], bare_lf),
-        Case::should("bare_lf_after_last_chunk_is_malformed", "a LF without CR does not end a chunked body", &["REQ-28b"], bare_lf_at_the_end),
+        Case::must(
+            "coding_in_http10_ends_the_connection",
+            "Transfer-Encoding in HTTP/1.0 is refused, or the last request",
+            &["REQ-26"],
+            coding_in_http10,
+        ),
+        Case::must(
+            "bare_lf_in_chunks_is_malformed",
+            "a LF without CR in chunk framing is a read error",
+            &["REQ-28a"],
+            bare_lf,
+        ),
+        Case::should(
+            "bare_lf_after_last_chunk_is_malformed",
+            "a LF without CR does not end a chunked body",
+            &["REQ-28b"],
+            bare_lf_at_the_end,
+        ),
     ],
 };
 
@@ -126,7 +181,12 @@ fn length_and_coding(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn conflicting_lengths(cx: &mut Context) -> Result<(), Failure> {
-    for lines in ["content-length: 3\r\ncontent-length: 4", "content-length: 4\r\nContent-Length: 3", "content-length: 0\r\ncontent-length: 3", "content-length: 3, 4"] {
+    for lines in [
+        "content-length: 3\r\ncontent-length: 4",
+        "content-length: 4\r\nContent-Length: 3",
+        "content-length: 0\r\ncontent-length: 3",
+        "content-length: 3, 4",
+    ] {
         cx.refused(format!("POST / HTTP/1.1\r\nhost: a\r\n{{t}}{lines}\r\n\r\nabcd"), &[400])
             .map_err(|failure| Failure(format!("{lines:?}: {failure}")))?;
     }
@@ -151,7 +211,23 @@ fn equal_lengths(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn malformed_lengths(cx: &mut Context) -> Result<(), Failure> {
-    for length in ["+3", "-3", "0x3", "3a", "a", "3,3a", "3 3", "3.0", "1e1", "", "99999999999999999999", "18446744073709551616", "\"3\"", "3;", "٣"] {
+    for length in [
+        "+3",
+        "-3",
+        "0x3",
+        "3a",
+        "a",
+        "3,3a",
+        "3 3",
+        "3.0",
+        "1e1",
+        "",
+        "99999999999999999999",
+        "18446744073709551616",
+        "\"3\"",
+        "3;",
+        "٣",
+    ] {
         cx.refused(format!("POST / HTTP/1.1\r\nhost: a\r\n{{t}}content-length: {length}\r\n\r\nabc"), &[400])
             .map_err(|failure| Failure(format!("content-length {length:?}: {failure}")))?;
     }
@@ -168,8 +244,22 @@ fn coding_refused(cx: &mut Context, lines: &str, statuses: &[u16]) -> Result<(),
 
 fn coding_ends_in_chunked(cx: &mut Context) -> Result<(), Failure> {
     for value in [
-        "identity", "gzip", "xchunked", "chunkedx", "chunke", "chunked, identity", "chunked, gzip", "", ",", "\"chunked\"",
-        "chunked;q=1", "chunked\x0b", "\x0bchunked", "chunked\0", "chun ked", "identity, xchunked",
+        "identity",
+        "gzip",
+        "xchunked",
+        "chunkedx",
+        "chunke",
+        "chunked, identity",
+        "chunked, gzip",
+        "",
+        ",",
+        "\"chunked\"",
+        "chunked;q=1",
+        "chunked\x0b",
+        "\x0bchunked",
+        "chunked\0",
+        "chun ked",
+        "identity, xchunked",
     ] {
         coding_refused(cx, &format!("transfer-encoding: {value}"), &[400])?;
     }
@@ -202,7 +292,8 @@ fn chunked_twice(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn coding_in_http10(cx: &mut Context) -> Result<(), Failure> {
-    let mut bytes = cx.raw("POST / HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n{t}transfer-encoding: chunked\r\n\r\n0\r\n\r\n");
+    let mut bytes = cx
+        .raw("POST / HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n{t}transfer-encoding: chunked\r\n\r\n0\r\n\r\n");
     bytes.extend_from_slice(&smuggled(cx));
     last_one(cx, &bytes, &[200, 400])
 }

@@ -14,15 +14,40 @@ pub(crate) static GROUP: Group = Group {
         Case::should("reason_is_registered", "registered codes have their phrase", &["RSP-02b"], reason),
         Case::must("repeated_fields_keep_order", "Set-Cookie lines stay lines, in order", &["RSP-03"], repeated),
         Case::must("no_line_breaks_from_values", "CR, LF and NUL never reach the wire", &["RSP-04"], line_breaks),
-        Case::must("hop_by_hop_fields_are_removed", "Transfer-Encoding, Keep-Alive, TE and Upgrade of the application", &["RSP-05a"], hop_by_hop),
-        Case::must("connection_options_are_removed", "options but close are not sent", &["RSP-05b"], connection_options),
+        Case::must(
+            "hop_by_hop_fields_are_removed",
+            "Transfer-Encoding, Keep-Alive, TE and Upgrade of the application",
+            &["RSP-05a"],
+            hop_by_hop,
+        ),
+        Case::must(
+            "connection_options_are_removed",
+            "options but close are not sent",
+            &["RSP-05b"],
+            connection_options,
+        ),
         Case::must("one_date", "exactly one Date, the application's own where set", &["RSP-06"], date),
         Case::must("own_server_field_stays", "the application's Server field, and no other", &["RSP-07a"], own_server),
         Case::should("no_server_field", "no Server field of the server's own", &["RSP-07b"], no_server),
-        Case::must("no_content_type_is_invented", "a response without Content-Type stays without", &["RSP-08"], no_content_type),
-        Case::must("ok_commits_the_head", "the head is final before the body is asked", &["RSP-09", "RSP-10"], committed),
+        Case::must(
+            "no_content_type_is_invented",
+            "a response without Content-Type stays without",
+            &["RSP-08"],
+            no_content_type,
+        ),
+        Case::must(
+            "ok_commits_the_head",
+            "the head is final before the body is asked",
+            &["RSP-09", "RSP-10"],
+            committed,
+        ),
         Case::must("head_does_not_wait", "the head arrives while the first item is pending", &["RSP-10"], head_first),
-        Case::must("http10_is_kept_simple", "no Transfer-Encoding and no interim response to HTTP/1.0", &["RSP-11"], http10),
+        Case::must(
+            "http10_is_kept_simple",
+            "no Transfer-Encoding and no interim response to HTTP/1.0",
+            &["RSP-11"],
+            http10,
+        ),
         Case::must("one_final_response", "every request has exactly one", &["RSP-12"], one_final),
         Case::must("version_is_the_servers", "a version the application set is ignored", &["RSP-13"], version),
     ],
@@ -49,7 +74,14 @@ fn status_line(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn reason(cx: &mut Context) -> Result<(), Failure> {
-    for (status, reason) in [(200, "OK"), (201, "Created"), (302, "Found"), (404, "Not Found"), (500, "Internal Server Error"), (503, "Service Unavailable")] {
+    for (status, reason) in [
+        (200, "OK"),
+        (201, "Created"),
+        (302, "Found"),
+        (404, "Not Found"),
+        (500, "Internal Server Error"),
+        (503, "Service Unavailable"),
+    ] {
         let (_, response) = cx.exchange(&cx.get(&format!("status {status}")))?;
         ensure_eq!(response.head.reason, reason, "the phrase of {status}");
     }
@@ -76,7 +108,15 @@ fn line_breaks(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn hop_by_hop(cx: &mut Context) -> Result<(), Failure> {
-    for field in ["transfer-encoding gzip", "transfer-encoding chunked", "transfer-encoding gzip,%20chunked", "keep-alive timeout=5", "proxy-connection keep-alive", "te trailers", "upgrade h2c"] {
+    for field in [
+        "transfer-encoding gzip",
+        "transfer-encoding chunked",
+        "transfer-encoding gzip,%20chunked",
+        "keep-alive timeout=5",
+        "proxy-connection keep-alive",
+        "te trailers",
+        "upgrade h2c",
+    ] {
         let (name, value) = field.split_once(' ').unwrap_or_default();
         for body in ["body hello", "stream text:hello"] {
             let (mut connection, response) = cx.exchange(&cx.get(&format!("header {field}; {body}")))?;
@@ -152,7 +192,12 @@ fn committed(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn head_first(cx: &mut Context) -> Result<(), Failure> {
-    for body in ["stream gate:go text:late", "iter gate:go text:late", "channel 1 thread gate:go text:late", "channel 1 task gate:go text:late"] {
+    for body in [
+        "stream gate:go text:late",
+        "iter gate:go text:late",
+        "channel 1 thread gate:go text:late",
+        "channel 1 task gate:go text:late",
+    ] {
         cx.again();
         let mut connection = cx.connect()?;
         connection.send(cx.get(&format!("status 201; {body}")).bytes())?;
@@ -166,7 +211,12 @@ fn head_first(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn http10(cx: &mut Context) -> Result<(), Failure> {
-    for (script, body) in [("body hello", "hello"), ("stream text:hel text:lo", "hello"), ("iter text:hello", "hello"), ("status 404", "")] {
+    for (script, body) in [
+        ("body hello", "hello"),
+        ("stream text:hel text:lo", "hello"),
+        ("iter text:hello", "hello"),
+        ("status 404", ""),
+    ] {
         for keep in [false, true] {
             let mut request = cx.get(script).http10().field("te", "trailers");
             if keep {
@@ -183,7 +233,8 @@ fn http10(cx: &mut Context) -> Result<(), Failure> {
 
 fn one_final(cx: &mut Context) -> Result<(), Failure> {
     let mut connection = cx.connect()?;
-    let scripts = ["body 0", "stream text:1", "error x", "status 204", "size 100", "status 304", "iter text:6", "body 7"];
+    let scripts =
+        ["body 0", "stream text:1", "error x", "status 204", "size 100", "status 304", "iter text:6", "body 7"];
     for script in scripts {
         connection.send(cx.get(script).bytes())?;
     }

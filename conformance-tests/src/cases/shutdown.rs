@@ -14,16 +14,58 @@ pub(crate) static GROUP: Group = Group {
     title: "Shutdown",
     cases: &[
         Case::owned(Level::Must, "accepting_stops", "no new connection is served", &["SHU-01"], accepting_stops),
-        Case::owned(Level::Must, "requests_in_flight_complete", "handlers and bodies under way", &["SHU-02"], in_flight),
+        Case::owned(
+            Level::Must,
+            "requests_in_flight_complete",
+            "handlers and bodies under way",
+            &["SHU-02"],
+            in_flight,
+        ),
         Case::owned(Level::Must, "idle_connections_close", "promptly", &["SHU-03"], idle_close),
-        Case::owned(Level::Must, "fresh_connections_close", "those on which nothing has arrived", &["SHU-04"], fresh_close),
-        Case::owned(Level::Must, "last_response_says_close", "and no further request is served", &["SHU-05"], says_close),
+        Case::owned(
+            Level::Must,
+            "fresh_connections_close",
+            "those on which nothing has arrived",
+            &["SHU-04"],
+            fresh_close,
+        ),
+        Case::owned(
+            Level::Must,
+            "last_response_says_close",
+            "and no further request is served",
+            &["SHU-05"],
+            says_close,
+        ),
         Case::owned(Level::Must, "deadline_forces", "endless responses do not block the end", &["SHU-06"], deadline),
         Case::owned(Level::Must, "second_trigger_forces", "at once", &["SHU-07"], second_trigger),
-        Case::owned(Level::Must, "application_sees_the_shutdown", "in requests under way and by the flag", &["SHU-08"], seen_by_application),
-        Case::owned(Level::Must, "nothing_is_left", "no socket, no task, and the port can be bound", &["SHU-09"], nothing_left),
-        Case::owned(Level::Must, "trigger_works_in_a_handler", "and from any thread, as often as one likes", &["SHU-10"], trigger_anywhere),
-        Case::owned(Level::Must, "blocked_application_does_not_block_the_end", "a thread that never returns holds no socket", &["SHU-06", "SHU-09"], blocked),
+        Case::owned(
+            Level::Must,
+            "application_sees_the_shutdown",
+            "in requests under way and by the flag",
+            &["SHU-08"],
+            seen_by_application,
+        ),
+        Case::owned(
+            Level::Must,
+            "nothing_is_left",
+            "no socket, no task, and the port can be bound",
+            &["SHU-09"],
+            nothing_left,
+        ),
+        Case::owned(
+            Level::Must,
+            "trigger_works_in_a_handler",
+            "and from any thread, as often as one likes",
+            &["SHU-10"],
+            trigger_anywhere,
+        ),
+        Case::owned(
+            Level::Must,
+            "blocked_application_does_not_block_the_end",
+            "a thread that never returns holds no socket",
+            &["SHU-06", "SHU-09"],
+            blocked,
+        ),
     ],
 };
 
@@ -67,13 +109,21 @@ fn in_flight(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     let running = life.start(lifecycle::config())?;
     let cx = &running.context;
     let mut connections = Vec::new();
-    for script in ["gate go; body ab", "stream text:a gate:go text:b", "iter text:a gate:go text:b", "blocking; gate go; body ab", "channel 1 task text:a gate:go text:b"] {
+    for script in [
+        "gate go; sleep 200; body ab",
+        "stream text:a gate:go sleep:200 text:b",
+        "iter text:a gate:go sleep:200 text:b",
+        "blocking; gate go; sleep 200; body ab",
+        "channel 1 task text:a gate:go sleep:200 text:b",
+    ] {
         let mut connection = cx.connect()?;
         connection.send(cx.get(script).bytes())?;
         connections.push(connection);
     }
     let mut upload = cx.connect()?;
-    upload.send(cx.request("POST", "/").script("chunks 1; read; body ab").field("content-length", "3").tail("x").bytes())?;
+    upload.send(
+        cx.request("POST", "/").script("chunks 1; read; body ab").field("content-length", "3").tail("x").bytes(),
+    )?;
     running.wait_for("chunk")?;
     connections.push(upload);
     lifecycle::wait_for_times(&running.records, cx.token(), "at go", 5)?;
@@ -145,7 +195,11 @@ fn says_close(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     running.open("go");
     for connection in &mut connections {
         let response = connection.response("GET")?;
-        ensure!(response.head.lists("connection", "close"), "no Connection: close in a {} while draining", response.status());
+        ensure!(
+            response.head.lists("connection", "close"),
+            "no Connection: close in a {} while draining",
+            response.status()
+        );
         connection.closed()?;
     }
     ensure!(running.seen().calls().iter().all(|call| call.uri != "/further"), "a further request was served");
@@ -158,7 +212,13 @@ fn endless(life: &mut Lifecycle<'_>, graceful: Duration) -> Result<Running, Fail
     config.timeouts.graceful_shutdown = graceful;
     let running = life.start(config)?;
     let cx = &running.context;
-    for script in ["stream text:a pending", "gate never", "stream forever:size:65536", "iter forever:size:65536", "stream times:100000:sleep:5"] {
+    for script in [
+        "stream text:a pending",
+        "gate never",
+        "stream forever:size:65536",
+        "iter forever:size:65536",
+        "stream times:100000:sleep:5",
+    ] {
         let mut connection = cx.connect()?;
         connection.send(cx.get(script).bytes())?;
         if script.starts_with("stream") || script.starts_with("iter") {
@@ -201,7 +261,9 @@ fn seen_by_application(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     let mut connection = cx.connect()?;
     connection.send(cx.get("watch-shutdown; record ready; shutting-down; body seen").bytes())?;
     let mut upload = cx.connect()?;
-    upload.send(cx.request("POST", "/").script("chunks 1; shutting-down; body late").field("content-length", "1").bytes())?;
+    upload.send(
+        cx.request("POST", "/").script("chunks 1; shutting-down; body late").field("content-length", "1").bytes(),
+    )?;
     running.wait_for("ready")?;
     lifecycle::wait_for_times(&running.records, cx.token(), "call", 2)?;
     ensure_eq!(running.seen().calls()[0].env("shutting-down"), "false", "the flag before the trigger");
@@ -235,7 +297,9 @@ fn nothing_left(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     let seen = crate::context::Seen::new(records.events(&token));
     ensure!(seen.has("spawned-cancelled"), "a spawned future is still there: {}", seen.summary());
     // Without SO_REUSEPORT, so that a listener that is left would be in the way.
-    TcpListener::bind(address).map(drop).map_err(|error| Failure(format!("{address} can't be bound again: {error}")))?;
+    TcpListener::bind(address)
+        .map(drop)
+        .map_err(|error| Failure(format!("{address} can't be bound again: {error}")))?;
     let mut config = lifecycle::config();
     config.binds = vec![adapter_core::Bind::Tcp(address)];
     let again = life.start(config)?;
@@ -256,10 +320,12 @@ fn trigger_anywhere(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     running.wait()?.map_err(|error| Failure(error.to_string()))?;
 
     let running = life.start(lifecycle::config())?;
-    let threads: Vec<_> = (0..8).map(|_| {
-        let trigger = running.trigger.clone();
-        std::thread::spawn(move || trigger.trigger())
-    }).collect();
+    let threads: Vec<_> = (0..8)
+        .map(|_| {
+            let trigger = running.trigger.clone();
+            std::thread::spawn(move || trigger.trigger())
+        })
+        .collect();
     threads.into_iter().for_each(|thread| drop(thread.join()));
     let trigger = running.trigger.clone();
     running.wait()?.map_err(|error| Failure(error.to_string()))?;

@@ -8,17 +8,62 @@ pub(crate) static GROUP: Group = Group {
     name: "target_forms",
     title: "Forms of the target",
     cases: &[
-        Case::must("absolute_form_is_accepted", "http and https URIs arrive in origin-form", &["TGT-10a", "TGT-27"], absolute_form),
-        Case::must("authority_replaces_host", "the target's authority wins over Host", &["TGT-10b"], authority_replaces_host),
-        Case::must("absolute_form_needs_host", "absolute-form without Host is answered 400", &["HDR-06"], absolute_without_host),
-        Case::must("empty_path_is_slash", "an absolute-form target without a path asks for /", &["TGT-11", "TGT-27"], empty_path),
+        Case::must(
+            "absolute_form_is_accepted",
+            "http and https URIs arrive in origin-form",
+            &["TGT-10a", "TGT-27"],
+            absolute_form,
+        ),
+        Case::must(
+            "authority_replaces_host",
+            "the target's authority wins over Host",
+            &["TGT-10b"],
+            authority_replaces_host,
+        ),
+        Case::must(
+            "absolute_form_needs_host",
+            "absolute-form without Host is answered 400",
+            &["HDR-06"],
+            absolute_without_host,
+        ),
+        Case::must(
+            "empty_path_is_slash",
+            "an absolute-form target without a path asks for /",
+            &["TGT-11", "TGT-27"],
+            empty_path,
+        ),
         Case::must("asterisk_reaches_application", "OPTIONS * arrives as *", &["TGT-12", "TGT-27"], asterisk),
         Case::must("asterisk_is_for_options", "* with another method is answered 400", &["TGT-13"], asterisk_get),
-        Case::must("authority_form_is_for_connect", "authority-form elsewhere, and CONNECT without it, are answered 400", &["TGT-14"], authority_form),
-        Case::must("connect_is_decided", "CONNECT arrives with its authority, or is answered 501 or 405", &["TGT-15a"], connect),
-        Case::must("connect_2xx_has_no_framing", "a 2xx to CONNECT has no framing fields and ends the connection", &["TGT-15b", "TGT-15c"], connect_2xx),
-        Case::must("relative_target_is_refused", "a target without a leading slash is answered 400", &["TGT-16"], relative),
-        Case::must("fragment_is_not_delivered", "a fragment never reaches the application", &["TGT-17a"], fragment_not_delivered),
+        Case::must(
+            "authority_form_is_for_connect",
+            "authority-form elsewhere, and CONNECT without it, are answered 400",
+            &["TGT-14"],
+            authority_form,
+        ),
+        Case::must(
+            "connect_is_decided",
+            "CONNECT arrives with its authority, or is answered 501 or 405",
+            &["TGT-15a"],
+            connect,
+        ),
+        Case::must(
+            "connect_2xx_has_no_framing",
+            "a 2xx to CONNECT has no framing fields and ends the connection",
+            &["TGT-15b", "TGT-15c"],
+            connect_2xx,
+        ),
+        Case::must(
+            "relative_target_is_refused",
+            "a target without a leading slash is answered 400",
+            &["TGT-16"],
+            relative,
+        ),
+        Case::must(
+            "fragment_is_not_delivered",
+            "a fragment never reaches the application",
+            &["TGT-17a"],
+            fragment_not_delivered,
+        ),
         Case::should("fragment_is_refused", "a target with # is answered 400", &["TGT-17b"], fragment_refused),
     ],
 };
@@ -114,7 +159,12 @@ fn connect(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn connect_2xx(cx: &mut Context) -> Result<(), Failure> {
-    for script in ["status 200", "status 200; body ignored", "status 200; stream text:ignored", "status 204; header content-length 7"] {
+    for script in [
+        "status 200",
+        "status 200; body ignored",
+        "status 200; stream text:ignored",
+        "status 204; header content-length 7",
+    ] {
         cx.again();
         let mut connection = cx.connect()?;
         connection.send(cx.request("CONNECT", "a.example:443").script(script).bytes())?;
@@ -149,7 +199,8 @@ fn fragment_not_delivered(cx: &mut Context) -> Result<(), Failure> {
         ensure!(matches!(response.status(), 200 | 400), "expected 200 or 400, seen {}", response.status());
         for call in cx.seen()?.calls() {
             let query = call.query.clone().unwrap_or_default();
-            let seen = format!("{} {} {}", call.uri, String::from_utf8_lossy(&call.path), String::from_utf8_lossy(&query));
+            let seen =
+                format!("{} {} {}", call.uri, String::from_utf8_lossy(&call.path), String::from_utf8_lossy(&query));
             ensure!(!seen.contains('#') && !seen.contains("secret"), "the fragment of {target} arrived: {seen}");
         }
     }

@@ -11,18 +11,45 @@ pub(crate) static GROUP: Group = Group {
     name: "timeouts",
     title: "Timeouts",
     cases: &[
-        Case::must("silent_connection_ends", "a connection that never sends anything", &["LIM-04a"], silent).with(&setting::SHORT_HEADER),
-        Case::must("slow_head_ends", "a head that does not end, dripping or not", &["LIM-04a"], slow_head).with(&setting::SHORT_HEADER),
-        Case::must("slow_later_head_ends", "counted from the first octet of a later request", &["LIM-04a"], slow_later).with(&setting::SHORT_HEADER),
-        Case::should("begun_head_is_408", "408 where part of a head had arrived, nothing where none had", &["LIM-04b"], begun).with(&setting::SHORT_HEADER),
-        Case::must("header_timeout_is_for_heads", "bodies and handlers may take longer", &["LIM-04a"], only_heads).with(&setting::SHORT_HEADER),
-        Case::must("slow_body_is_a_read_error", "where the application waits and nothing comes", &["LIM-05", "REQ-11"], slow_body).with(&setting::SHORT_BODY),
-        Case::must("body_timeout_starts_anew", "a body that moves may take long", &["LIM-05"], moving_body).with(&setting::SHORT_BODY),
-        Case::must("unread_body_does_not_time_out", "nor one the application does not wait for", &["LIM-05"], unread_body).with(&setting::SHORT_BODY),
-        Case::must("client_that_takes_nothing_ends", "the body is dropped after the write timeout", &["LIM-06"], write).with(&setting::SHORT_WRITE),
-        Case::must("write_timeout_starts_anew", "a slow application is no slow client", &["LIM-06"], slow_application).with(&setting::SHORT_WRITE),
-        Case::should("slow_handler_is_503", "503 and the handler dropped after its timeout", &["LIM-09"], handler).with(&setting::SHORT_HANDLER),
-        Case::should("handler_timeout_is_for_handlers", "a body may take longer", &["LIM-09"], body_after_handler).with(&setting::SHORT_HANDLER),
+        Case::must("silent_connection_ends", "a connection that never sends anything", &["LIM-04a"], silent)
+            .with(&setting::SHORT_HEADER),
+        Case::must("slow_head_ends", "a head that does not end, dripping or not", &["LIM-04a"], slow_head)
+            .with(&setting::SHORT_HEADER),
+        Case::must("slow_later_head_ends", "counted from the first octet of a later request", &["LIM-04a"], slow_later)
+            .with(&setting::SHORT_HEADER),
+        Case::should(
+            "begun_head_is_408",
+            "408 where part of a head had arrived, nothing where none had",
+            &["LIM-04b"],
+            begun,
+        )
+        .with(&setting::SHORT_HEADER),
+        Case::must("header_timeout_is_for_heads", "bodies and handlers may take longer", &["LIM-04a"], only_heads)
+            .with(&setting::SHORT_HEADER),
+        Case::must(
+            "slow_body_is_a_read_error",
+            "where the application waits and nothing comes",
+            &["LIM-05", "REQ-11"],
+            slow_body,
+        )
+        .with(&setting::SHORT_BODY),
+        Case::must("body_timeout_starts_anew", "a body that moves may take long", &["LIM-05"], moving_body)
+            .with(&setting::SHORT_BODY),
+        Case::must(
+            "unread_body_does_not_time_out",
+            "nor one the application does not wait for",
+            &["LIM-05"],
+            unread_body,
+        )
+        .with(&setting::SHORT_BODY),
+        Case::must("client_that_takes_nothing_ends", "the body is dropped after the write timeout", &["LIM-06"], write)
+            .with(&setting::SHORT_WRITE),
+        Case::must("write_timeout_starts_anew", "a slow application is no slow client", &["LIM-06"], slow_application)
+            .with(&setting::SHORT_WRITE),
+        Case::should("slow_handler_is_503", "503 and the handler dropped after its timeout", &["LIM-09"], handler)
+            .with(&setting::SHORT_HANDLER),
+        Case::should("handler_timeout_is_for_handlers", "a body may take longer", &["LIM-09"], body_after_handler)
+            .with(&setting::SHORT_HANDLER),
     ],
 };
 
@@ -51,11 +78,13 @@ fn slow_head(cx: &mut Context) -> Result<(), Failure> {
     // One that drips: each octet is progress, the head as a whole is late.
     cx.again();
     let mut connection = cx.connect()?;
-    for octet in cx.raw("GET / HTTP/1.1\r\nhost: a\r\n{t}x-drip: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n") {
+    for octet in
+        cx.raw("GET / HTTP/1.1\r\nhost: a\r\n{t}x-drip: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n")
+    {
         if connection.send([octet]).is_err() {
             break;
         }
-        cx.answered(&cx.request("GET", "/").field("x-conformance-token", "other").script("sleep 25"), 200)?;
+        cx.answered(&cx.request("GET", "/").aside().script("sleep 25"), 200)?;
         cx.again();
     }
     let answer = connection.rest()?;
@@ -137,7 +166,8 @@ fn moving_body(cx: &mut Context) -> Result<(), Failure> {
 
 fn unread_body(cx: &mut Context) -> Result<(), Failure> {
     let mut connection = cx.connect()?;
-    connection.send(cx.request("POST", "/").script("sleep 900; read; body read").field("content-length", "3").bytes())?;
+    connection
+        .send(cx.request("POST", "/").script("sleep 900; read; body read").field("content-length", "3").bytes())?;
     cx.wait_for("slept")?;
     connection.send("abc")?;
     ensure_eq!(connection.response("POST")?.text(), "read", "the response");

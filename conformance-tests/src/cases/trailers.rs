@@ -9,10 +9,26 @@ pub(crate) static GROUP: Group = Group {
     name: "trailers",
     title: "Trailers",
     cases: &[
-        Case::must("request_trailers_arrive", "after the body, apart from the header fields", &["TRL-01"], request_trailers),
-        Case::must("forbidden_trailers_do_not", "framing, routing and authentication are dropped or refused", &["TRL-02"], forbidden),
-        Case::must("malformed_trailers_are_an_error", "a malformed trailer section is a read error", &["TRL-03"], malformed),
-        Case::must("response_trailers_are_sent", "where the client asked for them", &["TRL-04"], sent).needs("trailers"),
+        Case::must(
+            "request_trailers_arrive",
+            "after the body, apart from the header fields",
+            &["TRL-01"],
+            request_trailers,
+        ),
+        Case::must(
+            "forbidden_trailers_do_not",
+            "framing, routing and authentication are dropped or refused",
+            &["TRL-02"],
+            forbidden,
+        ),
+        Case::must(
+            "malformed_trailers_are_an_error",
+            "a malformed trailer section is a read error",
+            &["TRL-03"],
+            malformed,
+        ),
+        Case::must("response_trailers_are_sent", "where the client asked for them", &["TRL-04"], sent)
+            .needs("trailers"),
         Case::must("unasked_trailers_are_dropped", "the body is complete without them", &["TRL-05a"], unasked),
         Case::must("http10_has_no_trailers", "nor has HTTP/1.0", &["TRL-05b"], http10),
         Case::must("capability_is_true", "trailers are sent exactly where declared", &["TRL-06"], capability),
@@ -42,10 +58,22 @@ fn request_trailers(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn forbidden(cx: &mut Context) -> Result<(), Failure> {
-    for name in ["content-length", "transfer-encoding", "host", "authorization", "trailer", "connection", "cookie", "expect", "te", "content-type"] {
+    for name in [
+        "content-length",
+        "transfer-encoding",
+        "host",
+        "authorization",
+        "trailer",
+        "connection",
+        "cookie",
+        "expect",
+        "te",
+        "content-type",
+    ] {
         cx.again();
         let wire = format!("5\r\nhello\r\n0\r\nx-ok: 1\r\n{name}: 3\r\n\r\n");
-        let request = cx.request("POST", "/").script("read; body done").field("transfer-encoding", "chunked").tail(wire);
+        let request =
+            cx.request("POST", "/").script("read; body done").field("transfer-encoding", "chunked").tail(wire);
         let (_, response) = cx.exchange(&request)?;
         ensure!(matches!(response.status(), 200 | 400), "expected 200 or 400, seen {}", response.status());
         let found = seen(cx)?;
@@ -60,7 +88,8 @@ fn malformed(cx: &mut Context) -> Result<(), Failure> {
     for trailers in ["no colon\r\n", "x y: 1\r\n", ": 1\r\n", "x : 1\r\n", "x: a\0b\r\n"] {
         cx.again();
         let wire = format!("5\r\nhello\r\n0\r\n{trailers}\r\n");
-        let request = cx.request("POST", "/").script("read; body handled").field("transfer-encoding", "chunked").tail(wire);
+        let request =
+            cx.request("POST", "/").script("read; body handled").field("transfer-encoding", "chunked").tail(wire);
         let mut connection = cx.connect()?;
         connection.send(request.bytes())?;
         ensure_eq!(connection.response("POST")?.text(), "handled", "the response ({trailers:?})");
@@ -80,8 +109,11 @@ fn sent(cx: &mut Context) -> Result<(), Failure> {
         connection.send(cx.get(SCRIPT).field("te", te).field("connection", "te").bytes())?;
         let response = connection.response("GET")?;
         ensure_eq!(response.text(), "hello", "the body");
-        let trailers: Vec<String> =
-            response.trailers.iter().map(|(name, value)| format!("{name} {}", String::from_utf8_lossy(value))).collect();
+        let trailers: Vec<String> = response
+            .trailers
+            .iter()
+            .map(|(name, value)| format!("{name} {}", String::from_utf8_lossy(value)))
+            .collect();
         ensure_eq!(trailers, ["x-sum abc", "x-two 2"], "the trailers (te: {te})");
         connection.send(cx.get("body next").bytes())?;
         ensure_eq!(connection.response("GET")?.text(), "next", "the next response");

@@ -7,10 +7,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use adapter_core::{Bind, ServerHandle};
+use adapter_core::Bind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use conformance_tests::application::{Advertised, Conformance};
-use conformance_tests::{registry, setting, specification};
+use conformance_tests::{registry, specification};
 
 /// Conformance suite for servers that run adapter-core applications.
 #[derive(Debug, Parser)]
@@ -117,7 +116,8 @@ fn explain(what: &str) -> Result<ExitCode, String> {
         return Ok(ExitCode::SUCCESS);
     }
     let known = registry::all().find(|listed| listed.name() == what || listed.case.id == what);
-    let listed = known.ok_or_else(|| format!("\"{what}\" is neither a case nor a requirement; see `conformance list`"))?;
+    let listed =
+        known.ok_or_else(|| format!("\"{what}\" is neither a case nor a requirement; see `conformance list`"))?;
     println!("{}\n{}\n", listed.name(), listed.case.title);
     let capability = listed.case.capability.unwrap_or("none");
     println!("Level: {}. Capability: {capability}. Setting: {}.", listed.case.level.word(), listed.case.setting.name);
@@ -128,26 +128,8 @@ fn explain(what: &str) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Serves until the process is killed: the default setting at `bind`, the others at ports of their own, which the
-/// first one tells to those who ask.
 fn serve(name: &str, bind: Bind) -> Result<ExitCode, String> {
     let server = servers::find(name)?;
-    let start = |config| server.start(Conformance::new().mount(), config).map_err(|error| error.to_string());
-    let mut handles: Vec<ServerHandle> = Vec::new();
-    let mut advertised = Advertised::default();
-    for setting in setting::ALL.iter().filter(|setting| setting.name != setting::DEFAULT.name) {
-        let handle = start(setting.config())?;
-        if let Some(address) = handle.local_addrs().iter().find_map(adapter_core::ListenAddr::tcp) {
-            advertised.0.push((setting.name, address));
-        }
-        handles.push(handle);
-    }
-    let mut config = setting::DEFAULT.config().value(advertised);
-    config.binds = vec![bind];
-    let handle = start(config)?;
-    for address in handle.local_addrs() {
-        println!("{name} serves the conformance application at {address}");
-    }
-    handle.wait().map_err(|error| error.to_string())?;
+    conformance_tests::serve(&*server, bind).map_err(|error| error.to_string())?;
     Ok(ExitCode::SUCCESS)
 }

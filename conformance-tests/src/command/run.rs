@@ -28,7 +28,8 @@ pub(super) fn run(options: &RunOptions) -> Result<ExitCode, String> {
         Some(address) => vec![Subject::external(address).map_err(|failure| failure.0)?],
         None => servers.iter().map(|server| Subject::local(&**server)).collect(),
     };
-    let jobs = options.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(2, usize::from) * 2).max(1);
+    // Most of the time is spent waiting for timeouts and for what must not come.
+    let jobs = options.jobs.unwrap_or(8).max(1);
     let results: Vec<Results> = subjects
         .iter()
         .map(|subject| Results { server: subject.name(), runs: run_all(subject, &cases, jobs) })

@@ -1,6 +1,7 @@
 //! Putting a request together: well-formed unless the case makes it otherwise.
 
 use crate::application::{DO, TOKEN};
+use crate::mount;
 
 /// A request under construction.
 #[derive(Clone, Debug)]
@@ -17,12 +18,21 @@ impl RequestBuilder {
     pub(super) fn new(method: &str, target: &str, token: &str) -> Self {
         RequestBuilder {
             method: method.to_owned(),
-            target: target.to_owned(),
+            target: mount::mounted(target),
             version: "1.1",
             fields: vec![(TOKEN.to_owned(), token.as_bytes().to_vec())],
             host: true,
             body: Vec::new(),
         }
+    }
+
+    /// Under a token of no case: what it does is not recorded with the case's own requests.
+    #[must_use]
+    pub fn aside(mut self) -> Self {
+        if let Some((_, token)) = self.fields.first_mut() {
+            *token = b"aside".to_vec();
+        }
+        self
     }
 
     /// The method.
@@ -39,7 +49,7 @@ impl RequestBuilder {
     /// Another target.
     #[must_use]
     pub fn target(mut self, target: &str) -> Self {
-        target.clone_into(&mut self.target);
+        self.target = mount::mounted(target);
         self
     }
 

@@ -2,7 +2,7 @@
 
 use crate::application::{Event, is_match};
 use crate::case::Failure;
-use crate::text;
+use crate::{mount, text};
 
 /// The events recorded under one token, in order.
 #[derive(Clone, Debug, Default)]
@@ -93,10 +93,15 @@ impl Seen {
             match kind {
                 "call" => {
                     call.method = text::decode_text(one);
-                    call.uri = text::decode_text(two);
+                    call.uri = mount::unmounted(&text::decode_text(two)).to_owned();
                     three.clone_into(&mut call.version);
                 }
-                "path" => call.path = text::decode(one),
+                "path" => {
+                    call.path = text::decode(one);
+                    if let Ok(path) = std::str::from_utf8(&call.path) {
+                        call.path = mount::unmounted(path).as_bytes().to_vec();
+                    }
+                }
                 "query" => call.query = Some(text::decode(one)),
                 "header" => call.fields.push((text::decode_text(one), text::decode(two))),
                 "env" => call.env.push((one.to_owned(), text::decode_text(two))),

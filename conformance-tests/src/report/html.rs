@@ -35,7 +35,9 @@ pub fn html(results: &[Results], kills: &[(String, Vec<String>)]) -> String {
     page.push_str(&matrix(results));
     for group in registry::groups() {
         let cases: Vec<Listed> = registry::all()
-            .filter(|listed| listed.group.name == group.name && results.iter().any(|result| of(result, listed).is_some()))
+            .filter(|listed| {
+                listed.group.name == group.name && results.iter().any(|result| of(result, listed).is_some())
+            })
             .collect();
         if cases.is_empty() {
             continue;
@@ -62,7 +64,13 @@ fn matrix(results: &[Results]) -> String {
         text.push_str(&format!("<tr><td><a href=\"#{}\">{}</a></td>", group.name, escape(group.title)));
         for result in results {
             let count = Count::of(result.runs.iter().filter(|run| run.listed.group.name == group.name));
-            let class = if count.failed > 0 { "failed" } else if count.passed > 0 { "passed" } else { "skipped" };
+            let class = if count.failed > 0 {
+                "failed"
+            } else if count.passed > 0 {
+                "passed"
+            } else {
+                "skipped"
+            };
             let mut cell = format!("{}", count.passed);
             for (number, what) in [(count.failed, "failed"), (count.excepted, "excepted"), (count.skipped, "skipped")] {
                 if number > 0 {
@@ -78,7 +86,8 @@ fn matrix(results: &[Results]) -> String {
 
 fn case(listed: &Listed, results: &[Results], requirements: &[Requirement], kills: &[(String, Vec<String>)]) -> String {
     let case = listed.case;
-    let failed = results.iter().filter_map(|result| of(result, listed)).any(|run| matches!(run.outcome, Outcome::Failed { .. }));
+    let failed =
+        results.iter().filter_map(|result| of(result, listed)).any(|run| matches!(run.outcome, Outcome::Failed { .. }));
     let mut text = format!("<details id=\"{}\"{}><summary>", listed.name(), if failed { " open" } else { "" });
     for result in results.iter().rev() {
         if let Some(run) = of(result, listed) {
@@ -97,10 +106,12 @@ fn case(listed: &Listed, results: &[Results], requirements: &[Requirement], kill
         text.push_str(&format!("<p class=\"req\" title=\"{}\"><b>{id}</b> {}</p>\n", escape(source), escape(text_of)));
     }
     let capability = case.capability.map(|name| format!(" · needs {name}")).unwrap_or_default();
-    let setting = if case.setting.name == "default" { String::new() } else { format!(" · setting {}", case.setting.name) };
-    let faults = kills.iter().find(|(name, _)| *name == listed.name()).map_or(String::new(), |(_, faults)| {
-        format!(" · fails with the faults {}", faults.join(", "))
-    });
+    let setting =
+        if case.setting.name == "default" { String::new() } else { format!(" · setting {}", case.setting.name) };
+    let faults = kills
+        .iter()
+        .find(|(name, _)| *name == listed.name())
+        .map_or(String::new(), |(_, faults)| format!(" · fails with the faults {}", faults.join(", ")));
     text.push_str(&format!("<p class=\"meta\">{}{capability}{setting}{}</p>\n", case.level.word(), escape(&faults)));
     for result in results {
         let Some(run) = of(result, listed) else { continue };

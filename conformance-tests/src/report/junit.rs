@@ -32,7 +32,11 @@ pub fn junit(results: &[Results]) -> String {
                 Outcome::Failed { failure, transcript, .. } => text.push_str(&format!(
                     "><failure message=\"{}\">{}</failure></testcase>\n",
                     escape(&failure.0),
-                    escape(&format!("[{}] {}\n{transcript}", run.listed.case.requirements.join(", "), run.listed.case.title)),
+                    escape(&format!(
+                        "[{}] {}\n{transcript}",
+                        run.listed.case.requirements.join(", "),
+                        run.listed.case.title
+                    )),
                 )),
             }
         }

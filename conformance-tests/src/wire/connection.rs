@@ -6,9 +6,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use super::patience;
 use super::response::{Framing, Head, Response};
 use super::transcript::{Direction, Transcript};
-use super::patience;
 use crate::case::{Failure, ensure};
 use crate::text;
 
@@ -172,6 +172,21 @@ impl Connection {
         &self.buffer
     }
 
+    /// Fails if anything arrives, or the connection ends, within `duration`. For what must not happen while something
+    /// else has not: there is no event to wait for.
+    ///
+    /// # Errors
+    /// What arrived.
+    pub fn stays_silent(&mut self, duration: Duration, when: &str) -> Result<(), Failure> {
+        let until = Instant::now() + duration;
+        while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            self.nothing_arrived(when)?;
+            let _ = self.stream.set_read_timeout(Some(left));
+            let _ = self.stream.peek(&mut [0]);
+        }
+        self.nothing_arrived(when)
+    }
+
     /// Fails if anything has arrived that was not read yet, or the connection has ended.
     ///
     /// # Errors
@@ -197,8 +212,12 @@ impl Connection {
             match self.fill(deadline, "a response head")? {
                 Got::Octets => {}
                 Got::End if self.buffer.is_empty() => return Err("the connection was closed without a response".into()),
-                Got::Reset if self.buffer.is_empty() => return Err("the connection was reset without a response".into()),
-                _ => return Err(format!("the connection ended within a head: {}", text::show(&self.buffer, 600)).into()),
+                Got::Reset if self.buffer.is_empty() => {
+                    return Err("the connection was reset without a response".into());
+                }
+                _ => {
+                    return Err(format!("the connection ended within a head: {}", text::show(&self.buffer, 600)).into());
+                }
             }
         }
     }

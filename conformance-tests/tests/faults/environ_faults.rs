@@ -12,7 +12,8 @@ use adapter_core::environ::{Connection, Serving, TlsInfo};
 use adapter_core::runtime::{BlockingJob, BoxFuture as Work, Driver};
 use adapter_core::signal::Signal;
 use adapter_core::{
-    Application, Capabilities, DynApplication, Environ, ListenAddr, Request, Runtime, ServerConfig, ServerInfo, ShutdownTrigger,
+    Application, Capabilities, DynApplication, Environ, ListenAddr, Request, Runtime, ServerConfig, ServerInfo,
+    ShutdownTrigger,
 };
 
 use crate::fault::{Answer, Base, BoxFuture, Fault};
@@ -118,54 +119,116 @@ impl Drop for Place {
 pub(crate) static FAULTS: &[Fault] = &[
     Fault::new(
         "environ_of_somebody_else",
-        &["environment::scheme_is_http", "environment::peer_is_the_client", "environment::local_is_the_server", "environment::server_tells_who_it_is", "environment::deployed_values_arrive", "environment::facts_are_always_there", "environment::url_can_be_rebuilt", "environment::start_is_an_instant", "shutdown::application_sees_the_shutdown"],
+        &[
+            "environment::scheme_is_http",
+            "environment::peer_is_the_client",
+            "environment::local_is_the_server",
+            "environment::server_tells_who_it_is",
+            "environment::deployed_values_arrive",
+            "environment::facts_are_always_there",
+            "environment::url_can_be_rebuilt",
+            "environment::start_is_an_instant",
+            "shutdown::application_sees_the_shutdown",
+        ],
     )
     .call(|application, request, environ| call(application, request, strange(&environ))),
     Fault::new("unix_peers_have_addresses", &["environment::unix_peer_is_none"])
         .on(Base::Hyper)
         .call(|application, request, environ| call(application, request, strange(&environ))),
-    Fault::new("hints_are_missing", &["environment::capabilities_are_acted_on", "informational::hints_are_there_where_declared", "informational::hints_are_sent_at_once", "informational::several_hints_in_order"])
-        .on(Base::ThreadPool)
-        .call(|application, request, environ| call(application, request, strange(&environ))),
-    Fault::new("prefix_is_always_there", &["environment::prefix_is_empty"]).config(|config| config.mount_prefix = "/a".into()),
-    Fault::new("prefix_is_never_there", &["environment::prefix_and_rest_are_the_path"]).config(|config| config.mount_prefix.clear()),
+    Fault::new(
+        "hints_are_missing",
+        &[
+            "environment::capabilities_are_acted_on",
+            "informational::hints_are_there_where_declared",
+            "informational::hints_are_sent_at_once",
+            "informational::several_hints_in_order",
+        ],
+    )
+    .on(Base::ThreadPool)
+    .call(|application, request, environ| call(application, request, strange(&environ))),
+    Fault::new("prefix_is_always_there", &["environment::prefix_is_empty"])
+        .config(|config| config.mount_prefix = "/a".into()),
+    Fault::new("prefix_is_never_there", &["environment::prefix_and_rest_are_the_path"])
+        .config(|config| config.mount_prefix.clear()),
     Fault::new("strangers_are_trusted", &["headers::strangers_forwarded_is_ignored"])
         .config(|config| config.trusted_proxies.push([127, 0, 0, 1].into())),
     Fault::new(
         "disconnects_are_not_told",
-        &["disconnect::signal_comes_before_the_drop", "disconnect::blocking_code_can_learn", "disconnect::signal_can_be_asked_again", "disconnect::deadline_is_a_disconnect", "errors::report_never_fails"],
+        &[
+            "disconnect::signal_comes_before_the_drop",
+            "disconnect::blocking_code_can_learn",
+            "disconnect::signal_can_be_asked_again",
+            "disconnect::deadline_is_a_disconnect",
+            "errors::report_never_fails",
+        ],
     )
     .call(|application, request, environ| call(application, request, environ.with_disconnect(Signal::new()))),
-    Fault::new("everything_is_a_disconnect", &["disconnect::surplus_octets_are_no_disconnect"]).call(|application, request, environ| {
-        let gone = Signal::new();
-        gone.fire();
-        call(application, request, environ.with_disconnect(gone))
+    Fault::new("everything_is_a_disconnect", &["disconnect::surplus_octets_are_no_disconnect"]).call(
+        |application, request, environ| {
+            let gone = Signal::new();
+            gone.fire();
+            call(application, request, environ.with_disconnect(gone))
+        },
+    ),
+    Fault::new(
+        "handlers_are_not_dropped",
+        &[
+            "disconnect::pending_handler_is_dropped",
+            "disconnect::reset_drops_the_handler",
+            "disconnect::signal_comes_before_the_drop",
+            "disconnect::detached_work_goes_on",
+        ],
+    )
+    .call(|application, request, environ| {
+        let runtime = environ.runtime().clone();
+        let task = runtime.spawn(call(application, request, environ));
+        Box::pin(async move { task.await? })
     }),
-    Fault::new("handlers_are_not_dropped", &["disconnect::pending_handler_is_dropped", "disconnect::reset_drops_the_handler", "disconnect::signal_comes_before_the_drop", "disconnect::detached_work_goes_on"])
-        .call(|application, request, environ| {
-            let runtime = environ.runtime().clone();
-            let task = runtime.spawn(call(application, request, environ));
-            Box::pin(async move { task.await? })
-        }),
-    Fault::new("sleeps_never_end", &["runtime::time_works", "runtime::many_timers_work", "concurrency::timers_run_beside_blocking_code", "runtime::spawned_work_outlives_its_request"])
-        .call(|application, request, environ| driven(application, request, &environ, Wrong::SleepsNever)),
+    Fault::new(
+        "sleeps_never_end",
+        &[
+            "runtime::time_works",
+            "runtime::many_timers_work",
+            "concurrency::timers_run_beside_blocking_code",
+            "runtime::spawned_work_outlives_its_request",
+        ],
+    )
+    .call(|application, request, environ| driven(application, request, &environ, Wrong::SleepsNever)),
     Fault::new("sleeps_end_at_once", &["runtime::time_works"])
         .call(|application, request, environ| driven(application, request, &environ, Wrong::SleepsEnd)),
-    Fault::new("spawned_work_is_lost", &["runtime::spawned_work_runs", "runtime::spawned_panic_is_reported", "runtime::spawned_work_outlives_its_request", "disconnect::detached_work_goes_on"])
-        .call(|application, request, environ| driven(application, request, &environ, Wrong::SpawnLoses)),
+    Fault::new(
+        "spawned_work_is_lost",
+        &[
+            "runtime::spawned_work_runs",
+            "runtime::spawned_panic_is_reported",
+            "runtime::spawned_work_outlives_its_request",
+            "disconnect::detached_work_goes_on",
+        ],
+    )
+    .call(|application, request, environ| driven(application, request, &environ, Wrong::SpawnLoses)),
     Fault::new("spawned_work_stays", &["runtime::spawned_work_ends_with_the_server", "shutdown::nothing_is_left"])
         .call(|application, request, environ| driven(application, request, &environ, Wrong::SpawnStays)),
     Fault::new("blocking_work_blocks", &["runtime::blocking_work_is_bounded"])
         .call(|application, request, environ| driven(application, request, &environ, Wrong::BlocksInline)),
-    Fault::new("blocking_work_is_refused", &["runtime::blocking_work_runs", "concurrency::blocking_code_holds_up_nobody"])
-        .call(|application, request, environ| driven(application, request, &environ, Wrong::RefusesBlocking)),
+    Fault::new(
+        "blocking_work_is_refused",
+        &["runtime::blocking_work_runs", "concurrency::blocking_code_holds_up_nobody"],
+    )
+    .call(|application, request, environ| driven(application, request, &environ, Wrong::RefusesBlocking)),
     Fault::new("blocking_work_is_unbounded", &["runtime::blocking_work_is_bounded"])
         .call(|application, request, environ| driven(application, request, &environ, Wrong::Unbounded)),
     Fault::new("timeouts_drop_nothing", &["runtime::dropping_cancels"])
         .call(|application, request, environ| driven(application, request, &environ, Wrong::SleepsNever)),
     Fault::new(
         "one_request_at_a_time",
-        &["concurrency::slow_handler_holds_up_nobody", "concurrency::concurrency_is_as_declared", "concurrency::one_application", "concurrency::blocking_code_holds_up_nobody", "request_body::blocking_read_holds_up_nobody", "body::response_may_be_late"],
+        &[
+            "concurrency::slow_handler_holds_up_nobody",
+            "concurrency::concurrency_is_as_declared",
+            "concurrency::one_application",
+            "concurrency::blocking_code_holds_up_nobody",
+            "request_body::blocking_read_holds_up_nobody",
+            "body::response_may_be_late",
+        ],
     )
     .call(|application, request, environ| {
         Box::pin(async move {
@@ -173,47 +236,57 @@ pub(crate) static FAULTS: &[Fault] = &[
             application.call(request, environ).await
         })
     }),
-    Fault::new("one_body_at_a_time", &["body_drop::blocking_iterator_holds_up_nobody"]).call(|application, request, environ| {
-        Box::pin(async move {
-            let place = Place::take().await;
-            let response = application.call(request, environ).await?;
-            Ok(response.map(|body| body.on_finish(move |_, _| drop(place))))
-        })
-    }),
-    Fault::new("busy_is_500", &["concurrency::at_capacity_requests_queue_or_are_refused"]).call(|application, request, environ| {
-        Box::pin(async move {
-            static BUSY: AtomicUsize = AtomicUsize::new(0);
-            struct Leave;
-            impl Drop for Leave {
-                fn drop(&mut self) {
-                    BUSY.fetch_sub(1, Ordering::SeqCst);
+    Fault::new("one_body_at_a_time", &["body_drop::blocking_iterator_holds_up_nobody"]).call(
+        |application, request, environ| {
+            Box::pin(async move {
+                let place = Place::take().await;
+                let response = application.call(request, environ).await?;
+                Ok(response.map(|body| body.on_finish(move |_, _| drop(place))))
+            })
+        },
+    ),
+    Fault::new("busy_is_500", &["concurrency::at_capacity_requests_queue_or_are_refused"]).call(
+        |application, request, environ| {
+            Box::pin(async move {
+                static BUSY: AtomicUsize = AtomicUsize::new(0);
+                struct Leave;
+                impl Drop for Leave {
+                    fn drop(&mut self) {
+                        BUSY.fetch_sub(1, Ordering::SeqCst);
+                    }
                 }
-            }
-            let before = BUSY.fetch_add(1, Ordering::SeqCst);
-            let _leave = Leave;
-            if before > 0 {
-                return Err("too busy".into());
-            }
-            application.call(request, environ).await
-        })
-    }),
-    Fault::new("a_thread_for_each_request", &["concurrency::thousand_handlers_wait"]).on(Base::Hyper).call(|application, request, environ| {
-        let (sender, body) = adapter_core::Body::channel(1);
-        let answer = Arc::new(std::sync::Mutex::new(None));
-        let place = answer.clone();
-        thread::spawn(move || {
-            let answer = futures_lite::future::block_on(application.call(request, environ));
-            *place.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(answer);
-            drop(sender);
-        });
-        Box::pin(async move {
-            let mut body = body;
-            body.frame().await;
-            let taken = answer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-            taken.unwrap_or_else(|| Err("the thread is gone".into()))
-        })
-    }),
-    Fault::new("wakers_are_lost", &["concurrency::handler_is_woken_from_a_foreign_thread", "body::response_may_be_late"]).call(|application, request, environ| {
+                let before = BUSY.fetch_add(1, Ordering::SeqCst);
+                let _leave = Leave;
+                if before > 0 {
+                    return Err("too busy".into());
+                }
+                application.call(request, environ).await
+            })
+        },
+    ),
+    Fault::new("a_thread_for_each_request", &["concurrency::thousand_handlers_wait"]).on(Base::Hyper).call(
+        |application, request, environ| {
+            let (sender, body) = adapter_core::Body::channel(1);
+            let answer = Arc::new(std::sync::Mutex::new(None));
+            let place = answer.clone();
+            thread::spawn(move || {
+                let answer = futures_lite::future::block_on(application.call(request, environ));
+                *place.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(answer);
+                drop(sender);
+            });
+            Box::pin(async move {
+                let mut body = body;
+                body.frame().await;
+                let taken = answer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+                taken.unwrap_or_else(|| Err("the thread is gone".into()))
+            })
+        },
+    ),
+    Fault::new(
+        "wakers_are_lost",
+        &["concurrency::handler_is_woken_from_a_foreign_thread", "body::response_may_be_late"],
+    )
+    .call(|application, request, environ| {
         let mut future: Pin<Box<_>> = call(application, request, environ);
         let mut polled = false;
         Box::pin(std::future::poll_fn(move |cx| {

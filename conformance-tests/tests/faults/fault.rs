@@ -1,6 +1,8 @@
 //! What a broken server is: a sound one with one thing done wrong, and the cases that must notice.
 
-use adapter_core::{DynApplication, Environ, Error, Request, Response, ServeError, Server, ServerConfig, ServerHandle, ServerInfo};
+use adapter_core::{
+    DynApplication, Environ, Error, Request, Response, ServeError, Server, ServerConfig, ServerHandle, ServerInfo,
+};
 
 use crate::proxy::Flow;
 

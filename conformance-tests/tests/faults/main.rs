@@ -50,7 +50,9 @@ fn faults() -> Vec<&'static Fault> {
 }
 
 fn case(name: &str) -> Listed {
-    registry::all().find(|listed| listed.name() == name).unwrap_or_else(|| panic!("a fault names the unknown case {name}"))
+    registry::all()
+        .find(|listed| listed.name() == name)
+        .unwrap_or_else(|| panic!("a fault names the unknown case {name}"))
 }
 
 fn main() {
@@ -106,8 +108,11 @@ fn passes(sound: &'static Fault, listed: Listed) -> Result<(), Failed> {
 
 fn every_must_case_is_killed() -> Result<(), Failed> {
     let killed: BTreeSet<&str> = faults().iter().flat_map(|fault| fault.kills.iter().copied()).collect();
-    let unkilled: BTreeSet<&str> =
-        UNKILLED.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).filter_map(|line| line.split(' ').next()).collect();
+    let unkilled: BTreeSet<&str> = UNKILLED
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .filter_map(|line| line.split(' ').next())
+        .collect();
     for name in &unkilled {
         case(name);
         if killed.contains(name) {

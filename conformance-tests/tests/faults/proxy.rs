@@ -144,7 +144,11 @@ fn upwards(
                 drop(state);
                 match (swallow, close) {
                     // Kept open as long as the server lives.
-                    (true, _) => while !over.load(Ordering::SeqCst) { thread::sleep(TICK) },
+                    (true, _) => {
+                        while !over.load(Ordering::SeqCst) {
+                            thread::sleep(TICK);
+                        }
+                    }
                     (_, true) => return end(&client, &server, is_reset),
                     _ if is_reset => return end(&client, &server, true),
                     _ => drop(server.shutdown(Shutdown::Write)),

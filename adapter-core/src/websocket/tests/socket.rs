@@ -1,0 +1,214 @@
+//! Sockets over an in-memory pipe, with the keeper polled by the test's own runtime. \[UPG-10\] to \[UPG-15\], \[UPG-20\],
+//! \[UPG-22\]
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
+use std::time::Duration;
+
+use futures_core::Stream as _;
+use futures_lite::future::block_on;
+use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
+use futures_sink::Sink as _;
+
+use super::super::keeper::Keeper;
+use super::super::link::Shared;
+use super::super::message::{Close, Error, Message};
+use super::super::options::Options;
+use super::super::socket::WebSocket;
+use super::{Pipe, environ, masked, pipe};
+use crate::server::ShutdownTrigger;
+use crate::upgrade::{Tether, Upgraded};
+
+/// An open WebSocket, the client's end of its pipe, and what the server has of it.
+struct Setup {
+    socket: WebSocket,
+    client: Pipe,
+    keeper: Keeper,
+    tether: Tether,
+}
+
+fn open_with(capacity: usize, options: Options, shutdown: ShutdownTrigger) -> Setup {
+    let (server, client) = pipe(capacity);
+    let (stream, tether) = Upgraded::new(server, "");
+    let shared = Shared::new(stream, options);
+    let keeper = Keeper::new(shared.clone(), &environ(true, true, shutdown));
+    Setup { socket: WebSocket::new(shared), client, keeper, tether }
+}
+
+fn open() -> Setup {
+    open_with(1 << 20, Options::default(), ShutdownTrigger::new())
+}
+
+/// The next `count` octets.
+fn read(client: &mut Pipe, count: usize) -> Vec<u8> {
+    let mut octets = vec![0; count];
+    block_on(client.read_exact(&mut octets)).unwrap();
+    octets
+}
+
+fn write(client: &mut Pipe, octets: &[u8]) {
+    block_on(client.write_all(octets)).unwrap();
+}
+
+/// Counts its wake-ups.
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn messages_and_a_close_without_a_keeper_at_work() {
+    let Setup { mut socket, mut client, keeper, mut tether } = open();
+    write(&mut client, &[masked(0x81, b"one"), masked(0x89, b"?"), masked(0x82, b"two")].concat());
+    assert_eq!(block_on(socket.recv()), Some(Ok(Message::from("one"))));
+    assert_eq!(block_on(socket.recv()), Some(Ok(Message::from(b"two".to_vec()))));
+    block_on(socket.send("three")).unwrap();
+    assert_eq!(read(&mut client, 3), b"\x8a\x01?", "[UPG-10a]");
+    assert_eq!(read(&mut client, 7), b"\x81\x05three");
+    write(&mut client, &masked(0x88, b"\x0f\xa1done"));
+    assert_eq!(block_on(socket.recv()), None);
+    assert_eq!(socket.closed(), Some(Close { code: 4001, reason: "done".into(), by_peer: true }), "[UPG-12a]");
+    assert_eq!(read(&mut client, 4), b"\x88\x02\x0f\xa1");
+    assert_eq!(block_on(client.read(&mut [0])).unwrap(), 0, "our half ends, the client's is awaited");
+    assert!(matches!(block_on(socket.send("late")), Err(Error::Closed(_))), "[UPG-14]");
+    drop(client);
+    block_on(keeper);
+    assert!(tether.is_released());
+    block_on(&mut tether);
+}
+
+#[test]
+fn one_message_is_read_ahead_and_pings_behind_it_wait() {
+    let Setup { mut socket, mut client, mut keeper, tether: _tether } = open();
+    write(&mut client, &[masked(0x81, b"1"), masked(0x81, b"2"), masked(0x89, b"p")].concat());
+    let woken = Arc::new(Count::default());
+    let waker = Waker::from(woken.clone());
+    let mut cx = Context::from_waker(&waker);
+    assert!(Pin::new(&mut keeper).poll(&mut cx).is_pending());
+    assert_eq!(block_on(socket.recv()), Some(Ok(Message::from("1"))));
+    assert!(woken.0.load(Ordering::SeqCst) > 0, "it goes on when the message is taken");
+    assert_eq!(block_on(socket.recv()), Some(Ok(Message::from("2"))));
+    assert!(Pin::new(&mut keeper).poll(&mut cx).is_pending());
+    assert_eq!(read(&mut client, 3), b"\x8a\x01p");
+    // An idle socket wakes nobody.
+    let before = woken.0.load(Ordering::SeqCst);
+    assert!(Pin::new(&mut keeper).poll(&mut cx).is_pending());
+    assert_eq!(woken.0.load(Ordering::SeqCst), before);
+}
+
+#[test]
+fn sending_waits_and_trying_does_not() {
+    let options = Options { max_write_buffer: 1000, ..Options::default() };
+    let Setup { socket, mut client, keeper: _keeper, tether: _tether } =
+        open_with(100, options, ShutdownTrigger::new());
+    let (sender, _receiver) = socket.split();
+    sender.try_send(vec![0; 800]).unwrap();
+    assert_eq!(sender.backlog(), 804 - 100);
+    let mut waiting = Box::pin(sender.send("x"));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(waiting.as_mut().poll(&mut cx).is_pending(), "not with what went before it");
+    read(&mut client, 700);
+    assert!(waiting.as_mut().poll(&mut cx).is_pending());
+    read(&mut client, 104);
+    assert!(waiting.as_mut().poll(&mut cx).is_ready());
+    drop(waiting);
+    assert_eq!(read(&mut client, 3), b"\x81\x01x");
+    // [UPG-20]
+    sender.try_send(vec![0; 900]).unwrap();
+    assert!(matches!(sender.try_send(vec![0; 300]), Err(Error::Unresponsive(_))));
+    assert_eq!(sender.closed().unwrap().code, 1006);
+    assert!(sender.try_send("x").is_err());
+}
+
+#[test]
+fn a_message_above_the_bound_passes_an_empty_queue() {
+    let options = Options { max_write_buffer: 10, ..Options::default() };
+    let Setup { socket, mut client, keeper: _keeper, tether: _tether } =
+        open_with(1 << 20, options, ShutdownTrigger::new());
+    let (sender, _receiver) = socket.split();
+    sender.try_send(vec![0; 5000]).unwrap();
+    assert_eq!(read(&mut client, 5004).len(), 5004);
+}
+
+#[test]
+fn a_keeper_that_is_dropped_tells_everybody() {
+    let Setup { mut socket, client, keeper, tether } = open();
+    drop(keeper);
+    assert_eq!(block_on(socket.recv()), Some(Err(Error::Lost)));
+    assert_eq!(block_on(socket.recv()), None);
+    assert!(block_on(socket.send("x")).is_err());
+    assert!(tether.is_released());
+    drop(client);
+}
+
+#[test]
+fn a_severed_stream_is_a_loss() {
+    let Setup { mut socket, client: _client, keeper, tether } = open();
+    drop(tether);
+    assert_eq!(block_on(socket.recv()), Some(Err(Error::Lost)), "[UPG-12c]");
+    block_on(keeper);
+}
+
+#[test]
+fn the_shutdown_says_1001_and_gives_up_after_the_close_timeout() {
+    let shutdown = ShutdownTrigger::new();
+    let options = Options { close_timeout: Duration::from_millis(50), ..Options::default() };
+    let Setup { mut socket, mut client, keeper, tether: _tether } = open_with(1000, options, shutdown.clone());
+    shutdown.trigger();
+    block_on(keeper);
+    assert_eq!(read(&mut client, 4)[..4], [0x88, 24, 3, 233], "[UPG-22]");
+    assert_eq!(block_on(socket.recv()), None);
+    assert_eq!(socket.closed().unwrap().code, 1001);
+}
+
+#[test]
+fn closing_waits_for_the_answer_and_drops_what_crosses_it() {
+    let Setup { mut socket, mut client, mut keeper, tether: _tether } = open();
+    let mut closing = Box::pin(socket.close(4000, "now"));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(closing.as_mut().poll(&mut cx).is_pending());
+    assert_eq!(read(&mut client, 7), b"\x88\x05\x0f\xa0now", "[UPG-13a]");
+    write(&mut client, &[masked(0x81, b"crossing"), masked(0x88, b"\x0f\xa0")].concat());
+    assert!(Pin::new(&mut keeper).poll(&mut cx).is_pending());
+    assert!(closing.as_mut().poll(&mut cx).is_ready());
+    drop(closing);
+    assert_eq!(block_on(socket.recv()), None);
+}
+
+#[test]
+fn it_is_a_stream_and_a_sink() {
+    let Setup { mut socket, mut client, keeper: _keeper, tether: _tether } = open();
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut socket).poll_next(&mut cx).is_pending());
+    write(&mut client, &masked(0x81, b"in"));
+    assert_eq!(block_on(socket.next()), Some(Ok(Message::from("in"))));
+    assert!(Pin::new(&mut socket).poll_ready(&mut cx).is_ready());
+    Pin::new(&mut socket).start_send(Message::from("out")).unwrap();
+    assert!(Pin::new(&mut socket).poll_flush(&mut cx).is_ready());
+    assert_eq!(read(&mut client, 5), b"\x81\x03out");
+    assert!(Pin::new(&mut socket).poll_close(&mut cx).is_pending());
+    assert_eq!(read(&mut client, 4), b"\x88\x02\x03\xe8", "[UPG-13b]");
+}
+
+#[test]
+fn the_last_handle_dropped_closes() {
+    let Setup { socket, mut client, keeper, tether: _tether } = open();
+    let (sender, receiver) = socket.split();
+    let other = sender.clone();
+    drop((sender, receiver));
+    other.try_send("still open").unwrap();
+    assert_eq!(read(&mut client, 12), b"\x81\x0astill open");
+    drop(other);
+    write(&mut client, &masked(0x88, b"\x03\xe8"));
+    let ended = std::thread::spawn(move || block_on(keeper));
+    assert_eq!(read(&mut client, 4), b"\x88\x02\x03\xe8");
+    drop(client);
+    ended.join().unwrap();
+}

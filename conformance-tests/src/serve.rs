@@ -1,0 +1,32 @@
+//! The conformance application on a server, for a suite in another process.
+
+use adapter_core::{Bind, ListenAddr, ServeError, Server, ServerHandle};
+
+use crate::application::{Advertised, Conformance};
+use crate::setting;
+
+/// Serves the conformance application at `bind`, and under every other setting of the suite at ports of their own,
+/// which the first one tells to those who ask (`run --external`). Blocks until the first one has ended; prints where
+/// it listens.
+///
+/// # Errors
+/// What the server says.
+pub fn serve(server: &dyn Server, bind: Bind) -> Result<(), ServeError> {
+    let mut handles: Vec<ServerHandle> = Vec::new();
+    let mut advertised = Advertised::default();
+    for setting in setting::ALL.iter().filter(|setting| setting.name != setting::DEFAULT.name) {
+        let handle = server.start(Conformance::new().mount(), setting.config())?;
+        if let Some(address) = handle.local_addrs().iter().find_map(ListenAddr::tcp) {
+            advertised.0.push((setting.name, address));
+        }
+        handles.push(handle);
+    }
+    let mut config = setting::DEFAULT.config().value(advertised);
+    config.binds = vec![bind];
+    let handle = server.start(Conformance::new().mount(), config)?;
+    for address in handle.local_addrs() {
+        println!("{} serves the conformance application at {address}", server.info().name);
+    }
+    handle.wait()?;
+    handles.into_iter().try_for_each(ServerHandle::stop)
+}

@@ -1,0 +1,97 @@
+//! The command: right use, wrong use, and a server in another process.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+
+fn conformance(arguments: &[&str]) -> Output {
+    let command = Command::new(env!("CARGO_BIN_EXE_conformance")).args(arguments).output();
+    command.expect("the command runs")
+}
+
+/// Exit status 2 and one line that says what is wrong.
+fn is_wrong_use(arguments: &[&str], message: &str) {
+    let output = conformance(arguments);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
+    assert_eq!(told.trim_end().lines().count(), 1, "{arguments:?}: {told}");
+    assert!(told.contains(message), "{arguments:?}: {told}");
+}
+
+#[test]
+fn wrong_use_is_one_line_and_status_2() {
+    is_wrong_use(&["run", "--server", "nope"], "unknown server \"nope\"");
+    is_wrong_use(&["run", "--server", "hyper", "--case", "nope"], "no case is called like \"nope\"");
+    is_wrong_use(&["run", "--external", "127.0.0.1:1"], "cannot connect to 127.0.0.1:1");
+    is_wrong_use(
+        &["run", "--server", "hyper", "--html", "/no/such/folder/x.html"],
+        "cannot write /no/such/folder/x.html",
+    );
+    is_wrong_use(&["explain", "nope"], "neither a case nor a requirement");
+    is_wrong_use(&["list", "nope"], "no case is called like");
+    is_wrong_use(&["serve", "--server", "nope"], "unknown server");
+}
+
+#[test]
+fn cases_and_requirements_are_explained() {
+    let told = |arguments: &[&str]| String::from_utf8_lossy(&conformance(arguments).stdout).into_owned();
+    assert!(told(&["explain", "TGT-04"]).contains("target::path_is_raw"));
+    assert!(told(&["explain", "target::path_is_raw"]).contains("exactly as they were received"));
+    assert!(told(&["list"]).lines().count() > 300);
+    assert_eq!(told(&["list", "path_is_raw"]).lines().count(), 1);
+}
+
+#[test]
+fn reports_come_in_three_forms_and_as_a_page() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let page = folder.path().join("report.html");
+    let page_name = page.to_string_lossy().into_owned();
+    let run = |format: &str| {
+        let output = conformance(&[
+            "run",
+            "--server",
+            "hyper",
+            "--case",
+            "target_forms",
+            "--format",
+            format,
+            "--html",
+            &page_name,
+        ]);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let table = run("table");
+    let last = table.trim_end().lines().last().unwrap_or("").to_owned();
+    assert!(last.contains(" passed, 0 failed, ") && last.contains(" skipped"), "{last}");
+    let json: serde_json::Value = serde_json::from_str(&run("json")).expect("JSON");
+    assert_eq!(json["failed"], 0);
+    assert!(run("junit").contains("<testsuite name=\"hyper\""));
+    let html = std::fs::read_to_string(page).expect("the page");
+    assert!(html.contains("TGT-10a") && html.ends_with("</html>\n"));
+}
+
+/// A server in another process, ended when the test is over.
+struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = (self.0.kill(), self.0.wait());
+    }
+}
+
+#[test]
+fn a_server_in_another_process_gives_the_same_result() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_conformance"));
+    command.args(["serve", "--server", "hyper", "--bind", "127.0.0.1:0"]).stdout(Stdio::piped());
+    let mut serving = Serving(command.spawn().expect("the command runs"));
+    let output = serving.0.stdout.take().expect("piped");
+    let mut line = String::new();
+    BufReader::new(output).read_line(&mut line).expect("a line");
+    let address = line.trim().rsplit(' ').next().expect("an address").to_owned();
+    let cases = ["--case", "target", "--case", "limits", "--case", "environment", "--case", "keep_alive"];
+    let external = conformance(&[&["run", "--external", &address][..], &cases].concat());
+    let told = String::from_utf8_lossy(&external.stdout).into_owned();
+    assert_eq!(external.status.code(), Some(0), "{told}");
+    assert!(told.contains("needs to start and stop the server"), "skips are not shown: {told}");
+    assert!(!told.contains("needs the setting"), "a setting is missing: {told}");
+}
