@@ -329,3 +329,35 @@ fn streams_that_fill_the_socket_again_and_again_go_on() {
         .collect();
     readers.into_iter().for_each(|reader| reader.join().unwrap());
 }
+
+/// Regression: the supervisor went to sleep under a call that took long, and held back what that left then.
+#[test]
+fn output_is_not_held_back_after_a_long_wait() {
+    let (open, gate) = gated();
+    let gate = Arc::new(Mutex::new(gate));
+    let app = move |_request: Request, _environ: Environ| {
+        let gate = gate.clone();
+        async move {
+            let chunks = (0..50).map(move |n| {
+                match n {
+                    10 => thread::sleep(Duration::from_millis(300)),
+                    40 => gate.lock().unwrap().recv().unwrap_or_default(),
+                    _ => {}
+                }
+                format!("{n}")
+            });
+            Ok::<_, Error>(Response::new(Body::from_iterator(chunks)))
+        }
+    };
+    let server = serve_with(app, threads(2));
+    let mut client = server.connect();
+    client.get("/");
+    assert_eq!(client.head().0, 200);
+    for n in 0..50 {
+        if n == 40 {
+            open.send(()).unwrap();
+        }
+        assert_eq!(client.chunk().unwrap(), n.to_string().as_bytes());
+    }
+    assert_eq!(client.chunk(), None);
+}

@@ -22,7 +22,8 @@ fn registered() -> Vec<Box<dyn Server>> {
     servers.push(Box::new(adapter_hyper::ActixServer::new()));
     #[cfg(feature = "smol")]
     servers.push(Box::new(adapter_smol::SmolServer::new()));
-    // threadpool: a line once its crate has a server
+    #[cfg(feature = "threadpool")]
+    servers.push(Box::new(adapter_threadpool::ThreadPoolServer::new()));
     servers
 }
 

@@ -305,7 +305,7 @@ impl<I: Transport> Connection<I> {
 
     /// Whether hyper may sit on a pipelined request and has to be polled again; once a response. hyper 1.12 polls a body
     /// twice, and when the second poll ends it, forgets to look at what it has read already: the waker of the first poll
-    /// would make up for it, but a body that became ready by itself (async-io's timers do) wakes nobody. \[KAP-05\]
+    /// would make up for it, but a body that became ready by itself (async-io's timers do) wakes nobody. \[KAP-06\]
     #[inline]
     fn reads_too_late(&mut self) -> bool {
         let status = &self.shared.status;

@@ -212,12 +212,10 @@ fn read_head(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, permit: b
         if engine.is_draining() {
             return closed(conn, task);
         }
-        if task.since == 0 {
-            // The usual case: it has just been answered. No need to know the time exactly.
-            task.since = engine.recently();
-            return Flow::Park(after(task.since, settings.timeouts.keep_alive));
-        }
         let now = engine.now();
+        if task.since == 0 {
+            task.since = now;
+        }
         // [LIM-04] the first head is waited for from the accept on
         let first = task.requests == 0;
         let limit = if task.begun || first { settings.timeouts.header_read } else { settings.timeouts.keep_alive };

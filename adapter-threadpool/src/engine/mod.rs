@@ -15,7 +15,7 @@ pub(crate) mod tasks;
 pub(crate) mod timers;
 pub(crate) mod worker;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -64,8 +64,6 @@ pub(crate) struct Engine {
     /// The startup hook has succeeded, so that the shutdown hook is owed.
     pub(crate) started: AtomicBool,
     origin: Instant,
-    /// The time as of the last look at the clock by leader or supervisor.
-    recent: AtomicU64,
 }
 
 impl Engine {
@@ -88,7 +86,6 @@ impl Engine {
             serving: OnceLock::new(),
             started: AtomicBool::new(false),
             origin: Instant::now(),
-            recent: AtomicU64::new(1),
             settings,
         }))
     }
@@ -105,14 +102,7 @@ impl Engine {
 
     /// Now. Never 0.
     pub(crate) fn now(&self) -> Tick {
-        let now = self.tick(Instant::now());
-        self.recent.store(now, Ordering::Relaxed);
-        now
-    }
-
-    /// Now, give or take a millisecond or two: the supervisor looks at the clock that often while there is activity.
-    pub(crate) fn recently(&self) -> Tick {
-        self.recent.load(Ordering::Relaxed)
+        self.tick(Instant::now())
     }
 
     pub(crate) fn tick(&self, instant: Instant) -> Tick {

@@ -430,7 +430,6 @@ impl Engine {
         const QUIET_TICKS: u32 = 50;
 
         self.uncork();
-        self.now();
         let mut state = lock(&self.scheduler.state);
         let turns = state.epoch.wrapping_sub(state.seen_epoch);
         state.seen_epoch = state.epoch;
@@ -451,7 +450,8 @@ impl Engine {
             state.brisk_ticks -= 1;
             state.brisk = state.brisk_ticks > 0;
         }
-        let idle = state.sleeping && !backlog;
+        // A call that runs may yet leave output to be written.
+        let idle = state.sleeping && !backlog && state.running == 0;
         state.quiet_ticks = if idle && turns == 0 { state.quiet_ticks + 1 } else { 0 };
         state.unwatched = state.quiet_ticks >= QUIET_TICKS;
         let again = !state.unwatched;

@@ -48,7 +48,10 @@ pub(crate) fn run(engine: &Arc<Engine>) -> Result<(), ServeError> {
 
     // [SHU-06], [DIS-08]
     if engine.connections.count() > 0 {
-        tracing::warn!(target: "adapter", connections = engine.connections.count(), "the shutdown is forced");
+        if engine.shutdown.level() < ShutdownLevel::Forced {
+            let open = engine.connections.count();
+            tracing::warn!(target: "adapter", open, "the shutdown deadline has passed; forcing");
+        }
         engine.shutdown.force();
         engine.scheduler.lift_cap();
         for conn in engine.connections.all() {
