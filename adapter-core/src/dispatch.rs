@@ -55,7 +55,7 @@ impl Future for Call {
 pub fn error_response(error: &Error) -> Response {
     match error.fault() {
         _ if error.status().is_client_error() => {
-            tracing::info!(target: "adapter", error = %error, "the request failed")
+            tracing::info!(target: "adapter", error = %error, "the request failed");
         }
         // a panic was logged where it was caught
         _ if matches!(error.downcast_ref::<TaskError>(), Some(TaskError::Panicked(_))) => {}

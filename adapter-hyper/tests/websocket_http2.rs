@@ -171,8 +171,12 @@ fn what_is_no_handshake_is_refused() {
         let (head, _) = open(&mut client, &[]).await;
         assert_eq!(head.status(), 400, "no version");
         let (head, _) = open(&mut client, &[("sec-websocket-version", "8")]).await;
-        assert_eq!((head.status(), &head.headers()["sec-websocket-version"]), (StatusCode::UPGRADE_REQUIRED, &"13".parse().unwrap()));
-        let request = HttpRequest::get("http://test.example/chat?room=1").header(VERSION.0, VERSION.1).body(()).unwrap();
+        assert_eq!(
+            (head.status(), &head.headers()["sec-websocket-version"]),
+            (StatusCode::UPGRADE_REQUIRED, &"13".parse().unwrap())
+        );
+        let request =
+            HttpRequest::get("http://test.example/chat?room=1").header(VERSION.0, VERSION.1).body(()).unwrap();
         assert_eq!(client.send_request(request, true).unwrap().0.await.unwrap().status(), 400, "not CONNECT");
     });
 }

@@ -190,7 +190,8 @@ impl Upgrade {
         let mut response = Response::new(Body::empty());
         let headers = response.headers_mut();
         for (name, value) in &self.headers {
-            let ours = name.as_str().starts_with("sec-websocket-") || is_hop_by_hop(name) || *name == header::CONTENT_LENGTH;
+            let ours =
+                name.as_str().starts_with("sec-websocket-") || is_hop_by_hop(name) || *name == header::CONTENT_LENGTH;
             if ours {
                 return Err(HandshakeError::Unsendable(format!("{name} is not the application's to set")));
             }

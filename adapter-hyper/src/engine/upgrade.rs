@@ -52,7 +52,7 @@ impl Switch {
 
     /// HTTP/1: the head is sent and hyper is done; the socket is the application's. `None` if nobody took it.
     pub(super) fn complete<I: Transport>(
-        mut self: Box<Self>,
+        mut self,
         shared: &Arc<Shared<I>>,
         cx: &mut Context<'_>,
     ) -> Option<Tether> {

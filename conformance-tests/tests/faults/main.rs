@@ -32,7 +32,7 @@ use crate::server::Broken;
 const UNKILLED: &str = include_str!("unkilled.txt");
 
 /// Long enough for a loaded machine to answer, short enough for hundreds of cases that wait in vain.
-const PATIENCE: Duration = Duration::from_millis(4000);
+const PATIENCE: Duration = Duration::from_millis(5000);
 
 static THROUGH_PROXY: Fault = Fault::new("through_proxy", &[]).up(|_, _| {});
 static THROUGH_PROXY_HYPER: Fault = Fault::new("through_proxy_hyper", &[]).on(Base::Hyper).up(|_, _| {});
