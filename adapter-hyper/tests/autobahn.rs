@@ -81,7 +81,10 @@ fn run(server: &Running, case: &str, octets: &[u8], back: &[Back], chop: Option<
     }
 }
 
-fn cases(server: &Running, list: &[(&str, Vec<Vec<u8>>, Vec<Back>)]) {
+/// Number, frames, and what comes back.
+type Case = (&'static str, Vec<Vec<u8>>, Vec<Back>);
+
+fn cases(server: &Running, list: &[Case]) {
     for (case, frames, back) in list {
         let octets = frames.concat();
         run(server, case, &octets, back, None);

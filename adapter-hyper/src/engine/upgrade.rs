@@ -51,11 +51,7 @@ impl Switch {
     }
 
     /// HTTP/1: the head is sent and hyper is done; the socket is the application's. `None` if nobody took it.
-    pub(super) fn complete<I: Transport>(
-        mut self,
-        shared: &Arc<Shared<I>>,
-        cx: &mut Context<'_>,
-    ) -> Option<Tether> {
+    pub(super) fn complete<I: Transport>(mut self, shared: &Arc<Shared<I>>, cx: &mut Context<'_>) -> Option<Tether> {
         // hyper has answered before its connection ended.
         let Poll::Ready(Ok(upgraded)) = Pin::new(&mut self.on).poll(cx) else {
             self.handover.fail(UpgradeError::Disconnected);
