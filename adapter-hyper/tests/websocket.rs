@@ -16,7 +16,7 @@ use adapter_core::websocket::{Close, Error as SocketError, HandshakeError, Messa
 use adapter_core::{Body, Environ, Error, Request, Response, blocking};
 
 use crate::support::{
-    BINARY, CLOSE, Client, PATIENCE, PING, TEXT, close, config, frame, handshake, serve, servers, start, text,
+    BINARY, CLOSE, Client, PATIENCE, TEXT, close, config, frame, handshake, serve, servers, start, text,
 };
 
 async fn echo(request: Request, environ: Environ) -> Result<Response, Error> {
