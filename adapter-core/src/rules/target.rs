@@ -4,7 +4,7 @@
 //! `Host` as the authority, whatever form and version the client used. \[TGT-04\], \[TGT-10\] to \[TGT-16\]
 
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, StatusCode, Uri, Version, header, request};
+use http::{HeaderValue, Method, StatusCode, Uri, header, request};
 
 use super::Rejection;
 
@@ -47,11 +47,18 @@ pub fn check(method: &Method, uri: &Uri, limit: usize) -> Result<(), Rejection> 
 /// ```
 #[inline]
 pub fn normalize(head: &mut request::Parts) {
-    // RFC 8441 §4: only an extended CONNECT has a scheme and a path, and its target is that of any other request
-    let tunnel = head.method == Method::CONNECT && (head.version < Version::HTTP_2 || head.uri.scheme().is_none());
-    if tunnel || (head.uri.scheme().is_none() && head.uri.authority().is_none()) {
-        return;
+    if head.method != Method::CONNECT && (head.uri.scheme().is_some() || head.uri.authority().is_some()) {
+        to_origin_form(head);
     }
+}
+
+/// The same for an extended CONNECT, which has scheme, authority and path as any other request and is meant for the
+/// path. For servers that know one from a tunnel by its `:protocol`. RFC 8441 §4
+pub fn normalize_extended_connect(head: &mut request::Parts) {
+    to_origin_form(head);
+}
+
+fn to_origin_form(head: &mut request::Parts) {
     let mut parts = std::mem::take(&mut head.uri).into_parts();
     if let Some(authority) = parts.authority.take() {
         // The target was checked: userinfo is the only part of an authority that a Host may not have.

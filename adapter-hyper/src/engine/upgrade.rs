@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
 use adapter_core::Bytes;
+use adapter_core::rules;
 use adapter_core::rules::request::{BodyLength, Facts};
 use adapter_core::server::ShutdownLevel;
 use adapter_core::signal::Signal;
@@ -45,6 +46,7 @@ impl Switch {
         }
         let (handover, mut offer) = upgrade::channel();
         if let Some(protocol) = protocol {
+            rules::target::normalize_extended_connect(head);
             offer = offer.with_protocol(protocol.as_str());
         }
         Some((Box::new(Switch { handover, on }), offer))
