@@ -55,11 +55,13 @@ fn blocking_work_does_not_stall_the_executor() {
         assert_eq!(client.answer(), "blocked");
     }
     server.stop().unwrap();
-    assert_eq!(ours(), [""; 0], "the pool's threads are gone, too");
+    // The pool counts its threads and does not join them: the last may still be leaving.
+    eventually("the pool's threads are gone, too", || ours().is_empty());
 }
 
 #[test]
 fn the_runtime_works_from_threads_without_an_executor() {
+    let _alone = alone();
     let (server, addr, _told) = start(ServerConfig::default().threads(1));
     assert_eq!(get(addr, "/from-outside"), "from outside");
     server.stop().unwrap();
@@ -67,6 +69,7 @@ fn the_runtime_works_from_threads_without_an_executor() {
 
 #[test]
 fn a_client_that_goes_takes_its_handler_along() {
+    let _alone = alone();
     let (server, addr, told) = start(ServerConfig::default());
     let mut client = connect(addr);
     client.get("/pending");
@@ -177,6 +180,7 @@ fn settings_nobody_knows_are_refused() {
 
 #[test]
 fn many_connections_come_and_go() {
+    let _alone = alone();
     // The places of closed sockets are used again; nothing meant for one may reach its successor.
     let (server, addr, _told) = start(ServerConfig::default().threads(2));
     thread::scope(|scope| {
