@@ -15,12 +15,14 @@ use super::Rejection;
 /// ```
 pub fn is_valid(value: &[u8]) -> bool {
     // One pass over the usual name or IPv4 address, up to a port.
-    let mut rest = value;
-    while let [byte, after @ ..] = rest
-        && REG_NAME[usize::from(*byte)]
-    {
-        rest = after;
+    let mut end = 0;
+    for byte in value {
+        if !REG_NAME[usize::from(*byte)] {
+            break;
+        }
+        end += 1;
     }
+    let rest = value.get(end..).unwrap_or_default();
     match rest {
         [] => true,
         [b':', ..] => is_port(rest),

@@ -148,7 +148,7 @@ impl Fields {
     fn scan(headers: &HeaderMap) -> Result<Self, InvalidResponse> {
         let mut fields = Fields { length: None, hop_by_hop: false };
         for (name, value) in headers {
-            if *name == header::CONTENT_LENGTH {
+            if name.as_str() == "content-length" {
                 // [FRM-06] RFC 9110 §8.6
                 let length = request::parse_length(value.as_bytes())
                     .ok_or(InvalidResponse { requirement: "FRM-06", reason: "Content-Length is not a number" })?;

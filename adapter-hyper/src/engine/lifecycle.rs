@@ -12,6 +12,7 @@ use adapter_core::server::ShutdownLevel;
 use adapter_core::{Application, DynApplication, Error, Runtime, ServeError, ServerConfig};
 use adapter_listen::{AcceptError, classify};
 
+use super::tracker::Listening;
 use super::{Accept, Connection, Engine, Tracker};
 
 /// How long after a forced shutdown the tasks may take to notice.
@@ -70,7 +71,12 @@ impl Lifecycle {
             tracing::warn!(target: "adapter", open = self.tracker.open(), "the shutdown deadline has passed; forcing");
         }
         shutdown.force();
-        if self.serving.runtime.timeout(FORCED, self.tracker.below(1)).await.is_err() {
+        // [SHU-09]
+        let gone = async {
+            self.tracker.below(1).await;
+            self.tracker.closed().await;
+        };
+        if self.serving.runtime.timeout(FORCED, gone).await.is_err() {
             tracing::error!(target: "adapter", open = self.tracker.open(), "connections did not end");
         }
         self.hook("shutdown", ServeError::Shutdown, self.application.shutdown()).await
@@ -99,34 +105,42 @@ impl Lifecycle {
 
 /// Accepts until the shutdown begins, then closes the listener. At most `limit` connections are open at once; the next
 /// ones wait in the kernel's queue. `spawn` runs a connection's future.
-pub async fn accept<L: Accept>(
+pub fn accept<L: Accept, S: Fn(Connection<L::Transport>)>(
     listener: L,
     engine: Arc<Engine>,
     tracker: Tracker,
-    spawn: impl Fn(Connection<L::Transport>),
-) {
-    let runtime = engine.serving.runtime.clone();
-    let shutdown = engine.serving.shutdown.clone();
-    let accepting = async {
-        loop {
-            tracker.below(engine.limits.connections).await;
-            match listener.accept().await {
-                Ok((io, peer)) => {
-                    // Another listener may have taken the last place meanwhile: then this one waits here.
-                    let guard = tracker.enter(engine.limits.connections).await;
-                    spawn(engine.connection(io, peer, listener.addr().clone(), guard));
+    spawn: S,
+) -> impl Future<Output = ()> + use<L, S> {
+    /// Dropped in this order: the socket is closed before it is counted as closed.
+    struct Open<L> {
+        listener: L,
+        _counted: Listening,
+    }
+    // Counted here and not at the first poll, which a shutdown may precede.
+    let open = Open { listener, _counted: tracker.listening() };
+    async move {
+        let open = open;
+        let listener = &open.listener;
+        let runtime = engine.serving.runtime.clone();
+        let shutdown = engine.serving.shutdown.clone();
+        let accepting = async {
+            loop {
+                tracker.below(engine.limits.connections).await;
+                match listener.accept().await {
+                    Ok((io, peer)) => {
+                        // Another listener may have taken the last place meanwhile: then this one waits here.
+                        let guard = tracker.enter(engine.limits.connections).await;
+                        spawn(engine.connection(io, peer, listener.addr().clone(), guard));
+                    }
+                    Err(error) => pause(&runtime, &error).await,
                 }
-                Err(error) => pause(&runtime, &error).await,
             }
-        }
-    };
-    futures_lite::future::or(
-        async {
+        };
+        let draining = async {
             shutdown.reached(ShutdownLevel::Draining).await;
-        },
-        accepting,
-    )
-    .await;
+        };
+        futures_lite::future::or(draining, accepting).await;
+    }
 }
 
 /// \[ERR-06\] never ends the server

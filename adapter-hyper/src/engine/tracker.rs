@@ -12,7 +12,20 @@ pub struct Tracker(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     open: AtomicUsize,
+    listening: AtomicUsize,
+    /// One connection, or one listener, less.
     fewer: Event,
+}
+
+/// One listener that is open; drop it when the listener is closed.
+#[derive(Debug)]
+pub(super) struct Listening(Arc<Inner>);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.listening.fetch_sub(1, Ordering::SeqCst);
+        self.0.fewer.notify(usize::MAX);
+    }
 }
 
 /// One open connection; drop it when the connection is gone.
@@ -38,9 +51,24 @@ impl Tracker {
 
     /// Waits until fewer than `limit` are open. Cancel safe.
     pub async fn below(&self, limit: usize) {
-        while self.open() >= limit {
+        self.until(|inner| inner.open.load(Ordering::SeqCst) < limit).await;
+    }
+
+    /// Counts a listener.
+    pub(super) fn listening(&self) -> Listening {
+        self.0.listening.fetch_add(1, Ordering::SeqCst);
+        Listening(self.0.clone())
+    }
+
+    /// Waits until every listener is closed. Cancel safe. \[SHU-09\]
+    pub(super) async fn closed(&self) {
+        self.until(|inner| inner.listening.load(Ordering::SeqCst) == 0).await;
+    }
+
+    async fn until(&self, holds: impl Fn(&Inner) -> bool) {
+        while !holds(&self.0) {
             let listener = self.0.fewer.listen();
-            if self.open() < limit {
+            if holds(&self.0) {
                 return;
             }
             listener.await;
