@@ -287,8 +287,9 @@ impl Environ {
         }
     }
 
-    /// A future that is ready once the client is gone; may be asked for again and again (\[DIS-06\]). A handler that
-    /// does not answer within 250 ms of it is dropped (\[DIS-01\]). Cancel safe.
+    /// A future that is ready once the client is gone; may be asked for again and again (\[DIS-06\]). A client that only
+    /// ended its half of the stream may still read: the handler, or its body, is dropped once it has kept such a client
+    /// waiting for 250 ms with nothing sent; a reset drops it at once (\[DIS-01\]). Cancel safe.
     pub fn disconnected(&self) -> Fired {
         self.disconnect_signal().fired()
     }
