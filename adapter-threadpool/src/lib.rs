@@ -4,12 +4,5 @@
 mod connection;
 mod engine;
 mod server;
-mod wire;
 
 pub use self::server::ThreadPoolServer;
-
-/// The modules without I/O, for fuzz targets. Not part of the API.
-#[doc(hidden)]
-pub mod fuzzing {
-    pub use crate::wire::{body_decoder, encoder, head};
-}

@@ -12,9 +12,9 @@ use adapter_core::rules::request::BodyLength;
 use adapter_core::{
     Body, DynApplication, Environ, Error, Limits, Request, RequestBodyError, Response, Server, ServerConfig,
 };
+use adapter_http1::body_decoder::{Decoder, Event};
+use adapter_http1::head::parse;
 use adapter_threadpool::ThreadPoolServer;
-use adapter_threadpool::fuzzing::body_decoder::{Decoder, Event};
-use adapter_threadpool::fuzzing::head::parse;
 use http::HeaderMap;
 
 /// Request heads: a head is accepted or refused the same however much of what follows has arrived.

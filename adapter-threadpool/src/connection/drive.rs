@@ -19,7 +19,7 @@ use super::io::{BUFFER, Fill, Flush, Scratch};
 use super::response::{self, Sending};
 use super::{Conn, Step, bit};
 use crate::engine::{Engine, Tick, after, earlier, lock, nanos};
-use crate::wire::head::{self, Head};
+use adapter_http1::head::{self, Head};
 
 /// How long a handler may go on after the client's stream has ended. DESIGN §7
 const GRACE: Duration = Duration::from_millis(250);

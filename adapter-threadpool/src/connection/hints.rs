@@ -11,7 +11,7 @@ use http::{HeaderMap, StatusCode};
 use super::Conn;
 use super::io::Flush;
 use crate::engine::lock;
-use crate::wire::encoder;
+use adapter_http1::encoder;
 
 /// Sends hints for one request, as long as its response has not begun. Used again for the next one if the
 /// application has kept no handle on it.

@@ -18,7 +18,7 @@ use super::io::{COPY, Scratch};
 use super::request_body::{BodySource, Incoming};
 use super::{Conn, bit, response};
 use crate::engine::{after, lock};
-use crate::wire::head::Head;
+use adapter_http1::head::Head;
 
 /// Calls the application with the request that has waited for a permit.
 pub(super) fn call_ready(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch) -> Flow {

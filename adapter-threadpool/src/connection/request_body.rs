@@ -19,8 +19,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::io::{Fill, Flush, Io};
 use super::{Conn, bit};
 use crate::engine::{Tick, after, lock};
-use crate::wire::body_decoder::{Decoder, Event};
-use crate::wire::encoder;
+use adapter_http1::body_decoder::{Decoder, Event};
+use adapter_http1::encoder;
 
 /// Bytes read at a time.
 const PIECE: usize = 64 * 1024;

@@ -27,7 +27,7 @@ use super::drive::{Flow, Phase, Task, closed, grace, stalled, stir};
 use super::io::{Flush, Scratch};
 use super::{Conn, bit};
 use crate::engine::{Tick, lock};
-use crate::wire::encoder;
+use adapter_http1::encoder;
 
 /// Frames of an async body sent before others get their turn.
 const AT_A_TIME: u32 = 64;

@@ -234,7 +234,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::encoder;
+    use crate::encoder;
 
     type Decoded = Result<(Vec<u8>, Option<HeaderMap>, Vec<u8>), RequestBodyError>;
 
