@@ -138,6 +138,46 @@ fn bodies_go_through_in_both_framings() {
     }
 }
 
+/// A report of input that came while the worker was looking at its connection was lost, and the body stalled.
+#[test]
+fn input_that_comes_while_its_connection_is_run_is_not_overlooked() {
+    /// Bytes each client sends, in bursts of [`BURST`]; the last one of a burst has no successor to be seen with.
+    const BYTES: u32 = 30_000;
+    const BURST: u32 = 3;
+    let server = serve(|request: Request, _environ: Environ| async move {
+        if request.uri().path() == "/slow" {
+            // Keeps a second thread at the poller, so that reports come at any time.
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok::<_, Error>(Response::new(Body::from(request.into_body())))
+    });
+    std::thread::scope(|scope| {
+        let echoes: Vec<_> = (0..2)
+            .map(|seed| {
+                let mut client = server.connect();
+                scope.spawn(move || {
+                    client.send(format!("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: {BYTES}\r\n\r\n"));
+                    client.head();
+                    let mut random: u32 = seed;
+                    for n in 1..=BYTES {
+                        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                        (0..random >> 23).for_each(|_| std::hint::spin_loop());
+                        client.send(b"x");
+                        if n % BURST == 0 {
+                            client.exactly(BURST as usize);
+                        }
+                    }
+                })
+            })
+            .collect();
+        let mut slow = server.connect();
+        while !echoes.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+            slow.get("/slow");
+            slow.answer();
+        }
+    });
+}
+
 #[test]
 fn a_blocking_application_reads_and_answers() {
     fn upper(request: Request<BlockingBody>, _environ: Environ) -> Result<Response, Error> {

@@ -273,8 +273,7 @@ pub(super) fn reject(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, r
 fn handling(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, taken: &mut u32, permit: bool) -> Flow {
     let Phase::Handling(handling) = &mut task.phase else { return Flow::Next };
     loop {
-        let deadline = stir(conn);
-        *taken |= conn.clear(bit::WOKEN | bit::QUEUED) & bit::WOKEN;
+        let deadline = look(conn, taken);
         handling.woken |= *taken & bit::WOKEN != 0;
 
         let now = if conn.has(bit::ENDED) || handling.until != 0 { conn.engine.now() } else { 0 };
@@ -361,15 +360,27 @@ pub(super) fn grace(conn: &Conn, ended: &mut Tick, now: Tick) -> Tick {
     until
 }
 
-/// Wakes whoever waits for the request body, if there is reason to; gives the time until it waits.
-pub(super) fn stir(conn: &Conn) -> Tick {
+/// Takes in what was reported since the last look, and passes it on to whoever waits for the request body; gives the
+/// time until which it waits.
+pub(super) fn look(conn: &Conn, taken: &mut u32) -> Tick {
+    loop {
+        // Cleared first: what is reported from here on is seen below, or leads to another run.
+        *taken |= conn.clear(bit::WOKEN | bit::QUEUED) & bit::WOKEN;
+        if let Some(deadline) = stir(conn) {
+            return deadline;
+        }
+    }
+}
+
+/// Wakes whoever waits for the request body, if there is reason to (`None`); else gives the time until it waits.
+fn stir(conn: &Conn) -> Option<Tick> {
     if !conn.has(bit::BODY_OPEN) {
-        return 0;
+        return Some(0);
     }
     let mut io = lock(&conn.io);
-    let Some(incoming) = io.incoming.as_deref_mut() else { return 0 };
+    let Some(incoming) = io.incoming.as_deref_mut() else { return Some(0) };
     if incoming.waker.is_none() {
-        return 0;
+        return Some(0);
     }
     let waker = if conn.has(bit::READABLE | bit::GONE) {
         incoming.waker.take()
@@ -377,12 +388,12 @@ pub(super) fn stir(conn: &Conn) -> Tick {
         // [LIM-05]
         incoming.fail(RequestBodyError::TimedOut)
     } else {
-        return incoming.deadline;
+        return Some(incoming.deadline);
     };
     drop(io);
     if let Some(waker) = waker {
         // It may be anybody's.
         let _ = adapter_core::contain::catch("waker", || waker.wake());
     }
-    0
+    None
 }

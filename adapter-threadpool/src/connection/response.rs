@@ -23,7 +23,7 @@ use http::{Request, StatusCode, header};
 use http_body::Frame;
 
 use super::close::{self, Closing};
-use super::drive::{Flow, Phase, Task, closed, grace, stalled, stir};
+use super::drive::{Flow, Phase, Task, closed, grace, look, stalled};
 use super::io::{Flush, Scratch};
 use super::{Conn, bit};
 use crate::engine::{Tick, lock};
@@ -220,7 +220,7 @@ pub(super) fn sending(conn: &Arc<Conn>, task: &mut Task, taken: &mut u32, permit
     let mut gathering = false;
     loop {
         // Within a batch of quick chunks nothing else is looked at.
-        let deadline = if gathering { 0 } else { look(conn, sending, taken) };
+        let deadline = if gathering { 0 } else { look_at(conn, sending, taken) };
         if sending.flush_first || sending.complete || !sending.woken {
             let mut io = lock(&conn.io);
             let flushed = io.flush(conn);
@@ -299,10 +299,9 @@ pub(super) fn sending(conn: &Arc<Conn>, task: &mut Task, taken: &mut u32, permit
     }
 }
 
-/// What was reported since the last look; gives the time until which the request body is waited for.
-fn look(conn: &Conn, sending: &mut Sending, taken: &mut u32) -> Tick {
-    let deadline = stir(conn);
-    *taken |= conn.clear(bit::WOKEN | bit::QUEUED) & bit::WOKEN;
+/// [`look`] for a response body: it may be pulled again if it was woken.
+fn look_at(conn: &Conn, sending: &mut Sending, taken: &mut u32) -> Tick {
+    let deadline = look(conn, taken);
     sending.woken |= *taken & bit::WOKEN != 0;
     *taken &= !bit::WOKEN;
     deadline

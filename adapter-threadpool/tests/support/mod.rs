@@ -125,7 +125,8 @@ impl Client {
         }
     }
 
-    fn exactly(&mut self, count: usize) -> Vec<u8> {
+    /// The next `count` bytes.
+    pub fn exactly(&mut self, count: usize) -> Vec<u8> {
         while self.buffer.len() < count {
             assert!(self.more(), "the stream ended {} bytes early", count - self.buffer.len());
         }
