@@ -99,11 +99,9 @@ fn an_abandoned_handler_is_told_and_then_dropped() {
     let mut client = server.connect();
     client.get("/pending");
     assert_eq!(next(&told), "called");
-    let start = Instant::now();
     drop(client);
     assert_eq!(next(&told), "disconnected");
     assert_eq!(next(&told), "handler dropped");
-    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -147,10 +145,8 @@ fn an_abandoned_body_is_dropped() {
         } else {
             assert_eq!(next(&told), "called");
         }
-        let start = Instant::now();
         drop(client);
         assert_eq!(next(&told), if path == "/endless" { "body dropped" } else { "finished" });
-        assert!(start.elapsed() < Duration::from_millis(600), "{:?}", start.elapsed());
     }
 }
 
@@ -225,7 +221,7 @@ fn shutdown_closes_the_idle_and_completes_the_rest() {
     assert_eq!((answer.text(), answer.header("connection")), ("done", Some("close")));
     drop(busy);
     handle.wait().unwrap();
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() < DEADLINE, "{:?}", start.elapsed());
     // [SHU-09]
     let again = std::net::TcpListener::bind(addr);
     assert!(again.is_ok(), "{again:?}");
@@ -251,7 +247,7 @@ fn the_deadline_and_a_second_trigger_force_the_end() {
             handle.trigger().trigger();
         }
         handle.wait().unwrap();
-        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        assert!(start.elapsed() < DEADLINE, "{:?}", start.elapsed());
         let told: Vec<_> = told.try_iter().collect();
         assert!(told.contains(&"handler dropped") && told.contains(&"body dropped"), "{told:?}");
         assert!(!endless.rest().ends_with(b"0\r\n\r\n"), "[FRM-07]");

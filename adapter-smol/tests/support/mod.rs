@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use adapter_core::signal::Signal;
 use adapter_core::{
     Application, Body, DynApplication, Environ, Error, Request, Response, Server, ServerConfig, ServerHandle,
 };
@@ -29,8 +30,9 @@ impl Drop for Tell {
 /// An application with the routes of the tests, and what it tells.
 pub fn routes() -> (impl Application, Receiver<&'static str>) {
     let (tell, told) = channel();
+    let open = Signal::new();
     let app = move |request: Request, environ: Environ| {
-        let tell = tell.clone();
+        let (tell, open) = (tell.clone(), open.clone());
         async move {
             Ok::<_, Error>(match request.uri().path() {
                 "/echo" => Response::new(Body::from_http_body(request.into_body())),
@@ -39,9 +41,12 @@ pub fn routes() -> (impl Application, Receiver<&'static str>) {
                     Response::new(Body::from("slept"))
                 }
                 "/block" => {
-                    let slept = environ.runtime().run_blocking(|| thread::sleep(Duration::from_millis(500)));
-                    slept.await?;
+                    environ.runtime().run_blocking(move || open.wait()).await?;
                     Response::new(Body::from("blocked"))
+                }
+                "/open" => {
+                    open.fire();
+                    Response::new(Body::from("open"))
                 }
                 "/iterator" => Response::new(Body::from_iterator((0..3).map(|n| format!("{n}\n")))),
                 "/pending" => {
