@@ -72,22 +72,27 @@ impl<T> Future for Contained<T> {
     /// If polled after it was ready.
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let future = self.0.as_mut().expect("polled after it was ready");
         // Through a variable: every move of an answer on its way out costs.
         let mut polled = Poll::Pending;
-        let outcome = catch("handler", || polled = future.as_mut().poll(cx));
-        if polled.is_ready() || outcome.is_err() {
-            self.drop_future();
-        }
-        match (polled, outcome) {
-            (_, Err(panic)) => Poll::Ready(Err(panic)),
-            (Poll::Ready(output), Ok(())) => Poll::Ready(Ok(output)),
-            (Poll::Pending, Ok(())) => Poll::Pending,
+        match self.poll_into(cx, &mut polled) {
+            Ok(()) => polled.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
         }
     }
 }
 
 impl<T> Contained<T> {
+    /// As `poll`, with the output in `polled`.
+    #[inline]
+    pub(crate) fn poll_into(&mut self, cx: &mut Context<'_>, polled: &mut Poll<T>) -> Result<(), Panic> {
+        let future = self.0.as_mut().expect("polled after it was ready");
+        let outcome = catch("handler", || *polled = future.as_mut().poll(cx));
+        if polled.is_ready() || outcome.is_err() {
+            self.drop_future();
+        }
+        outcome
+    }
+
     fn drop_future(&mut self) {
         if let Some(future) = self.0.take() {
             // Logged by `catch`; there is nobody to tell.

@@ -41,12 +41,15 @@ impl Future for Call {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response> {
-        match Pin::new(&mut self.0).poll(cx) {
-            Poll::Ready(Ok(Ok(response))) => Poll::Ready(response),
-            Poll::Ready(Ok(Err(error))) => Poll::Ready(error_response(&error)),
+        let mut polled = Poll::Pending;
+        match self.0.poll_into(cx, &mut polled) {
+            Ok(()) => match polled {
+                Poll::Ready(Ok(response)) => Poll::Ready(response),
+                Poll::Ready(Err(error)) => Poll::Ready(error_response(&error)),
+                Poll::Pending => Poll::Pending,
+            },
             // logged where it was caught
-            Poll::Ready(Err(_)) => Poll::Ready(failure(StatusCode::INTERNAL_SERVER_ERROR)),
-            Poll::Pending => Poll::Pending,
+            Err(_) => Poll::Ready(failure(StatusCode::INTERNAL_SERVER_ERROR)),
         }
     }
 }

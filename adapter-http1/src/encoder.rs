@@ -3,6 +3,8 @@
 //!
 //! Pure functions that append to a buffer. What may be in a head was decided by `rules::response::plan`.
 
+use std::time::Instant;
+
 use adapter_core::rules::date;
 use adapter_core::rules::response::{Framing, Plan};
 use adapter_core::rules::trailers;
@@ -17,6 +19,11 @@ pub const CHUNK_END: &[u8] = b"\r\n";
 ///
 /// \[RSP-13\]: the version is the request's (a 1.0 client gets 1.0 back), whatever the application said.
 pub fn head(out: &mut Vec<u8>, head: &response::Parts, plan: &Plan, version: Version, is_head: bool) {
+    head_at(out, head, plan, version, is_head, Instant::now());
+}
+
+/// [`head`] for who has just looked at the clock: `now` is the time of the call.
+pub fn head_at(out: &mut Vec<u8>, head: &response::Parts, plan: &Plan, version: Version, is_head: bool, now: Instant) {
     status_line(out, version, head.status);
     let mut dated = false;
     let sized = matches!(plan.framing, Framing::Length(_));
@@ -34,7 +41,7 @@ pub fn head(out: &mut Vec<u8>, head: &response::Parts, plan: &Plan, version: Ver
     // [RSP-06] RFC 9110 §6.6.1: an origin server with a clock dates every response
     if !dated {
         out.extend_from_slice(b"date: ");
-        date::with_now(|now| out.extend_from_slice(now));
+        date::with(now, |date| out.extend_from_slice(date));
         out.extend_from_slice(b"\r\n");
     }
     // [FRM-01], [FRM-05] RFC 9112 §6.1; [NOB-04] not in answer to HEAD, which has no coding to undo
@@ -91,7 +98,9 @@ fn content_length(out: &mut Vec<u8>, length: u64) {
             break;
         }
     }
-    field(out, "content-length", &digits[at..]);
+    out.extend_from_slice(b"content-length: ");
+    out.extend_from_slice(&digits[at..]);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Appends the size line of a chunk of `length` bytes, which must not be 0. RFC 9112 §7.1

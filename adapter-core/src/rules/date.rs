@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::HeaderValue;
 
@@ -10,26 +10,38 @@ use http::HeaderValue;
 const LENGTH: usize = 29;
 
 struct Cached {
-    second: u64,
+    /// Until when the text holds; `None` if there is no text yet.
+    until: Option<Instant>,
     text: [u8; LENGTH],
 }
 
 thread_local! {
-    static CACHED: RefCell<Cached> = const { RefCell::new(Cached { second: 0, text: [0; LENGTH] }) };
+    static CACHED: RefCell<Cached> = const { RefCell::new(Cached { until: None, text: [0; LENGTH] }) };
 }
 
 /// Calls `use_it` with the current date as an IMF-fixdate, 29 bytes of ASCII.
 pub fn with_now<T>(use_it: impl FnOnce(&[u8]) -> T) -> T {
-    let now = SystemTime::now();
-    let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    with(Instant::now(), use_it)
+}
+
+/// [`with_now`] for who has just looked at the clock: `now` is the time of the call.
+#[inline]
+pub fn with<T>(now: Instant, use_it: impl FnOnce(&[u8]) -> T) -> T {
     CACHED.with_borrow_mut(|cached| {
-        if cached.second != second || cached.text[0] == 0 {
-            // 29 bytes are written to a slice of 29 for every date up to the year 9999.
-            let _ = write!(&mut cached.text[..], "{}", httpdate::HttpDate::from(now));
-            cached.second = second;
+        if cached.until.is_none_or(|until| now >= until) {
+            render(cached, now);
         }
         use_it(&cached.text)
     })
+}
+
+#[cold]
+fn render(cached: &mut Cached, now: Instant) {
+    let date = SystemTime::now();
+    let into_second = date.duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
+    // 29 bytes are written to a slice of 29 for every date up to the year 9999.
+    let _ = write!(&mut cached.text[..], "{}", httpdate::HttpDate::from(date));
+    cached.until = now.checked_add(Duration::from_nanos(u64::from(1_000_000_000 - into_second)));
 }
 
 /// The current date as a field value.
@@ -39,6 +51,20 @@ pub fn header_value() -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn is_rendered_again_in_the_next_second() {
+        let seen = |at| super::with(at, <[u8]>::to_vec);
+        let now = Instant::now();
+        super::CACHED.with_borrow_mut(|cached| {
+            cached.until = Some(now + Duration::from_millis(1));
+            cached.text = [b'x'; super::LENGTH];
+        });
+        assert_eq!(seen(now), [b'x'; super::LENGTH]);
+        assert_ne!(seen(now + Duration::from_millis(1)), [b'x'; super::LENGTH]);
+    }
+
     #[test]
     fn is_a_date_of_today() {
         let value = super::header_value();

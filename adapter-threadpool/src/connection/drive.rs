@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adapter_core::dispatch::{Call, failure};
 use adapter_core::rules::Rejection;
@@ -33,6 +33,8 @@ pub(super) struct Task {
     pub(super) requests: u64,
     /// Since when it waits for a head: accept, the end of the last response, or the first byte; 0 is "since just now".
     pub(super) since: Tick,
+    /// The time, if it was asked for in this run and no application code has run since.
+    pub(super) clock: Option<Instant>,
     /// What the last request's environment can lend to the next.
     pub(super) template: Option<Template>,
     /// Whether the first byte of a head has come.
@@ -85,7 +87,7 @@ pub(super) enum Flow {
 
 impl Task {
     pub(super) fn new(now: Tick) -> Self {
-        Task { phase: Phase::Head, requests: 0, since: now, template: None, begun: false, parsed: 0 }
+        Task { phase: Phase::Head, requests: 0, since: now, clock: None, template: None, begun: false, parsed: 0 }
     }
 
     /// Whether parsing again may give something else: a client that sends byte by byte must not make that cost the
@@ -109,6 +111,7 @@ impl Task {
 
 pub(super) fn drive(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, taken: &mut u32, permit: bool) -> Step {
     let mut served = 0;
+    task.clock = None;
     loop {
         if conn.has(bit::FORCED) && !matches!(task.phase, Phase::Closed) {
             // [SHU-06]
@@ -152,7 +155,7 @@ fn read_head(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, permit: b
     let mut io = lock(&conn.io);
     loop {
         if task.is_worth_parsing(io.input.bytes(), &settings.limits) {
-            match head::parse(io.input.bytes(), &settings.limits) {
+            match head::parse_with(io.input.bytes(), &settings.limits, &mut scratch.heads) {
                 Ok(Some(head)) => {
                     // Answers of pipelined requests are gathered, up to a point. [KAP-06], [KAP-07]
                     if io.output.gathered() >= BUFFER {
@@ -189,12 +192,14 @@ fn read_head(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, permit: b
                 }
             }
         }
-        match io.flush(conn) {
-            Flush::Done => {}
-            Flush::Wait => return stalled(conn, task, io.stalled_since),
-            Flush::Broken => {
-                drop(io);
-                return closed(conn, task);
+        if !io.output.is_empty() {
+            match io.flush(conn) {
+                Flush::Done => {}
+                Flush::Wait => return stalled(conn, task, io.stalled_since),
+                Flush::Broken => {
+                    drop(io);
+                    return closed(conn, task);
+                }
             }
         }
         if conn.has(bit::READABLE) {
@@ -212,7 +217,7 @@ fn read_head(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, permit: b
         if engine.is_draining() {
             return closed(conn, task);
         }
-        let now = engine.now();
+        let now = task.clock.map_or_else(|| engine.now(), |clock| engine.tick(clock));
         if task.since == 0 {
             task.since = now;
         }

@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::Waker;
 
+use adapter_http1::head::Spare;
 use bytes::Bytes;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown};
@@ -27,6 +28,7 @@ pub(super) const COPY: usize = 16 * 1024;
 pub(crate) struct Scratch {
     input: Vec<u8>,
     output: Vec<u8>,
+    pub(super) heads: Spare,
 }
 
 /// The outcome of [`Io::fill`].
@@ -193,9 +195,9 @@ impl Io {
                 let _ = shutdown(&socket, Shutdown::Both);
             }
         }
-        self.input = Input::default();
+        // The buffers go back to the worker.
+        self.input.clear();
         self.output.clear();
-        self.output.buffer = Vec::new();
         self.incoming = None;
     }
 }
@@ -296,7 +298,7 @@ impl Input {
         if self.data.is_empty() {
             return;
         }
-        let rest = self.bytes().to_vec();
+        let rest = if self.is_empty() { Vec::new() } else { self.bytes().to_vec() };
         let data = std::mem::replace(&mut self.data, rest);
         (self.start, self.end) = (0, self.data.len());
         if data.len() == BUFFER {

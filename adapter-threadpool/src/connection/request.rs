@@ -62,7 +62,7 @@ pub(super) fn call(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, hea
     }
     drop(io);
 
-    let received_at = Instant::now();
+    let received_at = task.clock.take().unwrap_or_else(Instant::now);
     // [INF-01], [INF-02] RFC 9110 §15.2: no 1xx to a 1.0 client
     let environ = if facts.version == Version::HTTP_11 {
         Template::environ(&mut task.template, conn, number, received_at)

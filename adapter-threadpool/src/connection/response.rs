@@ -112,11 +112,12 @@ pub(super) fn begin(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, re
     // What follows a 2xx to CONNECT would be a tunnel, which this server has not.
     plan.close |= facts.is_connect && head.status.is_success();
 
+    let now = Instant::now();
     let mut rest = Some(body);
     let mut io = lock(&conn.io);
     io.committed = true;
     let buffer = io.output.buffer(scratch);
-    encoder::head(buffer, &head, &plan, facts.version, facts.is_head);
+    encoder::head_at(buffer, &head, &plan, facts.version, facts.is_head, now);
     if plan.send_body
         && let Framing::Length(length) = plan.framing
         && let Some(body) = rest.as_mut().filter(|body| body.is_full() && body.len() == Some(length))
@@ -150,9 +151,11 @@ pub(super) fn begin(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, re
         }));
         return;
     }
+    task.clock = Some(now);
     // Whoever still holds the request's handles is cut off.
     io.request += 1;
     drop(io);
+    scratch.heads.recycle(head.headers);
     // [NOB-03] dropped, not pulled; its drop is application code
     drop(rest);
     finish(conn, task, plan.close);

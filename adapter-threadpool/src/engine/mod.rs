@@ -132,12 +132,13 @@ impl std::fmt::Debug for Engine {
 
 /// A duration as ticks.
 pub(crate) fn nanos(duration: Duration) -> Tick {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 2)
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()))
 }
 
 /// `now` and an optional duration: the deadline, or never.
 pub(crate) fn after(now: Tick, duration: Option<Duration>) -> Tick {
-    duration.map_or(0, |duration| now.saturating_add(nanos(duration)))
+    // Never so late that a sum of two would overflow.
+    duration.map_or(0, |duration| now.saturating_add(nanos(duration).min(u64::MAX / 2)))
 }
 
 /// The earlier of two deadlines, of which each may be "never".

@@ -413,7 +413,8 @@ impl Engine {
         if slow && (!state.leading || state.has_backlog()) {
             return state.hand();
         }
-        if state.ready.len() >= SPREAD && state.awake() < self.scheduler.processors {
+        // Without a permit it could not do much for them.
+        if state.ready.len() >= SPREAD && state.running < state.cap && state.awake() < self.scheduler.processors {
             return state.hand();
         }
         Hand::None
