@@ -413,11 +413,15 @@ impl Engine {
         if slow && (!state.leading || state.has_backlog()) {
             return state.hand();
         }
-        // Without a permit it could not do much for them.
-        if state.ready.len() >= SPREAD && state.running < state.cap && state.awake() < self.scheduler.processors {
+        if state.ready.len() >= SPREAD && self.is_worth_waking(state) {
             return state.hand();
         }
         Hand::None
+    }
+
+    /// Whether one more thread would have a permit and a core.
+    fn is_worth_waking(&self, state: &State) -> bool {
+        state.running < state.cap && state.awake() < self.scheduler.processors
     }
 
     /// Once a millisecond while there is activity: sees to it that a call that does not return holds up nobody.
@@ -441,7 +445,7 @@ impl Engine {
             state.brisk = true;
             state.brisk_ticks = BRISK_TICKS;
             state.hand()
-        } else if turns < FEW && backlog && may_help && state.awake() < self.scheduler.processors {
+        } else if turns < FEW && backlog && may_help && self.is_worth_waking(&state) {
             state.hand()
         } else {
             Hand::None
