@@ -144,17 +144,13 @@ struct Fields {
 }
 
 impl Fields {
-    /// One pass: a response has few fields, and a lookup hashes.
+    /// One pass over the names: a response has few fields, most of them of no interest, and a lookup hashes.
+    #[inline]
     fn scan(headers: &HeaderMap) -> Result<Self, InvalidResponse> {
         let mut fields = Fields { length: None, hop_by_hop: false };
-        for (name, value) in headers {
-            if name.as_str() == "content-length" {
-                // [FRM-06] RFC 9110 §8.6
-                let length = request::parse_length(value.as_bytes())
-                    .ok_or(InvalidResponse { requirement: "FRM-06", reason: "Content-Length is not a number" })?;
-                if fields.length.replace(length).is_some() {
-                    return Err(InvalidResponse { requirement: "FRM-06", reason: "Content-Length more than once" });
-                }
+        for name in headers.keys() {
+            if *name == header::CONTENT_LENGTH {
+                fields.length = Some(length(headers)?);
             } else if is_hop_by_hop(name) {
                 fields.hop_by_hop = true;
             }
@@ -163,7 +159,17 @@ impl Fields {
     }
 }
 
+/// \[FRM-06\] RFC 9110 §8.6: the one Content-Length.
+fn length(headers: &HeaderMap) -> Result<u64, InvalidResponse> {
+    let invalid = |reason| InvalidResponse { requirement: "FRM-06", reason };
+    let mut values = headers.get_all(header::CONTENT_LENGTH).iter();
+    let length = values.next().and_then(|value| request::parse_length(value.as_bytes()));
+    let length = length.ok_or(invalid("Content-Length is not a number"))?;
+    if values.next().is_some() { Err(invalid("Content-Length more than once")) } else { Ok(length) }
+}
+
 /// Whether `name` is the server's business (RFC 9110 §7.6.1).
+#[inline]
 pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(name.as_str(), "connection" | "transfer-encoding" | "keep-alive" | "proxy-connection" | "te" | "upgrade")
 }
