@@ -6,9 +6,10 @@
 use std::mem::MaybeUninit;
 
 use adapter_core::Limits;
-use adapter_core::rules::{Rejection, request, target};
+use adapter_core::rules::request::{self, BodyLength};
+use adapter_core::rules::{Rejection, target};
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 
 /// A head that is complete and acceptable.
 #[derive(Debug)]
@@ -182,16 +183,27 @@ fn convert(
     }
     parts.headers = std::mem::take(&mut spare.headers);
     parts.headers.reserve(parsed.headers.len());
+    let mut lengths = 0;
     for header in parsed.headers.iter() {
         let name =
             HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| bad("HDR-12", "a header name is malformed"))?;
         // [HDR-02] obs-text survives, [HDR-13] controls do not
         let value = HeaderValue::from_maybe_shared(share(header.value))
             .map_err(|_| bad("HDR-13", "a header value is malformed"))?;
+        lengths += u32::from(name == header::CONTENT_LENGTH);
         // [HDR-03] every line, in order
         parts.headers.try_append(name, value).map_err(|_| TOO_LARGE)?;
     }
     let facts = request::check(&parts, limits)?;
+    if lengths > 0 && facts.body == BodyLength::Unknown {
+        // [REQ-21] RFC 9112 §6.3: a length that does not count is not passed on
+        parts.headers.remove(header::CONTENT_LENGTH);
+    } else if lengths > 1
+        && let Some(one) = parts.headers.get(header::CONTENT_LENGTH).cloned()
+    {
+        // [REQ-22b] RFC 9110 §8.6: the same one twice is one
+        parts.headers.insert(header::CONTENT_LENGTH, one);
+    }
     target::normalize(&mut parts);
     Ok(Some(Head { parts, facts, length }))
 }
@@ -207,7 +219,6 @@ fn share(shared: &Bytes, input: &[u8], part: &[u8]) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use adapter_core::rules::request::BodyLength;
     use proptest::prelude::*;
 
     use super::*;

@@ -1,3 +1,4 @@
-//! What the fuzz targets check; see [`checks`].
+//! What the fuzz targets check; see [`checks`] and [`differential`].
 
 pub mod checks;
+pub mod differential;

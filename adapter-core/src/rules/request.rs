@@ -79,6 +79,7 @@ pub fn check(head: &request::Parts, limits: &Limits) -> Result<Facts, Rejection>
     let mut host_value = None;
     let mut coding = Coding::default();
     let mut length = None;
+    let mut ambiguous = false;
     let mut connection = Connection::default();
     let mut expectation = Ok(false);
     let mut trailers = false;
@@ -90,6 +91,8 @@ pub fn check(head: &request::Parts, limits: &Limits) -> Result<Facts, Rejection>
                 host_value = Some(value.as_bytes());
             }
             "transfer-encoding" => coding.add(value),
+            // [REQ-21] RFC 9112 §6.3: it means nothing beside a transfer coding, wherever that can be known
+            "content-length" if coding.present => ambiguous = true,
             "content-length" => length = Some(content_length(value, length)?),
             "connection" => connection.add(value),
             "expect" => expectation = expectation.and_then(|before| Ok(before | expect(value)?)),
@@ -121,7 +124,7 @@ pub fn check(head: &request::Parts, limits: &Limits) -> Result<Facts, Rejection>
         }
     };
     // [REQ-21] RFC 9112 §6.1: with both, the connection ends after this response.
-    let ambiguous = coding.present && length.is_some();
+    ambiguous |= coding.present && length.is_some();
     // [EXP-03a] RFC 9110 §10.1.1: expectations are HTTP/1.1's; an HTTP/1.0 request may hold any
     let expects_continue = if head.version >= Version::HTTP_11 { expectation? } else { false };
     // [LIM-03] refuse before reading where the length is declared
@@ -184,6 +187,7 @@ struct Coding {
     chunked: u32,
     last_is_chunked: bool,
     unknown: bool,
+    malformed: bool,
 }
 
 impl Coding {
@@ -197,11 +201,13 @@ impl Coding {
                 self.unknown = true;
             }
         }
+        // No coding has a name with such octets.
+        self.malformed |= value.to_str().is_err();
     }
 
     fn check(&self) -> Result<(), Rejection> {
         let bad = |reason| Err(Rejection::new(StatusCode::BAD_REQUEST, "REQ-24", reason));
-        if !self.last_is_chunked {
+        if !self.last_is_chunked || self.malformed {
             return bad("the last transfer coding is not chunked");
         }
         if self.chunked > 1 {

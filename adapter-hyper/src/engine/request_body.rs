@@ -5,9 +5,9 @@
 use std::error::Error as _;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
 use adapter_core::request_body::Source;
@@ -39,6 +39,7 @@ pub(super) fn request_body<I: Transport>(
         timeout,
         runtime: runtime.clone(),
         sleep: None,
+        waiter: None,
     })
 }
 
@@ -52,6 +53,40 @@ struct Body<I> {
     runtime: Runtime,
     /// Runs while the application waits for the client.
     sleep: Option<Sleep>,
+    /// Who hyper wakes, once the application has had to wait.
+    waiter: Option<Arc<Waiter<I>>>,
+}
+
+/// Between hyper and an application that waits for the rest of a body. What wakes it may be the end of the body, and
+/// then an end of the stream that hyper reads right after that is not of the body: the application does not wait any
+/// more from the wake-up on, and not only from when it looks. \[DIS-04\]
+struct Waiter<I> {
+    shared: Arc<Shared<I>>,
+    application: Mutex<Waker>,
+}
+
+impl<I: Transport> Waiter<I> {
+    fn new(shared: &Arc<Shared<I>>) -> Arc<Self> {
+        Arc::new(Waiter { shared: shared.clone(), application: Mutex::new(Waker::noop().clone()) })
+    }
+
+    /// `waker` is to be woken from now on.
+    fn wait(&self, waker: &Waker) {
+        self.application.lock().unwrap_or_else(PoisonError::into_inner).clone_from(waker);
+        self.shared.status.body_waits.store(true, Relaxed);
+    }
+}
+
+impl<I: Transport> Wake for Waiter<I> {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.shared.status.body_waits.store(false, Relaxed);
+        let waker = self.application.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        waker.wake();
+    }
 }
 
 impl<I: Transport> Source for Body<I> {
@@ -61,8 +96,12 @@ impl<I: Transport> Source for Body<I> {
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         let this = &mut *self;
         let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
-        let polled = Pin::new(incoming).poll_frame(cx);
-        this.shared.status.body_waits.store(polled.is_pending(), Relaxed);
+        let mut polled = Pin::new(&mut *incoming).poll_frame(cx);
+        if polled.is_pending() {
+            let waiter = this.waiter.get_or_insert_with(|| Waiter::new(&this.shared));
+            waiter.wait(cx.waker());
+            polled = Pin::new(incoming).poll_frame(&mut Context::from_waker(&waiter.clone().into()));
+        }
         let Poll::Ready(next) = polled else {
             let Some(timeout) = this.timeout else { return Poll::Pending };
             let runtime = &this.runtime;
@@ -70,6 +109,7 @@ impl<I: Transport> Source for Body<I> {
             return Poll::Ready(Some(Err(this.fail(RequestBodyError::TimedOut))));
         };
         this.sleep = None;
+        this.shared.status.body_waits.store(false, Relaxed);
         Poll::Ready(match next {
             None => {
                 this.end();

@@ -1,0 +1,5 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| if let Err(disagreement) = adapter_fuzz::differential::check(data) {
+    panic!("{disagreement}");
+});

@@ -1,0 +1,228 @@
+//! The same octets to `threadpool` and to `hyper`: both accept or refuse the same requests, show the application the
+//! same, and frame what follows the same.
+//!
+//! Shared by the fuzz target `differential` and by `adapter/tests/differential.rs`, which generates requests and replays
+//! the corpus.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use adapter_core::{Body, DynApplication, Environ, Error, Request, Response, Server, ServerConfig, ServerHandle};
+use adapter_hyper::HyperServer;
+use adapter_threadpool::ThreadPoolServer;
+use http::{HeaderMap, Version};
+
+/// Bytes of a body that is taken; more is refused.
+const LIMIT: u64 = 1 << 16;
+
+/// What came back: one entry for each response, then how it ended.
+#[derive(Debug, PartialEq, Eq)]
+struct Exchange {
+    answers: Vec<Answer>,
+    /// What stands behind the last whole response.
+    rest: Vec<u8>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Answer {
+    status: u16,
+    /// Whether the connection ends after it.
+    closes: bool,
+    framing: Framing,
+    /// What the application saw, if it was called.
+    seen: Option<String>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Framing {
+    None,
+    Length(usize),
+    Chunked,
+}
+
+impl Exchange {
+    /// Whether it is `other` up to a request whose body the application left unread, where the connection was closed:
+    /// how much of it is read to keep the connection is the server's choice, and hyper reads on once. \[REQ-12\]
+    fn is_cut_off_from(&self, other: &Exchange) -> bool {
+        let unread = self.answers.last().and_then(|last| last.seen.as_ref()).is_some_and(|seen| seen.ends_with(UNREAD));
+        unread && self.rest.is_empty() && other.answers.starts_with(&self.answers)
+    }
+}
+
+/// Ends what the application says of a request whose body it did not read.
+const UNREAD: &str = "unread";
+
+/// Sends `data` to both servers and compares. `Err` with both exchanges where they disagree.
+///
+/// # Errors
+/// A description of the disagreement.
+pub fn check(data: &[u8]) -> Result<(), String> {
+    if is_excepted(data) {
+        return Ok(());
+    }
+    let servers = servers();
+    let ours = exchange(&servers.threadpool, data)?;
+    let theirs = exchange(&servers.hyper, data)?;
+    if ours == theirs || theirs.is_cut_off_from(&ours) {
+        return Ok(());
+    }
+    Err(format!("to {}\nthreadpool answers {ours:#?}\nhyper answers {theirs:#?}", data.escape_ascii()))
+}
+
+/// Where the two may differ: `spec/exceptions.toml`, and what hyper decides before the rules are asked.
+fn is_excepted(data: &[u8]) -> bool {
+    let count = |part: &[u8]| data.windows(part.len()).filter(|window| window.eq_ignore_ascii_case(part)).count();
+    let has = |part: &[u8]| count(part) > 0;
+    let coded = has(b"transfer-encoding");
+    let bare_lf = data.iter().zip(data.iter().skip(1)).any(|(a, b)| *a != b'\r' && *b == b'\n');
+    // [TGT-17b] its parser takes a fragment off
+    has(b"#")
+        // [REQ-28b] it takes a bare LF in a trailer section
+        || (coded && bare_lf)
+        // [EXP-02] nobody needs a 100 for a body that has come, and an unread one may be drained or ended by a close
+        || has(b"expect:")
+        // RFC 9110 §5.6.1.2: empty members of a list mean nothing, but it wants "chunked" to be what stands last
+        || (coded && [&b":\r"[..], b": \r", b",\r"].into_iter().any(has))
+        // [REQ-21] whether a second, malformed length beside a coding is refused hangs on their order
+        || (coded && count(b"content-length:") > 1)
+        // HTTP/2 by prior knowledge is not threadpool's
+        || has(b"PRI * HTTP/2")
+}
+
+struct Servers {
+    threadpool: PathBuf,
+    hyper: PathBuf,
+}
+
+/// Both servers, for the life of the process.
+fn servers() -> &'static Servers {
+    static SERVERS: OnceLock<Servers> = OnceLock::new();
+    SERVERS.get_or_init(|| Servers {
+        threadpool: start(&ThreadPoolServer::new(), "threadpool"),
+        hyper: start(&HyperServer::new(), "hyper"),
+    })
+}
+
+fn start(server: &dyn Server, name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("adapter-differential-{name}-{}", std::process::id()));
+    let bind = format!("unix:{}", path.display()).parse().expect("a path is an address");
+    let mut config = ServerConfig::default().bind(bind).threads(2);
+    config.limits.body_bytes = Some(LIMIT);
+    let handle: ServerHandle = server.start(DynApplication::new(application), config).expect("the server starts");
+    // It serves until the process ends.
+    drop(handle);
+    path
+}
+
+/// Answers with what it saw. Paths of even length read their body, the others leave it to the server.
+async fn application(request: Request, _environ: Environ) -> Result<Response, Error> {
+    let (head, mut body) = request.into_parts();
+    let mut seen = format!("{} {} {:?}\n", head.method, head.uri, head.version);
+    list(&mut seen, &head.headers);
+    if head.uri.path().len() % 2 == 0 {
+        let data = body.bytes(LIMIT as usize).await?;
+        seen += &format!("{}\n", data.escape_ascii());
+        if let Some(trailers) = body.trailers() {
+            list(&mut seen, trailers);
+        }
+    } else if !http_body::Body::is_end_stream(&body) {
+        seen += UNREAD;
+    }
+    let mut response = Response::new(Body::from(seen.clone()));
+    // Of an answer to HEAD there is nothing else to see.
+    response.headers_mut().insert("x-seen", seen.escape_default().to_string().parse()?);
+    if head.method == http::Method::HEAD {
+        response.headers_mut().insert("x-head", http::HeaderValue::from_static("1"));
+    }
+    if head.version == Version::HTTP_11 && head.uri.path().len() % 3 == 0 {
+        *response.body_mut() = Body::from_iterator([seen]);
+    }
+    Ok(response)
+}
+
+fn list(seen: &mut String, fields: &HeaderMap) {
+    // The order of fields with different names means nothing. RFC 9110 §5.3
+    let mut fields: Vec<_> = fields.iter().collect();
+    fields.sort_by_key(|(name, _)| name.as_str());
+    for (name, value) in fields {
+        *seen += &format!("{name}: {}\n", value.as_bytes().escape_ascii());
+    }
+}
+
+fn exchange(server: &PathBuf, data: &[u8]) -> Result<Exchange, String> {
+    let mut stream = UnixStream::connect(server).expect("the server listens");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    let mut writer = stream.try_clone().expect("a second handle");
+    // The server may stop reading; what it has answered by then is to be read all the same.
+    let _ = writer.write_all(data);
+    let _ = writer.shutdown(std::net::Shutdown::Write);
+    let mut answers = Vec::new();
+    match stream.read_to_end(&mut answers) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        Err(error) => return Err(format!("{error} after {}", answers.escape_ascii())),
+    }
+    parse(&answers)
+        .ok_or_else(|| format!("to {} came no responses but {}", data.escape_ascii(), answers.escape_ascii()))
+}
+
+/// `None` if it is no sequence of responses.
+fn parse(mut octets: &[u8]) -> Option<Exchange> {
+    let mut answers = Vec::new();
+    while !octets.is_empty() {
+        let mut fields = [httparse::EMPTY_HEADER; 16];
+        let mut response = httparse::Response::new(&mut fields);
+        let Ok(httparse::Status::Complete(length)) = response.parse(octets) else { return None };
+        octets = &octets[length..];
+        let status = response.code?;
+        let field = |name: &str| {
+            let found = response.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name));
+            found.map(|field| String::from_utf8_lossy(field.value).into_owned())
+        };
+        let seen = field("x-seen");
+        let (framing, body) = match (field("content-length"), field("transfer-encoding")) {
+            (Some(length), None) => {
+                let length = length.parse().ok()?;
+                (Framing::Length(length), length)
+            }
+            (None, Some(_)) => (Framing::Chunked, chunked(octets)?),
+            (None, None) => (Framing::None, 0),
+            _ => return None,
+        };
+        let is_refusal = seen.is_none() && status >= 400;
+        if is_refusal {
+            // Its text is the server's own, and in answer to HEAD there is none. Nothing comes after it.
+            octets = &[];
+        } else if field("x-head").is_none() {
+            octets = octets.get(body..)?;
+        }
+        answers.push(Answer {
+            // [TGT-20] allows both
+            status: if is_refusal && status == 505 { 400 } else { status },
+            closes: is_refusal || field("connection").as_deref() == Some("close"),
+            framing: if is_refusal { Framing::None } else { framing },
+            seen,
+        });
+    }
+    Some(Exchange { answers, rest: octets.to_vec() })
+}
+
+/// The length of a chunked body without trailers.
+fn chunked(octets: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let Ok(httparse::Status::Complete((line, size))) = httparse::parse_chunk_size(&octets[at..]) else {
+            return None;
+        };
+        at += line + usize::try_from(size).ok()? + 2;
+        if at > octets.len() {
+            return None;
+        }
+        if size == 0 {
+            return Some(at);
+        }
+    }
+}
