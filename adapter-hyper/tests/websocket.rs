@@ -336,9 +336,9 @@ fn the_environment_is_that_of_any_request() {
     client.expect(TEXT, format!("http /a%20b?c=d e=f {peer}").as_bytes());
 }
 
-/// tungstenite's client: another implementation's idea of the protocol.
+/// tungstenite's client, as a program has it; what the octets are is checked by the raw client everywhere else.
 #[test]
-fn another_implementation_agrees() {
+fn a_client_library_agrees() {
     let server = serve(echo);
     let stream = std::net::TcpStream::connect(server.addr).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();

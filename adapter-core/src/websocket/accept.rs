@@ -103,7 +103,8 @@ impl Upgrade {
         self
     }
 
-    /// Bytes of a frame at most; a larger one closes with 1009. Default: as of a message.
+    /// Bytes of a frame at most; a larger one closes with 1009. Default: as of a message. Below 125 it is 125, which
+    /// control frames may have.
     pub fn max_frame_bytes(mut self, bytes: usize) -> Self {
         self.options.max_frame = Some(bytes);
         self

@@ -1,5 +1,5 @@
-//! What keeps a WebSocket going whatever its application does: a future that reads ahead, writes what is queued, answers
-//! and sends pings, watches the clock and the server's shutdown, and sees the closing handshake through.
+//! What keeps a WebSocket going whatever its application does: a future that reads ahead, writes what is queued and the
+//! answers to pings, sends pings, watches the clock and the server's shutdown, and sees the closing handshake through.
 //!
 //! Runs in the task of the handler, polled after it, or in a task of its own beside a blocking handler. Dropping it
 //! drops the stream, and everybody who waits is told. \[UPG-10a\], \[UPG-20\], \[UPG-22\], \[UPG-23b\]

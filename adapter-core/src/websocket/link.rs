@@ -1,4 +1,4 @@
-//! The state of one WebSocket: stream, decoder, what waits to be sent, and how it ends.
+//! The state of one WebSocket: its frames, the message that waits, what waits to be sent, and how it ends.
 //!
 //! Everything here runs under the lock of [`Shared`], by whoever wants to make progress: the receiver reads, senders
 //! write, the keeper does both and looks at the clock. Nothing blocks. One message is read ahead and not more, and what
@@ -8,31 +8,18 @@
 //! ([`Phase::Ending`]), the end of our half, the end of the peer's, [`Phase::Ended`]. Whatever breaks a rule or does not
 //! come in time goes to a later phase. Close code and reason are those of the first close frame. RFC 6455 §7
 
-use std::cell::Cell;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use futures_io::{AsyncRead, AsyncWrite};
-
-use super::frame::{self, Decoder, Event, Violation};
 use super::message::{Close, Error, Message, code};
 use super::options::Options;
 use super::wakers::{Proxy, Wakers};
+use super::wire::{Event, Wire};
 use crate::upgrade::Upgraded;
 
-/// Octets read at once.
-const CHUNK: usize = 32 * 1024;
-/// Reads in one go; a fast sender must not hold the thread.
-const READS: usize = 32;
 /// How long we read on after both close frames, so that the peer can read ours. RFC 6455 §7.1.1
 const LINGER: Duration = Duration::from_secs(2);
-
-thread_local! {
-    /// A buffer for reading, so that idle connections hold none.
-    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
 
 /// One WebSocket, as its receiver, senders and keeper share it.
 pub(super) struct Shared {
@@ -80,7 +67,8 @@ pub(super) struct Changes {
 }
 
 pub(super) struct Link {
-    stream: Option<Upgraded>,
+    /// `None` once the stream is dropped.
+    wire: Option<Wire>,
     /// The stream after its end, while the handler has not ended and the server is stopping.
     retained: Option<Upgraded>,
     pub(super) retain_at_shutdown: bool,
@@ -88,18 +76,9 @@ pub(super) struct Link {
     read_waker: Waker,
     writes: Arc<Proxy>,
     write_waker: Waker,
-    decoder: Decoder,
-    /// Octets read behind the message that waits.
-    leftover: Vec<u8>,
     /// The message that waits for the receiver.
     incoming: Option<Message>,
-    /// Frames not handed over yet, of which `gone` octets are.
-    out: Vec<u8>,
-    gone: usize,
-    /// What was written is not flushed.
-    unflushed: bool,
-    /// Octets queued and handed over since the beginning.
-    queued: u64,
+    /// Octets handed over since the beginning, as last looked at.
     written: u64,
     phase: Phase,
     end: Option<Close>,
@@ -122,20 +101,14 @@ impl Link {
         let (reads, writes) = (Proxy::new(wakers), Proxy::new(wakers));
         let now = Instant::now();
         Link {
-            stream: Some(stream),
+            wire: Some(Wire::new(stream, &options)),
             retained: None,
             retain_at_shutdown: false,
             read_waker: Waker::from(reads.clone()),
             reads,
             write_waker: Waker::from(writes.clone()),
             writes,
-            decoder: Decoder::new(options.max_message, options.max_frame.unwrap_or(options.max_message)),
-            leftover: Vec::new(),
             incoming: None,
-            out: Vec::new(),
-            gone: 0,
-            unflushed: false,
-            queued: 0,
             written: 0,
             phase: Phase::Open,
             end: None,
@@ -197,7 +170,7 @@ impl Link {
 
     /// Octets that wait to be handed over.
     pub(super) fn backlog(&self) -> usize {
-        self.out.len() - self.gone
+        self.wire.as_ref().map_or(0, Wire::backlog)
     }
 
     /// Whether a message may be queued by somebody who can wait.
@@ -206,10 +179,13 @@ impl Link {
     }
 
     /// Queues `message`; says when it has left, for [`Self::has_left`].
-    pub(super) fn queue(&mut self, message: &Message, now: Instant) -> u64 {
+    pub(super) fn queue(&mut self, message: Message, now: Instant) -> u64 {
         self.busy = now;
-        self.push(now, |out| frame::encode_message(out, message));
-        self.queued
+        self.push(now, |wire| {
+            wire.queue_message(message);
+            wire.queued()
+        })
+        .unwrap_or(u64::MAX)
     }
 
     /// Whether all octets up to that of [`Self::queue`] are handed over.
@@ -217,23 +193,28 @@ impl Link {
         self.written >= position
     }
 
-    fn push(&mut self, now: Instant, encode: impl FnOnce(&mut Vec<u8>)) {
-        if self.backlog() == 0 {
+    fn push<T>(&mut self, now: Instant, queue: impl FnOnce(&mut Wire) -> T) -> Option<T> {
+        let wire = self.wire.as_mut()?;
+        if wire.backlog() == 0 {
             self.progressed = now;
         }
-        if self.gone > self.out.len() / 2 {
-            self.out.drain(..self.gone);
-            self.gone = 0;
+        Some(queue(wire))
+    }
+
+    /// Looks what was handed over.
+    fn look_at_written(&mut self, now: Instant) {
+        let Some(wire) = &self.wire else { return };
+        if wire.written() > self.written {
+            self.written = wire.written();
+            self.progressed = now;
+            self.changes.sent = true;
         }
-        let before = self.out.len();
-        encode(&mut self.out);
-        self.queued += (self.out.len() - before) as u64;
     }
 
     /// Begins the closing handshake, unless one has begun. \[UPG-13\] RFC 6455 §7.1.2
     pub(super) fn close(&mut self, close_code: u16, reason: &str, now: Instant) {
         if self.phase == Phase::Open {
-            self.push(now, |out| frame::encode_close(out, close_code, reason));
+            self.push(now, |wire| wire.queue_close(close_code, reason));
             self.end = Some(Close { code: close_code, reason: reason.to_owned(), by_peer: false });
             // Nobody receives after a close of ours, and the peer's must not wait behind it.
             self.incoming = None;
@@ -257,13 +238,10 @@ impl Link {
 
     fn enter(&mut self, phase: Phase) {
         if phase == Phase::Ended {
-            let stream = self.stream.take();
+            let stream = self.wire.take().map(Wire::into_inner);
             if self.stopping && self.retain_at_shutdown {
                 self.retained = stream;
             }
-            self.out = Vec::new();
-            self.gone = 0;
-            self.leftover = Vec::new();
         }
         self.changes.phase |= self.phase != phase;
         self.phase = phase;
@@ -276,107 +254,57 @@ impl Link {
     /// Hands over what is queued, as far as the peer takes it, then our end of the stream if it is time for that.
     pub(super) fn pump_out(&mut self, now: Instant) {
         let ending = matches!(self.phase, Phase::Ending { shut: false, .. });
-        if !(self.backlog() > 0 || self.unflushed || ending) || !self.writes.claim() {
+        let Some(wire) = &mut self.wire else { return };
+        if !(wire.is_unflushed() || ending) || !self.writes.claim() {
             return;
         }
-        let Some(stream) = &mut self.stream else { return };
         let mut cx = Context::from_waker(&self.write_waker);
-        let mut failed = false;
-        let mut pending = false;
-        while self.gone < self.out.len() {
-            let rest = self.out.get(self.gone..).unwrap_or_default();
-            match Pin::new(&mut *stream).poll_write(&mut cx, rest) {
-                Poll::Ready(Ok(count)) if count > 0 => {
-                    self.gone += count;
-                    self.written += count as u64;
-                    self.progressed = now;
-                    self.changes.sent = true;
-                }
-                Poll::Ready(_) => {
-                    failed = true;
-                    break;
-                }
-                Poll::Pending => {
-                    pending = true;
-                    break;
-                }
-            }
-        }
-        if !failed && !pending {
-            self.out = Vec::new();
-            self.gone = 0;
-            match Pin::new(&mut *stream).poll_flush(&mut cx) {
-                Poll::Ready(outcome) => failed = outcome.is_err(),
-                Poll::Pending => pending = true,
-            }
-            self.unflushed = pending;
-        }
-        if let Phase::Ending { shut, .. } = &mut self.phase
-            && !(failed || pending)
+        let mut outcome = wire.poll_flush(&mut cx);
+        if let (Poll::Ready(Ok(())), Phase::Ending { shut, .. }) = (&outcome, &mut self.phase)
+            && !*shut
         {
-            match Pin::new(&mut *stream).poll_close(&mut cx) {
-                Poll::Ready(Ok(())) => *shut = true,
-                Poll::Ready(Err(_)) => failed = true,
-                Poll::Pending => pending = true,
-            }
+            outcome = wire.poll_shut(&mut cx);
+            *shut = outcome == Poll::Ready(Ok(()));
         }
-        if !pending {
+        self.look_at_written(now);
+        if outcome.is_ready() {
             self.writes.stays_ready();
         }
-        if failed {
+        if outcome == Poll::Ready(Err(())) {
             self.lose(Error::Lost);
         }
     }
 
-    /// Reads until a message waits or nothing more is here.
+    /// Reads until a message waits or nothing more is here, or it is the turn of others.
     pub(super) fn pump_in(&mut self, now: Instant) {
-        let mut scratch = SCRATCH.take();
-        if scratch.is_empty() {
-            scratch.resize(CHUNK, 0);
+        if let Some(wire) = &mut self.wire {
+            wire.begin_turn();
         }
-        for _ in 0..READS {
-            if !self.leftover.is_empty() && self.incoming.is_none() {
-                let leftover = std::mem::take(&mut self.leftover);
-                self.take_in(&leftover, now);
-            }
+        loop {
             // [UPG-20] answers to pings count, too: who does not take them is not read
             let may_read = self.incoming.is_none() && (self.has_room() || self.phase != Phase::Open);
-            if !may_read || self.stream.is_none() || !self.reads.claim() {
-                SCRATCH.set(scratch);
+            let Some(wire) = self.wire.as_mut().filter(|_| may_read) else { return };
+            if !self.reads.claim() {
                 return;
             }
-            let Some(stream) = &mut self.stream else { break };
+            if wire.backlog() == 0 {
+                self.progressed = now;
+            }
+            let before = wire.received();
             let mut cx = Context::from_waker(&self.read_waker);
-            match Pin::new(stream).poll_read(&mut cx, &mut scratch) {
-                Poll::Pending => {
-                    SCRATCH.set(scratch);
-                    return;
-                }
-                Poll::Ready(Ok(count)) if count > 0 => {
-                    self.reads.stays_ready();
-                    self.received = now;
-                    self.take_in(scratch.get(..count).unwrap_or_default(), now);
-                }
-                Poll::Ready(_) => self.lose(Error::Lost),
+            let event = match self.phase {
+                // After the last frame whatever comes is only awaited to end. RFC 6455 §1.4
+                Phase::Ending { .. } => wire.poll_end(&mut cx).map(|()| Event::Lost),
+                _ => wire.poll_event(&mut cx),
+            };
+            if wire.received() > before {
+                self.received = now;
             }
-        }
-        SCRATCH.set(scratch);
-        // There may be more; the others get a turn first.
-        self.read_waker.wake_by_ref();
-    }
-
-    /// Decodes `octets` up to the first message.
-    fn take_in(&mut self, mut octets: &[u8], now: Instant) {
-        // After the last frame whatever comes is only awaited to end. RFC 6455 §1.4
-        while self.incoming.is_none() && matches!(self.phase, Phase::Open | Phase::Closing { .. }) {
-            match self.decoder.decode(&mut octets) {
-                Ok(None) => return,
-                Ok(Some(event)) => self.handle(event, now),
-                Err(violation) => self.fail(violation, now),
-            }
-        }
-        if self.incoming.is_some() {
-            self.leftover = octets.to_vec();
+            // Answers to pings leave while it reads.
+            self.look_at_written(now);
+            let Poll::Ready(event) = event else { return };
+            self.reads.stays_ready();
+            self.handle(event, now);
         }
     }
 
@@ -391,27 +319,23 @@ impl Link {
                     self.changes.message = true;
                 }
             }
-            // [UPG-10a] RFC 6455 §5.5.2; not after a close frame
-            Event::Ping(payload) if open => self.push(now, |out| frame::encode_pong(out, &payload)),
-            Event::Ping(_) => {}
-            // [UPG-10b] whatever it answers: the peer is there
-            Event::Pong => {}
+            Event::Control => {}
             Event::Close(close) => {
-                let (close_code, reason) = close.unwrap_or((code::NO_STATUS, String::new()));
                 if open {
-                    // [UPG-12] RFC 6455 §5.5.1: the answer has the same code
-                    self.push(now, |out| frame::encode_close(out, close_code, ""));
-                    self.end = Some(Close { code: close_code, reason, by_peer: true });
+                    let (code, reason) = close.unwrap_or((code::NO_STATUS, String::new()));
+                    self.end = Some(Close { code, reason, by_peer: true });
                 }
                 self.begin_end(now);
             }
+            Event::Violation { code, reason } => self.fail(code, reason, now),
+            Event::Lost => self.lose(Error::Lost),
         }
     }
 
     /// \[UPG-11\] RFC 6455 §7.1.7: tells the peer, and reads no further frame.
-    fn fail(&mut self, Violation { code: close_code, reason }: Violation, now: Instant) {
+    fn fail(&mut self, close_code: u16, reason: &'static str, now: Instant) {
         if self.phase == Phase::Open {
-            self.push(now, |out| frame::encode_close(out, close_code, reason));
+            self.push(now, |wire| wire.queue_close(close_code, reason));
             self.end = Some(Close { code: close_code, reason: reason.to_owned(), by_peer: false });
             self.failure = Some(Error::Protocol { code: close_code, reason });
         }
@@ -457,7 +381,7 @@ impl Link {
                     self.give_up("it does not answer pings");
                     return None;
                 }
-                self.push(now, frame::encode_ping);
+                self.push(now, Wire::queue_ping);
                 // Later than what was received before it, whatever the clock's resolution.
                 self.pinged = Some(now.max(self.received + Duration::from_nanos(1)));
                 look_at(now + interval);

@@ -38,22 +38,24 @@
 //! ```
 //!
 //! One implementation for all servers, over [`upgrade`](crate::upgrade): a server needs nothing more to have it. Frames
-//! are coded here and not by a library: no dependency with a random generator for a mask no server sends, no buffer of
-//! an idle connection, and a peer that breaks a rule is told at the first octet that does.
+//! are async-tungstenite's work; handshake, limits, times and the end are done here. A peer that breaks a rule is told
+//! at the end of the frame that does, and of one that is too big at its header.
 //!
 //! Who runs: the handler, as a task or on a blocking thread, and a *keeper* that makes progress whatever the handler
 //! does. The keeper shares the handler's task, or has one of its own beside a blocking handler or
 //! [`Upgrade::accept_future`]. They share one lock, held for one turn at the socket.
 //!
 //! What is bounded: a message (1 MiB), what waits to be sent (1 MiB and one message), what is read ahead (one message
-//! and 32 KiB), the time for a close (5 s), for the client to take something (60 s), and for it to be silent (twice the
+//! and 4 KiB), the time for a close (5 s), for the client to take something (60 s), and for it to be silent (twice the
 //! ping interval of 30 s). [`Upgrade`] sets each. permessage-deflate is not offered.
+//!
+//! What it costs: an idle WebSocket holds a read buffer of 4 KiB, and keeps buffers as large as its largest message
+//! each way, and up to twice that, until it ends.
 //!
 //! \[UPG-01\] to \[UPG-05\], \[UPG-07\] to \[UPG-15\], \[UPG-20\], \[UPG-22\] to \[UPG-26\]
 
 mod accept;
 mod blocking;
-mod frame;
 mod handshake;
 mod keeper;
 mod link;
@@ -61,6 +63,7 @@ mod message;
 mod options;
 mod socket;
 mod wakers;
+mod wire;
 
 #[cfg(test)]
 mod tests;

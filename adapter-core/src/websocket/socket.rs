@@ -15,6 +15,7 @@ use futures_sink::Sink;
 
 use super::link::{Phase, Shared};
 use super::message::{Close, Error, Message, code};
+use super::wire::frame_length;
 
 /// The application's hold: the last handle dropped closes the WebSocket.
 struct User(Arc<Shared>);
@@ -64,8 +65,8 @@ impl User {
         outcome
     }
 
-    /// Queues `message` once there is room, and says when it has left.
-    fn poll_queue(&self, cx: &mut Context<'_>, message: &Message) -> Poll<Result<u64, Error>> {
+    /// Takes and queues `message` once there is room, and says when it has left.
+    fn poll_queue(&self, cx: &mut Context<'_>, message: &mut Option<Message>) -> Poll<Result<u64, Error>> {
         let shared = &*self.0;
         let mut link = shared.lock();
         if let Some(refusal) = link.refusal() {
@@ -76,7 +77,7 @@ impl User {
             shared.wakers.add_sender(cx.waker());
             link.pump_out(now);
         }
-        let queued = link.has_room().then(|| link.queue(message, now));
+        let queued = message.take_if(|_| link.has_room()).map(|message| link.queue(message, now));
         if queued.is_some() {
             link.pump_out(now);
         }
@@ -110,12 +111,12 @@ impl User {
     }
 
     async fn send(&self, message: Message) -> Result<(), Error> {
-        let position = poll_fn(|cx| self.poll_queue(cx, &message)).await?;
-        drop(message);
+        let mut message = Some(message);
+        let position = poll_fn(|cx| self.poll_queue(cx, &mut message)).await?;
         poll_fn(|cx| self.poll_left(cx, position)).await
     }
 
-    fn try_send(&self, message: &Message) -> Result<(), Error> {
+    fn try_send(&self, message: Message) -> Result<(), Error> {
         let shared = &*self.0;
         let mut link = shared.lock();
         if let Some(refusal) = link.refusal() {
@@ -123,7 +124,7 @@ impl User {
         }
         let now = Instant::now();
         // [UPG-20] a message of any size fits an empty queue; behind others it must fit the bound
-        let needed = link.backlog().saturating_add(super::frame::encoded_length(message.len()));
+        let needed = link.backlog().saturating_add(frame_length(message.len()));
         let fits = link.backlog() == 0 || needed <= link.options.max_write_buffer;
         if fits {
             link.queue(message, now);
@@ -343,7 +344,7 @@ impl Sender {
     /// # Errors
     /// As [`WebSocket::send`].
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), Error> {
-        self.user.try_send(&message.into())
+        self.user.try_send(message.into())
     }
 
     /// As [`WebSocket::close`].
@@ -391,7 +392,7 @@ impl Sink<Message> for Sender {
         if let Some(refusal) = link.refusal() {
             return Err(refusal);
         }
-        let position = link.queue(&message, Instant::now());
+        let position = link.queue(message, Instant::now());
         drop(link);
         self.user.0.wakers.wake_keeper();
         self.flushing = Some(position);

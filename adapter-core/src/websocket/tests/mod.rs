@@ -1,8 +1,8 @@
 //! Handshakes, frames and sockets, in memory. Over real sockets: `adapter-hyper/tests`.
 
-mod frame;
 mod handshake;
 mod socket;
+mod wire;
 
 use std::collections::VecDeque;
 use std::io;
@@ -120,15 +120,20 @@ impl Drop for Pipe {
 
 /// A masked frame, as a client sends it.
 fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    super::frame::encode_message(&mut out, &super::Message::Binary(payload.to_vec().into()));
-    let header = out.len() - payload.len();
-    out[0] = first;
-    out[1] |= 0x80;
-    let mask = [0xa1, 0x02, 0x43, 0xff];
-    for (byte, key) in out[header..].iter_mut().zip(mask.iter().cycle()) {
-        *byte ^= key;
+    let mut out = vec![first];
+    match payload.len() {
+        length @ 0..126 => out.push(0x80 | length as u8),
+        length @ 126..=0xffff => {
+            out.push(0x80 | 126);
+            out.extend((length as u16).to_be_bytes());
+        }
+        length => {
+            out.push(0x80 | 127);
+            out.extend((length as u64).to_be_bytes());
+        }
     }
-    out.splice(header..header, mask);
+    let mask = [0xa1, 0x02, 0x43, 0xff];
+    out.extend(mask);
+    out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
     out
 }

@@ -75,7 +75,7 @@ fn messages_and_a_close_without_a_keeper_at_work() {
     write(&mut client, &masked(0x88, b"\x0f\xa1done"));
     assert_eq!(block_on(socket.recv()), None);
     assert_eq!(socket.closed(), Some(Close { code: 4001, reason: "done".into(), by_peer: true }), "[UPG-12a]");
-    assert_eq!(read(&mut client, 4), b"\x88\x02\x0f\xa1");
+    assert_eq!(read(&mut client, 8), b"\x88\x06\x0f\xa1done");
     assert_eq!(block_on(client.read(&mut [0])).unwrap(), 0, "our half ends, the client's is awaited");
     assert!(matches!(block_on(socket.send("late")), Err(Error::Closed(_))), "[UPG-14]");
     drop(client);

@@ -1,0 +1,200 @@
+//! What async-tungstenite is held to: frames in and out, the close code of each violation, and the count of what waits.
+//! \[UPG-09\], \[UPG-11\], \[UPG-12\], \[UPG-13c\], \[UPG-24\]
+
+use std::task::{Context, Poll, Waker};
+
+use futures_lite::AsyncWriteExt as _;
+use futures_lite::future::block_on;
+use proptest::prelude::*;
+
+use super::super::message::{Message, code};
+use super::super::options::Options;
+use super::super::wire::{Event, Wire, frame_length};
+use super::{Pipe, masked, pipe};
+use crate::upgrade::{Tether, Upgraded};
+
+const FIN: u8 = 0x80;
+
+struct Setup {
+    wire: Wire,
+    client: Pipe,
+    _tether: Tether,
+}
+
+fn open(capacity: usize, limit: usize) -> Setup {
+    let (server, client) = pipe(capacity);
+    let (stream, _tether) = Upgraded::new(server, "");
+    let options = Options { max_message: limit, ..Options::default() };
+    Setup { wire: Wire::new(stream, &options), client, _tether }
+}
+
+/// What comes of `octets`, given in pieces of `size`, up to a violation.
+fn decode(octets: &[u8], size: usize, limit: usize) -> Vec<Event> {
+    let Setup { mut wire, mut client, _tether } = open(1 << 20, limit);
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut events = Vec::new();
+    for piece in octets.chunks(size.max(1)) {
+        block_on(client.write_all(piece)).unwrap();
+        wire.begin_turn();
+        while let Poll::Ready(event) = wire.poll_event(&mut cx) {
+            let is_last = matches!(event, Event::Close(_) | Event::Violation { .. } | Event::Lost);
+            events.push(event);
+            if is_last {
+                return events;
+            }
+        }
+    }
+    events
+}
+
+/// The code of the violation at the end.
+fn violation(events: &[Event]) -> Option<u16> {
+    match events.last() {
+        Some(Event::Violation { code, .. }) => Some(*code),
+        _ => None,
+    }
+}
+
+/// All that is handed over to a client that reads.
+fn sent(wire: &mut Wire, client: &Pipe) -> Vec<u8> {
+    assert_eq!(wire.poll_flush(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())));
+    assert_eq!(wire.backlog(), 0);
+    client.inbound.lock().unwrap().octets.drain(..).collect()
+}
+
+#[test]
+fn messages_and_controls_come_out_at_every_split() {
+    let octets = [
+        masked(1, b"He"),
+        masked(FIN | 9, b"ping"),
+        masked(FIN, "llö".as_bytes()),
+        masked(FIN | 2, &[7; 300]),
+        masked(FIN | 10, b""),
+        masked(FIN | 8, b"\x03\xe8bye"),
+    ]
+    .concat();
+    let expected = [
+        Event::Control,
+        Event::Message(Message::from("Hellö")),
+        Event::Message(Message::from(vec![7; 300])),
+        Event::Control,
+        Event::Close(Some((1000, "bye".into()))),
+    ];
+    for size in 1..=octets.len() {
+        assert_eq!(decode(&octets, size, 1000), expected, "in pieces of {size}");
+    }
+}
+
+#[test]
+fn violations_have_their_close_codes() {
+    for (octets, expected) in [
+        (masked(FIN | 0x40 | 1, b"x"), code::PROTOCOL_ERROR),
+        (masked(FIN | 3, b"x"), code::PROTOCOL_ERROR),
+        (masked(FIN | 11, b"x"), code::PROTOCOL_ERROR),
+        (masked(9, b"x"), code::PROTOCOL_ERROR),
+        (masked(FIN, b"x"), code::PROTOCOL_ERROR),
+        ([masked(1, b"x"), masked(FIN | 1, b"x")].concat(), code::PROTOCOL_ERROR),
+        (vec![0x81, 1, b'x'], code::PROTOCOL_ERROR),
+        (masked(FIN | 9, &[0; 126]), code::PROTOCOL_ERROR),
+        ([&[0x82, 0xff, 0x80], &[0; 11][..]].concat(), code::PROTOCOL_ERROR),
+        (masked(FIN | 8, b"\x03"), code::PROTOCOL_ERROR),
+        (masked(FIN | 8, b"\x03\xed"), code::PROTOCOL_ERROR),
+        (masked(FIN | 8, b"\x03\xe8\xff"), code::INVALID_DATA),
+        (masked(1, b"\xff\xff"), code::INVALID_DATA),
+        (masked(FIN | 1, b"abc\xce"), code::INVALID_DATA),
+        (masked(FIN | 2, &[0; 201]), code::TOO_BIG),
+        // its payload is not waited for
+        (masked(FIN | 2, &[0; 70_000])[..14].to_vec(), code::TOO_BIG),
+        ([masked(2, &[0; 120]), masked(FIN, &[0; 81])].concat(), code::TOO_BIG),
+    ] {
+        for size in [1, octets.len()] {
+            assert_eq!(violation(&decode(&octets, size, 200)), Some(expected), "{octets:?}");
+        }
+    }
+}
+
+#[test]
+fn a_small_limit_is_none_for_control_frames() {
+    let ping = masked(FIN | 9, &[0; 125]);
+    assert_eq!(decode(&ping, 1, 10), [Event::Control]);
+    assert_eq!(violation(&decode(&masked(FIN | 2, &[0; 11]), 1, 10)), Some(code::TOO_BIG));
+}
+
+#[test]
+fn what_is_sent_is_what_was_counted() {
+    let Setup { mut wire, client, _tether } = open(1 << 20, 1000);
+    for (payload, head) in
+        [(125, &[0x82, 125][..]), (126, &[0x82, 126, 0, 126]), (65536, &[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0])]
+    {
+        wire.queue_message(Message::from(vec![0; payload]));
+        assert_eq!(wire.backlog(), frame_length(payload));
+        let octets = sent(&mut wire, &client);
+        assert_eq!((&octets[..head.len()], octets.len()), (head, head.len() + payload));
+    }
+    wire.queue_close(1000, &"é".repeat(100));
+    wire.queue_close(1000, "twice");
+    assert_eq!(sent(&mut wire, &client).len(), 2 + 2 + 122, "[UPG-13c] cut at a character, sent once");
+}
+
+#[test]
+fn answers_are_counted_though_the_client_does_not_take_them() {
+    let Setup { mut wire, mut client, _tether } = open(16, 1000);
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut pings = 0;
+    while wire.backlog() < 100 {
+        block_on(client.write_all(&masked(FIN | 9, b"are you"))).unwrap();
+        wire.begin_turn();
+        assert_eq!(wire.poll_event(&mut cx), Poll::Ready(Event::Control));
+        assert!(wire.poll_event(&mut cx).is_pending());
+        pings += 1;
+    }
+    assert!(wire.poll_flush(&mut cx).is_pending());
+    block_on(client.write_all(&masked(FIN | 8, b"\x0f\xa1b"))).unwrap();
+    wire.begin_turn();
+    assert_eq!(wire.poll_event(&mut cx), Poll::Ready(Event::Close(Some((4001, "b".into())))));
+    let mut answers = Vec::new();
+    let mut flushed = Poll::Pending;
+    while flushed.is_pending() {
+        answers.extend(client.inbound.lock().unwrap().octets.drain(..));
+        flushed = wire.poll_flush(&mut cx);
+    }
+    assert_eq!((flushed, wire.backlog()), (Poll::Ready(Ok(())), 0));
+    answers.extend(client.inbound.lock().unwrap().octets.drain(..));
+    assert_eq!(answers, [b"\x8a\x07are you".repeat(pings), b"\x88\x03\x0f\xa1b".to_vec()].concat());
+}
+
+proptest! {
+    #[test]
+    fn any_message_in_any_fragments_arrives(
+        text in ".{0,200}",
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..5),
+        size in 1_usize..50,
+    ) {
+        let bytes = text.as_bytes();
+        let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+        cuts.sort_unstable();
+        cuts.push(bytes.len());
+        let (mut octets, mut start) = (Vec::new(), 0);
+        for (n, end) in cuts.iter().enumerate() {
+            let fin = if n + 1 == cuts.len() { FIN } else { 0 };
+            octets.extend(masked(fin | u8::from(n == 0), &bytes[start..*end]));
+            start = *end;
+        }
+        prop_assert_eq!(decode(&octets, size, 10_000), [Event::Message(Message::Text(text))]);
+    }
+
+    #[test]
+    fn anything_at_all_is_decoded_or_refused(octets in prop::collection::vec(any::<u8>(), 0..200), size in 1_usize..20) {
+        // The same, however it is cut.
+        prop_assert_eq!(decode(&octets, size, 1000), decode(&octets, 1000, 1000));
+    }
+
+    #[test]
+    fn text_is_utf8_as_std_says(payload in prop::collection::vec(any::<u8>(), 0..40), size in 1_usize..10) {
+        let events = decode(&masked(FIN | 1, &payload), size, 1000);
+        match String::from_utf8(payload) {
+            Ok(text) => prop_assert_eq!(events, [Event::Message(Message::Text(text))]),
+            Err(_) => prop_assert_eq!(violation(&events), Some(code::INVALID_DATA)),
+        }
+    }
+}

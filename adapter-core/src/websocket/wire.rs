@@ -1,0 +1,293 @@
+//! The frames of RFC 6455 over one stream, by async-tungstenite: messages out of it, messages into it.
+//!
+//! No clock, no policy; under the lock of [`Shared`](super::link::Shared). The library reads, unmasks, assembles and
+//! checks, answers pings and closes, and returns what breaks a rule; here that gets its close code. It neither bounds
+//! nor counts what waits to be sent, so both is done around it: [`Link`](super::link::Link) asks [`Wire::backlog`] before
+//! it queues, and [`Meter`] counts under the library.
+//!
+//! \[UPG-09\] to \[UPG-13\], \[UPG-24\]
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use async_tungstenite::WebSocketStream;
+use async_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
+use async_tungstenite::tungstenite::protocol::frame::FrameHeader;
+use async_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use async_tungstenite::tungstenite::{Error as Failure, Message as Framed};
+use bytes::Bytes;
+use futures_core::Stream as _;
+use futures_io::{AsyncRead, AsyncWrite};
+use futures_lite::future::block_on;
+use futures_sink::Sink as _;
+
+use super::message::{Message, code};
+use super::options::Options;
+use crate::upgrade::Upgraded;
+
+/// A control frame's payload is at most this long. RFC 6455 §5.5
+const CONTROL_LIMIT: usize = 125;
+/// Octets read at once, and what an idle connection holds for it: the library allocates it beforehand.
+const READ_BUFFER: usize = 4 * 1024;
+/// Reads in one turn; a fast sender must not hold the thread.
+const READS: usize = 32;
+/// What the library puts into its answer to a close frame whose code must not be sent, and into what it returns of it.
+const REFUSED_CLOSE: (u16, &str) = (code::PROTOCOL_ERROR, "Protocol violation");
+
+/// What the client has sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    Message(Message),
+    /// A ping, whose answer is queued, or a pong.
+    Control,
+    /// Code and reason, if it had any. The answer is queued, unless it is one itself.
+    Close(Option<(u16, String)>),
+    /// It broke a rule; nothing more can be read.
+    Violation {
+        code: u16,
+        reason: &'static str,
+    },
+    /// The stream has ended.
+    Lost,
+}
+
+/// A stream of frames.
+pub(super) struct Wire {
+    socket: WebSocketStream<Meter>,
+    /// Octets queued since the beginning.
+    queued: u64,
+    /// What was queued is not flushed.
+    unflushed: bool,
+    /// A close frame is queued.
+    closing: bool,
+    /// The library refused to queue something.
+    broken: bool,
+}
+
+impl Wire {
+    pub(super) fn new(stream: Upgraded, options: &Options) -> Self {
+        let max_frame = options.max_frame.unwrap_or(options.max_message);
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .max_message_size(Some(options.max_message))
+            // The library has one limit for all frames, and control frames may be that long.
+            .max_frame_size(Some(max_frame.max(CONTROL_LIMIT)))
+            // All is written in `poll_flush`; and a message of any size passes an empty queue, so the bound is the
+            // link's, which asks before it queues. [UPG-20]
+            .max_write_buffer_size(usize::MAX)
+            .write_buffer_size(usize::MAX - 1);
+        let meter = Meter { stream, read: 0, written: 0, reads_left: READS };
+        // Ready at once: there is no handshake to wait for.
+        let socket = block_on(WebSocketStream::from_raw_socket(meter, Role::Server, Some(config)));
+        Wire { socket, queued: 0, unflushed: false, closing: false, broken: false }
+    }
+
+    /// The stream; what was read and not delivered is lost.
+    pub(super) fn into_inner(self) -> Upgraded {
+        self.socket.into_inner().stream
+    }
+
+    /// Octets read since the beginning.
+    pub(super) fn received(&self) -> u64 {
+        self.socket.get_ref().read
+    }
+
+    /// Octets handed over since the beginning.
+    pub(super) fn written(&self) -> u64 {
+        self.socket.get_ref().written
+    }
+
+    /// Octets queued since the beginning.
+    pub(super) fn queued(&self) -> u64 {
+        self.queued
+    }
+
+    /// Octets that wait to be handed over.
+    pub(super) fn backlog(&self) -> usize {
+        usize::try_from(self.queued.saturating_sub(self.written())).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn is_unflushed(&self) -> bool {
+        self.unflushed
+    }
+
+    pub(super) fn queue_message(&mut self, message: Message) {
+        let length = message.len();
+        let framed = match message {
+            Message::Text(text) => Framed::Text(text.into()),
+            Message::Binary(bytes) => Framed::Binary(bytes),
+        };
+        self.queue(framed, length);
+    }
+
+    pub(super) fn queue_ping(&mut self) {
+        self.queue(Framed::Ping(Bytes::new()), 0);
+    }
+
+    /// A close frame, unless one is queued. The reason is cut at a character. \[UPG-13c\]
+    pub(super) fn queue_close(&mut self, close_code: u16, reason: &str) {
+        if self.closing {
+            return;
+        }
+        self.closing = true;
+        let mut end = reason.len().min(CONTROL_LIMIT - 2);
+        while !reason.is_char_boundary(end) {
+            end -= 1;
+        }
+        let reason = reason.get(..end).unwrap_or_default();
+        self.queue(Framed::Close(Some(CloseFrame { code: close_code.into(), reason: reason.into() })), 2 + end);
+    }
+
+    fn queue(&mut self, framed: Framed, length: usize) {
+        self.note(length);
+        // It only fails where flushing does, too, or on what must not be queued here.
+        self.broken |= Pin::new(&mut self.socket).start_send(framed).is_err();
+    }
+
+    /// A frame with a payload of `length` is queued, by us or by the library.
+    fn note(&mut self, length: usize) {
+        self.queued += frame_length(length) as u64;
+        self.unflushed = true;
+    }
+
+    /// Hands over what is queued, as far as the peer takes it.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        if self.broken {
+            return Poll::Ready(Err(()));
+        }
+        ready!(Pin::new(&mut self.socket).poll_flush(cx)).map_err(drop)?;
+        // After both close frames the library hands over without flushing.
+        ready!(Pin::new(self.socket.get_mut()).poll_flush(cx)).map_err(drop)?;
+        debug_assert_eq!(self.queued, self.written(), "what the library sends is not what was counted");
+        self.unflushed = false;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends our half of the stream.
+    pub(super) fn poll_shut(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        Pin::new(self.socket.get_mut()).poll_close(cx).map_err(drop)
+    }
+
+    /// Reads may be done again until the turn is over.
+    pub(super) fn begin_turn(&mut self) {
+        self.socket.get_mut().reads_left = READS;
+    }
+
+    /// What comes next. Pending, with a wake-up on its way, also at the end of the turn. Not after [`Event::Lost`],
+    /// [`Event::Violation`] or [`Event::Close`].
+    pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        Poll::Ready(match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
+            Some(Ok(framed)) => self.event(framed),
+            Some(Err(failure)) => diagnose(&failure),
+            None => Event::Lost,
+        })
+    }
+
+    /// Reads to the end of the stream, and heeds nothing. RFC 6455 §1.4
+    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut ignored = [0; READ_BUFFER];
+        while ready!(Pin::new(self.socket.get_mut()).poll_read(cx, &mut ignored)).is_ok_and(|count| count > 0) {}
+        Poll::Ready(())
+    }
+
+    fn event(&mut self, framed: Framed) -> Event {
+        match framed {
+            Framed::Text(text) => Event::Message(Message::Text(text.as_str().to_owned())),
+            Framed::Binary(bytes) => Event::Message(Message::Binary(bytes)),
+            Framed::Ping(payload) => {
+                // [UPG-10a] answered by the library; not after a close frame, RFC 6455 §5.5.2
+                if !self.closing {
+                    self.note(payload.len());
+                }
+                Event::Control
+            }
+            Framed::Close(close) => {
+                let close = close.map(|close| (u16::from(close.code), close.reason.as_str().to_owned()));
+                if self.closing {
+                    return Event::Close(close);
+                }
+                // [UPG-12] answered by the library, in its words. RFC 6455 §5.5.1
+                self.closing = true;
+                self.note(close.as_ref().map_or(0, |(_, reason)| 2 + reason.len()));
+                match close {
+                    Some((code, reason)) if (code, reason.as_str()) == REFUSED_CLOSE => {
+                        Event::Violation { code, reason: "a close code that must not be sent" }
+                    }
+                    close => Event::Close(close),
+                }
+            }
+            // [UPG-10b] whatever it answers: the peer is there. Single frames are never returned.
+            Framed::Pong(_) | Framed::Frame(_) => Event::Control,
+        }
+    }
+}
+
+/// Bytes of the frame that carries a payload of this length.
+pub(super) fn frame_length(payload: usize) -> usize {
+    FrameHeader::default().len(payload as u64).saturating_add(payload)
+}
+
+/// What the failure of a read means: a violation with its close code, or the end. \[UPG-11\], \[UPG-12c\]
+fn diagnose(failure: &Failure) -> Event {
+    let protocol = |reason| Event::Violation { code: code::PROTOCOL_ERROR, reason };
+    match failure {
+        Failure::Protocol(broken) => match broken {
+            ProtocolError::ResetWithoutClosingHandshake => Event::Lost,
+            ProtocolError::NonZeroReservedBits => protocol("a reserved bit is set"),
+            ProtocolError::InvalidOpcode(_) => protocol("a reserved opcode"),
+            ProtocolError::UnmaskedFrameFromClient => protocol("a frame that is not masked"),
+            ProtocolError::FragmentedControlFrame => protocol("a fragmented control frame"),
+            ProtocolError::ControlFrameTooBig => protocol("a control frame that is too long"),
+            ProtocolError::UnexpectedContinueFrame => protocol("a continuation without a beginning"),
+            ProtocolError::ExpectedFragment(_) => protocol("a message within a message"),
+            ProtocolError::InvalidCloseSequence => protocol("half a close code"),
+            _ => protocol("a broken frame"),
+        },
+        // RFC 6455 §5.2
+        Failure::Capacity(CapacityError::MessageTooLong { size, .. }) if *size as u64 >> 63 != 0 => {
+            protocol("a frame length with the highest bit set")
+        }
+        Failure::Capacity(_) => Event::Violation { code: code::TOO_BIG, reason: "the message is too big" },
+        Failure::Utf8(_) => Event::Violation { code: code::INVALID_DATA, reason: "the text is not UTF-8" },
+        _ => Event::Lost,
+    }
+}
+
+/// The stream under the library: counts what goes through, and holds a fast sender up after a turn's reads.
+struct Meter {
+    stream: Upgraded,
+    read: u64,
+    written: u64,
+    reads_left: usize,
+}
+
+impl AsyncRead for Meter {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        if self.reads_left == 0 {
+            // There may be more; the others get a turn first.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let count = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        self.reads_left -= 1;
+        self.read += count as u64;
+        Poll::Ready(Ok(count))
+    }
+}
+
+impl AsyncWrite for Meter {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        let count = ready!(Pin::new(&mut self.stream).poll_write(cx, octets))?;
+        self.written += count as u64;
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_close(cx)
+    }
+}
