@@ -381,6 +381,10 @@ impl Link {
                     self.give_up("it does not answer pings");
                     return None;
                 }
+                if self.wire.as_ref().is_some_and(Wire::has_spare_buffers) {
+                    self.wire = self.wire.take().map(Wire::with_new_buffers);
+                    self.read_waker.wake_by_ref();
+                }
                 self.push(now, Wire::queue_ping);
                 // Later than what was received before it, whatever the clock's resolution.
                 self.pinged = Some(now.max(self.received + Duration::from_nanos(1)));

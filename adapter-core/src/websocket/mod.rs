@@ -49,8 +49,8 @@
 //! and 4 KiB), the time for a close (5 s), for the client to take something (60 s), and for it to be silent (twice the
 //! ping interval of 30 s). [`Upgrade`] sets each. permessage-deflate is not offered.
 //!
-//! What it costs: an idle WebSocket holds a read buffer of 4 KiB, and keeps buffers as large as its largest message
-//! each way, and up to twice that, until it ends.
+//! What it costs: an idle WebSocket holds a read buffer of 4 KiB. After a large message it holds buffers as large, one
+//! each way, until it is pinged for its silence; without pings, or if the client sends in fragments, until it ends.
 //!
 //! \[UPG-01\] to \[UPG-05\], \[UPG-07\] to \[UPG-15\], \[UPG-20\], \[UPG-22\] to \[UPG-26\]
 

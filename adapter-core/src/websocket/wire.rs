@@ -32,6 +32,8 @@ const CONTROL_LIMIT: usize = 125;
 const READ_BUFFER: usize = 4 * 1024;
 /// Reads in one turn; a fast sender must not hold the thread.
 const READS: usize = 32;
+/// Payloads above this make buffers that are not kept; see [`Wire::has_spare_buffers`].
+const KEPT: usize = 16 * 1024;
 /// What the library puts into its answer to a close frame whose code must not be sent, and into what it returns of it.
 const REFUSED_CLOSE: (u16, &str) = (code::PROTOCOL_ERROR, "Protocol violation");
 
@@ -55,6 +57,10 @@ pub(super) enum Event {
 /// A stream of frames.
 pub(super) struct Wire {
     socket: WebSocketStream<Meter>,
+    /// Octets that what came out of the library took at the least.
+    delivered: u64,
+    /// The largest payload since its buffers were new.
+    largest: usize,
     /// Octets queued since the beginning.
     queued: u64,
     /// What was queued is not flushed.
@@ -67,20 +73,25 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(stream: Upgraded, options: &Options) -> Self {
-        let max_frame = options.max_frame.unwrap_or(options.max_message);
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            .max_message_size(Some(options.max_message))
-            // The library has one limit for all frames, and control frames may be that long.
-            .max_frame_size(Some(max_frame.max(CONTROL_LIMIT)))
-            // All is written in `poll_flush`; and a message of any size passes an empty queue, so the bound is the
-            // link's, which asks before it queues. [UPG-20]
-            .max_write_buffer_size(usize::MAX)
-            .write_buffer_size(usize::MAX - 1);
         let meter = Meter { stream, read: 0, written: 0, reads_left: READS };
-        // Ready at once: there is no handshake to wait for.
-        let socket = block_on(WebSocketStream::from_raw_socket(meter, Role::Server, Some(config)));
-        Wire { socket, queued: 0, unflushed: false, closing: false, broken: false }
+        let socket = framed(meter, config(options));
+        Wire { socket, delivered: 0, largest: 0, queued: 0, unflushed: false, closing: false, broken: false }
+    }
+
+    /// Whether the library's buffers have grown and hold nothing. It never lets them shrink.
+    ///
+    /// What came out of it took at least a header of the shortest form and its payload, each. If that is all that was
+    /// read, then nothing is left, neither of a frame nor of a message in fragments. (After such a message it is less
+    /// for good, and the buffers stay.)
+    pub(super) fn has_spare_buffers(&self) -> bool {
+        let holds_nothing = self.delivered == self.received() && !(self.unflushed || self.closing || self.broken);
+        self.largest > KEPT && holds_nothing
+    }
+
+    /// The same with new buffers, to be polled again. Where [`Self::has_spare_buffers`].
+    pub(super) fn with_new_buffers(self) -> Self {
+        let config = *self.socket.get_config();
+        Wire { socket: framed(self.socket.into_inner(), config), largest: 0, ..self }
     }
 
     /// The stream; what was read and not delivered is lost.
@@ -141,6 +152,7 @@ impl Wire {
 
     fn queue(&mut self, framed: Framed, length: usize) {
         self.note(length);
+        self.largest = self.largest.max(length);
         // It only fails where flushing does, too, or on what must not be queued here.
         self.broken |= Pin::new(&mut self.socket).start_send(framed).is_err();
     }
@@ -192,6 +204,8 @@ impl Wire {
     }
 
     fn event(&mut self, framed: Framed) -> Event {
+        self.delivered += masked_length(framed.len()) as u64;
+        self.largest = self.largest.max(framed.len());
         match framed {
             Framed::Text(text) => Event::Message(Message::Text(text.as_str().to_owned())),
             Framed::Binary(bytes) => Event::Message(Message::Binary(bytes)),
@@ -223,9 +237,32 @@ impl Wire {
     }
 }
 
+fn config(options: &Options) -> WebSocketConfig {
+    let max_frame = options.max_frame.unwrap_or(options.max_message);
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .max_message_size(Some(options.max_message))
+        // The library has one limit for all frames, and control frames may be that long.
+        .max_frame_size(Some(max_frame.max(CONTROL_LIMIT)))
+        // All is written in `poll_flush`; and a message of any size passes an empty queue, so the bound is the link's,
+        // which asks before it queues. [UPG-20]
+        .max_write_buffer_size(usize::MAX)
+        .write_buffer_size(usize::MAX - 1)
+}
+
+fn framed(meter: Meter, config: WebSocketConfig) -> WebSocketStream<Meter> {
+    // Ready at once: there is no handshake to wait for.
+    block_on(WebSocketStream::from_raw_socket(meter, Role::Server, Some(config)))
+}
+
 /// Bytes of the frame that carries a payload of this length.
 pub(super) fn frame_length(payload: usize) -> usize {
     FrameHeader::default().len(payload as u64).saturating_add(payload)
+}
+
+/// Bytes at least of the frames in which a client sends a payload of this length.
+fn masked_length(payload: usize) -> usize {
+    frame_length(payload).saturating_add(4)
 }
 
 /// What the failure of a read means: a violation with its close code, or the end. \[UPG-11\], \[UPG-12c\]

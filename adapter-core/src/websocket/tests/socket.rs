@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_core::Stream as _;
 use futures_lite::future::block_on;
@@ -182,6 +182,30 @@ fn closing_waits_for_the_answer_and_drops_what_crosses_it() {
     assert!(closing.as_mut().poll(&mut cx).is_ready());
     drop(closing);
     assert_eq!(block_on(socket.recv()), None);
+}
+
+#[test]
+fn a_quiet_one_gives_its_buffers_back_and_goes_on() {
+    let (server, mut client) = pipe(1 << 20);
+    let (stream, _tether) = Upgraded::new(server, "");
+    let shared = Shared::new(stream, Options::default());
+    let mut socket = WebSocket::new(shared.clone());
+    write(&mut client, &masked(0x82, &[7; 100_000]));
+    assert_eq!(block_on(socket.recv()).unwrap().unwrap().len(), 100_000);
+    let woken = Arc::new(Count::default());
+    let waker = Waker::from(woken.clone());
+    let mut cx = Context::from_waker(&waker);
+    assert!(Pin::new(&mut socket).poll_next(&mut cx).is_pending());
+    let later = Instant::now() + Duration::from_secs(31);
+    shared.lock().check_clock(later);
+    assert_eq!(woken.0.load(Ordering::SeqCst), 1, "to poll the new ones");
+    assert!(Pin::new(&mut socket).poll_next(&mut cx).is_pending());
+    assert_eq!(read(&mut client, 2), b"\x89\x00");
+    write(&mut client, &masked(0x81, b"still here"));
+    assert!(woken.0.load(Ordering::SeqCst) > 1);
+    assert_eq!(block_on(socket.recv()), Some(Ok(Message::from("still here"))));
+    block_on(socket.send("so am I")).unwrap();
+    assert_eq!(read(&mut client, 9), b"\x81\x07so am I");
 }
 
 #[test]

@@ -163,6 +163,43 @@ fn answers_are_counted_though_the_client_does_not_take_them() {
     assert_eq!(answers, [b"\x8a\x07are you".repeat(pings), b"\x88\x03\x0f\xa1b".to_vec()].concat());
 }
 
+/// Feeds `octets`, counts what comes of them, and says whether the buffers could be renewed.
+fn feed(wire: &mut Wire, client: &mut Pipe, octets: &[u8]) -> (usize, bool) {
+    block_on(client.write_all(octets)).unwrap();
+    wire.begin_turn();
+    let mut cx = Context::from_waker(Waker::noop());
+    let count = std::iter::from_fn(|| wire.poll_event(&mut cx).is_ready().then_some(())).count();
+    (count, wire.has_spare_buffers())
+}
+
+#[test]
+fn buffers_are_renewed_only_where_they_have_grown_and_hold_nothing() {
+    let Setup { mut wire, mut client, _tether } = open(1 << 20, 100_000);
+    let large = masked(FIN | 2, &[7; 70_000]);
+    let (most, rest) = large.split_at(69_000);
+    assert_eq!(feed(&mut wire, &mut client, &masked(FIN | 2, b"small")), (1, false));
+    assert_eq!(feed(&mut wire, &mut client, most), (0, false));
+    assert_eq!(feed(&mut wire, &mut client, rest), (1, true));
+    assert_eq!(feed(&mut wire, &mut client, &large[..3]), (0, false), "part of a header");
+    assert_eq!(feed(&mut wire, &mut client, &large[3..]), (1, true));
+    assert_eq!(feed(&mut wire, &mut client, &masked(FIN | 9, b"")), (1, false), "its answer waits");
+    assert_eq!(sent(&mut wire, &client), b"\x8a\x00");
+    assert!(wire.has_spare_buffers());
+
+    let mut wire = wire.with_new_buffers();
+    assert!(!wire.has_spare_buffers());
+    assert_eq!(feed(&mut wire, &mut client, &masked(FIN | 1, b"goes on")), (1, false));
+    wire.queue_message(Message::from(vec![0; 70_000]));
+    assert!(!wire.has_spare_buffers());
+    assert_eq!(sent(&mut wire, &client).len(), 70_010);
+    assert!(wire.has_spare_buffers(), "it has grown for sending, too");
+
+    let mut wire = wire.with_new_buffers();
+    assert_eq!(feed(&mut wire, &mut client, &large), (1, true));
+    assert_eq!(feed(&mut wire, &mut client, &masked(2, b"")), (0, false), "a message in fragments");
+    assert_eq!(feed(&mut wire, &mut client, &masked(FIN, b"")), (1, false), "and for good");
+}
+
 proptest! {
     #[test]
     fn any_message_in_any_fragments_arrives(
