@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::header::{HeaderName, HeaderValue};
-use http::{Method, StatusCode, Uri, Version, request};
+use http::{Method, StatusCode, Uri, Version, request, response};
 
 use super::answer::Answer;
 use super::exchange::{Hints, Outbound, Site, respond};
@@ -18,6 +18,7 @@ use crate::request_body::RequestBody;
 use crate::rules::{Rejection, target};
 use crate::server::{ServerConfig, ShutdownTrigger};
 use crate::signal::Signal;
+use crate::upgrade::Upgraded;
 
 /// How long a blocking method waits before it takes the application for stuck.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -150,7 +151,7 @@ impl fmt::Debug for Client {
 /// A request under construction.
 #[must_use = "nothing happens before `send`, `send_async` or `open`"]
 pub struct RequestBuilder {
-    client: Client,
+    pub(super) client: Client,
     outbound: Outbound,
 }
 
@@ -220,6 +221,27 @@ impl RequestBuilder {
     /// # Panics
     /// If the startup hook failed.
     pub async fn send_async(self) -> Answer {
+        self.exchange().await.0
+    }
+
+    /// Sends it, which must ask for another protocol, and gives the head of the answer with the client's end of the
+    /// stream. Blocks; the application is polled on this thread until it has answered.
+    ///
+    /// # Errors
+    /// The answer, if it does not switch protocols or nobody took the connection.
+    ///
+    /// # Panics
+    /// As [`send`](Self::send).
+    pub fn upgrade(self) -> Result<(response::Parts, Upgraded), Box<Answer>> {
+        let client = self.client.clone();
+        match client.wait("answer", self.exchange()) {
+            (answer, Some(stream)) => Ok((answer.head, stream)),
+            (answer, None) => Err(Box::new(answer)),
+        }
+    }
+
+    /// The whole answer, and the stream if it switched protocols.
+    async fn exchange(self) -> (Answer, Option<Upgraded>) {
         let RequestBuilder { client, outbound } = self;
         let site = &*client.site;
         if let Err(error) = site.start().await {
@@ -244,7 +266,7 @@ impl RequestBuilder {
         }
         // The connection persists: the client is not gone.
         gone.0 = None;
-        Answer { head: reply.head, body: body.freeze(), trailers, error, hints: hints.list() }
+        (Answer { head: reply.head, body: body.freeze(), trailers, error, hints: hints.list() }, reply.stream)
     }
 
     /// Sends it and gives the answer as it comes, head first; the application runs on a thread of its own. Does not

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header, req
 use http_body::{Body as _, Frame};
 
 use super::driver::Threads;
+use super::pipe::pipe;
 use super::upload::Incoming;
 use crate::application::{Application, DynApplication, Request, Response};
 use crate::body::{Body, Exact};
@@ -26,6 +27,7 @@ use crate::rules::{self, Rejection};
 use crate::runtime::Runtime;
 use crate::server::{Capabilities, ListenAddr, ServerConfig, ServerInfo, ShutdownTrigger};
 use crate::signal::Signal;
+use crate::upgrade::{self, Handover, Upgraded};
 
 /// The application and the "server" it runs in.
 pub(super) struct Site {
@@ -42,8 +44,14 @@ impl Site {
     pub(super) fn new(application: DynApplication, config: ServerConfig, may_block: bool) -> Self {
         let shutdown = ShutdownTrigger::new();
         let runtime = Runtime::new(Threads::new(may_block, shutdown.clone(), &config));
-        let capabilities =
-            Capabilities { trailers: true, early_hints: true, full_duplex: true, ..Capabilities::none() };
+        let capabilities = Capabilities {
+            trailers: true,
+            early_hints: true,
+            full_duplex: true,
+            upgrade: true,
+            websocket: true,
+            ..Capabilities::none()
+        };
         let info = ServerInfo::new("testing", env!("CARGO_PKG_VERSION"))
             .with_capabilities(capabilities)
             .listening(vec![local_addr()], runtime.clone());
@@ -146,6 +154,8 @@ impl Sink for Hints {
 pub(super) struct Reply {
     pub(super) head: response::Parts,
     pub(super) body: Outgoing,
+    /// The client's end of a connection that was taken over.
+    pub(super) stream: Option<Upgraded>,
 }
 
 /// Answers one request.
@@ -166,7 +176,13 @@ pub(super) async fn respond(site: &Site, outbound: Outbound, gone: Signal, hints
     if facts.version >= Version::HTTP_11 {
         environ = environ.with_early_hints(EarlyHints::new(hints.clone()));
     }
-    let body = Incoming::wrap(body, facts.body, site.config.limits.body_bytes, gone);
+    let mut handover = None;
+    if (facts.upgrade && facts.body == BodyLength::Sized(0)) || facts.is_connect {
+        let (ours, offer) = upgrade::channel();
+        handover = Some(ours);
+        environ = environ.with_upgrade(offer);
+    }
+    let body = Incoming::wrap(body, facts.body, site.config.limits.body_bytes, gone.clone());
     let call = dispatch::call(&site.application, Request::from_parts(head, body), environ);
     let response = match site.config.timeouts.handler {
         None => call.await,
@@ -177,7 +193,24 @@ pub(super) async fn respond(site: &Site, outbound: Outbound, gone: Signal, hints
         },
     };
     hints.0.committed.store(true, Ordering::Release);
-    commit(site, response, &facts)
+    let mut reply = commit(site, response, &facts);
+    let switches = upgrade::switches(reply.head.status, &facts);
+    reply.stream = handover.filter(|ours| switches && ours.is_taken()).map(|ours| hand_over(site, ours, gone));
+    reply
+}
+
+/// Gives the application its end of a stream, and returns the client's. At the force both are severed, as by a server.
+fn hand_over(site: &Site, handover: Handover, gone: Signal) -> Upgraded {
+    let (one, other) = pipe(64 * 1024);
+    let ((stream, tether), (client, client_tether)) = (Upgraded::new(one, ""), Upgraded::new(other, ""));
+    handover.complete(stream);
+    let accompany = async move {
+        tether.await;
+        gone.fire();
+        client_tether.await;
+    };
+    site.serving.runtime.spawn(accompany).detach();
+    client
 }
 
 fn refuse(site: &Site, head: &request::Parts, rejection: Rejection) -> Reply {
@@ -211,7 +244,7 @@ fn commit(site: &Site, response: Response, facts: &Facts) -> Reply {
         };
     }
     finish_head(&mut head, &body, plan, facts);
-    Reply { body: Outgoing::new(body, plan, facts), head }
+    Reply { body: Outgoing::new(body, plan, facts), head, stream: None }
 }
 
 /// Another response takes the place of one whose `body` is dropped unpulled. It is the server's own and always sendable.

@@ -4,7 +4,8 @@
 //! [`rules::target::normalize`](crate::rules::target::normalize), [`dispatch::call`](crate::dispatch::call),
 //! [`rules::response::prepare`](crate::rules::response::prepare), [`body::Exact`](crate::body::Exact). So HEAD, 204, a
 //! wrong Content-Length, a bad Host, errors and panics come out as they do there; what needs a wire (head parsing,
-//! chunk framing, connections that persist, timeouts of the network) is not here.
+//! chunk framing, connections that persist, timeouts of the network) is not here. A connection can be taken over, and a
+//! WebSocket held on it, in memory: [`RequestBuilder::upgrade`], `RequestBuilder::websocket`.
 //!
 //! Who runs what: [`RequestBuilder::send`] polls the application on the calling thread, [`RequestBuilder::open`] on a
 //! thread of its own. By default those count as threads that must not block, as on an event loop, so that blocking
@@ -30,7 +31,10 @@ mod client;
 mod driver;
 mod exchange;
 mod open;
+mod pipe;
 mod upload;
+#[cfg(feature = "websocket")]
+mod websocket;
 
 #[cfg(test)]
 mod tests;
@@ -40,7 +44,11 @@ use bytes::{Bytes, BytesMut};
 pub use self::answer::Answer;
 pub use self::client::{Client, RequestBuilder};
 pub use self::open::OpenAnswer;
+#[cfg(all(test, feature = "websocket"))]
+pub(crate) use self::pipe::{Pipe, pipe};
 pub use self::upload::{Upload, upload};
+#[cfg(feature = "websocket")]
+pub use self::websocket::WebSocket;
 
 use crate::body::Body;
 use crate::error::Error;

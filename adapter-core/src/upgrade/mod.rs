@@ -28,8 +28,17 @@
 //!     response.headers_mut().insert(header::UPGRADE, "echo".parse()?);
 //!     Ok(response)
 //! }
-//! # let refused = adapter_core::testing::Client::new(echo).get("/").send();
-//! # assert_eq!(refused.status(), 501, "no socket, no upgrade");
+//! # let client = adapter_core::testing::Client::new(echo);
+//! # assert_eq!(client.get("/").send().status(), 400);
+//! # let asking = client.get("/").header("connection", "upgrade").header("upgrade", "echo");
+//! # let (head, stream) = asking.upgrade().unwrap();
+//! # assert_eq!(head.status, 101);
+//! # let mut stream = stream.into_blocking();
+//! # std::io::Write::write_all(&mut stream, b"hello")?;
+//! # let mut octets = [0; 5];
+//! # std::io::Read::read_exact(&mut stream, &mut octets)?;
+//! # assert_eq!(&octets, b"hello");
+//! # Ok::<_, std::io::Error>(())
 //! ```
 //!
 //! Blocking code takes it the same way and uses [`OnUpgrade::wait`], [`Upgraded::into_blocking`] and

@@ -21,6 +21,7 @@ use super::link::Shared;
 use super::message::{Error as SocketError, code};
 use super::options::Options;
 use super::socket::{Hold, WebSocket};
+use super::wire::Role;
 use crate::application::Response;
 use crate::body::Body;
 use crate::contain::{self, Contained};
@@ -243,7 +244,7 @@ impl Accepted {
     /// The WebSocket and its keeper, once the stream is there.
     fn open(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Arc<Shared>, Keeper), UpgradeError>> {
         Pin::new(&mut self.on_upgrade).poll(cx).map(|stream| {
-            let shared = Shared::new(stream?, self.options.clone());
+            let shared = Shared::new(stream?, Role::Server, self.options.clone());
             let keeper = Keeper::new(shared.clone(), &self.environ);
             Ok((shared, keeper))
         })

@@ -20,7 +20,7 @@ use crate::signal::Fired;
 pub(super) struct Keeper {
     shared: Arc<Shared>,
     runtime: Runtime,
-    /// `None` once it has fired.
+    /// `None` once it has fired, and for a client.
     shutting_down: Option<Fired>,
     timer: Option<(Sleep, Instant)>,
 }
@@ -29,6 +29,11 @@ impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, environ: &Environ) -> Self {
         let runtime = environ.runtime().clone();
         Keeper { shared, runtime, shutting_down: Some(environ.shutting_down()), timer: None }
+    }
+
+    /// Of a client's WebSocket, which the shutdown of the server is none of the business of.
+    pub(super) fn of_client(shared: Arc<Shared>, runtime: Runtime) -> Self {
+        Keeper { shared, runtime, shutting_down: None, timer: None }
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::message::{Close, Error, Message, code};
 use super::options::Options;
 use super::wakers::{Proxy, Wakers};
-use super::wire::{Event, Wire};
+use super::wire::{Event, Role, Wire};
 use crate::upgrade::Upgraded;
 
 /// How long we read on after both close frames, so that the peer can read ours. RFC 6455 §7.1.1
@@ -28,9 +28,10 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(stream: Upgraded, options: Options) -> Arc<Self> {
+    pub(super) fn new(stream: Upgraded, role: Role, options: Options) -> Arc<Self> {
         let wakers = Arc::new(Wakers::default());
-        Arc::new(Shared { link: Mutex::new(Link::new(stream, options, &wakers)), wakers })
+        let wire = Wire::new(stream, role, &options);
+        Arc::new(Shared { link: Mutex::new(Link::new(wire, options, &wakers)), wakers })
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Link> {
@@ -97,11 +98,11 @@ pub(super) struct Link {
 }
 
 impl Link {
-    fn new(stream: Upgraded, options: Options, wakers: &Arc<Wakers>) -> Self {
+    fn new(wire: Wire, options: Options, wakers: &Arc<Wakers>) -> Self {
         let (reads, writes) = (Proxy::new(wakers), Proxy::new(wakers));
         let now = Instant::now();
         Link {
-            wire: Some(Wire::new(stream, &options)),
+            wire: Some(wire),
             retained: None,
             retain_at_shutdown: false,
             read_waker: Waker::from(reads.clone()),

@@ -13,9 +13,13 @@ use std::time::Instant;
 use futures_core::Stream;
 use futures_sink::Sink;
 
+use super::keeper::Keeper;
 use super::link::{Phase, Shared};
 use super::message::{Close, Error, Message, code};
-use super::wire::frame_length;
+use super::options::Options;
+use super::wire::{Role, frame_length};
+use crate::runtime::Runtime;
+use crate::upgrade::Upgraded;
 
 /// The application's hold: the last handle dropped closes the WebSocket.
 struct User(Arc<Shared>);
@@ -199,6 +203,14 @@ impl WebSocket {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let user = Arc::new(User(shared));
         WebSocket { receiver: Receiver(user.clone()), sender: Sender { user, flushing: None } }
+    }
+
+    /// The client's side, for the testing client. Nothing of its own ends it.
+    pub(crate) fn of_client(stream: Upgraded, runtime: &Runtime) -> Self {
+        let options = Options { max_message: usize::MAX, ping_interval: None, ..Options::default() };
+        let shared = Shared::new(stream, Role::Client, options);
+        runtime.spawn(Keeper::of_client(shared.clone(), runtime.clone())).detach();
+        WebSocket::new(shared)
     }
 
     pub(super) fn hold(&self) -> Hold {

@@ -13,8 +13,9 @@ use std::task::{Context, Poll, ready};
 
 use async_tungstenite::WebSocketStream;
 use async_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
+pub(super) use async_tungstenite::tungstenite::protocol::Role;
 use async_tungstenite::tungstenite::protocol::frame::FrameHeader;
-use async_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use async_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use async_tungstenite::tungstenite::{Error as Failure, Message as Framed};
 use bytes::Bytes;
 use futures_core::Stream as _;
@@ -57,6 +58,8 @@ pub(super) enum Event {
 /// A stream of frames.
 pub(super) struct Wire {
     socket: WebSocketStream<Meter>,
+    /// Octets of the mask in each frame that is sent, and in each that is received.
+    masks: (usize, usize),
     /// Octets that what came out of the library took at the least.
     delivered: u64,
     /// The largest payload since its buffers were new.
@@ -72,10 +75,12 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(stream: Upgraded, options: &Options) -> Self {
+    pub(super) fn new(stream: Upgraded, role: Role, options: &Options) -> Self {
         let meter = Meter { stream, read: 0, written: 0, reads_left: READS };
-        let socket = framed(meter, config(options));
-        Wire { socket, delivered: 0, largest: 0, queued: 0, unflushed: false, closing: false, broken: false }
+        let socket = framed(meter, role, config(options));
+        // RFC 6455 §5.1
+        let masks = if role == Role::Server { (0, 4) } else { (4, 0) };
+        Wire { socket, masks, delivered: 0, largest: 0, queued: 0, unflushed: false, closing: false, broken: false }
     }
 
     /// Whether the library's buffers have grown and hold nothing. It never lets them shrink.
@@ -91,7 +96,8 @@ impl Wire {
     /// The same with new buffers, to be polled again. Where [`Self::has_spare_buffers`].
     pub(super) fn with_new_buffers(self) -> Self {
         let config = *self.socket.get_config();
-        Wire { socket: framed(self.socket.into_inner(), config), largest: 0, ..self }
+        let role = if self.masks.0 == 0 { Role::Server } else { Role::Client };
+        Wire { socket: framed(self.socket.into_inner(), role, config), largest: 0, ..self }
     }
 
     /// The stream; what was read and not delivered is lost.
@@ -159,7 +165,7 @@ impl Wire {
 
     /// A frame with a payload of `length` is queued, by us or by the library.
     fn note(&mut self, length: usize) {
-        self.queued += frame_length(length) as u64;
+        self.queued += (frame_length(length) + self.masks.0) as u64;
         self.unflushed = true;
     }
 
@@ -204,7 +210,7 @@ impl Wire {
     }
 
     fn event(&mut self, framed: Framed) -> Event {
-        self.delivered += masked_length(framed.len()) as u64;
+        self.delivered += (frame_length(framed.len()) + self.masks.1) as u64;
         self.largest = self.largest.max(framed.len());
         match framed {
             Framed::Text(text) => Event::Message(Message::Text(text.as_str().to_owned())),
@@ -250,19 +256,14 @@ fn config(options: &Options) -> WebSocketConfig {
         .write_buffer_size(usize::MAX - 1)
 }
 
-fn framed(meter: Meter, config: WebSocketConfig) -> WebSocketStream<Meter> {
+fn framed(meter: Meter, role: Role, config: WebSocketConfig) -> WebSocketStream<Meter> {
     // Ready at once: there is no handshake to wait for.
-    block_on(WebSocketStream::from_raw_socket(meter, Role::Server, Some(config)))
+    block_on(WebSocketStream::from_raw_socket(meter, role, Some(config)))
 }
 
-/// Bytes of the frame that carries a payload of this length.
+/// Bytes of the frame that carries a payload of this length, without a mask.
 pub(super) fn frame_length(payload: usize) -> usize {
     FrameHeader::default().len(payload as u64).saturating_add(payload)
-}
-
-/// Bytes at least of the frames in which a client sends a payload of this length.
-fn masked_length(payload: usize) -> usize {
-    frame_length(payload).saturating_add(4)
 }
 
 /// What the failure of a read means: a violation with its close code, or the end. \[UPG-11\], \[UPG-12c\]

@@ -1,17 +1,12 @@
 //! Handshakes, frames and sockets, in memory. Over real sockets: `adapter-hyper/tests`.
 
+mod client;
 mod handshake;
 mod socket;
 mod wire;
 
-use std::collections::VecDeque;
-use std::io;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, mpsc};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, mpsc};
 use std::time::Instant;
-
-use futures_io::{AsyncRead, AsyncWrite};
 
 use crate::environ::{Connection, Environ, Serving};
 use crate::server::{Capabilities, ListenAddr, ServerConfig, ServerInfo, ShutdownTrigger};
@@ -36,86 +31,6 @@ fn environ(upgrade: bool, websocket: bool, shutdown: ShutdownTrigger) -> Environ
     let serving = Serving::new(info, runtime(), shutdown, &ServerConfig::default());
     let local = ListenAddr::Tcp(([127, 0, 0, 1], 80).into());
     Environ::new(Arc::new(Connection::new(serving, None, local)), Instant::now())
-}
-
-/// One direction of a pipe.
-#[derive(Default)]
-struct Channel {
-    octets: VecDeque<u8>,
-    /// No more than this many wait.
-    capacity: usize,
-    ended: bool,
-    reader: Option<Waker>,
-    writer: Option<Waker>,
-}
-
-impl Channel {
-    fn wake(&mut self) {
-        self.reader.take().into_iter().chain(self.writer.take()).for_each(Waker::wake);
-    }
-}
-
-/// An end of an in-memory pipe; dropping it ends both directions.
-struct Pipe {
-    inbound: Arc<Mutex<Channel>>,
-    outbound: Arc<Mutex<Channel>>,
-}
-
-fn pipe(capacity: usize) -> (Pipe, Pipe) {
-    let channel = || Arc::new(Mutex::new(Channel { capacity, ..Channel::default() }));
-    let (one, two) = (channel(), channel());
-    (Pipe { inbound: one.clone(), outbound: two.clone() }, Pipe { inbound: two, outbound: one })
-}
-
-impl AsyncRead for Pipe {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut channel = self.inbound.lock().unwrap();
-        if channel.octets.is_empty() && !channel.ended {
-            channel.reader = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        let count = io::Read::read(&mut channel.octets, buffer)?;
-        channel.wake();
-        Poll::Ready(Ok(count))
-    }
-}
-
-impl AsyncWrite for Pipe {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        let mut channel = self.outbound.lock().unwrap();
-        if channel.ended {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        let count = octets.len().min(channel.capacity - channel.octets.len());
-        if count == 0 {
-            channel.writer = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        channel.octets.extend(&octets[..count]);
-        channel.wake();
-        Poll::Ready(Ok(count))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut channel = self.outbound.lock().unwrap();
-        channel.ended = true;
-        channel.wake();
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Drop for Pipe {
-    fn drop(&mut self) {
-        for channel in [&self.inbound, &self.outbound] {
-            let mut channel = channel.lock().unwrap();
-            channel.ended = true;
-            channel.wake();
-        }
-    }
 }
 
 /// A masked frame, as a client sends it.

@@ -18,8 +18,10 @@ use super::super::link::Shared;
 use super::super::message::{Close, Error, Message};
 use super::super::options::Options;
 use super::super::socket::WebSocket;
-use super::{Pipe, environ, masked, pipe};
+use super::super::wire::Role;
+use super::{environ, masked};
 use crate::server::ShutdownTrigger;
+use crate::testing::{Pipe, pipe};
 use crate::upgrade::{Tether, Upgraded};
 
 /// An open WebSocket, the client's end of its pipe, and what the server has of it.
@@ -33,7 +35,7 @@ struct Setup {
 fn open_with(capacity: usize, options: Options, shutdown: ShutdownTrigger) -> Setup {
     let (server, client) = pipe(capacity);
     let (stream, tether) = Upgraded::new(server, "");
-    let shared = Shared::new(stream, options);
+    let shared = Shared::new(stream, Role::Server, options);
     let keeper = Keeper::new(shared.clone(), &environ(true, true, shutdown));
     Setup { socket: WebSocket::new(shared), client, keeper, tether }
 }
@@ -188,7 +190,7 @@ fn closing_waits_for_the_answer_and_drops_what_crosses_it() {
 fn a_quiet_one_gives_its_buffers_back_and_goes_on() {
     let (server, mut client) = pipe(1 << 20);
     let (stream, _tether) = Upgraded::new(server, "");
-    let shared = Shared::new(stream, Options::default());
+    let shared = Shared::new(stream, Role::Server, Options::default());
     let mut socket = WebSocket::new(shared.clone());
     write(&mut client, &masked(0x82, &[7; 100_000]));
     assert_eq!(block_on(socket.recv()).unwrap().unwrap().len(), 100_000);

@@ -9,8 +9,9 @@ use proptest::prelude::*;
 
 use super::super::message::{Message, code};
 use super::super::options::Options;
-use super::super::wire::{Event, Wire, frame_length};
-use super::{Pipe, masked, pipe};
+use super::super::wire::{Event, Role, Wire, frame_length};
+use super::masked;
+use crate::testing::{Pipe, pipe};
 use crate::upgrade::{Tether, Upgraded};
 
 const FIN: u8 = 0x80;
@@ -25,7 +26,7 @@ fn open(capacity: usize, limit: usize) -> Setup {
     let (server, client) = pipe(capacity);
     let (stream, _tether) = Upgraded::new(server, "");
     let options = Options { max_message: limit, ..Options::default() };
-    Setup { wire: Wire::new(stream, &options), client, _tether }
+    Setup { wire: Wire::new(stream, Role::Server, &options), client, _tether }
 }
 
 /// What comes of `octets`, given in pieces of `size`, up to a violation.
@@ -59,7 +60,7 @@ fn violation(events: &[Event]) -> Option<u16> {
 fn sent(wire: &mut Wire, client: &Pipe) -> Vec<u8> {
     assert_eq!(wire.poll_flush(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())));
     assert_eq!(wire.backlog(), 0);
-    client.inbound.lock().unwrap().octets.drain(..).collect()
+    client.drain()
 }
 
 #[test]
@@ -155,11 +156,11 @@ fn answers_are_counted_though_the_client_does_not_take_them() {
     let mut answers = Vec::new();
     let mut flushed = Poll::Pending;
     while flushed.is_pending() {
-        answers.extend(client.inbound.lock().unwrap().octets.drain(..));
+        answers.extend(client.drain());
         flushed = wire.poll_flush(&mut cx);
     }
     assert_eq!((flushed, wire.backlog()), (Poll::Ready(Ok(())), 0));
-    answers.extend(client.inbound.lock().unwrap().octets.drain(..));
+    answers.extend(client.drain());
     assert_eq!(answers, [b"\x8a\x07are you".repeat(pings), b"\x88\x03\x0f\xa1b".to_vec()].concat());
 }
 
