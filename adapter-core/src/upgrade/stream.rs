@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
 
 use super::Blocking;
@@ -46,7 +46,8 @@ impl Shared {
         let Some(io) = &mut state.io else { return Poll::Ready(Err(severed())) };
         if !state.early.is_empty() {
             let count = state.early.len().min(buffer.len());
-            state.early.copy_to_slice(&mut buffer[..count]);
+            // Nothing is held on to once all of it was read.
+            buffer[..count].copy_from_slice(&state.early.split_to(count));
             return Poll::Ready(Ok(count));
         }
         let poll = Pin::new(io).poll_read(cx, buffer);

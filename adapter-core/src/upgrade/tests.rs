@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
+use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_lite::future::block_on;
 use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -112,6 +113,31 @@ fn early_octets_come_first_and_dropping_closes() {
     assert_eq!(*woken.0.lock().unwrap(), 1);
     assert!(pipe.is_closed(), "[UPG-19b]");
     block_on(tether);
+}
+
+#[test]
+fn early_octets_that_were_read_are_let_go() {
+    struct Owner(Arc<Count>);
+
+    impl AsRef<[u8]> for Owner {
+        fn as_ref(&self) -> &[u8] {
+            b"early"
+        }
+    }
+
+    impl Drop for Owner {
+        fn drop(&mut self) {
+            self.0.clone().wake();
+        }
+    }
+
+    let dropped = Arc::new(Count::default());
+    let early = Bytes::from_owner(Owner(dropped.clone()));
+    let (mut stream, _tether) = Upgraded::new(Socket(Pipe::default()), early);
+    block_on(stream.read_exact(&mut [0; 4])).unwrap();
+    assert_eq!(*dropped.0.lock().unwrap(), 0);
+    block_on(stream.read_exact(&mut [0; 1])).unwrap();
+    assert_eq!(*dropped.0.lock().unwrap(), 1);
 }
 
 #[test]
