@@ -41,6 +41,8 @@ impl Server for ThreadPoolServer {
         can.early_hints = true;
         can.full_duplex = true;
         can.unix_socket = true;
+        can.upgrade = true;
+        can.websocket = true;
         ServerInfo::new("threadpool", env!("CARGO_PKG_VERSION"))
             .with_capabilities(can)
             .with_concurrency(Concurrency::threads_and_tasks())

@@ -177,9 +177,13 @@ impl Conn {
         self.environ.disconnected.fire();
         let mut io = lock(&self.io);
         let waker = io.incoming.as_deref_mut().and_then(|incoming| incoming.waker.take());
+        let waiting = io.waiting.take();
         io.request += 1;
         io.close(reset);
         drop(io);
+        if let Some(waiting) = waiting {
+            waiting.wake();
+        }
         if let Some(waker) = waker {
             let _ = contain::catch("waker", || waker.wake());
         }

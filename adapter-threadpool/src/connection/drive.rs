@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use adapter_core::dispatch::{Call, failure};
 use adapter_core::rules::Rejection;
 use adapter_core::rules::request::Facts;
+use adapter_core::upgrade::{Handover, Tether};
 use adapter_core::{Limits, RequestBodyError};
 use http::StatusCode;
 
@@ -17,7 +18,7 @@ use super::close::Closing;
 use super::hints::Template;
 use super::io::{BUFFER, Fill, Flush, Scratch};
 use super::response::{self, Sending};
-use super::{Conn, Step, bit};
+use super::{Conn, Step, bit, upgrade};
 use crate::engine::{Engine, Tick, after, earlier, lock, nanos};
 use adapter_http1::head::{self, Head};
 
@@ -37,6 +38,8 @@ pub(super) struct Task {
     pub(super) clock: Option<Instant>,
     /// What the last request's environment can lend to the next.
     pub(super) template: Option<Template>,
+    /// The connection is on offer to the application that handles the current request.
+    pub(super) handover: Option<Handover>,
     /// Whether the first byte of a head has come.
     begun: bool,
     /// Bytes of it that were parsed in vain.
@@ -53,6 +56,10 @@ pub(super) enum Phase {
     Handling(Box<Handling>),
     /// The application has answered; its body is being sent.
     Sending(Box<Sending>),
+    /// The response has switched protocols; its head is going out.
+    Switching,
+    /// The application has the socket.
+    Taken(Tether),
     /// What the application left of the request body is being read.
     Draining { left: u64, until: Tick },
     /// No more requests: the rest goes out, then the socket is closed with care.
@@ -87,7 +94,16 @@ pub(super) enum Flow {
 
 impl Task {
     pub(super) fn new(now: Tick) -> Self {
-        Task { phase: Phase::Head, requests: 0, since: now, clock: None, template: None, begun: false, parsed: 0 }
+        Task {
+            phase: Phase::Head,
+            requests: 0,
+            since: now,
+            clock: None,
+            template: None,
+            handover: None,
+            begun: false,
+            parsed: 0,
+        }
     }
 
     /// Whether parsing again may give something else: a client that sends byte by byte must not make that cost the
@@ -132,7 +148,12 @@ pub(super) fn drive(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, ta
             Phase::Sending(_) => response::sending(conn, task, taken, permit),
             Phase::Draining { .. } => super::close::draining(conn, task),
             Phase::Closing(_) => super::close::closing(conn, task, scratch),
-            Phase::Closed => Flow::Park(0),
+            Phase::Switching => upgrade::switching(conn, task),
+            Phase::Taken(_) => upgrade::taken(conn, task, taken),
+            Phase::Closed => {
+                upgrade::withdraw(task);
+                Flow::Park(0)
+            }
         };
         match flow {
             Flow::Next => {}

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown};
 
 use super::request_body::Incoming;
+use super::upgrade::Waiting;
 use super::{Conn, bit};
 use crate::engine::Tick;
 
@@ -62,6 +63,8 @@ pub(super) struct Io {
     pub(super) output: Output,
     /// The body of the current request, until it is read to its end.
     pub(super) incoming: Option<Box<Incoming>>,
+    /// Who waits for the socket, once it is the application's.
+    pub(super) waiting: Option<Box<Waiting>>,
     /// A waker to be dropped without the lock.
     pub(super) stale: Option<Waker>,
     /// The number of the current request.
@@ -81,6 +84,7 @@ impl Io {
             input: Input::default(),
             output: Output::default(),
             incoming: None,
+            waiting: None,
             stale: None,
             request: 0,
             committed: true,
@@ -125,6 +129,35 @@ impl Io {
             Err(outcome) => {
                 self.at_end |= outcome == Fill::End;
                 Err(outcome)
+            }
+        }
+    }
+
+    /// Reads into the application's buffer.
+    pub(super) fn receive_into(&mut self, conn: &Conn, buffer: &mut [u8]) -> Result<usize, Fill> {
+        let Some(socket) = &self.socket else { return Err(Fill::Broken) };
+        let size = buffer.len();
+        read(conn, socket, buffer, size).inspect_err(|outcome| self.at_end |= *outcome == Fill::End)
+    }
+
+    /// Writes past the output, which is empty. [`Errno::AGAIN`]: the poller will report.
+    pub(super) fn send(&mut self, conn: &Conn, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        /// The operating system refuses more.
+        const PARTS: usize = 1024;
+        let socket = self.socket.as_ref().ok_or(Errno::PIPE)?;
+        let parts = parts.get(..PARTS).unwrap_or(parts);
+        loop {
+            let sent = match parts {
+                [bytes] => send(socket, bytes, SendFlags::NOSIGNAL),
+                parts => sendmsg(socket, parts, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL),
+            };
+            match sent {
+                Err(Errno::INTR) => {}
+                // As in `flush`.
+                Err(Errno::AGAIN) if conn.set(bit::WANT_WRITE) & bit::WRITABLE != 0 => {
+                    conn.clear(bit::WRITABLE);
+                }
+                sent => return sent,
             }
         }
     }

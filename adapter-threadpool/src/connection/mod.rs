@@ -13,6 +13,7 @@ mod io;
 mod request;
 mod request_body;
 mod response;
+mod upgrade;
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -54,6 +55,8 @@ mod bit {
     pub(super) const CORKED: u32 = 1 << 5;
     /// It is closed; nothing more happens.
     pub(super) const CLOSED: u32 = 1 << 11;
+    /// It is not HTTP's any more, but the application's.
+    pub(super) const TAKEN: u32 = 1 << 12;
 }
 
 /// What is to be done with a connection after a run.
@@ -161,10 +164,11 @@ impl Conn {
         Reported { queue: self.report(bits), ended: bits & (bit::ENDED | bit::GONE) != 0 }
     }
 
-    /// \[DIS-01\] fires `disconnected()` once the client's stream has ended as far as the application has read it.
+    /// \[DIS-01\] fires `disconnected()` once the client's stream has ended as far as the application has read it. Of a
+    /// connection that was taken the application reads the end itself, and may go on.
     pub(crate) fn signal_end(&self) {
         let state = self.state.load(Ordering::Acquire);
-        if state & bit::GONE != 0 || (state & bit::ENDED != 0 && state & bit::BODY_OPEN == 0) {
+        if state & bit::GONE != 0 || (state & bit::ENDED != 0 && state & (bit::BODY_OPEN | bit::TAKEN) == 0) {
             self.environ.disconnected.fire();
         }
     }
@@ -221,8 +225,10 @@ impl Conn {
     /// The server is being forced to stop: whoever reads or writes gets an error, and the rest is dropped. \[SHU-06\]
     pub(crate) fn force(self: &Arc<Self>) {
         self.environ.disconnected.fire();
+        // Before the end can be read: it is not the client's.
+        self.set(bit::FORCED);
         lock(&self.io).shut_down();
-        self.wake_up(bit::FORCED);
+        self.wake_up(0);
     }
 
     /// Application code is about to run while there is output that is gathered with what follows. \[BOD-04\] PEP 3333

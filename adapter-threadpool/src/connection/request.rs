@@ -16,7 +16,7 @@ use super::drive::{Flow, Handling, Phase, Task};
 use super::hints::Template;
 use super::io::{COPY, Scratch};
 use super::request_body::{BodySource, Incoming};
-use super::{Conn, bit, response};
+use super::{Conn, bit, response, upgrade};
 use crate::engine::{after, lock};
 use adapter_http1::head::Head;
 
@@ -69,7 +69,10 @@ pub(super) fn call(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, hea
     } else {
         Environ::new(conn.environ.clone(), received_at)
     };
-    let environ = environ.with_forwarded(&head.parts.headers);
+    let mut environ = environ.with_forwarded(&head.parts.headers);
+    if let Some(offer) = upgrade::offer(task, &facts) {
+        environ = environ.with_upgrade(offer);
+    }
     let mut call = dispatch::call(&engine.application, Request::from_parts(head.parts, body), environ);
     let waker = Waker::from(conn.clone());
     match Pin::new(&mut call).poll(&mut Context::from_waker(&waker)) {

@@ -25,7 +25,7 @@ use http_body::Frame;
 use super::close::{self, Closing};
 use super::drive::{Flow, Phase, Task, closed, grace, look, stalled};
 use super::io::{Flush, Scratch};
-use super::{Conn, bit};
+use super::{Conn, bit, upgrade};
 use crate::engine::{Tick, lock};
 use adapter_http1::encoder;
 
@@ -108,9 +108,10 @@ pub(super) fn begin(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, re
     if facts.keep_alive && conn.has(bit::BODY_OPEN) {
         facts.keep_alive = close::can_drain(&lock(&conn.io));
     }
-    let (head, body, mut plan) = prepared(response, &facts);
-    // What follows a 2xx to CONNECT would be a tunnel, which this server has not.
-    plan.close |= facts.is_connect && head.status.is_success();
+    let (head, body, mut plan) = prepared(response, &facts, task.handover.is_some());
+    let switches = upgrade::decide(conn, task, head.status, &facts);
+    // What follows a 2xx to CONNECT is a tunnel, and never HTTP.
+    plan.close |= facts.is_connect && head.status.is_success() && !switches;
 
     let now = Instant::now();
     let mut rest = Some(body);
@@ -158,7 +159,11 @@ pub(super) fn begin(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, re
     scratch.heads.recycle(head.headers);
     // [NOB-03] dropped, not pulled; its drop is application code
     drop(rest);
-    finish(conn, task, plan.close);
+    if switches {
+        task.phase = Phase::Switching;
+    } else {
+        finish(conn, task, plan.close);
+    }
 }
 
 /// Drops what is the application's. \[ERR-08\]
@@ -167,15 +172,15 @@ fn discard<T>(value: T) {
     let _ = catch("drop of a response", || drop(value));
 }
 
-/// Makes a response sendable; what can't be sent becomes a 500.
+/// Makes a response sendable; what can't be sent becomes a 500, as does a 101 where nothing was `offered`.
 #[inline]
-fn prepared(response: Response, facts: &Facts) -> (http::response::Parts, Body, Plan) {
+fn prepared(response: Response, facts: &Facts, offered: bool) -> (http::response::Parts, Body, Plan) {
     let (mut head, body) = response.into_parts();
     if !head.extensions.is_empty() {
         // [ERR-08] they are the application's, and nobody asks for them any more
         discard(std::mem::take(&mut head.extensions));
     }
-    if head.status != StatusCode::SWITCHING_PROTOCOLS {
+    if head.status != StatusCode::SWITCHING_PROTOCOLS || offered {
         let with_trailers = facts.trailers && body.trailers().is_some();
         // [TRL-04] trailers need chunked framing
         let length = if with_trailers { None } else { body.len() };
@@ -194,7 +199,7 @@ fn prepared(response: Response, facts: &Facts) -> (http::response::Parts, Body, 
             }
         }
     } else {
-        tracing::error!(target: "adapter", "[NOB-08] 101 from an application that did not upgrade");
+        tracing::error!(target: "adapter", "[NOB-08] 101 to a request that can't be upgraded");
     }
     drop(body);
     let (mut head, body) = failure(StatusCode::INTERNAL_SERVER_ERROR).into_parts();
