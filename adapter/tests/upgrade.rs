@@ -1,4 +1,5 @@
-//! Taking a connection over, on every server. \[UPG-06\], \[UPG-16\] to \[UPG-19\], \[UPG-23a\]
+//! Taking a connection over, on every server; how much and for how long is in `upgrade_bounds.rs`.
+//! \[UPG-06\], \[UPG-16\] to \[UPG-19\], \[UPG-23a\]
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -10,22 +11,11 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use adapter_core::http::{HeaderValue, StatusCode, header};
 use adapter_core::upgrade::{UpgradeError, Upgraded};
 use adapter_core::{Body, Environ, Error, Request, Response, blocking};
 use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{Client, PATIENCE, config, each, each_with};
-
-const ASK: &[u8] = b"GET /echo HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
-
-/// What a 101 says; its body must not be sent.
-fn switching() -> Response {
-    let mut response = Response::new(Body::from("not sent"));
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("echo"));
-    response
-}
+use crate::support::{ASK, Client, PATIENCE, config, each, each_with, switching};
 
 async fn echo_on(mut stream: Upgraded) -> Result<(), Error> {
     let mut octets = [0; 4096];

@@ -7,10 +7,22 @@ mod wire;
 
 use std::sync::Arc;
 
-use adapter_core::{Application, ServerConfig};
+use adapter_core::http::{HeaderValue, StatusCode, header};
+use adapter_core::{Application, Body, Response, ServerConfig};
 
 #[allow(unused_imports, reason = "not every test uses all of it")]
 pub use self::wire::*;
+
+/// Asks for another protocol.
+pub const ASK: &[u8] = b"GET /echo HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
+
+/// What a 101 says; its body must not be sent.
+pub fn switching() -> Response {
+    let mut response = Response::new(Body::from("not sent"));
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("echo"));
+    response
+}
 
 /// Runs `test` with each server in turn.
 #[track_caller]
