@@ -6,13 +6,14 @@
 mod support;
 
 use std::future::Future;
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use adapter_core::upgrade::{Upgraded, WriteHalf};
 use adapter_core::{Application, Body, Environ, Error, Request, Response, ServerConfig};
+use futures_lite::future::{block_on, poll_once};
 use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _};
 use http::{HeaderValue, StatusCode, header};
 use support::{Client, DEADLINE, Running, serve_with};
@@ -95,9 +96,7 @@ fn a_thousand_that_wait_hold_no_threads_and_a_broadcast_reaches_them() {
         writer.into_blocking().write_all(b"news").unwrap();
     }
     for client in &mut clients {
-        let mut news = [0; 4];
-        client.stream.read_exact(&mut news).unwrap();
-        assert_eq!(&news, b"news");
+        assert_eq!(client.exactly(4), b"news");
     }
     clients.iter().for_each(Client::half_close);
     for client in &mut clients {
@@ -151,7 +150,7 @@ fn a_reset_wakes_a_reader() {
     });
     let server = serve_with(application, ServerConfig::default());
     let mut client = taken(&server);
-    client.stream.read_exact(&mut [0]).unwrap();
+    assert_eq!(client.exactly(1), b"!");
     rustix::net::sockopt::set_socket_linger(&client.stream, Some(Duration::ZERO)).unwrap();
     drop(client);
     assert_eq!(tell.recv_timeout(DEADLINE).unwrap(), (ErrorKind::ConnectionReset, true));
@@ -188,11 +187,36 @@ fn one_thread_carries_many() {
     for round in 0..5_u8 {
         clients.iter_mut().for_each(|client| client.send([round; 100]));
         for client in &mut clients {
-            let mut answer = [0; 100];
-            client.stream.read_exact(&mut answer).unwrap();
-            assert_eq!(answer, [round; 100]);
+            assert_eq!(client.exactly(100), [round; 100]);
         }
     }
+}
+
+/// The server shuts the socket down before it takes it away: that is not the client's end.
+#[test]
+fn the_force_is_never_taken_for_the_end() {
+    let _alone = alone();
+    let (told, tell) = mpsc::channel();
+    let application = talking(move |mut stream, _environ| {
+        let told = told.clone();
+        async move {
+            // It does not wait to be woken.
+            thread::spawn(move || {
+                let poll = || block_on(poll_once(stream.read(&mut [0; 1])));
+                told.send(std::iter::repeat_with(poll).find_map(|read| read).unwrap()).unwrap();
+            });
+            Ok(())
+        }
+    });
+    let server = serve_with(application, ServerConfig::default());
+    let clients: Vec<Client> = (0..4).map(|_| taken(&server)).collect();
+    let handle = server.take();
+    handle.trigger().force();
+    for _ in &clients {
+        let read = tell.recv_timeout(DEADLINE).unwrap();
+        assert_eq!(read.unwrap_err().kind(), ErrorKind::ConnectionAborted, "[SHU-06]");
+    }
+    handle.wait().unwrap();
 }
 
 #[test]
