@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use adapter_core::contain;
 
-use super::drive::{Flow, Phase, Task, closed, stalled};
-use super::io::{Fill, Flush, Io, Scratch};
+use super::drive::{Flow, Phase, Task, closed, flush};
+use super::io::{Fill, Io, Scratch};
 use super::request_body::Decoded;
 use super::{Conn, bit};
 use crate::engine::{Tick, accept, after, lock};
@@ -77,20 +77,11 @@ pub(super) fn leave_body(conn: &Arc<Conn>, close: bool) -> Phase {
 
 /// \[REQ-12\] reads what the application left of the body, up to a bound.
 pub(super) fn draining(conn: &Arc<Conn>, task: &mut Task) -> Flow {
+    if let Some(flow) = flush(conn, task) {
+        return flow;
+    }
     let Phase::Draining { left, until } = &mut task.phase else { return Flow::Next };
     let mut io = lock(&conn.io);
-    match io.flush(conn) {
-        Flush::Done => {}
-        Flush::Wait => {
-            let since = io.stalled_since;
-            drop(io);
-            return stalled(conn, task, since);
-        }
-        Flush::Broken => {
-            drop(io);
-            return closed(conn, task);
-        }
-    }
     loop {
         match io.decode(conn) {
             Ok(Decoded::Frame(frame)) => {
@@ -126,20 +117,11 @@ pub(super) fn draining(conn: &Arc<Conn>, task: &mut Task) -> Flow {
 
 /// \[KAP-13\] writes what is left, ends our side, and waits for the client's end.
 pub(super) fn closing(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch) -> Flow {
+    if let Some(flow) = flush(conn, task) {
+        return flow;
+    }
     let Phase::Closing(closing) = &mut task.phase else { return Flow::Next };
     let mut io = lock(&conn.io);
-    match io.flush(conn) {
-        Flush::Done => {}
-        Flush::Wait => {
-            let since = io.stalled_since;
-            drop(io);
-            return stalled(conn, task, since);
-        }
-        Flush::Broken => {
-            drop(io);
-            return closed(conn, task);
-        }
-    }
     if closing.reset {
         drop(io);
         task.phase = Phase::Closed;

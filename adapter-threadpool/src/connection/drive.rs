@@ -281,6 +281,19 @@ pub(super) fn stalled(conn: &Arc<Conn>, task: &mut Task, since: Tick) -> Flow {
     Flow::Park(deadline)
 }
 
+/// Writes what is left; how to go on instead, if that takes time or is of no use.
+pub(super) fn flush(conn: &Arc<Conn>, task: &mut Task) -> Option<Flow> {
+    let mut io = lock(&conn.io);
+    let flushed = io.flush(conn);
+    let since = io.stalled_since;
+    drop(io);
+    match flushed {
+        Flush::Done => None,
+        Flush::Wait => Some(stalled(conn, task, since)),
+        Flush::Broken => Some(closed(conn, task)),
+    }
+}
+
 /// Ends the connection at once. Drops what the application has in it: only with a permit, if it has something.
 pub(super) fn closed(conn: &Arc<Conn>, task: &mut Task) -> Flow {
     task.phase = Phase::Closed;

@@ -21,8 +21,8 @@ use http::StatusCode;
 use rustix::io::Errno;
 
 use super::close::Closing;
-use super::drive::{Flow, Phase, Task, closed, stalled};
-use super::io::{Fill, Flush, Io};
+use super::drive::{Flow, Phase, Task, flush};
+use super::io::{Fill, Io};
 use super::{Conn, bit};
 use crate::engine::lock;
 
@@ -89,25 +89,15 @@ pub(super) fn withdraw(task: &mut Task) {
 
 /// Hands the socket over once the head is with the operating system. \[UPG-17\]
 pub(super) fn switching(conn: &Arc<Conn>, task: &mut Task) -> Flow {
-    let mut io = lock(&conn.io);
-    match io.flush(conn) {
-        Flush::Done => {}
-        Flush::Wait => {
-            let since = io.stalled_since;
-            drop(io);
-            return stalled(conn, task, since);
-        }
-        Flush::Broken => {
-            drop(io);
-            return closed(conn, task);
-        }
+    if let Some(flow) = flush(conn, task) {
+        return flow;
     }
     let Some(handover) = task.handover.take().filter(Handover::is_taken) else {
-        drop(io);
         task.phase = Phase::Closing(Closing::orderly());
         return Flow::Next;
     };
     // [UPG-16]
+    let mut io = lock(&conn.io);
     let early = Bytes::copy_from_slice(io.input.bytes());
     io.input.clear();
     io.waiting = Some(Box::default());
