@@ -91,6 +91,7 @@ pub(crate) fn accept(engine: &Arc<Engine>, which: u64) {
         }
     }
     if pause.is_some() {
+        // A connection that ends from the look at their number on finds this, because it waits for the lock.
         inner.paused = true;
         for entry in &inner.listeners {
             engine.poller.remove(entry.fd());
@@ -100,13 +101,11 @@ pub(crate) fn accept(engine: &Arc<Engine>, which: u64) {
     for conn in failed {
         conn.abort();
     }
-    if let Some(until) = pause {
-        if until > 0 {
-            // The leader runs this, so it need not be interrupted.
-            let _ = engine.timers.arm_acceptor(until);
-        } else if !engine.connections.is_full() {
-            resume(engine);
-        }
+    if let Some(until) = pause
+        && until > 0
+    {
+        // The leader runs this, so it need not be interrupted.
+        let _ = engine.timers.arm_acceptor(until);
     }
 }
 
