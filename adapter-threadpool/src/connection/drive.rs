@@ -12,6 +12,7 @@ use adapter_core::rules::Rejection;
 use adapter_core::rules::request::Facts;
 use adapter_core::upgrade::{Handover, Tether};
 use adapter_core::{Limits, RequestBodyError};
+use adapter_http1::head::{self, Head};
 use http::StatusCode;
 
 use super::close::Closing;
@@ -20,7 +21,6 @@ use super::io::{BUFFER, Fill, Flush, Scratch};
 use super::response::{self, Sending};
 use super::{Conn, Step, bit, upgrade};
 use crate::engine::{Engine, Tick, after, earlier, lock, nanos};
-use adapter_http1::head::{self, Head};
 
 /// How long a handler may go on after the client's stream has ended. DESIGN §7
 const GRACE: Duration = Duration::from_millis(250);

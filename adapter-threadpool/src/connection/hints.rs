@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use adapter_core::hints::Sink;
 use adapter_core::{EarlyHints, Environ, HintError};
+use adapter_http1::encoder;
 use http::{HeaderMap, StatusCode};
 
 use super::Conn;
 use super::io::Flush;
 use crate::engine::lock;
-use adapter_http1::encoder;
 
 /// Sends hints for one request, as long as its response has not begun. Used again for the next one if the
 /// application has kept no handle on it.

@@ -9,6 +9,7 @@ use adapter_core::dispatch;
 use adapter_core::rules::Rejection;
 use adapter_core::rules::request::BodyLength;
 use adapter_core::{Environ, RequestBody};
+use adapter_http1::head::Head;
 use bytes::Bytes;
 use http::{Request, StatusCode, Version};
 
@@ -18,7 +19,6 @@ use super::io::{COPY, Scratch};
 use super::request_body::{BodySource, Incoming};
 use super::{Conn, bit, response, upgrade};
 use crate::engine::{after, lock};
-use adapter_http1::head::Head;
 
 /// Calls the application with the request that has waited for a permit.
 pub(super) fn call_ready(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch) -> Flow {

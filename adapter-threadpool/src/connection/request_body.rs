@@ -12,6 +12,8 @@ use std::task::{Context, Poll, Waker};
 use adapter_core::RequestBodyError;
 use adapter_core::request_body::Source;
 use adapter_core::rules::request::BodyLength;
+use adapter_http1::body_decoder::{Decoder, Event};
+use adapter_http1::encoder;
 use bytes::{Buf, Bytes};
 use http_body::{Frame, SizeHint};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -19,8 +21,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::io::{Fill, Flush, Io};
 use super::{Conn, bit};
 use crate::engine::{Tick, after, lock};
-use adapter_http1::body_decoder::{Decoder, Event};
-use adapter_http1::encoder;
 
 /// Bytes read at a time.
 const PIECE: usize = 64 * 1024;

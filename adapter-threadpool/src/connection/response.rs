@@ -18,6 +18,7 @@ use adapter_core::rules::request::{self, Facts};
 use adapter_core::rules::response::{Framing, Plan, plan};
 use adapter_core::rules::trailers;
 use adapter_core::{Body, Error, Limits, RequestBodyError, Response};
+use adapter_http1::encoder;
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body::Frame;
@@ -27,13 +28,12 @@ use super::drive::{Flow, Phase, Task, closed, grace, look, stalled};
 use super::io::{Flush, Scratch};
 use super::{Conn, bit, upgrade};
 use crate::engine::{Tick, lock};
-use adapter_http1::encoder;
 
 /// Frames of an async body sent before others get their turn.
 const AT_A_TIME: u32 = 64;
 
 /// Bytes of small chunks that go out together.
-const GATHER: usize = 32 * 1024;
+const GATHER: usize = 64 * 1024;
 /// An iterator is quick once that many chunks in a row took less than this each.
 const QUICK_CHUNKS: u32 = 8;
 const QUICK: Duration = Duration::from_micros(100);
