@@ -9,13 +9,14 @@ use std::sync::{Arc, mpsc};
 
 use actix_rt::{Arbiter, System};
 use adapter_core::environ::Serving;
+use adapter_core::server::Lifecycle;
 use adapter_core::{
     DynApplication, Runtime, ServeError, Server, ServerConfig, ServerHandle, ServerInfo, ShutdownTrigger,
 };
 use adapter_listen::{Listener, bind_all};
 
 use crate::blocking_pool::BlockingPool;
-use crate::engine::{Engine, Lifecycle, OPTIONS, accept};
+use crate::engine::{Engine, OPTIONS, accept};
 use crate::host;
 use crate::tokio_server::{Accepting, TokioDriver};
 

@@ -8,12 +8,12 @@ use std::thread;
 use std::time::Duration;
 
 use adapter_core::environ::Serving;
-use adapter_core::server::ListenAddr;
+use adapter_core::server::{Lifecycle, ListenAddr};
 use adapter_core::{DynApplication, Runtime, ServeError, ServerConfig, ServerHandle, ServerInfo, ShutdownTrigger};
 use adapter_listen::Listener;
 
 use crate::blocking_pool::BlockingPool;
-use crate::engine::{Accept, Engine, Lifecycle, accept};
+use crate::engine::{Accept, Engine, accept};
 
 /// How long blocking application code that can't be interrupted may hold up the end of a server.
 pub const PATIENCE: Duration = Duration::from_secs(1);

@@ -5,6 +5,7 @@
 //! Requirements: RTM-01 to RTM-05.
 
 mod task;
+mod threads;
 mod time;
 
 use std::future::Future;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::task::channel as task_channel;
 pub use self::task::{Task, TaskError};
+pub use self::threads::Threads;
 pub use self::time::{Elapsed, Interval, Sleep, Timeout};
 
 /// An owned, erased future.

@@ -5,7 +5,9 @@
 
 mod config;
 mod info;
+mod lifecycle;
 mod shutdown;
+mod tracker;
 
 use std::fmt;
 use std::io;
@@ -14,7 +16,9 @@ pub use self::config::{
     Bind, InheritedListener, InheritedSocket, Limits, ListenAddr, ParseBindError, ServerConfig, Timeouts,
 };
 pub use self::info::{Capabilities, Concurrency, ServerInfo};
+pub use self::lifecycle::Lifecycle;
 pub use self::shutdown::{ShutdownLevel, ShutdownTrigger, ShutdownWatch};
+pub use self::tracker::{Guard, Listening, Tracker};
 
 use crate::application::DynApplication;
 use crate::error::Error;

@@ -90,6 +90,7 @@ impl Client {
         self.trigger().trigger();
         let outcome = self.wait("shutdown hook", self.site.application.shutdown());
         self.trigger().force();
+        self.site.threads.stop();
         outcome
     }
 

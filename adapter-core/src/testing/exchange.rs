@@ -10,7 +10,6 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header, request, response};
 use http_body::{Body as _, Frame};
 
-use super::driver::Threads;
 use super::pipe::pipe;
 use super::upload::Incoming;
 use crate::application::{Application, DynApplication, Request, Response};
@@ -24,7 +23,7 @@ use crate::request_body::RequestBody;
 use crate::rules::request::{BodyLength, Facts};
 use crate::rules::response::{Framing, Plan, prepare};
 use crate::rules::{self, Rejection};
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, Threads};
 use crate::server::{Capabilities, ListenAddr, ServerConfig, ServerInfo, ShutdownTrigger};
 use crate::signal::Signal;
 use crate::upgrade::{self, Handover, Upgraded};
@@ -35,6 +34,7 @@ pub(super) struct Site {
     pub(super) config: ServerConfig,
     pub(super) serving: Arc<Serving>,
     pub(super) may_block: bool,
+    pub(super) threads: Threads,
     claimed: AtomicBool,
     started: Signal,
     failure: OnceLock<String>,
@@ -43,7 +43,8 @@ pub(super) struct Site {
 impl Site {
     pub(super) fn new(application: DynApplication, config: ServerConfig, may_block: bool) -> Self {
         let shutdown = ShutdownTrigger::new();
-        let runtime = Runtime::new(Threads::new(may_block, shutdown.clone(), &config));
+        let threads = Threads::with(may_block, &config);
+        let runtime = Runtime::new(threads.clone());
         let capabilities = Capabilities {
             trailers: true,
             early_hints: true,
@@ -61,6 +62,7 @@ impl Site {
             config,
             serving,
             may_block,
+            threads,
             claimed: AtomicBool::new(false),
             started: Signal::new(),
             failure: OnceLock::new(),

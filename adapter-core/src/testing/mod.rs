@@ -28,7 +28,6 @@
 
 mod answer;
 mod client;
-mod driver;
 mod exchange;
 mod open;
 mod pipe;

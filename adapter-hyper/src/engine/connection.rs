@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use adapter_core::Sleep;
 use adapter_core::environ;
-use adapter_core::server::{ShutdownLevel, ShutdownWatch};
+use adapter_core::server::{Guard, ShutdownLevel, ShutdownWatch};
 use adapter_core::upgrade::Tether;
 use hyper::server::conn::{http1, http2};
 
@@ -26,7 +26,7 @@ use super::service::Service;
 use super::status::{Expired, Phase};
 use super::transport::Transport;
 use super::upgrade::Switch;
-use super::{Engine, Spawner, tracker};
+use super::{Engine, Spawner};
 
 /// The first bytes of HTTP/2. RFC 9113 §3.4
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -46,7 +46,7 @@ pub struct Connection<I: Transport> {
     waker: Option<Waker>,
     /// The request after which hyper was polled once more, see [`reads_too_late`](Connection::reads_too_late).
     polled_again: u64,
-    _guard: tracker::Guard,
+    _guard: Guard,
 }
 
 /// hyper's HTTP/2, boxed: it is large, and most connections are HTTP/1.
@@ -70,7 +70,7 @@ enum Protocol<I: Transport> {
 }
 
 impl<I: Transport> Connection<I> {
-    pub(super) fn new(engine: Arc<Engine>, io: I, environ: environ::Connection, guard: tracker::Guard) -> Self {
+    pub(super) fn new(engine: Arc<Engine>, io: I, environ: environ::Connection, guard: Guard) -> Self {
         let shared = Shared::new(engine, environ, io);
         let shutdown = shared.engine.serving.shutdown.reached(ShutdownLevel::Draining);
         let mut connection = Connection {

@@ -2,16 +2,15 @@
 //! `adapter_core::Runtime`, and get a server with every rule, limit and timeout.
 //!
 //! An [`Engine`] is shared by all connections of a server. [`Engine::connection`] makes the future that is one
-//! connection; [`Lifecycle`] runs startup, accepting, draining and shutdown around them. Nothing here starts a thread.
+//! connection; [`accept`] makes connections, [`Lifecycle`](adapter_core::server::Lifecycle) runs the rest around them. Nothing here starts a thread.
 
+mod accept;
 mod connection;
 mod io;
-mod lifecycle;
 mod request_body;
 mod response_body;
 mod service;
 mod status;
-mod tracker;
 mod transport;
 mod upgrade;
 
@@ -21,12 +20,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adapter_core::environ::{self, Serving};
+use adapter_core::server::Guard;
 use adapter_core::{DynApplication, Limits, ListenAddr, Runtime, ServeError, ServerConfig, Timeouts};
 use hyper::server::conn::{http1, http2};
 
+pub use self::accept::accept;
 pub use self::connection::Connection;
-pub use self::lifecycle::{Lifecycle, accept};
-pub use self::tracker::{Guard, Tracker};
 pub use self::transport::{Accept, Transport};
 
 /// The options of `ServerConfig::options` every server on this engine knows.

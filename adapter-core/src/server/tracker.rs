@@ -1,11 +1,11 @@
-//! How many connections are open, and waiting for fewer. \[LIM-07\], \[SHU-09\]
+//! How many of something there are, and waiting for fewer: open connections, calls that run. \[LIM-07\], \[SHU-09\]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use event_listener::Event;
 
-/// Counts open connections; shared by all listeners of a server.
+/// Counts open connections; shared by all listeners of a server. Clones are the same count.
 #[derive(Debug, Clone, Default)]
 pub struct Tracker(Arc<Inner>);
 
@@ -19,7 +19,7 @@ struct Inner {
 
 /// One listener that is open; drop it when the listener is closed.
 #[derive(Debug)]
-pub(super) struct Listening(Arc<Inner>);
+pub struct Listening(Arc<Inner>);
 
 impl Drop for Listening {
     fn drop(&mut self) {
@@ -36,6 +36,12 @@ impl Tracker {
     /// Connections open now.
     pub fn open(&self) -> usize {
         self.0.open.load(Ordering::SeqCst)
+    }
+
+    /// Counts one more, however many there are.
+    pub fn add(&self) -> Guard {
+        self.0.open.fetch_add(1, Ordering::SeqCst);
+        Guard(self.0.clone())
     }
 
     /// Waits until fewer than `limit` are open, and counts one more. Cancel safe.
@@ -55,13 +61,13 @@ impl Tracker {
     }
 
     /// Counts a listener.
-    pub(super) fn listening(&self) -> Listening {
+    pub fn listening(&self) -> Listening {
         self.0.listening.fetch_add(1, Ordering::SeqCst);
         Listening(self.0.clone())
     }
 
     /// Waits until every listener is closed. Cancel safe. \[SHU-09\]
-    pub(super) async fn closed(&self) {
+    pub async fn closed(&self) {
         self.until(|inner| inner.listening.load(Ordering::SeqCst) == 0).await;
     }
 

@@ -1,4 +1,4 @@
-//! The runtime of the in-process client: plain threads.
+//! A runtime of plain threads: for servers that have no event loop, and for the in-process client.
 //!
 //! One timer thread for the process wakes sleepers; each spawned future has a thread that blocks on it; blocking jobs
 //! share a bounded set of threads that end when their queue is empty. \[RTM-01\] to \[RTM-05\]
@@ -15,23 +15,62 @@ use futures_lite::FutureExt;
 
 use crate::contain;
 use crate::runtime::{BlockingJob, BoxFuture, Driver};
-use crate::server::{ServerConfig, ShutdownLevel, ShutdownTrigger};
+use crate::server::{ServerConfig, Tracker};
+use crate::signal::Signal;
 
-/// The driver of one client.
-pub(super) struct Threads {
+/// A [`Driver`] of plain threads. Clones are the same one.
+///
+/// ```
+/// use std::time::Duration;
+/// use adapter_core::{Runtime, ServerConfig, runtime::Threads};
+///
+/// let threads = Threads::new(&ServerConfig::default());
+/// let runtime = Runtime::new(threads.clone());
+/// runtime.spawn(std::future::pending::<()>()).detach();
+/// // ... and when the server has ended:
+/// threads.stop();
+/// futures_lite::future::block_on(runtime.timeout(Duration::from_secs(10), threads.idle()))?;
+/// # Ok::<(), adapter_core::Elapsed>(())
+/// ```
+#[derive(Clone)]
+pub struct Threads(Arc<Inner>);
+
+struct Inner {
     may_block: bool,
-    shutdown: ShutdownTrigger,
     pool: Arc<Pool>,
+    tasks: Tracker,
+    over: Signal,
 }
 
 impl Threads {
-    pub(super) fn new(may_block: bool, shutdown: ShutdownTrigger, config: &ServerConfig) -> Self {
+    /// For a server that polls applications on threads which may block. Blocking jobs are bounded by
+    /// [`ServerConfig::blocking_threads`] and [`ServerConfig::blocking_queue`]. Starts no thread yet.
+    pub fn new(config: &ServerConfig) -> Self {
+        Self::with(true, config)
+    }
+
+    /// With another answer to [`Driver::may_block`].
+    pub(crate) fn with(may_block: bool, config: &ServerConfig) -> Self {
         let pool = Pool {
             state: Mutex::default(),
             most_threads: config.blocking_threads,
             most_waiting: config.blocking_queue,
+            alive: Tracker::default(),
         };
-        Threads { may_block, shutdown, pool: Arc::new(pool) }
+        Threads(Arc::new(Inner { may_block, pool: Arc::new(pool), tasks: Tracker::default(), over: Signal::new() }))
+    }
+
+    /// Drops the spawned futures that still run, and those that come. For the end of a server. Does not block.
+    /// \[RTM-05\]
+    pub fn stop(&self) {
+        self.0.over.fire();
+    }
+
+    /// Waits until no thread is left: neither of a spawned future nor of a blocking job, which nothing can interrupt.
+    /// Cancel safe. \[SHU-09\]
+    pub async fn idle(&self) {
+        self.0.tasks.below(1).await;
+        self.0.pool.alive.below(1).await;
     }
 }
 
@@ -41,25 +80,22 @@ impl Driver for Threads {
     }
 
     fn spawn(&self, future: BoxFuture<()>) {
-        let forced = self.shutdown.reached(ShutdownLevel::Forced);
-        // [RTM-05] what still runs at the end of a shutdown is dropped
-        let until_forced = async {
-            forced.await;
-        };
-        let spawned = thread::Builder::new()
-            .name("testing-task".into())
-            .spawn(move || futures_lite::future::block_on(future.or(until_forced)));
+        let (over, running) = (self.0.over.fired(), self.0.tasks.add());
+        let spawned = thread::Builder::new().name("adapter-task".into()).spawn(move || {
+            futures_lite::future::block_on(future.or(over));
+            drop(running);
+        });
         if let Err(error) = spawned {
             tracing::error!(target: "adapter", %error, "no thread for a spawned future");
         }
     }
 
     fn run_blocking(&self, job: BlockingJob) -> Result<(), BlockingJob> {
-        self.pool.run(job)
+        self.0.pool.run(job)
     }
 
     fn may_block(&self) -> bool {
-        self.may_block
+        self.0.may_block
     }
 }
 
@@ -72,6 +108,7 @@ struct Pool {
     state: Mutex<PoolState>,
     most_threads: usize,
     most_waiting: usize,
+    alive: Tracker,
 }
 
 #[derive(Default)]
@@ -91,8 +128,11 @@ impl Pool {
         }
         state.queue.push_back(job);
         if state.threads < self.most_threads {
-            let pool = self.clone();
-            let spawned = thread::Builder::new().name("testing-blocking".into()).spawn(move || pool.work());
+            let (pool, alive) = (self.clone(), self.alive.add());
+            let spawned = thread::Builder::new().name("adapter-blocking".into()).spawn(move || {
+                pool.work();
+                drop(alive);
+            });
             match spawned {
                 Ok(_) => {
                     state.threads += 1;
@@ -150,8 +190,8 @@ impl Drop for Timer {
 
 static TIMERS: LazyLock<Timers> = LazyLock::new(|| {
     // The thread waits for the initialisation it is started in, and ends with the process.
-    let spawned = thread::Builder::new().name("testing-timer".into()).spawn(|| TIMERS.run());
-    spawned.expect("a thread for the timers of the testing client");
+    let spawned = thread::Builder::new().name("adapter-timer".into()).spawn(|| TIMERS.run());
+    spawned.expect("a thread for the timers of sleepers");
     Timers { state: Mutex::default(), earlier: Condvar::new() }
 });
 

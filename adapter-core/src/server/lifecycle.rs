@@ -1,24 +1,25 @@
-//! Startup, accepting, draining, shutdown: the same on every runtime.
+//! What a server does around its connections: startup hook, waiting for the shutdown, draining, forcing, shutdown hook.
 //!
-//! The runtime-specific server awaits [`Lifecycle::startup`], spawns an [`accept`] loop per listener, awaits
-//! [`Lifecycle::run`]. \[LIF-01\] to \[LIF-08\], \[SHU-01\] to \[SHU-09\], \[ERR-06\], \[LIM-07\]
+//! Futures for whatever thread or task the server has for them; nothing here accepts, starts a thread or ends a
+//! connection. \[LIF-01\] to \[LIF-08\], \[SHU-02\], \[SHU-06\] to \[SHU-09\]
 
-use std::io;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adapter_core::environ::Serving;
-use adapter_core::server::ShutdownLevel;
-use adapter_core::{Application, DynApplication, Error, Runtime, ServeError, ServerConfig};
-use adapter_listen::{AcceptError, classify};
-
-use super::tracker::Listening;
-use super::{Accept, Connection, Engine, Tracker};
+use super::{ServeError, ServerConfig, ShutdownLevel, Tracker};
+use crate::application::{Application, DynApplication};
+use crate::environ::Serving;
+use crate::error::Error;
 
 /// How long after a forced shutdown the tasks may take to notice.
 const FORCED: Duration = Duration::from_secs(1);
 
-/// The life of a server around its connections.
+/// The life of a server around its connections: await [`startup`](Self::startup), accept, await [`run`](Self::run).
+///
+/// The server counts its connections and listeners with [`tracker`](Self::tracker), stops accepting and closes idle
+/// connections when [`ServerInfo`](super::ServerInfo)'s shutdown reaches [`ShutdownLevel::Draining`], and drops
+/// everything at [`ShutdownLevel::Forced`].
 #[derive(Debug)]
 pub struct Lifecycle {
     application: DynApplication,
@@ -100,53 +101,5 @@ impl Lifecycle {
             Ok(result) => result.map_err(failed),
             Err(_) => Err(failed(Error::new("the hook panicked"))),
         }
-    }
-}
-
-/// Accepts until the shutdown begins, then closes the listener. At most `limit` connections are open at once; the next
-/// ones wait in the kernel's queue. `spawn` runs a connection's future.
-pub fn accept<L: Accept, S: Fn(Connection<L::Transport>)>(
-    listener: L,
-    engine: Arc<Engine>,
-    tracker: Tracker,
-    spawn: S,
-) -> impl Future<Output = ()> + use<L, S> {
-    /// Dropped in this order: the socket is closed before it is counted as closed.
-    struct Open<L> {
-        listener: L,
-        _counted: Listening,
-    }
-    // Counted here and not at the first poll, which a shutdown may precede.
-    let open = Open { listener, _counted: tracker.listening() };
-    async move {
-        let open = open;
-        let listener = &open.listener;
-        let runtime = engine.serving.runtime.clone();
-        let shutdown = engine.serving.shutdown.clone();
-        let accepting = async {
-            loop {
-                tracker.below(engine.limits.connections).await;
-                match listener.accept().await {
-                    Ok((io, peer)) => {
-                        // Another listener may have taken the last place meanwhile: then this one waits here.
-                        let guard = tracker.enter(engine.limits.connections).await;
-                        spawn(engine.connection(io, peer, listener.addr().clone(), guard));
-                    }
-                    Err(error) => pause(&runtime, &error).await,
-                }
-            }
-        };
-        let draining = async {
-            shutdown.reached(ShutdownLevel::Draining).await;
-        };
-        futures_lite::future::or(draining, accepting).await;
-    }
-}
-
-/// \[ERR-06\] never ends the server
-async fn pause(runtime: &Runtime, error: &io::Error) {
-    if let AcceptError::Backoff(pause) = classify(error) {
-        tracing::warn!(target: "adapter", %error, "can't accept; trying again");
-        runtime.sleep(pause).await;
     }
 }
