@@ -6,14 +6,18 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::StatusCode;
+use http::{StatusCode, response};
 
 use crate::application::{DynApplication, Request, Response};
-use crate::contain::{self, Contained};
+use crate::body::Body;
+use crate::contain::{self, Contained, Panic};
 use crate::environ::Environ;
 use crate::error::Error;
 use crate::request_body::RequestBodyError;
 use crate::rules;
+use crate::rules::request::Facts;
+use crate::rules::response::{Framing, Plan};
+use crate::rules::trailers;
 use crate::runtime::TaskError;
 
 /// Calls `application`; an error or a panic becomes the response a client gets instead, logged once. \[ERR-01\],
@@ -98,4 +102,55 @@ pub fn failure(status: StatusCode) -> Response {
     let status =
         if status.is_client_error() || status.is_server_error() { status } else { StatusCode::INTERNAL_SERVER_ERROR };
     rules::plain(status, status.canonical_reason().unwrap_or("Error"))
+}
+
+/// Takes a response apart and makes it sendable, as [`rules::response::plan`] does; one that can't be sent is logged and
+/// becomes a 500. \[FRM-06\], \[NOB-08\], \[TRL-04\]
+///
+/// A 101 is a 500 too, unless the connection was `offered`: see [`upgrade`](crate::upgrade#for-server-authors).
+#[inline]
+pub fn prepare(response: Response, facts: &Facts, offered: bool) -> (response::Parts, Body, Plan) {
+    let (mut head, body) = response.into_parts();
+    if !head.extensions.is_empty() {
+        // [ERR-08] they are the application's, and nobody asks for them any more
+        let extensions = std::mem::take(&mut head.extensions);
+        let _ = contain::catch("drop of a response", || drop(extensions));
+    }
+    if head.status != StatusCode::SWITCHING_PROTOCOLS || offered {
+        let with_trailers = facts.trailers && body.trailers().is_some();
+        // [TRL-04] trailers need chunked framing
+        let length = if with_trailers { None } else { body.len() };
+        match rules::response::plan(&mut head, length, facts) {
+            Ok(plan) => {
+                if with_trailers
+                    && plan.framing == Framing::Chunked
+                    && let Some(fields) = body.trailers()
+                {
+                    trailers::announce(&mut head.headers, fields);
+                }
+                return (head, body, plan);
+            }
+            Err(invalid) => {
+                tracing::error!(target: "adapter", error = %invalid, "the application's response can't be sent");
+            }
+        }
+    } else {
+        tracing::error!(target: "adapter", "[NOB-08] 101 to a request that can't be upgraded");
+    }
+    drop(body);
+    let (mut head, body) = failure(StatusCode::INTERNAL_SERVER_ERROR).into_parts();
+    let plan =
+        rules::response::plan(&mut head, body.len(), facts).expect("invariant: the server's own response is valid");
+    (head, body, plan)
+}
+
+/// Logs that a response broke off because its body failed with `error`: one line. \[ERR-04\], \[FRM-04\]
+pub fn log_broken(error: &Error) {
+    if error.downcast_ref::<Panic>().is_some() {
+        // Logged where it was caught.
+    } else if error.downcast_ref::<RequestBodyError>().is_some() {
+        tracing::info!(target: "adapter", %error, "a response broke off");
+    } else {
+        tracing::error!(target: "adapter", %error, "a response broke off");
+    }
 }

@@ -12,15 +12,14 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use adapter_core::body::Exact;
-use adapter_core::contain::{Panic, catch};
-use adapter_core::dispatch::{failure, is_unanswerable};
+use adapter_core::contain::catch;
+use adapter_core::dispatch::{self, is_unanswerable};
 use adapter_core::rules::request::{self, Facts};
-use adapter_core::rules::response::{Framing, Plan, plan};
-use adapter_core::rules::trailers;
-use adapter_core::{Body, Error, Limits, RequestBodyError, Response};
+use adapter_core::rules::response::Framing;
+use adapter_core::{Body, Error, Limits, Response};
 use adapter_http1::encoder;
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
+use http::{Request, header};
 use http_body::Frame;
 
 use super::close::{self, Closing};
@@ -108,7 +107,7 @@ pub(super) fn begin(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, re
     if facts.keep_alive && conn.has(bit::BODY_OPEN) {
         facts.keep_alive = close::can_drain(&lock(&conn.io));
     }
-    let (head, body, mut plan) = prepared(response, &facts, task.handover.is_some());
+    let (head, body, mut plan) = dispatch::prepare(response, &facts, task.handover.is_some());
     let switches = upgrade::decide(conn, task, head.status, &facts);
     // What follows a 2xx to CONNECT is a tunnel, and never HTTP.
     plan.close |= facts.is_connect && head.status.is_success() && !switches;
@@ -170,41 +169,6 @@ pub(super) fn begin(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, re
 fn discard<T>(value: T) {
     // Logged by `catch`; there is nobody to tell.
     let _ = catch("drop of a response", || drop(value));
-}
-
-/// Makes a response sendable; what can't be sent becomes a 500, as does a 101 where nothing was `offered`.
-#[inline]
-fn prepared(response: Response, facts: &Facts, offered: bool) -> (http::response::Parts, Body, Plan) {
-    let (mut head, body) = response.into_parts();
-    if !head.extensions.is_empty() {
-        // [ERR-08] they are the application's, and nobody asks for them any more
-        discard(std::mem::take(&mut head.extensions));
-    }
-    if head.status != StatusCode::SWITCHING_PROTOCOLS || offered {
-        let with_trailers = facts.trailers && body.trailers().is_some();
-        // [TRL-04] trailers need chunked framing
-        let length = if with_trailers { None } else { body.len() };
-        match plan(&mut head, length, facts) {
-            Ok(plan) => {
-                if with_trailers
-                    && plan.framing == Framing::Chunked
-                    && let Some(fields) = body.trailers()
-                {
-                    trailers::announce(&mut head.headers, fields);
-                }
-                return (head, body, plan);
-            }
-            Err(invalid) => {
-                tracing::error!(target: "adapter", error = %invalid, "the application's response can't be sent");
-            }
-        }
-    } else {
-        tracing::error!(target: "adapter", "[NOB-08] 101 to a request that can't be upgraded");
-    }
-    drop(body);
-    let (mut head, body) = failure(StatusCode::INTERNAL_SERVER_ERROR).into_parts();
-    let plan = plan(&mut head, body.len(), facts).expect("invariant: the server's own response is valid");
-    (head, body, plan)
 }
 
 /// The response is complete in the output: on to the next request, or to the end.
@@ -293,7 +257,7 @@ pub(super) fn sending(conn: &Arc<Conn>, task: &mut Task, taken: &mut u32, permit
             Poll::Ready(next) => {
                 sending.ended = 0;
                 if let Err(error) = encode(conn, sending, next) {
-                    log(&error);
+                    dispatch::log_broken(&error);
                     // [FRM-07], [ERR-04] no last chunk; where only the end delimits it, not even an orderly end
                     let reset = sending.framing == Framing::Close;
                     task.phase = Phase::Head;
@@ -365,15 +329,4 @@ fn encode(conn: &Arc<Conn>, sending: &mut Sending, next: Next) -> Result<(), Err
         }
     }
     Ok(())
-}
-
-/// One line for a response that broke off. \[ERR-04\], \[FRM-04\]
-fn log(error: &Error) {
-    if error.downcast_ref::<Panic>().is_some() {
-        // Logged where it was caught.
-    } else if error.downcast_ref::<RequestBodyError>().is_some() {
-        tracing::info!(target: "adapter", %error, "a response broke off");
-    } else {
-        tracing::error!(target: "adapter", %error, "a response broke off");
-    }
 }
