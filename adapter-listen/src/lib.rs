@@ -5,6 +5,7 @@
 //! 0.35). Requirements: SHU-09, SHU-11, LIF-05, ERR-06.
 
 mod accept;
+pub mod blocking;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,0 +1,117 @@
+//! Listeners that block: TCP sockets with an accepting thread each, for servers of threads. \[ERR-06\], \[LIM-07\],
+//! \[SHU-01\]
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use adapter_core::environ::Serving;
+use adapter_core::server::{Bind, Guard, ServeError, Tracker};
+use futures_lite::future::{block_on, or};
+
+use super::{AcceptError, ListenSocket, bind_all, classify};
+
+/// Binds every address, in order, to a listener that blocks.
+///
+/// # Errors
+/// As [`bind_all`], and [`ServeError::Config`] for what is not TCP.
+pub fn bind_tcp(binds: &[Bind]) -> Result<Vec<TcpListener>, ServeError> {
+    let only_tcp = || ServeError::config("binds", "this server listens on TCP addresses only");
+    if binds.iter().any(|bind| matches!(bind, Bind::Unix(_))) {
+        return Err(only_tcp());
+    }
+    let blocking = |listener: super::Listener| match listener.into_parts() {
+        (ListenSocket::Tcp(listener), ..) => listener.set_nonblocking(false).map(|()| listener).map_err(Into::into),
+        _ => Err(only_tcp()),
+    };
+    bind_all(binds, false)?.into_iter().map(blocking).collect()
+}
+
+/// Accepts on a thread of its own until the shutdown begins, then closes the listener. At most `limit` connections are
+/// open at once; the next ones wait in the kernel's queue. `serve` gets each connection, and a guard to drop when the
+/// connection is closed; it must not block.
+///
+/// # Errors
+/// No thread can be had, or the listener is none.
+pub fn accept_on_thread(
+    listener: TcpListener,
+    serving: &Arc<Serving>,
+    tracker: &Tracker,
+    limit: usize,
+    mut serve: impl FnMut(TcpStream, SocketAddr, Guard) + Send + 'static,
+) -> io::Result<()> {
+    let addr = listener.local_addr()?;
+    let (serving, tracker, listening) = (serving.clone(), tracker.clone(), tracker.listening());
+    let draining = serving.shutdown.draining().clone();
+    // Who waits in `accept` waits for a client. At the shutdown it gets one.
+    let fired = draining.fired();
+    let client = async move {
+        fired.await;
+        let _ = TcpStream::connect_timeout(&addr, Duration::from_secs(1));
+    };
+    serving.runtime.spawn(client).detach();
+    thread::Builder::new().name("adapter-accept".into()).spawn(move || {
+        while !draining.is_fired() {
+            block_on(or(tracker.below(limit), draining.fired()));
+            match listener.accept() {
+                _ if draining.is_fired() => break,
+                // Another listener may have taken the last place meanwhile: then this one waits here.
+                Ok((socket, peer)) => serve(socket, peer, block_on(tracker.enter(limit))),
+                Err(error) => {
+                    if let AcceptError::Backoff(pause) = classify(&error) {
+                        tracing::warn!(target: "adapter", %error, "can't accept; trying again");
+                        // A connection that ends gives its descriptor back.
+                        let fewer = tracker.below(tracker.open());
+                        let _ = block_on(serving.runtime.timeout(pause, fewer));
+                    }
+                }
+            }
+        }
+        drop(listener);
+        drop(listening);
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use adapter_core::runtime::Threads;
+    use adapter_core::{Runtime, ServerConfig, ServerInfo, ShutdownTrigger};
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn only_tcp_is_bound() {
+        let error = bind_tcp(&["unix:/nowhere/at/all".parse().unwrap()]).unwrap_err();
+        assert!(error.to_string().starts_with("binds:"), "{error}");
+    }
+
+    #[test]
+    fn accepts_up_to_the_limit_and_until_the_shutdown() {
+        let listener = bind_tcp(&["127.0.0.1:0".parse().unwrap()]).unwrap().remove(0);
+        let addr = listener.local_addr().unwrap();
+        let (config, tracker, trigger) = (ServerConfig::default(), Tracker::default(), ShutdownTrigger::new());
+        let runtime = Runtime::new(Threads::new(&config));
+        let serving = Serving::new(ServerInfo::new("test", "1"), runtime.clone(), trigger.clone(), &config);
+        let (sender, accepted) = mpsc::channel();
+        accept_on_thread(listener, &serving, &tracker, 1, move |socket, _, guard| {
+            sender.send((socket, guard)).unwrap();
+        })
+        .unwrap();
+        let _clients = [TcpStream::connect(addr).unwrap(), TcpStream::connect(addr).unwrap()];
+        let first = accepted.recv_timeout(DEADLINE).unwrap();
+        assert!(accepted.try_recv().is_err(), "[LIM-07]");
+        drop(first);
+        let second = accepted.recv_timeout(DEADLINE).unwrap();
+        trigger.trigger();
+        block_on(runtime.timeout(DEADLINE, tracker.closed())).expect("[SHU-01] the listener is closed");
+        TcpListener::bind(addr).unwrap();
+        drop(second);
+    }
+}
