@@ -3,10 +3,14 @@
 //! A state machine over slices: the caller gives the bytes it has, and is told which of them are data and how many it
 //! can let go. In chunk framing every line ends in CRLF; a bare LF is an error, and so is a bare CR.
 
+use std::task::Poll;
+
 use adapter_core::RequestBodyError;
 use adapter_core::rules::request::BodyLength;
 use adapter_core::rules::trailers;
+use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use http_body::Frame;
 
 /// Bytes of chunk-size lines beyond their digits, over a whole body. \[LIM-08\]
 const MAX_EXTENSIONS: usize = 16 * 1024;
@@ -115,6 +119,26 @@ impl Decoder {
             let Some(byte) = input.get(at).copied() else { return Ok(Event::More { consumed: at }) };
             at += 1;
             self.state = self.step(byte)?;
+        }
+    }
+
+    /// [`decode`](Self::decode) for a server that keeps its input in a [`BytesMut`]: takes the next frame out of it, without
+    /// a copy. Pending when all of the input was taken; the caller comes back when it has more.
+    pub fn poll_frame(&mut self, input: &mut BytesMut) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        match self.decode(input) {
+            Ok(Event::Data { start, consumed }) => {
+                input.advance(start);
+                Poll::Ready(Some(Ok(Frame::data(input.split_to(consumed - start).freeze()))))
+            }
+            Ok(Event::More { consumed }) => {
+                input.advance(consumed);
+                Poll::Pending
+            }
+            Ok(Event::End { trailers, consumed }) => {
+                input.advance(consumed);
+                Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+            }
+            Err(error) => Poll::Ready(Some(Err(error))),
         }
     }
 
@@ -289,6 +313,27 @@ mod tests {
         let (data, _, left) = decode(Decoder::new(BodyLength::Sized(5), None), &[b"ab", b"cdeGET"]).unwrap().unwrap();
         assert_eq!((data.as_slice(), left.as_slice()), (b"abcde".as_slice(), b"GET".as_slice()));
         assert!(decode(Decoder::new(BodyLength::Sized(5), None), &[b"abcd"]).is_none());
+    }
+
+    #[test]
+    fn frames_are_taken_out_of_the_input() {
+        let mut decoder = Decoder::new(BodyLength::Unknown, None);
+        let mut input = BytesMut::from("3\r\nab".as_bytes());
+        let next = |decoder: &mut Decoder, input: &mut BytesMut| match decoder.poll_frame(input) {
+            Poll::Ready(frame) => frame.map(Result::unwrap),
+            Poll::Pending => panic!("pending"),
+        };
+        assert_eq!(next(&mut decoder, &mut input).unwrap().into_data().unwrap(), "ab");
+        assert!(decoder.poll_frame(&mut input).is_pending());
+        input.extend_from_slice(b"c\r\n0\r\nA: b\r\n\r\nGET");
+        assert_eq!(next(&mut decoder, &mut input).unwrap().into_data().unwrap(), "c");
+        assert_eq!(next(&mut decoder, &mut input).unwrap().into_trailers().unwrap()["a"], "b");
+        for _ in 0..2 {
+            assert!(next(&mut decoder, &mut input).is_none());
+        }
+        assert_eq!(input, "GET");
+        let mut decoder = Decoder::new(BodyLength::Unknown, None);
+        assert!(matches!(decoder.poll_frame(&mut BytesMut::from("x")), Poll::Ready(Some(Err(_)))));
     }
 
     #[test]

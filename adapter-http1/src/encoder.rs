@@ -15,6 +15,9 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// The end of a chunk.
 pub const CHUNK_END: &[u8] = b"\r\n";
 
+/// The last chunk, without trailers. RFC 9112 §7.1
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
 /// Appends a response head that `plan` was made for.
 ///
 /// \[RSP-13\]: the version is the request's (a 1.0 client gets 1.0 back), whatever the application said.
@@ -121,6 +124,14 @@ pub fn chunk_size(out: &mut Vec<u8>, length: usize) {
     out.extend_from_slice(&line[at..]);
 }
 
+/// Appends a chunk of `data`, which must not be empty. RFC 9112 §7.1
+pub fn chunk(out: &mut Vec<u8>, data: &[u8]) {
+    out.reserve(data.len() + 20);
+    chunk_size(out, data.len());
+    out.extend_from_slice(data);
+    out.extend_from_slice(CHUNK_END);
+}
+
 /// Appends the last chunk and the trailers that may be sent. \[TRL-04\] RFC 9112 §7.1.2
 pub fn last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
     out.extend_from_slice(b"0\r\n");
@@ -191,5 +202,8 @@ mod tests {
             chunk_size(&mut out, length);
             assert_eq!(out, format!("{length:x}\r\n").into_bytes());
         }
+        let mut out = Vec::new();
+        chunk(&mut out, b"abcdefghijklmnop");
+        assert_eq!(out, b"10\r\nabcdefghijklmnop\r\n");
     }
 }

@@ -100,6 +100,16 @@ fn parse_lines<'i>(
     }
 }
 
+/// What is to be known of a request that was refused, to answer it: whether it was a HEAD, which gets no body (\[NOB-01\]).
+/// `input` is what was given to [`parse`].
+pub fn facts_of_rejected(input: &[u8]) -> request::Facts {
+    let leading = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let is_head = input.get(leading..).is_some_and(|line| line.starts_with(b"HEAD "));
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.method = if is_head { Method::HEAD } else { Method::GET };
+    request::Facts::of_rejected(&parts)
+}
+
 const TOO_LARGE: Rejection =
     Rejection::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "LIM-01", "the request head is too large");
 const TOO_LONG: Rejection = Rejection::new(StatusCode::URI_TOO_LONG, "TGT-24", "the request target is too long");
@@ -275,6 +285,15 @@ mod tests {
         ];
         for (input, expected) in cases {
             assert_eq!(status(input), Some(expected), "{}", input.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_refused_head_is_known_as_one() {
+        assert!(facts_of_rejected(b"\r\nHEAD / HTTP/1.1\r\n\r\n").is_head);
+        for input in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"HEADER / HTTP/1.1\r\n\r\n", b"\r\n", b""] {
+            let facts = facts_of_rejected(input);
+            assert!(!facts.is_head && !facts.keep_alive);
         }
     }
 

@@ -5,7 +5,9 @@
 //!
 //! * [`head::parse`]: a request head, or why it is refused;
 //! * [`body_decoder::Decoder`]: the octets of a request body, sized or chunked, and its trailers;
-//! * [`encoder`]: response heads, chunks, trailers, informational responses.
+//! * [`encoder`]: response heads, chunks, trailers, informational responses;
+//! * [`inbound::Inbound`]: the two above as the receiving side of a connection, with its limits and timeouts, for servers
+//!   that want to write no state machine of their own.
 //!
 //! ```
 //! use adapter_core::rules::response;
@@ -23,9 +25,10 @@
 //! assert!(out.starts_with(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n"));
 //! ```
 //!
-//! Pure functions and one small state machine; nothing here blocks, panics on any input, or keeps what it was not told
-//! to keep. Fuzzed (`fuzz/`, targets `head` and `chunked`).
+//! Pure functions and small state machines; nothing here blocks, panics on any input, or keeps what it was not told to
+//! keep. Fuzzed (`fuzz/`, targets `head` and `chunked`).
 
 pub mod body_decoder;
 pub mod encoder;
 pub mod head;
+pub mod inbound;
