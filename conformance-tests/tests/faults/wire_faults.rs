@@ -19,7 +19,7 @@ fn is_control(flow: &Flow) -> bool {
 
 /// Adds a line to each head that begins in `data`.
 fn inject(data: &mut Vec<u8>, line: &[u8]) {
-    if data.starts_with(b"HTTP/1.1 ")
+    if data.starts_with(b"HTTP/1.")
         && let Some(at) = data.windows(2).position(|pair| pair == b"\r\n")
     {
         data.splice(at + 2..at + 2, line.iter().copied());
@@ -259,7 +259,7 @@ pub(crate) static FAULTS: &[Fault] = &[
     Fault::new("statuses_are_rounded", &["response::status_is_as_set"])
         .down(|_, data| replace(data, b"HTTP/1.1 299", b"HTTP/1.1 200")),
     Fault::new("no_space_without_reason", &["response::status_line_is_well_formed"])
-        .down(|_, data| replace(data, b"HTTP/1.1 599 \r\n", b"HTTP/1.1 599\r\n")),
+        .down(|_, data| replace(data, b"HTTP/1.1 599 Unknown\r\n", b"HTTP/1.1 599\r\n")),
     Fault::new(
         "hop_by_hop_is_sent",
         &["response::hop_by_hop_fields_are_removed", "response::connection_options_are_removed"],
