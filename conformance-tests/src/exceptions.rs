@@ -16,7 +16,7 @@ pub struct Exception {
 
 /// The entries of this project's own servers.
 pub fn ours() -> Vec<Exception> {
-    parse(include_str!("../../spec/exceptions.toml"))
+    parse(adapter_spec::EXCEPTIONS)
 }
 
 /// Reads the entries: tables `[[exception]]` of one-line strings, which is all of TOML the file uses.

@@ -1,25 +1,9 @@
 //! The requirements as the specification states them, for reports and for the traceability test.
 //!
 //! A requirement is a heading `### TGT-01 Title {#TGT-01}` in a chapter of `spec/` with a number; the next line that
-//! is not empty states it. The chapters are compiled in, so that reports can quote them anywhere.
+//! is not empty states it. The chapters are compiled in (`adapter-spec`), so that reports can quote them anywhere.
 
 use crate::case::Level;
-
-/// The chapters, in order.
-const CHAPTERS: &[&str] = &[
-    include_str!("../../spec/01-target.md"),
-    include_str!("../../spec/02-headers.md"),
-    include_str!("../../spec/03-request-body.md"),
-    include_str!("../../spec/04-response.md"),
-    include_str!("../../spec/05-body.md"),
-    include_str!("../../spec/06-framing.md"),
-    include_str!("../../spec/07-errors.md"),
-    include_str!("../../spec/08-upgrade.md"),
-    include_str!("../../spec/09-concurrency.md"),
-    include_str!("../../spec/10-lifecycle.md"),
-    include_str!("../../spec/11-environment.md"),
-    include_str!("../../spec/12-servers.md"),
-];
 
 /// One requirement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +24,7 @@ pub struct Requirement {
 
 /// All requirements, in the order of the chapters.
 pub fn requirements() -> Vec<Requirement> {
-    CHAPTERS.iter().flat_map(|chapter| parse(chapter)).collect()
+    adapter_spec::CHAPTERS.iter().flat_map(|chapter| parse(chapter)).collect()
 }
 
 /// The requirement of that id.
