@@ -18,6 +18,7 @@ mod cases;
 pub mod context;
 pub mod exceptions;
 mod harness;
+pub mod kills;
 pub mod lifecycle;
 pub mod mount;
 pub mod registry;

@@ -1,6 +1,7 @@
 //! `conformance run`: several cases at a time, progress on stderr, the report on stdout.
 
 use std::io::{IsTerminal, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,8 +25,8 @@ pub(super) fn run(options: &RunOptions) -> Result<ExitCode, String> {
         }
     };
     let servers = chosen(&options.server)?;
-    let subjects = match options.external {
-        Some(address) => vec![Subject::external(address).map_err(|failure| failure.0)?],
+    let subjects = match &options.external {
+        Some(address) => vec![Subject::external(resolve(address)?).map_err(|failure| failure.0)?],
         None => servers.iter().map(|server| Subject::local(&**server)).collect(),
     };
     // Most of the time is spent waiting for timeouts and for what must not come.
@@ -43,7 +44,7 @@ pub(super) fn run(options: &RunOptions) -> Result<ExitCode, String> {
     // Somebody who closed the pipe has seen enough.
     let _ = std::io::stdout().write_all(text.as_bytes());
     if let Some(mut page) = page {
-        let written = page.write_all(report::html(&results, &[]).as_bytes());
+        let written = page.write_all(report::html(&results).as_bytes());
         written.map_err(|error| format!("cannot write the page: {error}"))?;
     }
     let sum = Count::of(results.iter().flat_map(|result| &result.runs));
@@ -66,6 +67,11 @@ fn cases(filters: &[String]) -> Result<Vec<Listed>, String> {
         filters.iter().any(|filter| registry::matching(filter).iter().any(|found| found.name() == listed.name()))
     };
     Ok(registry::all().filter(chosen).collect())
+}
+
+fn resolve(address: &str) -> Result<SocketAddr, String> {
+    let mut found = address.to_socket_addrs().map_err(|error| format!("\"{address}\" is no HOST:PORT: {error}"))?;
+    found.next().ok_or_else(|| format!("\"{address}\" has no address"))
 }
 
 fn chosen(names: &[String]) -> Result<Vec<Box<dyn Server>>, String> {

@@ -47,7 +47,8 @@ fn reasons(results: &[Results]) -> String {
             }
         }
         for (reason, cases) in reasons {
-            text.push_str(&format!("skipped {}: {} cases: {reason}\n", result.server, cases.len()));
+            let cases = if cases.len() == 1 { cases[0].clone() } else { format!("{} cases", cases.len()) };
+            text.push_str(&format!("skipped {}: {cases}: {reason}\n", result.server));
         }
     }
     if text.is_empty() { text } else { text + "\n" }

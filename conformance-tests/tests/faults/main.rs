@@ -1,8 +1,9 @@
 //! The suite tested: servers broken on purpose, each noticed by the cases that are about what it does wrong. \[TST-03\]
 //!
 //! Three kinds of trials: `FAULT::group::case` (the case fails on the broken server), `sound::proxied::…` (the proxy
-//! alone breaks nothing the faults are about), and `every_must_case_is_killed`. That every case passes on a sound
-//! server is `tests/minimal_server.rs`.
+//! alone breaks nothing the faults are about), and two about the whole: `every_must_case_is_killed`, and
+//! `table_is_current`, about what reports say of all this. That every case passes on a sound server is
+//! `tests/minimal_server.rs`.
 
 mod application_faults;
 mod body_faults;
@@ -16,7 +17,7 @@ mod wire_faults;
 #[path = "../../examples/minimal_server.rs"]
 mod minimal_server;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use conformance_tests::case::Level;
@@ -61,7 +62,10 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // Nearly all of the time is spent waiting for what does not come.
     arguments.test_threads = arguments.test_threads.or(Some(16));
-    let mut trials = vec![Trial::test("every_must_case_is_killed", every_must_case_is_killed)];
+    let mut trials = vec![
+        Trial::test("every_must_case_is_killed", every_must_case_is_killed),
+        Trial::test("table_is_current", table_is_current),
+    ];
     let mut proxied = BTreeSet::new();
     for fault in faults() {
         for name in fault.kills {
@@ -104,6 +108,26 @@ fn passes(sound: &'static Fault, listed: Listed) -> Result<(), Failed> {
         Outcome::Failed { failure, transcript, .. } => Err(format!("{failure}\n{transcript}").into()),
         _ => Ok(()),
     }
+}
+
+/// What reports say of the cases and their faults is what is tested here.
+fn table_is_current() -> Result<(), Failed> {
+    let mut kills: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for fault in faults() {
+        for name in fault.kills {
+            kills.entry(name).or_default().push(fault.name);
+        }
+    }
+    let table: String = kills.iter().map(|(name, faults)| format!("{name} {}\n", faults.join(" "))).collect();
+    if table == conformance_tests::kills::TABLE {
+        return Ok(());
+    }
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kills.txt"), table)?;
+    }
+    Err("src/kills.txt is not what the faults say; to write it anew: \
+         BLESS=1 cargo test -p conformance-tests --test faults -- table_is_current"
+        .into())
 }
 
 fn every_must_case_is_killed() -> Result<(), Failed> {
