@@ -43,13 +43,17 @@ struct Inner {
 }
 
 impl Threads {
-    /// For a server that polls applications on threads which may block. Blocking jobs are bounded by
+    /// For a server that polls applications on threads which may block. Jobs are bounded by
     /// [`ServerConfig::blocking_threads`] and [`ServerConfig::blocking_queue`]. Starts no thread yet.
     pub fn new(config: &ServerConfig) -> Self {
         Self::with(true, config)
     }
 
-    /// With another answer to [`Driver::may_block`].
+    /// For a server that polls applications on an event loop, where nothing may block: blocking code gets a thread.
+    pub fn for_event_loop(config: &ServerConfig) -> Self {
+        Self::with(false, config)
+    }
+
     pub(crate) fn with(may_block: bool, config: &ServerConfig) -> Self {
         let pool = Pool {
             state: Mutex::default(),
