@@ -4,7 +4,7 @@
 //! the process. Cases run on the caller's thread; several may run at once.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::exceptions::{self, Exception};
 use crate::lifecycle::Lifecycle;
 use crate::registry::Listed;
 use crate::setting::{self, Setting};
-use crate::wire::{Exchange, Transcript};
+use crate::wire::{self, Exchange, Transcript};
 
 /// What became of a case.
 #[derive(Clone, Debug)]
@@ -93,13 +93,17 @@ impl<'s> Subject<'s> {
     /// # Errors
     /// Nobody answers there as the conformance application does.
     pub fn external(address: SocketAddr) -> Result<Self, Failure> {
-        let about = context::control(address, "about")?;
-        let mut name = "external".to_owned();
+        let stranger = |why: &str| format!("{address} does not serve the conformance application: {why}");
+        // A name that can't be reached has no more to say.
+        let stream = TcpStream::connect_timeout(&address, wire::patience());
+        drop(stream.map_err(|error| format!("cannot connect to {address}: {error}"))?);
+        let about = context::control(address, "about").map_err(|failure| stranger(&failure.0))?;
+        let mut name = None;
         let mut capabilities = HashMap::new();
         let mut addresses = HashMap::from([("default".to_owned(), address)]);
         for line in about.lines() {
             match line.split(' ').collect::<Vec<_>>()[..] {
-                ["server", found] => found.clone_into(&mut name),
+                ["server", found] => name = Some(found.to_owned()),
                 ["capability", capability, there] => drop(capabilities.insert(capability.to_owned(), there == "true")),
                 ["setting", setting, address] => {
                     let address = address.parse().map_err(|_| format!("not an address: {address}"))?;
@@ -108,6 +112,7 @@ impl<'s> Subject<'s> {
                 _ => {}
             }
         }
+        let name = name.ok_or_else(|| stranger("what answers is something else"))?;
         Ok(Subject::External { addresses, capabilities, name })
     }
 

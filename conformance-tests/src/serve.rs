@@ -2,16 +2,17 @@
 
 use adapter_core::{Bind, ListenAddr, ServeError, Server, ServerHandle};
 
-use crate::application::{Advertised, Conformance};
+use crate::application::{self, Advertised, Conformance};
 use crate::setting;
 
 /// Serves the conformance application at `bind`, and under every other setting of the suite at ports of their own,
 /// which the first one tells to those who ask (`run --external`). Blocks until the first one has ended; prints where
-/// it listens.
+/// it listens. Panics that cases ask for are not printed any more in this process.
 ///
 /// # Errors
 /// What the server says.
 pub fn serve(server: &dyn Server, bind: Bind) -> Result<(), ServeError> {
+    application::quiet_panics();
     let mut handles: Vec<ServerHandle> = Vec::new();
     let mut advertised = Advertised::default();
     for setting in setting::ALL.iter().filter(|setting| setting.name != setting::DEFAULT.name) {

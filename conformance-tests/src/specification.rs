@@ -32,6 +32,15 @@ pub fn find(id: &str) -> Option<Requirement> {
     requirements().into_iter().find(|requirement| requirement.id == id)
 }
 
+/// The requirement of that id, or those it was split into: `TGT-10` means `TGT-10a` and `TGT-10b`.
+pub fn family(id: &str) -> Vec<Requirement> {
+    let member = |requirement: &Requirement| {
+        let letter = requirement.id.strip_prefix(id);
+        letter.is_some_and(|letter| letter.len() <= 1 && !letter.starts_with(|first: char| first.is_ascii_digit()))
+    };
+    requirements().into_iter().filter(|_| !id.is_empty()).filter(member).collect()
+}
+
 /// The requirements of one chapter.
 pub fn parse(chapter: &str) -> Vec<Requirement> {
     let mut found: Vec<Requirement> = Vec::new();
@@ -84,5 +93,9 @@ mod tests {
         assert_eq!((found[0].id.as_str(), found[0].level), ("A-01a", Some(Level::Should)));
         assert_eq!(found[0].capability.as_deref(), Some("tls"));
         assert!(requirements().len() > 300);
+        let ids = |id: &str| family(id).into_iter().map(|requirement| requirement.id).collect::<Vec<_>>();
+        assert_eq!(ids("TGT-10"), ["TGT-10a", "TGT-10b"]);
+        assert_eq!(ids("TGT-10b"), ["TGT-10b"]);
+        assert!(ids("TGT-1").is_empty() && ids("").is_empty() && ids("TGT").is_empty());
     }
 }

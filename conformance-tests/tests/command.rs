@@ -1,6 +1,6 @@
 //! The command: right use, wrong use, and a server in another process.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Output, Stdio};
 
 fn conformance(arguments: &[&str]) -> Output {
@@ -22,6 +22,7 @@ fn wrong_use_is_one_line_and_status_2() {
     is_wrong_use(&["run", "--server", "nope"], "unknown server \"nope\"");
     is_wrong_use(&["run", "--server", "hyper", "--case", "nope"], "no case is called like \"nope\"");
     is_wrong_use(&["run", "--external", "127.0.0.1:1"], "cannot connect to 127.0.0.1:1");
+    is_wrong_use(&["run", "--external", "nowhere"], "\"nowhere\" is no HOST:PORT");
     is_wrong_use(
         &["run", "--server", "hyper", "--html", "/no/such/folder/x.html"],
         "cannot write /no/such/folder/x.html",
@@ -32,10 +33,27 @@ fn wrong_use_is_one_line_and_status_2() {
 }
 
 #[test]
+fn a_server_without_the_conformance_application_is_told_apart() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    // It answers every connection, and ends with the process.
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut stream = stream;
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello");
+        }
+    });
+    is_wrong_use(&["run", "--external", &address], "does not serve the conformance application");
+}
+
+#[test]
 fn cases_and_requirements_are_explained() {
     let told = |arguments: &[&str]| String::from_utf8_lossy(&conformance(arguments).stdout).into_owned();
     assert!(told(&["explain", "TGT-04"]).contains("target::path_is_raw"));
-    assert!(told(&["explain", "target::path_is_raw"]).contains("exactly as they were received"));
+    assert!(told(&["explain", "TGT-10"]).contains("TGT-10b"));
+    let case = told(&["explain", "target::path_is_raw"]);
+    assert!(case.contains("exactly as they were received") && case.contains("targets are decoded"), "{case}");
     assert!(told(&["list"]).lines().count() > 300);
     assert_eq!(told(&["list", "path_is_raw"]).lines().count(), 1);
 }
@@ -67,7 +85,7 @@ fn reports_come_in_three_forms_and_as_a_page() {
     assert_eq!(json["failed"], 0);
     assert!(run("junit").contains("<testsuite name=\"hyper\""));
     let html = std::fs::read_to_string(page).expect("the page");
-    assert!(html.contains("TGT-10a") && html.ends_with("</html>\n"));
+    assert!(html.contains("TGT-10a") && html.contains("fails where ") && html.ends_with("</html>\n"));
 }
 
 /// A server in another process, ended when the test is over.

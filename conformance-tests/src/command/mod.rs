@@ -3,13 +3,13 @@
 mod run;
 mod servers;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use adapter_core::Bind;
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use conformance_tests::{registry, specification};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use conformance_tests::specification::Requirement;
+use conformance_tests::{kills, registry, specification};
 
 /// Conformance suite for servers that run adapter-core applications.
 #[derive(Debug, Parser)]
@@ -30,7 +30,7 @@ enum Command {
     },
     /// Say what a case does, or which cases test a requirement.
     Explain {
-        /// A case (`target::path_is_raw`) or the id of a requirement (`TGT-04`).
+        /// A case (`target::path_is_raw`), or the id of a requirement (`TGT-04`) or of a family (`TGT-10`).
         what: String,
     },
     /// Serve the conformance application, for `run --external` in another process.
@@ -46,13 +46,14 @@ enum Command {
 
 /// What to run, and how to report it.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("subject").required(true)))]
 pub(crate) struct RunOptions {
     /// A server by name, or `all`; may be repeated.
-    #[arg(long, required_unless_present = "external", conflicts_with = "external")]
+    #[arg(long, value_name = "NAME", group = "subject")]
     server: Vec<String>,
     /// A server in another process, with the conformance application mounted.
-    #[arg(long, value_name = "HOST:PORT")]
-    external: Option<SocketAddr>,
+    #[arg(long, value_name = "HOST:PORT", group = "subject")]
+    external: Option<String>,
     /// Only cases whose name contains this, or that test this requirement; may be repeated.
     #[arg(long, value_name = "FILTER")]
     case: Vec<String>,
@@ -100,18 +101,10 @@ fn list(filter: Option<&str>) -> Result<ExitCode, String> {
 }
 
 fn explain(what: &str) -> Result<ExitCode, String> {
-    if let Some(requirement) = specification::find(what) {
-        println!("{} {}\n\n{}\n", requirement.id, requirement.title, requirement.text);
-        if !requirement.source.is_empty() {
-            println!("Source: {}", requirement.source);
-        }
-        if let Some(capability) = &requirement.capability {
-            println!("Capability: {capability}");
-        }
-        let cases = registry::matching(what);
-        println!("\n{}", if cases.is_empty() { "No case tests it." } else { "Cases:" });
-        for listed in cases.iter().filter(|listed| listed.case.requirements.contains(&what)) {
-            println!("  {} — {}", listed.name(), listed.case.title);
+    let requirements = specification::family(what);
+    if !requirements.is_empty() {
+        for requirement in requirements {
+            explain_requirement(&requirement);
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -122,10 +115,35 @@ fn explain(what: &str) -> Result<ExitCode, String> {
     let capability = listed.case.capability.unwrap_or("none");
     println!("Level: {}. Capability: {capability}. Setting: {}.", listed.case.level.word(), listed.case.setting.name);
     for id in listed.case.requirements {
-        let text = specification::find(id).map(|requirement| requirement.text).unwrap_or_default();
-        println!("\n{id}: {text}");
+        if let Some(requirement) = specification::find(id) {
+            println!("\n{id} {}\n{}", requirement.title, requirement.text);
+            if !requirement.source.is_empty() {
+                println!("Source: {}", requirement.source);
+            }
+        }
+    }
+    let faults = kills::faults_of(&listed.name());
+    if !faults.is_empty() {
+        println!("\nServers broken on purpose fail it where {}.", faults.join(", ").replace('_', " "));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn explain_requirement(requirement: &Requirement) {
+    let Requirement { id, title, text, source, capability, .. } = requirement;
+    println!("{id} {title}\n{text}");
+    if !source.is_empty() {
+        println!("Source: {source}");
+    }
+    if let Some(capability) = capability {
+        println!("Capability: {capability}");
+    }
+    let cases: Vec<_> = registry::all().filter(|listed| listed.case.requirements.contains(&id.as_str())).collect();
+    println!("{}", if cases.is_empty() { "No case tests it." } else { "Cases:" });
+    for listed in cases {
+        println!("  {}: {}", listed.name(), listed.case.title);
+    }
+    println!();
 }
 
 fn serve(name: &str, bind: Bind) -> Result<ExitCode, String> {
