@@ -164,7 +164,7 @@ impl Wire {
             match socket.read(&mut piece) {
                 Ok(count @ 1..) => {
                     let piece = Bytes::copy_from_slice(&piece[..count]);
-                    // [REQ-17] waits while nobody takes it
+                    // [REQ-16] waits while nobody takes it
                     block_on(or(async { pieces.send(piece).await.unwrap_or(()) }, self.broken.fired()));
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

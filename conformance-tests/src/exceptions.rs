@@ -3,6 +3,10 @@
 //! A failed case with an entry is reported as excepted, with the reason; an entry whose case passes is stale, which
 //! the traceability test finds.
 
+use std::sync::OnceLock;
+
+use crate::case::{Case, Level};
+
 /// One entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exception {
@@ -17,6 +21,23 @@ pub struct Exception {
 /// The entries of this project's own servers.
 pub fn ours() -> Vec<Exception> {
     parse(adapter_spec::EXCEPTIONS)
+}
+
+static ALSO: OnceLock<Vec<Exception>> = OnceLock::new();
+
+/// Excuses servers by the entries of `text` too, for the rest of the process: for servers that are not this project's,
+/// before [`main`](crate::main). Only the first call counts.
+pub fn also(text: &str) {
+    let _ = ALSO.set(parse(text));
+}
+
+/// Why `server` may fail `case`: an entry for one of its requirements. A MUST has no excuse.
+pub fn excuse(server: &str, case: &Case) -> Option<String> {
+    if case.level == Level::Must {
+        return None;
+    }
+    let holds = |entry: &Exception| entry.server == server && case.requirements.contains(&entry.requirement.as_str());
+    ours().into_iter().chain(ALSO.get().into_iter().flatten().cloned()).find(holds).map(|entry| entry.reason)
 }
 
 /// Reads the entries: tables `[[exception]]` of one-line strings, which is all of TOML the file uses.
@@ -42,6 +63,22 @@ pub fn parse(text: &str) -> Vec<Exception> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::registry;
+
+    #[test]
+    fn only_what_is_no_must_is_excused() {
+        also(
+            "[[exception]]\nrequirement = \"LIM-04b\"\nserver = \"mine\"\nreason = \"no\"\n\
+              [[exception]]\nrequirement = \"HDR-06\"\nserver = \"mine\"\nreason = \"no\"\n",
+        );
+        let case = |id: &str| registry::all().find(|listed| listed.case.id == id).unwrap().case;
+        assert_eq!(excuse("mine", case("begun_head_is_408")).as_deref(), Some("no"));
+        assert_eq!(excuse("other", case("begun_head_is_408")), None);
+        assert_eq!(excuse("mine", case("missing_host_is_refused")), None);
+        assert!(excuse("hyper", case("fragment_is_refused")).is_some());
+    }
+
     #[test]
     fn entries_are_read() {
         let text =

@@ -14,7 +14,7 @@ use adapter_core::{Server, ServerHandle};
 use crate::application::Conformance;
 use crate::case::{Failure, Script};
 use crate::context::{self, Context};
-use crate::exceptions::{self, Exception};
+use crate::exceptions;
 use crate::lifecycle::Lifecycle;
 use crate::registry::Listed;
 use crate::setting::{self, Setting};
@@ -161,14 +161,6 @@ impl<'s> Subject<'s> {
         None
     }
 
-    /// The reason why a server may fail a case: an entry for one of its requirements.
-    fn excuse(&self, listed: &Listed) -> Option<String> {
-        let name = self.name();
-        let holds =
-            |entry: &Exception| entry.server == name && listed.case.requirements.contains(&entry.requirement.as_str());
-        exceptions::ours().into_iter().find(holds).map(|entry| entry.reason)
-    }
-
     /// Runs one case.
     pub fn run(&self, listed: Listed) -> Run {
         let started = Instant::now();
@@ -180,7 +172,7 @@ impl<'s> Subject<'s> {
                 let result = result.unwrap_or_else(|_| Err("the case itself panicked".into()));
                 match result {
                     Ok(()) => Outcome::Passed,
-                    Err(failure) => match self.excuse(&listed) {
+                    Err(failure) => match exceptions::excuse(&self.name(), listed.case) {
                         Some(reason) => Outcome::Excepted { reason, failure },
                         None => Outcome::Failed {
                             failure,

@@ -27,6 +27,7 @@ fn wrong_use_is_one_line_and_status_2() {
         &["run", "--server", "hyper", "--html", "/no/such/folder/x.html"],
         "cannot write /no/such/folder/x.html",
     );
+    is_wrong_use(&["run", "--server", "hyper", "--exceptions", "/no/such/file.toml"], "cannot read /no/such/file.toml");
     is_wrong_use(&["explain", "nope"], "neither a case nor a requirement");
     is_wrong_use(&["list", "nope"], "no case is called like");
     is_wrong_use(&["serve", "--server", "nope"], "unknown server");

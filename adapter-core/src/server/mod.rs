@@ -24,6 +24,11 @@ use crate::application::DynApplication;
 use crate::error::Error;
 
 /// A server, object-safe so that it can be picked by name at run time.
+///
+/// What most servers need beside their sockets is here: [`Lifecycle`] (hooks, draining, deadline), [`Tracker`],
+/// [`runtime::Threads`](crate::runtime::Threads), [`dispatch`](crate::dispatch) and [`rules`](crate::rules). The crate
+/// `adapter-http1` has the octets, `conformance-tests` says when you are done. `spec/IMPLEMENTING.md` in the repository
+/// walks through a complete server.
 pub trait Server: Send + Sync {
     /// Name, version, capabilities and concurrency model; no addresses yet.
     fn info(&self) -> ServerInfo;

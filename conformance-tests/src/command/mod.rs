@@ -63,6 +63,9 @@ pub(crate) struct RunOptions {
     /// Also write the report as one page.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Also excuse servers by this file, which has the form of spec/exceptions.toml.
+    #[arg(long, value_name = "FILE")]
+    exceptions: Option<PathBuf>,
     /// Cases at a time.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,

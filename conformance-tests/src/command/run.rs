@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use adapter_core::Server;
+use conformance_tests::exceptions;
 use conformance_tests::registry::{self, Listed};
 use conformance_tests::report::{self, Count, Results};
 use conformance_tests::runner::{Outcome, Run, Subject};
@@ -24,6 +25,10 @@ pub(super) fn run(options: &RunOptions) -> Result<ExitCode, String> {
             Some(std::fs::File::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))?)
         }
     };
+    if let Some(path) = &options.exceptions {
+        let text = std::fs::read_to_string(path);
+        exceptions::also(&text.map_err(|error| format!("cannot read {}: {error}", path.display()))?);
+    }
     let servers = chosen(&options.server)?;
     let subjects = match &options.external {
         Some(address) => vec![Subject::external(resolve(address)?).map_err(|failure| failure.0)?],
