@@ -69,6 +69,15 @@ async fn app(request: Request, environ: Environ) -> Result<Response, Error> {
 }
 
 #[test]
+fn a_refused_head_gets_no_body() {
+    let server = serve(app);
+    let mut client = server.connect();
+    client.send("HEAD / HTTP/1.1\r\n\r\n");
+    let text = String::from_utf8(client.rest()).unwrap();
+    assert!(text.starts_with("HTTP/1.1 400 ") && text.ends_with("\r\n\r\n"), "[NOB-01] {text}");
+}
+
+#[test]
 fn requests_follow_each_other_on_one_connection() {
     let server = serve(app);
     let mut client = server.connect();

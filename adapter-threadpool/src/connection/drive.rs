@@ -304,7 +304,9 @@ pub(super) fn closed(conn: &Arc<Conn>, task: &mut Task) -> Flow {
 /// The server's own answer to what it can't accept. \[ERR-05\], \[FRM-08\]
 pub(super) fn reject(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, rejection: &Rejection) -> Flow {
     tracing::debug!(target: "adapter", %rejection, "a request was refused");
-    response::begin(conn, task, scratch, rejection.response(), response::facts_of_nothing());
+    // [NOB-01] a HEAD that is refused has no body either
+    let facts = head::facts_of_rejected(lock(&conn.io).input.bytes());
+    response::begin(conn, task, scratch, rejection.response(), facts);
     Flow::Next
 }
 

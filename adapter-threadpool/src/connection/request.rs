@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use adapter_core::dispatch;
 use adapter_core::rules::Rejection;
-use adapter_core::rules::request::BodyLength;
+use adapter_core::rules::request::{BodyLength, Facts};
 use adapter_core::{Environ, RequestBody};
 use adapter_http1::head::Head;
 use bytes::Bytes;
@@ -94,10 +94,11 @@ impl Conn {
     pub(crate) fn refuse(self: &Arc<Self>, scratch: &mut Scratch) {
         const BUSY: Rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE, "CON-05", "the server is busy");
         let mut task = lock(&self.task);
-        if matches!(task.phase, Phase::Ready(_)) {
+        if let Phase::Ready(head) = &task.phase {
             tracing::warn!(target: "adapter", "no thread is free and no place to wait; answered 503");
+            let facts = Facts::of_rejected(&head.parts);
             task.phase = Phase::Head;
-            response::begin(self, &mut task, scratch, BUSY.response(), response::facts_of_nothing());
+            response::begin(self, &mut task, scratch, BUSY.response(), facts);
         }
         lock(&self.io).settle(scratch);
         drop(task);

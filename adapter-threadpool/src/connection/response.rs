@@ -14,12 +14,11 @@ use std::time::{Duration, Instant};
 use adapter_core::body::Exact;
 use adapter_core::contain::catch;
 use adapter_core::dispatch::{self, is_unanswerable};
-use adapter_core::rules::request::{self, Facts};
+use adapter_core::rules::request::Facts;
 use adapter_core::rules::response::Framing;
-use adapter_core::{Body, Error, Limits, Response};
+use adapter_core::{Body, Error, Response};
 use adapter_http1::encoder;
 use bytes::Bytes;
-use http::{Request, header};
 use http_body::Frame;
 
 use super::close::{self, Closing};
@@ -79,16 +78,6 @@ impl Source {
             Source::Exact(body) => http_body::Body::poll_frame(Pin::new(body), cx),
         }
     }
-}
-
-/// Facts for answers to what was no request.
-pub(super) fn facts_of_nothing() -> Facts {
-    let (parts, ()) = Request::new(()).into_parts();
-    let mut parts = parts;
-    parts.headers.insert(header::HOST, header::HeaderValue::from_static("h"));
-    let mut facts = request::check(&parts, &Limits::default()).expect("invariant: the simplest request is acceptable");
-    facts.keep_alive = false;
-    facts
 }
 
 /// Begins the response: its head goes into the output, and its body too if it is there.
