@@ -2,7 +2,8 @@
 //! `adapter_core::Runtime`, and get a server with every rule, limit and timeout.
 //!
 //! An [`Engine`] is shared by all connections of a server. [`Engine::connection`] makes the future that is one
-//! connection; [`accept`] makes connections, [`Lifecycle`](adapter_core::server::Lifecycle) runs the rest around them. Nothing here starts a thread.
+//! connection; [`accept`] makes connections, [`Lifecycle`](adapter_core::server::Lifecycle) runs the rest around them.
+//! Nothing here starts a thread.
 
 mod accept;
 mod connection;
