@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use adapter_core::signal::Signal;
+
 use crate::fault::Fault;
 
 /// What a filter knows of a connection and can make happen.
@@ -22,6 +24,10 @@ pub(crate) struct Flow {
     pub(crate) reply: Vec<u8>,
     /// Goes to the server on a connection of its own, whose answer nobody sees.
     pub(crate) aside: Vec<u8>,
+    /// The client is told of the server's end only after something went aside, or the client's own end.
+    pub(crate) end_waits: bool,
+    /// Either of the two has happened.
+    may_end: Signal,
     /// Ends both sides.
     pub(crate) close: bool,
     /// Resets both sides.
@@ -74,7 +80,10 @@ fn pass(client: TcpStream, address: SocketAddr, fault: &'static Fault, over: &Ar
     };
     let shared = flow.clone();
     let stop = over.clone();
-    let upwards = thread::spawn(move || upwards(from_client, to_server, address, fault, &shared, &stop));
+    let upwards = thread::spawn(move || {
+        upwards(from_client, to_server, address, fault, &shared, &stop);
+        lock(&shared).may_end.fire();
+    });
     downwards(from_server, to_client, fault, &flow, over);
     let _ = upwards.join();
 }
@@ -120,6 +129,7 @@ fn upwards(
                     let _ = beside.write_all(&aside);
                     let _ = beside.shutdown(Shutdown::Write);
                     let _ = beside.read_to_end(&mut Vec::new());
+                    lock(flow).may_end.fire();
                 }
                 if close || broken {
                     return end(&client, &server, broken);
@@ -181,7 +191,11 @@ fn downwards(mut server: TcpStream, mut client: TcpStream, fault: &Fault, flow: 
             filter(&mut state, &mut data);
         }
         let (close, broken, swallow) = (state.close, state.reset, state.swallow_end);
+        let end_waits = (ended && state.end_waits).then(|| state.may_end.clone());
         drop(state);
+        if let Some(may_end) = end_waits {
+            may_end.wait();
+        }
         if client.write_all(&data).is_err() || (close && !swallow) || broken {
             return end(&client, &server, broken);
         }
