@@ -1,5 +1,7 @@
 //! The conformance application on a server, for a suite in another process.
 
+use std::io::Write;
+
 use adapter_core::{Bind, ListenAddr, ServeError, Server, ServerHandle};
 
 use crate::application::{self, Advertised, Conformance};
@@ -26,7 +28,8 @@ pub fn serve(server: &dyn Server, bind: Bind) -> Result<(), ServeError> {
     config.binds = vec![bind];
     let handle = server.start(Conformance::new().mount(), config)?;
     for address in handle.local_addrs() {
-        println!("{} serves the conformance application at {address}", server.info().name);
+        // Nobody may be reading.
+        let _ = writeln!(std::io::stdout(), "{} serves the conformance application at {address}", server.info().name);
     }
     handle.wait()?;
     handles.into_iter().try_for_each(ServerHandle::stop)

@@ -89,6 +89,15 @@ fn reports_come_in_three_forms_and_as_a_page() {
     assert!(html.contains("TGT-10a") && html.contains("fails where ") && html.ends_with("</html>\n"));
 }
 
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_conformance"));
+    let mut child = command.arg("list").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// A server in another process, ended when the test is over.
 struct Serving(Child);
 

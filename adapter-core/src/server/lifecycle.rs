@@ -18,8 +18,8 @@ const FORCED: Duration = Duration::from_secs(1);
 /// The life of a server around its connections: await [`startup`](Self::startup), accept, await [`run`](Self::run).
 ///
 /// The server counts its connections and listeners with [`tracker`](Self::tracker), stops accepting and closes idle
-/// connections when [`ServerInfo`](super::ServerInfo)'s shutdown reaches [`ShutdownLevel::Draining`], and drops
-/// everything at [`ShutdownLevel::Forced`].
+/// connections when [`Serving::shutdown`] reaches [`ShutdownLevel::Draining`], and drops everything at
+/// [`ShutdownLevel::Forced`].
 #[derive(Debug)]
 pub struct Lifecycle {
     application: DynApplication,

@@ -3,7 +3,7 @@
 //!
 //! The server brings the octets ([`Feed`]) and asks for heads; the application reads the body of the request that is
 //! being served, from any task or thread, also when it outlives the request. Both share one lock, held while a slice is
-//! decoded; no waker is woken or dropped under it. Timers are those of the server's
+//! decoded; no waker of the application is woken under it. Timers are those of the server's
 //! [`Runtime`](adapter_core::Runtime).
 
 use std::future::{Future, pending, poll_fn};

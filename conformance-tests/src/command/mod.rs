@@ -3,13 +3,15 @@
 mod run;
 mod servers;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use adapter_core::Bind;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use conformance_tests::registry::{self, Listed};
 use conformance_tests::specification::Requirement;
-use conformance_tests::{kills, registry, specification};
+use conformance_tests::{kills, specification};
 
 /// Conformance suite for servers that run adapter-core applications.
 #[derive(Debug, Parser)]
@@ -91,62 +93,73 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, String> {
     }
 }
 
+/// Writes to standard output. Somebody who closed the pipe has seen enough.
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
 fn list(filter: Option<&str>) -> Result<ExitCode, String> {
     let cases = registry::matching(filter.unwrap_or(""));
     if cases.is_empty() {
         return Err(format!("no case is called like \"{}\", and no requirement is", filter.unwrap_or("")));
     }
-    for listed in &cases {
-        let (case, ids) = (listed.case, listed.case.requirements.join(" "));
-        println!("{:<60} {:<6} {ids:<30} {}", listed.name(), case.level.word(), case.title);
-    }
+    let width = cases.iter().map(|listed| listed.name().len()).max().unwrap_or(0);
+    let ids = cases.iter().map(|listed| listed.case.requirements.join(" ").len()).max().unwrap_or(0);
+    let line = |listed: &Listed| {
+        let (case, tested) = (listed.case, listed.case.requirements.join(" "));
+        format!("{:<width$}  {:<6}  {tested:<ids$}  {}\n", listed.name(), case.level.word(), case.title)
+    };
+    print(&cases.iter().map(line).collect::<String>());
     Ok(ExitCode::SUCCESS)
 }
 
 fn explain(what: &str) -> Result<ExitCode, String> {
     let requirements = specification::family(what);
     if !requirements.is_empty() {
-        for requirement in requirements {
-            explain_requirement(&requirement);
-        }
+        print(&requirements.iter().map(about_requirement).collect::<Vec<_>>().join("\n"));
         return Ok(ExitCode::SUCCESS);
     }
     let known = registry::all().find(|listed| listed.name() == what || listed.case.id == what);
     let listed =
         known.ok_or_else(|| format!("\"{what}\" is neither a case nor a requirement; see `conformance list`"))?;
-    println!("{}\n{}\n", listed.name(), listed.case.title);
-    let capability = listed.case.capability.unwrap_or("none");
-    println!("Level: {}. Capability: {capability}. Setting: {}.", listed.case.level.word(), listed.case.setting.name);
-    for id in listed.case.requirements {
-        if let Some(requirement) = specification::find(id) {
-            println!("\n{id} {}\n{}", requirement.title, requirement.text);
-            if !requirement.source.is_empty() {
-                println!("Source: {}", requirement.source);
-            }
-        }
-    }
-    let faults = kills::faults_of(&listed.name());
-    if !faults.is_empty() {
-        println!("\nServers broken on purpose fail it where {}.", faults.join(", ").replace('_', " "));
-    }
+    print(&about_case(&listed));
     Ok(ExitCode::SUCCESS)
 }
 
-fn explain_requirement(requirement: &Requirement) {
+fn about_requirement(requirement: &Requirement) -> String {
     let Requirement { id, title, text, source, capability, .. } = requirement;
-    println!("{id} {title}\n{text}");
+    let mut about = format!("{id} {title}\n{text}\n");
     if !source.is_empty() {
-        println!("Source: {source}");
+        about.push_str(&format!("Source: {source}\n"));
     }
     if let Some(capability) = capability {
-        println!("Capability: {capability}");
+        about.push_str(&format!("Capability: {capability}\n"));
     }
     let cases: Vec<_> = registry::all().filter(|listed| listed.case.requirements.contains(&id.as_str())).collect();
-    println!("{}", if cases.is_empty() { "No case tests it." } else { "Cases:" });
+    about.push_str(if cases.is_empty() { "No case tests it.\n" } else { "Cases:\n" });
     for listed in cases {
-        println!("  {}: {}", listed.name(), listed.case.title);
+        about.push_str(&format!("  {}: {}\n", listed.name(), listed.case.title));
     }
-    println!();
+    about
+}
+
+fn about_case(listed: &Listed) -> String {
+    let case = listed.case;
+    let mut about = format!("{}\n{}\n\nLevel: {}.", listed.name(), case.title, case.level.word());
+    if let Some(capability) = case.capability {
+        about.push_str(&format!(" Only for servers that declare {capability}."));
+    }
+    about.push_str(&format!(" Setting: {}.\n", case.setting.name));
+    for requirement in case.requirements.iter().filter_map(|id| specification::find(id)) {
+        let Requirement { id, title, text, source, .. } = requirement;
+        about.push_str(&format!("\n{id} {title}\n{text}\nSource: {source}\n"));
+    }
+    let faults = kills::faults_of(&listed.name());
+    if !faults.is_empty() {
+        let faults = faults.join(", ").replace('_', " ");
+        about.push_str(&format!("\nServers broken on purpose fail it where {faults}.\n"));
+    }
+    about
 }
 
 fn serve(name: &str, bind: Bind) -> Result<ExitCode, String> {
