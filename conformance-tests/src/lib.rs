@@ -8,9 +8,12 @@
 //! }
 //! ```
 //!
-//! and has one test per case, `my-server::target::method_is_verbatim`. Modules, in the order a case passes through
-//! them: [`registry`] and the cases; [`case`], what one is; [`runner`], which starts servers ([`setting`]) and runs
-//! cases; [`context`], what a case works with; [`wire`], its client; [`application`], the other end.
+//! and has one test per case, `my-server::target::method_is_verbatim`. `spec/IMPLEMENTING.md` in the repository walks
+//! through writing a server, and through reading what the suite says of it.
+//!
+//! Modules, in the order a case passes through them: [`registry`] and the cases; [`case`], what one is; [`runner`],
+//! which starts servers ([`setting`]) and runs cases; [`context`], what a case works with; [`wire`], its client;
+//! [`application`], the other end. Then [`report`], [`specification`], [`exceptions`] and [`kills`], for reports.
 
 pub mod application;
 pub mod case;
