@@ -1,7 +1,7 @@
 //! Runs cases: starts a server per setting, lazily, and gives each case a context of its own.
 //!
-//! A server that was started is shared by all cases of its setting in this process and never stopped: it ends with
-//! the process. Cases run on the caller's thread; several may run at once.
+//! A server that was started is shared by all cases of its setting, and forced to stop when its subject is dropped.
+//! Cases run on the caller's thread; several may run at once.
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpStream};
@@ -81,6 +81,20 @@ type Started = Arc<OnceLock<Result<(SocketAddr, Mutex<Option<ServerHandle>>), St
 /// The servers of one subject that are running, by setting.
 #[derive(Default)]
 pub struct Instances(Mutex<HashMap<&'static str, Started>>);
+
+impl Drop for Instances {
+    fn drop(&mut self) {
+        let instances = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for started in instances.into_values() {
+            let Some(Ok((_, handle))) = started.get() else { continue };
+            if let Some(handle) = handle.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                handle.trigger().force();
+                // A server under test may never end, and the cases are over.
+                std::thread::spawn(move || handle.wait());
+            }
+        }
+    }
+}
 
 impl<'s> Subject<'s> {
     /// A server in this process.
