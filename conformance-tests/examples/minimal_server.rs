@@ -258,7 +258,7 @@ impl Wire {
 
     /// Sends a response.
     async fn answer(&self, response: Response, facts: &Facts) -> Result<(), End> {
-        let (head, body, plan) = dispatch::prepare(response, facts);
+        let (head, body, plan) = dispatch::prepare(response, facts, false);
         let mut octets = Vec::new();
         encoder::head(&mut octets, &head, &plan, facts.version, facts.is_head);
         self.write(&octets)?; // [RSP-10]
