@@ -206,8 +206,11 @@ impl Decoder {
 
     /// Gathers the trailer section until its empty line.
     fn trailer(&mut self, byte: u8) -> Result<State, RequestBodyError> {
-        if byte == b'\n' && self.trailers.last() != Some(&b'\r') {
-            return Err(RequestBodyError::Malformed("a trailer line ends in a bare LF".into()));
+        // Told at once, and not when the section has ended.
+        match (self.trailers.last() == Some(&b'\r'), byte == b'\n') {
+            (false, true) => return Err(RequestBodyError::Malformed("a trailer line ends in a bare LF".into())),
+            (true, false) => return Err(RequestBodyError::Malformed("a trailer line ends in a bare CR".into())),
+            _ => {}
         }
         if self.trailers.len() >= MAX_TRAILERS {
             return Err(RequestBodyError::Malformed("the trailers are too large".into()));
