@@ -61,6 +61,7 @@ impl Future for Call {
 /// The answer to an error of the application, which is logged. \[ERR-01\], \[ERR-03\]
 pub fn error_response(error: &Error) -> Response {
     match error.fault() {
+        _ if is_disconnect(error) => tracing::debug!(target: "adapter", error = %error, "the client is gone"),
         _ if error.status().is_client_error() => {
             tracing::info!(target: "adapter", error = %error, "the request failed");
         }
@@ -84,6 +85,11 @@ pub fn error_response(error: &Error) -> Response {
         response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
     }
     response
+}
+
+/// \[ERR-07b\] that a client has gone is no event
+fn is_disconnect(error: &Error) -> bool {
+    matches!(error.downcast_ref::<RequestBodyError>(), Some(RequestBodyError::Disconnected))
 }
 
 /// Marks the answer to a client that is gone.
@@ -144,10 +150,13 @@ pub fn prepare(response: Response, facts: &Facts, offered: bool) -> (response::P
     (head, body, plan)
 }
 
-/// Logs that a response broke off because its body failed with `error`: one line. \[ERR-04\], \[FRM-04\]
+/// Logs that a response broke off because its body failed with `error`: one line, and a fault of the application's unless
+/// it is the client's. \[ERR-04c\], \[FRM-04b\]
 pub fn log_broken(error: &Error) {
     if error.downcast_ref::<Panic>().is_some() {
         // Logged where it was caught.
+    } else if is_disconnect(error) {
+        tracing::debug!(target: "adapter", %error, "the client is gone");
     } else if error.downcast_ref::<RequestBodyError>().is_some() {
         tracing::info!(target: "adapter", %error, "a response broke off");
     } else {
