@@ -156,8 +156,8 @@ impl<I: Transport> Answer<I> {
             // hyper says keep-alive to HTTP/1.0 only in a response that could be 1.1
             head.version = Version::HTTP_11;
         }
-        if !plan.send_body {
-            // hyper takes the length from a body that is sent
+        if !plan.send_body || self.facts.version >= Version::HTTP_2 {
+            // hyper takes the length from a body that is sent, in HTTP/2 only if it is not empty. [BOD-17a]
             plan.declare_length(&mut head.headers);
         }
         let declared =
