@@ -123,6 +123,10 @@ impl Transport for Stream {
         })
     }
 
+    fn was_reset(&self) -> bool {
+        !matches!(SockRef::from(&self.socket).take_error(), Ok(None))
+    }
+
     fn reset_on_close(&mut self) {
         // It fails only for a socket that is closed already, or is no TCP socket.
         let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));

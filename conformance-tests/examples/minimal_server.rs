@@ -33,6 +33,8 @@ use futures_lite::future::{block_on, or, zip};
 
 /// How long a half-closed client may be kept waiting. \[DIS-04b\]
 const GRACE: Duration = Duration::from_millis(250);
+/// How often a thread that does not read asks whether the client is still there.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The server.
 pub(crate) struct MinimalServer;
@@ -164,8 +166,15 @@ impl Wire {
             match socket.read(&mut piece) {
                 Ok(count @ 1..) => {
                     let piece = Bytes::copy_from_slice(&piece[..count]);
-                    // [REQ-16] waits while nobody takes it
-                    block_on(or(async { pieces.send(piece).await.unwrap_or(()) }, self.broken.fired()));
+                    // [REQ-16] waits while nobody takes it, and asks the socket meanwhile: [DIS-01c]
+                    let reset = async {
+                        while matches!(socket.take_error(), Ok(None)) {
+                            self.state.serving.runtime.sleep(LOOK).await;
+                        }
+                        self.broken.fire();
+                    };
+                    let taken = async { pieces.send(piece).await.unwrap_or(()) };
+                    block_on(or(taken, or(self.broken.fired(), reset)));
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 end => {

@@ -21,9 +21,9 @@ use adapter_core::server::{Guard, ShutdownLevel, ShutdownWatch};
 use adapter_core::upgrade::Tether;
 use hyper::server::conn::{http1, http2};
 
-use super::io::{Handle, Shared};
+use super::io::{Ahead, Handle, Shared};
 use super::service::Service;
-use super::status::{Expired, Phase};
+use super::status::{Expired, LOOK, Phase};
 use super::transport::Transport;
 use super::upgrade::Switch;
 use super::{Engine, Spawner};
@@ -290,8 +290,10 @@ impl<I: Transport> Connection<I> {
             // Looked at in every poll from now on, until hyper reads again.
             Expired::Look => {
                 let looked = self.shared.socket().poll_ahead(&self.shared, cx);
-                if looked.is_ready() {
-                    return self.abort();
+                match looked {
+                    Ahead::Reset => return self.abort(),
+                    Ahead::Full => self.arm(now + LOOK.as_nanos() as u64, cx),
+                    Ahead::Waits => {}
                 }
                 if self.shared.status.has_ended() { self.poll_deadline(cx, now) } else { Poll::Pending }
             }

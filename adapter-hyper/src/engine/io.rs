@@ -82,6 +82,16 @@ impl<I: Transport> Shared<I> {
     }
 }
 
+/// What looking ahead gave.
+pub(super) enum Ahead {
+    /// The task will be woken by what comes; or the client's stream has ended.
+    Waits,
+    /// There is more than is read ahead. Only a reset matters, which the socket has to be asked for.
+    Full,
+    /// The connection was reset.
+    Reset,
+}
+
 pub(super) struct Socket<I> {
     io: I,
     /// Bytes read to tell HTTP/1 from HTTP/2, for hyper to read again.
@@ -115,25 +125,31 @@ impl<I: Transport> Socket<I> {
 
     /// Looks for the end of the client's stream where hyper does not: it stops reading while the application leaves a
     /// body unread, or a pipelined request waits. What comes before the end, at most [`AHEAD`] bytes, is for hyper to
-    /// read later. Ready: the connection was reset. \[DIS-01\], \[DIS-03\]
-    pub(super) fn poll_ahead(&mut self, shared: &Shared<I>, cx: &mut Context<'_>) -> Poll<()> {
+    /// read later. [`Ahead::Full`]: nothing will wake the task, look again. \[DIS-01\],
+    /// \[DIS-03\]
+    pub(super) fn poll_ahead(&mut self, shared: &Shared<I>, cx: &mut Context<'_>) -> Ahead {
         while self.early.len() < AHEAD {
             let mut buffer = [0; 4096];
-            match ready!(self.poll_read_raw(cx, &mut buffer)) {
-                Ok(0) => {
+            match self.poll_read_raw(cx, &mut buffer) {
+                Poll::Pending => return Ahead::Waits,
+                Poll::Ready(Ok(0)) => {
                     if shared.status.client_ended() {
                         shared.environ.disconnected.fire();
                     }
-                    return Poll::Pending;
+                    return Ahead::Waits;
                 }
-                Ok(count) => self.early.extend_from_slice(&buffer[..count]),
-                Err(_) => {
+                Poll::Ready(Ok(count)) => self.early.extend_from_slice(&buffer[..count]),
+                Poll::Ready(Err(_)) => {
                     shared.environ.disconnected.fire();
-                    return Poll::Ready(());
+                    return Ahead::Reset;
                 }
             }
         }
-        Poll::Pending
+        if self.io.was_reset() {
+            shared.environ.disconnected.fire();
+            return Ahead::Reset;
+        }
+        Ahead::Full
     }
 
     /// Hands bytes to the operating system, after a takeover.

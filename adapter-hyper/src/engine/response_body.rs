@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
 use adapter_core::body::{Body, Exact};
-use adapter_core::contain::Panic;
+use adapter_core::dispatch;
 use adapter_core::rules::response::{Framing, Plan};
 use adapter_core::signal::Signal;
 use adapter_core::{Bytes, Error};
@@ -130,10 +130,7 @@ impl<I: Transport> http_body::Body for ResponseBody<I> {
             };
             match next {
                 Some(Err(error)) => {
-                    // a panic was logged where it was caught
-                    if error.downcast_ref::<Panic>().is_none() {
-                        tracing::error!(target: "adapter", error = %error, "the response breaks off");
-                    }
+                    dispatch::log_broken(&error);
                     this.kind = Kind::None;
                     this.failure = Some(error);
                 }

@@ -14,7 +14,7 @@ pub(super) const GRACE: Duration = Duration::from_millis(250);
 
 /// How long hyper may leave the client's bytes unread before the engine looks whether the client is still there. With
 /// the grace it stays below the 500 ms of \[DIS-01\]; a body on its way is not looked past.
-const LOOK: Duration = Duration::from_millis(100);
+pub(super) const LOOK: Duration = Duration::from_millis(100);
 
 /// What the connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

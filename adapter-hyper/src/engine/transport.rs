@@ -21,6 +21,9 @@ pub trait Transport: Send + Unpin + 'static {
     /// Ends our half of the stream (FIN).
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
+    /// Whether the client has reset the connection, also where bytes in front of that are unread. `true` once.
+    fn was_reset(&self) -> bool;
+
     /// Makes the coming drop reset the connection, so that the client can't take what it has for the whole.
     fn reset_on_close(&mut self);
 }

@@ -101,6 +101,11 @@ impl Transport for Stream {
         on!(self, socket => Pin::new(socket).poll_shutdown(cx))
     }
 
+    fn was_reset(&self) -> bool {
+        let error = on!(self, socket => SockRef::from(socket).take_error());
+        !matches!(error, Ok(None))
+    }
+
     fn reset_on_close(&mut self) {
         if let Stream::Tcp(socket) = self {
             // It fails only for a socket that is closed already.
