@@ -11,9 +11,9 @@ use crate::setting::{self, Setting};
 pub enum Level {
     /// A server that fails the case does not conform.
     Must,
-    /// A server may fail it for a stated reason (`spec/exceptions.toml`).
+    /// A server may fail it for a stated reason (`spec/exceptions.toml`, [`crate::exceptions`]); without one it fails.
     Should,
-    /// A server may leave it out.
+    /// A server may leave it out: the outcome only tells whether it does.
     May,
 }
 
@@ -52,6 +52,8 @@ pub struct Case {
     pub capability: Option<&'static str>,
     /// The configuration it runs under.
     pub setting: &'static Setting,
+    /// Whether it needs a process to itself.
+    pub alone: bool,
     /// What it does.
     pub script: Script,
 }
@@ -64,7 +66,7 @@ impl Case {
         requirements: &'static [&'static str],
         script: Script,
     ) -> Self {
-        Case { id, title, requirements, level, capability: None, setting: &setting::DEFAULT, script }
+        Case { id, title, requirements, level, capability: None, setting: &setting::DEFAULT, alone: false, script }
     }
 
     /// A case every server must pass.
@@ -112,6 +114,13 @@ impl Case {
     #[must_use]
     pub const fn needs(mut self, capability: &'static str) -> Self {
         self.capability = Some(capability);
+        self
+    }
+
+    /// In a process to itself, where the log can be read. Only for cases that start servers themselves.
+    #[must_use]
+    pub const fn alone(mut self) -> Self {
+        self.alone = true;
         self
     }
 

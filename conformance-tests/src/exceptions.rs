@@ -1,7 +1,7 @@
 //! What a server is excused from: the entries of `spec/exceptions.toml`.
 //!
-//! A failed case with an entry is reported as excepted, with the reason; an entry whose case passes is stale, which
-//! the traceability test finds.
+//! A failed SHOULD with an entry is reported as excepted, with the reason, and fails nothing. Without one it fails like a
+//! MUST, which no entry excuses. An entry whose cases all pass is stale, and fails a test of its own in [`crate::main`].
 
 use std::sync::OnceLock;
 
@@ -16,6 +16,8 @@ pub struct Exception {
     pub server: String,
     /// Why.
     pub reason: String,
+    /// For a requirement that is not about a server: the file of the repository that tests it.
+    pub tested: Option<String>,
 }
 
 /// The entries of this project's own servers.
@@ -31,13 +33,20 @@ pub fn also(text: &str) {
     let _ = ALSO.set(parse(text));
 }
 
-/// Why `server` may fail `case`: an entry for one of its requirements. A MUST has no excuse.
+/// All entries about `server`.
+pub fn of(server: &str) -> Vec<Exception> {
+    let all = ours().into_iter().chain(ALSO.get().into_iter().flatten().cloned());
+    all.filter(|entry| entry.server == server).collect()
+}
+
+/// Why `server` may fail `case`: it is a MAY, or a SHOULD with an entry for one of its requirements.
 pub fn excuse(server: &str, case: &Case) -> Option<String> {
-    if case.level == Level::Must {
-        return None;
+    let is_about = |entry: &Exception| case.requirements.contains(&entry.requirement.as_str());
+    match case.level {
+        Level::Must => None,
+        Level::Should => of(server).into_iter().find(is_about).map(|entry| entry.reason),
+        Level::May => Some("the server leaves out what it may".into()),
     }
-    let holds = |entry: &Exception| entry.server == server && case.requirements.contains(&entry.requirement.as_str());
-    ours().into_iter().chain(ALSO.get().into_iter().flatten().cloned()).find(holds).map(|entry| entry.reason)
 }
 
 /// Reads the entries: tables `[[exception]]` of one-line strings, which is all of TOML the file uses.
@@ -55,6 +64,7 @@ pub fn parse(text: &str) -> Vec<Exception> {
             "requirement" => last.requirement = value,
             "server" => last.server = value,
             "reason" => last.reason = value,
+            "tested" => last.tested = Some(value),
             _ => {}
         }
     }

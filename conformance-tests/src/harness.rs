@@ -9,9 +9,10 @@ use std::thread;
 use adapter_core::Server;
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::application;
+use crate::exceptions::Exception;
 use crate::registry::{self, Listed};
 use crate::runner::{Outcome, Run, Subject};
+use crate::{alone, application, exceptions};
 
 /// A trial's question: which case of which subject, and where the answer goes.
 type Job = (usize, Listed, mpsc::Sender<Run>);
@@ -30,6 +31,7 @@ type Job = (usize, Listed, mpsc::Sender<Run>);
 /// conformance_tests::main(&[&MyServer]);
 /// ```
 pub fn main(servers: &[&dyn Server]) -> ! {
+    alone::enter(servers.iter().copied());
     application::quiet_panics();
     let mut arguments = Arguments::from_args();
     // Most of the time is spent waiting for timeouts and for what must not come.
@@ -40,6 +42,11 @@ pub fn main(servers: &[&dyn Server]) -> ! {
     for (index, subject) in subjects.iter().enumerate() {
         for listed in registry::all() {
             trials.push(trial(subject, index, listed, jobs.clone()));
+        }
+    }
+    for (index, subject) in subjects.iter().enumerate() {
+        for exception in exceptions::of(&subject.name()) {
+            trials.push(needed(subject, index, exception, jobs.clone()));
         }
     }
     let conclusion = thread::scope(|scope| {
@@ -55,6 +62,24 @@ pub fn main(servers: &[&dyn Server]) -> ! {
         conclusion
     });
     conclusion.exit()
+}
+
+/// Whether an exception is needed: some case of its requirement still fails.
+fn needed(subject: &Subject<'_>, index: usize, exception: Exception, jobs: mpsc::Sender<Job>) -> Trial {
+    let name = format!("{}::exceptions::{}", subject.name(), exception.requirement);
+    Trial::test(name, move || {
+        for listed in registry::all().filter(|listed| listed.case.requirements.contains(&&*exception.requirement)) {
+            let (answer, run) = mpsc::channel();
+            jobs.send((index, listed, answer)).map_err(|_| "the suite has ended")?;
+            if let Outcome::Excepted { .. } = run.recv().map_err(|_| "the case ended without a result")?.outcome {
+                return Ok(());
+            }
+        }
+        Err(Failed::from(format!(
+            "an exception is no longer needed: {} passes every case of {}. Remove its entry.",
+            exception.server, exception.requirement
+        )))
+    })
 }
 
 fn trial(subject: &Subject<'_>, index: usize, listed: Listed, jobs: mpsc::Sender<Job>) -> Trial {

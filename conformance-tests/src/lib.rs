@@ -15,6 +15,7 @@
 //! which starts servers ([`setting`]) and runs cases; [`context`], what a case works with; [`wire`], its client;
 //! [`application`], the other end. Then [`report`], [`specification`], [`exceptions`] and [`kills`], for reports.
 
+pub mod alone;
 pub mod application;
 pub mod case;
 mod cases;
@@ -23,6 +24,7 @@ pub mod exceptions;
 mod harness;
 pub mod kills;
 pub mod lifecycle;
+pub mod log;
 pub mod mount;
 pub mod registry;
 pub mod report;

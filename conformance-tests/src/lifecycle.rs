@@ -9,7 +9,7 @@ use std::time::Duration;
 use adapter_core::{Application, DynApplication, ServeError, Server, ServerConfig, ServerHandle, ShutdownTrigger};
 
 use crate::application::{Conformance, Hooks, LIFESPAN, Records};
-use crate::case::Failure;
+use crate::case::{Failure, ensure};
 use crate::context::{Context, Seen};
 use crate::setting::DEFAULT;
 use crate::wire::{Transcript, patience};
@@ -19,6 +19,7 @@ pub struct Lifecycle<'s> {
     server: &'s dyn Server,
     transcript: Transcript,
     triggers: Vec<ShutdownTrigger>,
+    records: Vec<Records>,
 }
 
 /// A server the case started.
@@ -42,7 +43,7 @@ pub fn config() -> ServerConfig {
 impl<'s> Lifecycle<'s> {
     /// For one case of `server`.
     pub fn new(server: &'s dyn Server, transcript: Transcript) -> Self {
-        Lifecycle { server, transcript, triggers: Vec::new() }
+        Lifecycle { server, transcript, triggers: Vec::new(), records: Vec::new() }
     }
 
     /// The server.
@@ -81,10 +82,21 @@ impl<'s> Lifecycle<'s> {
         let handle = self.server.start(application, config)?;
         let trigger = handle.trigger();
         self.triggers.push(trigger.clone());
+        self.records.push(records.clone());
         let addresses: Vec<SocketAddr> =
             handle.local_addrs().iter().filter_map(adapter_core::ListenAddr::tcp).collect();
         let first = addresses.first().copied().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
         Ok(Running { context: Context::new(first, self.transcript.clone()), records, addresses, trigger, handle })
+    }
+
+    /// Checks that lint saw none of the servers do anything wrong. \[TST-02\]
+    ///
+    /// # Errors
+    /// What they did wrong.
+    pub(crate) fn no_violations(&self) -> Result<(), Failure> {
+        let found: Vec<String> = self.records.iter().flat_map(Records::all_violations).collect();
+        ensure!(found.is_empty(), "lint saw the server break a rule: {}", found.join("\n"));
+        Ok(())
     }
 
     /// An application of the suite without records of its own.

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    conformance_tests::alone::enter(command::servers().iter().map(|server| &**server));
     conformance_tests::application::quiet_panics();
     match command::run(command::Options::parse()) {
         Ok(code) => code,

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use adapter_core::{Server, ServerHandle};
 
+use crate::alone;
 use crate::application::Conformance;
 use crate::case::{Failure, Script};
 use crate::context::{self, Context};
@@ -164,6 +165,9 @@ impl<'s> Subject<'s> {
         if listed.case.setting.name == setting::MOUNTED.name && !crate::mount::prefix().is_empty() {
             return Some("is about a mount prefix of its own".into());
         }
+        if listed.case.alone && matches!(self, Subject::Local { .. }) && !alone::is_possible() {
+            return Some("needs a process of its own, which this runner does not start".into());
+        }
         if let Subject::External { addresses, .. } = self {
             if matches!(listed.case.script, Script::Owned(_)) {
                 return Some("needs to start and stop the server".into());
@@ -207,8 +211,11 @@ impl<'s> Subject<'s> {
                 script(&mut context)?;
                 context.no_violations()
             }
+            (Script::Owned(_), Subject::Local { .. }) if listed.case.alone => alone::run(&self.name(), listed),
             (Script::Owned(script), Subject::Local { server, .. }) => {
-                script(&mut Lifecycle::new(*server, transcript.clone()))
+                let mut life = Lifecycle::new(*server, transcript.clone());
+                script(&mut life)?;
+                life.no_violations()
             }
             (Script::Owned(_), Subject::External { .. }) => Err("needs to start and stop the server".into()),
         }

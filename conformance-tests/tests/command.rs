@@ -3,6 +3,9 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Output, Stdio};
 
+use conformance_tests::registry;
+use conformance_tests::runner::Subject;
+
 fn conformance(arguments: &[&str]) -> Output {
     let command = Command::new(env!("CARGO_BIN_EXE_conformance")).args(arguments).output();
     command.expect("the command runs")
@@ -96,6 +99,37 @@ fn a_closed_pipe_is_no_failure() {
     drop(child.stdout.take());
     let output = child.wait_with_output().expect("it ends");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// \[TST-04\]
+#[test]
+fn skips_are_for_undeclared_capabilities_and_shown() {
+    let run = |format: &str| {
+        let output = conformance(&["run", "--server", "threadpool", "--case", "http2", "--format", format]);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let server = adapter_threadpool::ThreadPoolServer::new();
+    let subject = Subject::local(&server);
+    let capabilities = adapter_core::Server::info(&server).capabilities;
+    let declared = |name: &str| capabilities.iter().any(|(known, there)| known == name && there);
+    let mut skipped = 0;
+    for listed in registry::all() {
+        let Some(reason) = subject.skips(&listed) else { continue };
+        // Nothing here has called `alone::enter`, which gives cases processes.
+        if listed.case.alone {
+            continue;
+        }
+        let capability = listed.case.capability.unwrap_or_else(|| panic!("{} is skipped: {reason}", listed.name()));
+        assert!(!declared(capability), "{} is skipped though {capability} is declared", listed.name());
+        assert_eq!(reason, format!("does not declare {capability}"));
+        skipped += usize::from(listed.name().contains("http2"));
+    }
+    assert!(skipped > 10, "{skipped}");
+    assert!(run("table").contains(&format!("{skipped} cases: does not declare http2")), "{}", run("table"));
+    let json: serde_json::Value = serde_json::from_str(&run("json")).expect("JSON");
+    assert_eq!(json["skipped"], skipped);
+    assert_eq!(run("junit").matches("does not declare http2").count(), skipped);
 }
 
 /// A server in another process, ended when the test is over.

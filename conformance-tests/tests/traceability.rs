@@ -1,54 +1,29 @@
-//! Specification and suite agree: every MUST has a case or an exception, every id in a case is one of the
-//! specification, and the list of what is still uncovered says the truth.
+//! Specification and suite agree: every MUST and SHOULD has a case or an exception, every id in a case is one of the
+//! specification, and every exception is for what may have one. That an exception of a server is still needed is a trial
+//! of `tests/conformance.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use conformance_tests::case::Level;
 use conformance_tests::{exceptions, registry, specification};
-
-/// MUST requirements without a case so far, and why. It may only shrink.
-const UNCOVERED: &str = include_str!("uncovered.txt");
-
-fn uncovered() -> BTreeMap<&'static str, &'static str> {
-    let lines = UNCOVERED.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.map(|line| line.split_once(' ').unwrap_or((line, ""))).collect()
-}
 
 fn covered() -> BTreeSet<&'static str> {
     registry::all().flat_map(|listed| listed.case.requirements.iter().copied()).collect()
 }
 
 #[test]
-fn every_must_has_a_case_or_an_exception() {
-    let (covered, uncovered) = (covered(), uncovered());
+fn every_must_and_should_has_a_case_or_an_exception() {
+    let covered = covered();
     let excepted: BTreeSet<String> =
         exceptions::ours().into_iter().filter(|entry| entry.server == "*").map(|entry| entry.requirement).collect();
     let missing: Vec<String> = specification::requirements()
         .into_iter()
-        .filter(|requirement| requirement.level == Some(Level::Must))
+        .filter(|requirement| matches!(requirement.level, Some(Level::Must | Level::Should)))
         .map(|requirement| requirement.id)
-        .filter(|id| !covered.contains(id.as_str()) && !excepted.contains(id) && !uncovered.contains_key(id.as_str()))
+        .filter(|id| !covered.contains(id.as_str()) && !excepted.contains(id))
         .collect();
-    assert!(
-        missing.is_empty(),
-        "MUST requirements without a case, an exception or a line in uncovered.txt: {missing:?}"
-    );
-}
-
-#[test]
-fn every_should_has_a_case_or_an_exception() {
-    let (covered, uncovered) = (covered(), uncovered());
-    let excepted: BTreeSet<String> = exceptions::ours().into_iter().map(|entry| entry.requirement).collect();
-    let missing: Vec<String> = specification::requirements()
-        .into_iter()
-        .filter(|requirement| requirement.level == Some(Level::Should))
-        .map(|requirement| requirement.id)
-        .filter(|id| !covered.contains(id.as_str()) && !excepted.contains(id) && !uncovered.contains_key(id.as_str()))
-        .collect();
-    assert!(
-        missing.is_empty(),
-        "SHOULD requirements without a case, an exception or a line in uncovered.txt: {missing:?}"
-    );
+    assert!(missing.is_empty(), "requirements without a case or an exception: {missing:?}");
 }
 
 #[test]
@@ -70,31 +45,26 @@ fn every_case_names_known_requirements_of_its_level() {
 }
 
 #[test]
-fn the_list_of_what_is_uncovered_is_honest() {
-    let covered = covered();
-    let known: BTreeSet<String> = specification::requirements().into_iter().map(|requirement| requirement.id).collect();
-    for (id, reason) in uncovered() {
-        assert!(known.contains(id), "uncovered.txt names the unknown requirement {id}");
-        assert!(!covered.contains(id), "{id} has a case: take it off uncovered.txt");
-        assert!(!reason.is_empty(), "uncovered.txt does not say why {id} has no case");
-    }
-    println!("{} requirements are still without a case", uncovered().len());
-}
-
-#[test]
-fn exceptions_name_known_requirements_and_never_a_must() {
+fn exceptions_are_for_shoulds_and_for_what_is_no_server() {
     let known: BTreeMap<String, Option<Level>> =
         specification::requirements().into_iter().map(|requirement| (requirement.id, requirement.level)).collect();
+    let mut seen = BTreeSet::new();
     for entry in exceptions::ours() {
-        let level =
-            known.get(&entry.requirement).unwrap_or_else(|| panic!("unknown requirement {}", entry.requirement));
-        let observable = entry.server != "*";
-        assert!(
-            !(observable && *level == Some(Level::Must)),
-            "{} is a MUST: a server that breaks it has a bug",
-            entry.requirement
-        );
-        assert!(!entry.reason.is_empty(), "no reason for {}", entry.requirement);
+        let id = &entry.requirement;
+        let level = known.get(id).unwrap_or_else(|| panic!("unknown requirement {id}"));
+        assert!(!entry.reason.is_empty(), "no reason for {id}");
+        assert!(seen.insert((id.clone(), entry.server.clone())), "two entries for {id} and {}", entry.server);
+        if entry.server != "*" {
+            assert_eq!(*level, Some(Level::Should), "{id}: a MUST that a server breaks is a bug, a MAY needs no entry");
+            assert!(covered().contains(id.as_str()), "{id} has no case, so {} can't need the entry", entry.server);
+            continue;
+        }
+        // What tests it instead is there, and says so.
+        let tested = entry.tested.unwrap_or_else(|| panic!("the entry for {id} does not say what tests it"));
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(&tested);
+        let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{id}: {tested}: {error}"));
+        assert!(text.contains(id.as_str()), "{tested} does not name {id}");
+        assert!(!covered().contains(id.as_str()), "{id} has a case: its entry is no longer needed");
     }
 }
 

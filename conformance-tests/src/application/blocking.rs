@@ -1,7 +1,7 @@
 //! The blocking face: a script that begins with the step `blocking` runs as a blocking application.
 //!
 //! Its steps: `read`, `read?`, `chunk` (through `std::io::Read`), `length`, `gate`, `sleep`, `disconnected?`, `error`,
-//! `panic`, `echo`, and those of `draft`.
+//! `error-chain`, `panic`, `echo`, and those of `draft` and `takeover`.
 
 use std::io::Read;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use super::draft::Draft;
 use super::handler::{self, Sum};
 use super::records::{Dropped, Log};
 use super::script;
+use super::takeover::{self, Taken};
 
 /// Serves one request on a thread that may block.
 pub(super) fn run(mut request: Request<BlockingBody>, environ: Environ) -> Result<Response, Error> {
@@ -21,6 +22,7 @@ pub(super) fn run(mut request: Request<BlockingBody>, environ: Environ) -> Resul
     let mut draft = Draft::new();
     for step in &steps {
         match step.name.as_str() {
+            "bare" => {}
             "blocking" => log.record("blocking"),
             "read" => drop(read(request.body_mut(), &log, usize::MAX)),
             "read?" => read(request.body_mut(), &log, usize::MAX)?,
@@ -40,10 +42,21 @@ pub(super) fn run(mut request: Request<BlockingBody>, environ: Environ) -> Resul
                 guard.becomes("handler-returned");
                 return Err(Error::new(step.text(0)));
             }
+            "error-chain" => {
+                guard.becomes("handler-returned");
+                return Err(Error::new(handler::Caused::chain(step)));
+            }
             "panic" => super::panic(&step.text(0)),
             "echo" => draft.set_body(Body::from(std::mem::take(request.body_mut()))),
             _ if draft.step(step, &log, &environ)? => {}
-            unknown => super::panic(&format!("unknown blocking step {unknown}")),
+            unknown => match takeover::step(step, &log, &request, &environ, &mut draft)? {
+                Taken::Answer(response) => {
+                    guard.becomes("handler-returned");
+                    return Ok(response);
+                }
+                Taken::GoOn => {}
+                Taken::No => super::panic(&format!("unknown blocking step {unknown}")),
+            },
         }
     }
     guard.becomes("handler-returned");

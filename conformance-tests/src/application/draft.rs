@@ -30,6 +30,11 @@ impl Draft {
         self.response
     }
 
+    /// The response so far.
+    pub(super) fn response(&mut self) -> &mut Response {
+        &mut self.response
+    }
+
     /// Uses `body` for the body.
     pub(super) fn set_body(&mut self, body: Body) {
         *self.response.body_mut() = body;

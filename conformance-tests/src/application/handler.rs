@@ -1,14 +1,16 @@
 //! The async face: runs the steps of a script in order, then answers.
 //!
 //! Reading: `read` (to the end or an error), `read?` (an error becomes the handler's), `chunk` (one piece),
-//! `chunks N` (until N octets), `length`, `drop-request`. Ending: `error TEXT`, `error-status CODE TEXT`, `panic`,
-//! `drop-panic` (the drop of the handler panics), `pending`. The rest is in `draft` and `services`.
+//! `chunks N` (until N octets), `length`, `drop-request`. Ending: `error TEXT`, `error-chain TEXT…`, `error-status CODE TEXT`, `panic`,
+//! `drop-panic` (the drop of the handler panics), `pending`. The rest is in `draft`, `takeover` and `services`.
 
 use adapter_core::{Body, Environ, Error, Request, RequestBody, RequestBodyError, Response};
 use http::StatusCode;
 
 use super::draft::Draft;
 use super::records::{Dropped, Log};
+use super::script::Step;
+use super::takeover::{self, Taken};
 use super::{script, services};
 use crate::text;
 
@@ -104,6 +106,7 @@ pub(super) async fn run(log: Log, mut request: Request, environ: Environ) -> Res
             "read?" => read(request.body_mut(), &log).await?,
             "chunk" => chunks(request.body_mut(), 1, &log).await,
             "chunks" => chunks(request.body_mut(), step.number(0), &log).await,
+            "bare" => {}
             "length" => length(&log, request.body().len()),
             "drop-request" => drop(std::mem::take(request.body_mut())),
             "echo" => draft.set_body(Body::from(std::mem::take(request.body_mut()))),
@@ -117,6 +120,7 @@ pub(super) async fn run(log: Log, mut request: Request, environ: Environ) -> Res
                 environ.runtime().spawn(later).detach();
             }
             "error" => return Err(Error::new(step.text(0))),
+            "error-chain" => return Err(Error::new(Caused::chain(step))),
             "error-status" => {
                 let status = StatusCode::from_bytes(&step.bytes(0))?;
                 return Err(Error::new(step.text(1)).with_status(status));
@@ -132,12 +136,50 @@ pub(super) async fn run(log: Log, mut request: Request, environ: Environ) -> Res
                 request.extensions_mut().insert(crate::setting::Deployed("left behind".into()));
             }
             _ if draft.step(step, &log, &environ)? => {}
-            _ if services::step(step, &log, &environ).await? => {}
-            unknown => super::panic(&format!("unknown step {unknown}")),
+            _ => {
+                let taken = takeover::step(step, &log, &request, &environ, &mut draft)?;
+                if let Taken::Answer(response) = taken {
+                    guard.becomes("handler-returned");
+                    return Ok(response);
+                }
+                if matches!(taken, Taken::No) && !services::step(step, &log, &environ).await? {
+                    super::panic(&format!("unknown step {}", step.name))
+                }
+            }
         }
     }
     guard.becomes("handler-returned");
     Ok(draft.finish())
+}
+
+/// An error with a chain of causes.
+#[derive(Debug)]
+pub(super) struct Caused {
+    text: String,
+    cause: Option<Box<Caused>>,
+}
+
+impl Caused {
+    /// One error for each argument, caused by the next.
+    pub(super) fn chain(step: &Step) -> Box<dyn std::error::Error + Send + Sync> {
+        let mut chain: Option<Box<Caused>> = None;
+        for index in (0..step.len()).rev() {
+            chain = Some(Box::new(Caused { text: step.text(index), cause: chain.take() }));
+        }
+        chain.map_or_else(|| "conformance: an error without a text".into(), |error| error as _)
+    }
+}
+
+impl std::fmt::Display for Caused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Caused {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.as_ref().map(|cause| cause as _)
+    }
 }
 
 /// Records a length.

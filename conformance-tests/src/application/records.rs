@@ -72,6 +72,12 @@ impl Records {
         found.map(|violation| violation.to_string()).collect()
     }
 
+    /// What lint saw servers do wrong in any call.
+    pub fn all_violations(&self) -> Vec<String> {
+        let tokens: Vec<String> = self.lock().keys().cloned().collect();
+        tokens.iter().flat_map(|token| self.violations(token)).collect()
+    }
+
     /// Opens a gate; who waits at it goes on, and who comes later does not stop.
     pub fn open(&self, token: &str, gate: &str) {
         self.update(token, |record| record.gates.insert(gate.to_owned()));

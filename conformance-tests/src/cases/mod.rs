@@ -3,6 +3,7 @@
 mod body;
 mod body_drop;
 mod concurrency;
+mod departure;
 mod disconnect;
 mod environment;
 mod errors;
@@ -11,11 +12,14 @@ mod files;
 mod framing;
 mod headers;
 mod host;
+mod http2;
+mod http2_streams;
 mod informational;
 mod keep_alive;
 mod lifespan;
 mod limits;
 mod no_body;
+mod process;
 mod request_body;
 mod request_framing;
 mod response;
@@ -25,7 +29,11 @@ mod target;
 mod target_forms;
 mod timeouts;
 mod trailers;
+mod unwrapped;
 mod upgrade;
+mod websocket;
+mod websocket_frames;
+mod websocket_life;
 
 use crate::case::Group;
 
@@ -44,17 +52,25 @@ pub(crate) const GROUPS: &[&Group] = &[
     &body::GROUP,
     &body_drop::GROUP,
     &files::GROUP,
+    &unwrapped::GROUP,
     &framing::GROUP,
     &keep_alive::GROUP,
     &trailers::GROUP,
     &errors::GROUP,
+    &process::GROUP,
     &limits::GROUP,
     &timeouts::GROUP,
     &concurrency::GROUP,
     &disconnect::GROUP,
+    &departure::GROUP,
     &lifespan::GROUP,
     &shutdown::GROUP,
     &environment::GROUP,
     &runtime::GROUP,
     &upgrade::GROUP,
+    &websocket::GROUP,
+    &websocket_frames::GROUP,
+    &websocket_life::GROUP,
+    &http2::GROUP,
+    &http2_streams::GROUP,
 ];

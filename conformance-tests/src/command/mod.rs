@@ -3,6 +3,8 @@
 mod run;
 mod servers;
 
+pub(crate) use self::servers::all as servers;
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,7 +25,8 @@ pub(crate) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run cases and report what became of them; exit status 1 if any failed.
+    /// Run cases and report what became of them; exit status 1 if any failed: a MUST, or a SHOULD without an entry in the
+    /// exceptions.
     Run(RunOptions),
     /// List the cases.
     List {

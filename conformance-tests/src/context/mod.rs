@@ -12,7 +12,8 @@ pub use self::seen::{Call, Seen};
 use crate::application::{CONTROL, TOKEN};
 use crate::case::{Failure, ensure};
 use crate::text;
-use crate::wire::{Connection, Response, Transcript};
+use crate::wire::websocket::WebSocket;
+use crate::wire::{Connection, Head, Response, Transcript};
 
 /// The server a case talks to, and the case's own token.
 pub struct Context {
@@ -51,6 +52,24 @@ impl Context {
         Connection::open(self.address, &self.transcript)
     }
 
+    /// Of `scripts`, those the build of the application survives: in one with `panic = "abort"` none that panics. For cases
+    /// about something else as well; those about panics alone need the capability `panic-unwind`. \[ERR-10\]
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub fn survivable<'a>(&self, scripts: &[&'a str]) -> Result<Vec<&'a str>, Failure> {
+        let unwinds = self.control("about")?.lines().any(|line| line == "capability panic-unwind true");
+        Ok(scripts.iter().copied().filter(|script| unwinds || !script.contains("panic")).collect())
+    }
+
+    /// A connection by a socket that was made before.
+    ///
+    /// # Errors
+    /// Nobody accepts it.
+    pub fn connect_with(&self, socket: socket2::Socket) -> Result<Connection, Failure> {
+        Connection::with(socket, self.address, &self.transcript)
+    }
+
     /// A request under this case's token.
     pub fn request(&self, method: &str, target: &str) -> RequestBuilder {
         RequestBuilder::new(method, target, &self.token)
@@ -64,6 +83,47 @@ impl Context {
     /// A POST of `body` that does `script`.
     pub fn post(&self, script: &str, body: impl AsRef<[u8]>) -> RequestBuilder {
         self.request("POST", "/").script(script).body(body)
+    }
+
+    /// A handshake for a WebSocket, with the key of RFC 6455 §1.3, that does `script`.
+    pub fn handshake(&self, script: &str) -> RequestBuilder {
+        let request = self.get(script).field("upgrade", "websocket").field("connection", "Upgrade");
+        request.field("sec-websocket-version", "13").field("sec-websocket-key", KEY)
+    }
+
+    /// Sends `handshake` on a new connection; it must be accepted.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn accepted(&self, handshake: &RequestBuilder) -> Result<(WebSocket, Head), Failure> {
+        let mut connection = self.connect()?;
+        connection.send(handshake.bytes())?;
+        let head = switched(&mut connection)?;
+        Ok((WebSocket::new(connection), head))
+    }
+
+    /// A WebSocket on a new connection, with a session of `actions`.
+    ///
+    /// # Errors
+    /// The handshake is not accepted.
+    pub fn websocket(&self, actions: &str) -> Result<WebSocket, Failure> {
+        self.accepted(&self.handshake(&format!("websocket {actions}"))).map(|(socket, _)| socket)
+    }
+
+    /// A stream of octets on a new connection, which the application takes for `actions`.
+    ///
+    /// # Errors
+    /// The upgrade is refused.
+    pub fn stream(&self, actions: &str) -> Result<Connection, Failure> {
+        let mut connection = self.connect()?;
+        connection.send(self.upgrade(&format!("upgrade {actions}")).bytes())?;
+        switched(&mut connection)?;
+        Ok(connection)
+    }
+
+    /// A request for another protocol, that does `script`.
+    pub fn upgrade(&self, script: &str) -> RequestBuilder {
+        self.get(script).field("upgrade", "conformance").field("connection", "upgrade")
     }
 
     /// A request as written, with `{t}` replaced by the field line of the token.
@@ -209,6 +269,18 @@ impl Context {
     pub(crate) fn control(&self, what: &str) -> Result<String, Failure> {
         control(self.address, what)
     }
+}
+
+/// The key of a handshake, and the accept that belongs to it. RFC 6455 §1.3
+pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+/// What answers [`KEY`].
+pub(crate) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+/// The head of a 101.
+pub(crate) fn switched(connection: &mut Connection) -> Result<Head, Failure> {
+    let head = connection.head()?;
+    ensure!(head.status == 101, "expected a 101, seen a {}", head.status);
+    Ok(head)
 }
 
 /// Sends a control request to the conformance application at `address`.

@@ -47,6 +47,20 @@ impl Connection {
     pub fn open(address: SocketAddr, transcript: &Transcript) -> Result<Self, Failure> {
         let stream = TcpStream::connect_timeout(&address, patience())
             .map_err(|error| format!("cannot connect to {address}: {error}"))?;
+        Self::new(stream, transcript)
+    }
+
+    /// Connects `socket` to `address`.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub fn with(socket: socket2::Socket, address: SocketAddr, transcript: &Transcript) -> Result<Self, Failure> {
+        let connected = socket.connect_timeout(&address.into(), patience());
+        connected.map_err(|error| format!("cannot connect to {address}: {error}"))?;
+        Self::new(socket.into(), transcript)
+    }
+
+    fn new(stream: TcpStream, transcript: &Transcript) -> Result<Self, Failure> {
         // Small writes are what many cases are about.
         stream.set_nodelay(true).map_err(|error| format!("set_nodelay: {error}"))?;
         let number = transcript.open();

@@ -4,8 +4,11 @@
 //! [`Transcript`] for the report of a failure.
 
 mod connection;
+mod hpack;
+pub mod http2;
 mod response;
 mod transcript;
+pub mod websocket;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -218,6 +218,25 @@ pub(crate) static FAULTS: &[Fault] = &[
             })
         },
     ),
+    // Only lint sees that, in a case that starts servers.
+    Fault::new("two_hosts_are_delivered", &["lifespan::hooks_run_once"]).call(edited!(|head| {
+        head.headers.append(header::HOST, HeaderValue::from_static("second.example"));
+    })),
+    Fault::new(
+        "everything_is_logged_again",
+        &[
+            "process::removal_of_fields_is_logged",
+            "process::clamped_body_is_logged",
+            "process::short_body_is_logged",
+            "process::error_is_logged",
+            "process::failed_body_is_logged",
+            "process::dead_client_is_not_logged",
+        ],
+    )
+    .call(|application, request, environ| {
+        tracing::warn!(target: "adapter", "a request");
+        Box::pin(async move { application.call(request, environ).await })
+    }),
     Fault::new("panics_are_200", &["errors::panic_is_500"]).call(|application, request, environ| {
         caught(application, request, environ, |_| Poll::Ready(Ok(Response::new(Body::empty()))))
     }),

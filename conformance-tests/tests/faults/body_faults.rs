@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use adapter_core::http::{HeaderValue, Method, header};
+use adapter_core::http::{HeaderValue, Method, StatusCode, header};
 use adapter_core::request_body::Source;
 use adapter_core::{
     Application, Body, Bytes, DynApplication, Environ, Error, Request, RequestBody, RequestBodyError, Response,
@@ -149,6 +149,7 @@ pub(crate) static FAULTS: &[Fault] = &[
             "request_body::large_bodies_are_intact",
             "request_body::chunks_are_decoded",
             "request_body::body_outlives_handler",
+            "unwrapped::request_bodies_are_exact",
             "limits::body_at_its_limit_is_served",
             "target::byte_by_byte",
             "target::split_at_every_byte",
@@ -298,6 +299,43 @@ pub(crate) static FAULTS: &[Fault] = &[
         ],
     )
     .call(answered!(|_, response| items(response, |data| data.iter().map(|byte| byte ^ 1).collect()))),
+    // Bodies that lint has not touched have a way of their own through a server.
+    Fault::new(
+        "short_cuts_alter_bodies",
+        &["unwrapped::bodies_are_intact", "unwrapped::many_in_a_row", "unwrapped::old_clients_are_served"],
+    )
+    .call(answered!(|_, response| response.map(|body| match body.try_into_bytes() {
+        Ok(octets) => octets.iter().map(|octet| octet ^ 1).collect::<Vec<u8>>().into(),
+        Err(body) => body,
+    }))),
+    Fault::new(
+        "short_cuts_ignore_lengths",
+        &["unwrapped::excess_is_clamped", "unwrapped::shortfall_is_sent_and_closed"],
+    )
+    .call(answered!(|_, response| {
+        let (mut head, body) = response.into_parts();
+        let body = match body.try_into_bytes() {
+            Ok(octets) => {
+                head.headers.remove(header::CONTENT_LENGTH);
+                octets.into()
+            }
+            Err(body) => body,
+        };
+        Response::from_parts(head, body)
+    })),
+    Fault::new("short_cuts_ignore_statuses", &["unwrapped::nothing_where_nothing_belongs"]).call(answered!(
+        |_, response| {
+            let (mut head, body) = response.into_parts();
+            let body = match body.try_into_bytes() {
+                Ok(octets) => {
+                    head.status = StatusCode::OK;
+                    octets.into()
+                }
+                Err(body) => body,
+            };
+            Response::from_parts(head, body)
+        }
+    )),
     Fault::new("responses_are_mixed", &["concurrency::streams_do_not_mix"]).call(answered!(|_, response| items(
         response,
         |data| {
@@ -315,6 +353,7 @@ pub(crate) static FAULTS: &[Fault] = &[
             "body_drop::dropped_on_disconnect",
             "body_drop::dropped_on_disconnect_while_flowing",
             "body_drop::hook_runs_once_after_success",
+            "unwrapped::hook_runs_once",
             "body_drop::hook_runs_once_after_failure",
             "body_drop::dropped_when_refused",
             "files::file_is_closed",
@@ -518,14 +557,17 @@ pub(crate) static FAULTS: &[Fault] = &[
             if response.body().is_blocking() { response.map(|body| Body::from_iterator(Drain(body))) } else { response }
         }
     )),
-    Fault::new("trailers_are_lost", &["trailers::response_trailers_are_sent", "trailers::capability_is_true"])
-        .on(crate::fault::Base::Hyper)
-        .call(answered!(|_, response| response.map(|body| {
-            Through::new(body, |body: Pin<&mut Body>, cx: &mut Context<'_>| {
-                body.poll_frame(cx).map(|next| next.filter(|frame| !frame.as_ref().is_ok_and(Frame::is_trailers)))
-            })
-            .body()
-        }))),
+    Fault::new(
+        "trailers_are_lost",
+        &["trailers::response_trailers_are_sent", "trailers::capability_is_true", "unwrapped::trailers_are_sent"],
+    )
+    .on(crate::fault::Base::Hyper)
+    .call(answered!(|_, response| response.map(|body| {
+        Through::new(body, |body: Pin<&mut Body>, cx: &mut Context<'_>| {
+            body.poll_frame(cx).map(|next| next.filter(|frame| !frame.as_ref().is_ok_and(Frame::is_trailers)))
+        })
+        .body()
+    }))),
     Fault::new("uploads_wait_for_responses", &["request_body::read_while_writing"]).on(crate::fault::Base::Hyper).call(
         |application, mut request, environ| {
             Box::pin(async move {

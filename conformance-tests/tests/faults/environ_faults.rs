@@ -146,6 +146,9 @@ pub(crate) static FAULTS: &[Fault] = &[
     )
     .on(Base::ThreadPool)
     .call(|application, request, environ| call(application, request, strange(&environ))),
+    Fault::new("upgrades_are_only_promised", &["upgrade::capabilities_are_true"])
+        .on(Base::Hyper)
+        .call(|application, request, environ| call(application, request, strange(&environ))),
     Fault::new("prefix_is_always_there", &["environment::prefix_is_empty"])
         .config(|config| config.mount_prefix = "/a".into()),
     Fault::new("prefix_is_never_there", &["environment::prefix_and_rest_are_the_path"])

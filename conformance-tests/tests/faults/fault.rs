@@ -45,6 +45,7 @@ pub(crate) struct Fault {
     pub(crate) up: Option<Filter>,
     pub(crate) down: Option<Filter>,
     pub(crate) end: Option<fn(&mut Flow)>,
+    pub(crate) deaf: bool,
 }
 
 impl Fault {
@@ -62,6 +63,7 @@ impl Fault {
             up: None,
             down: None,
             end: None,
+            deaf: false,
         }
     }
 
@@ -111,8 +113,14 @@ impl Fault {
         self
     }
 
+    /// Accepts nobody any more after an accept has failed.
+    pub(crate) const fn deaf(mut self) -> Self {
+        self.deaf = true;
+        self
+    }
+
     /// Whether it needs the proxy.
     pub(crate) fn is_proxied(&self) -> bool {
-        self.up.is_some() || self.down.is_some() || self.end.is_some()
+        self.up.is_some() || self.down.is_some() || self.end.is_some() || self.deaf
     }
 }

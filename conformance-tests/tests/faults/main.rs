@@ -9,9 +9,12 @@ mod application_faults;
 mod body_faults;
 mod environ_faults;
 mod fault;
+mod frames;
+mod http2_faults;
 mod lifecycle_faults;
 mod proxy;
 mod server;
+mod upgrade_faults;
 mod wire_faults;
 
 #[path = "../../examples/minimal_server.rs"]
@@ -23,7 +26,7 @@ use std::time::Duration;
 use conformance_tests::case::Level;
 use conformance_tests::registry::{self, Listed};
 use conformance_tests::runner::{Outcome, Subject};
-use conformance_tests::{application, wire};
+use conformance_tests::{alone, application, wire};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::fault::{Base, Fault};
@@ -39,12 +42,16 @@ static THROUGH_PROXY: Fault = Fault::new("through_proxy", &[]).up(|_, _| {});
 static THROUGH_PROXY_HYPER: Fault = Fault::new("through_proxy_hyper", &[]).on(Base::Hyper).up(|_, _| {});
 static THROUGH_PROXY_THREADPOOL: Fault = Fault::new("through_proxy_threadpool", &[]).on(Base::ThreadPool).up(|_, _| {});
 
+const SOUND: [&Fault; 3] = [&THROUGH_PROXY, &THROUGH_PROXY_HYPER, &THROUGH_PROXY_THREADPOOL];
+
 fn faults() -> Vec<&'static Fault> {
     let all = [
         application_faults::FAULTS,
         body_faults::FAULTS,
         environ_faults::FAULTS,
+        http2_faults::FAULTS,
         lifecycle_faults::FAULTS,
+        upgrade_faults::FAULTS,
         wire_faults::FAULTS,
     ];
     all.into_iter().flatten().collect()
@@ -57,6 +64,8 @@ fn case(name: &str) -> Listed {
 }
 
 fn main() {
+    let all: Vec<Broken> = faults().into_iter().chain(SOUND).map(Broken).collect();
+    alone::enter(all.iter().map(|broken| broken as &dyn adapter_core::Server));
     application::quiet_panics();
     wire::set_patience(PATIENCE);
     let mut arguments = Arguments::from_args();

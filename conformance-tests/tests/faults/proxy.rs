@@ -12,6 +12,7 @@ use std::time::Duration;
 use adapter_core::signal::Signal;
 
 use crate::fault::Fault;
+use crate::frames::Tap;
 
 /// What a filter knows of a connection and can make happen.
 #[derive(Default)]
@@ -36,6 +37,10 @@ pub(crate) struct Flow {
     pub(crate) swallow_end: bool,
     /// Kept by a filter.
     pub(crate) held: Vec<u8>,
+    /// Frames of a WebSocket on their way to the server.
+    pub(crate) up: Tap,
+    /// Frames of a WebSocket on their way to the client.
+    pub(crate) down: Tap,
     /// The client's end was a reset.
     pub(crate) client_reset: bool,
     /// Gives up on a client that is silent for this long.
@@ -46,6 +51,20 @@ impl Flow {
     /// Whether the client's first request begins so.
     pub(crate) fn asks(&self, text: &str) -> bool {
         self.sent.windows(text.len()).any(|window| window == text.as_bytes())
+    }
+}
+
+/// Whether `text` is in `data`.
+pub(crate) fn has(data: &[u8], text: &[u8]) -> bool {
+    data.windows(text.len()).any(|window| window == text)
+}
+
+/// Adds a line to each head that begins in `data`.
+pub(crate) fn inject(data: &mut Vec<u8>, line: &[u8]) {
+    if data.starts_with(b"HTTP/1.")
+        && let Some(at) = data.windows(2).position(|pair| pair == b"\r\n")
+    {
+        data.splice(at + 2..at + 2, line.iter().copied());
     }
 }
 
@@ -62,7 +81,11 @@ pub(crate) fn replace(data: &mut Vec<u8>, from: &[u8], to: &[u8]) {
 pub(crate) fn run(listener: TcpListener, server: SocketAddr, fault: &'static Fault, over: Arc<AtomicBool>) {
     let _ = socket2::SockRef::from(&listener).set_read_timeout(Some(Duration::from_millis(10)));
     while !over.load(Ordering::SeqCst) {
-        let Ok((client, _)) = listener.accept() else { continue };
+        let client = match listener.accept() {
+            Ok((client, _)) => client,
+            Err(error) if fault.deaf && error.kind() != std::io::ErrorKind::WouldBlock => return,
+            Err(_) => continue,
+        };
         let _ = client.set_nodelay(true);
         let over = over.clone();
         thread::spawn(move || pass(client, server, fault, &over));
@@ -70,11 +93,12 @@ pub(crate) fn run(listener: TcpListener, server: SocketAddr, fault: &'static Fau
 }
 
 fn pass(client: TcpStream, address: SocketAddr, fault: &'static Fault, over: &Arc<AtomicBool>) {
-    let Ok(server) = TcpStream::connect(address) else { return };
+    let Some(server) = patiently(over, || TcpStream::connect(address)) else { return };
     let _ = server.set_nodelay(true);
     let flow = Arc::new(Mutex::new(Flow::default()));
-    let (Ok(from_client), Ok(to_client), Ok(from_server), Ok(to_server)) =
-        (client.try_clone(), client.try_clone(), server.try_clone(), server.try_clone())
+    let clone = |stream: &TcpStream| patiently(over, || stream.try_clone());
+    let (Some(from_client), Some(to_client), Some(from_server), Some(to_server)) =
+        (clone(&client), clone(&client), clone(&server), clone(&server))
     else {
         return;
     };
@@ -86,6 +110,17 @@ fn pass(client: TcpStream, address: SocketAddr, fault: &'static Fault, over: &Ar
     });
     downwards(from_server, to_client, fault, &flow, over);
     let _ = upwards.join();
+}
+
+/// Tries again until there are descriptors.
+fn patiently<T>(over: &AtomicBool, attempt: impl Fn() -> std::io::Result<T>) -> Option<T> {
+    while !over.load(Ordering::SeqCst) {
+        match attempt() {
+            Ok(made) => return Some(made),
+            Err(_) => thread::sleep(Duration::from_millis(10)),
+        }
+    }
+    None
 }
 
 fn lock(flow: &Mutex<Flow>) -> std::sync::MutexGuard<'_, Flow> {

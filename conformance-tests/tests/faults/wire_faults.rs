@@ -4,26 +4,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::fault::{Base, Fault};
-use crate::proxy::{Flow, replace};
+use crate::proxy::{Flow, has, inject, replace};
 
 const MARK: &[u8] = b"x-conformance-application";
-
-fn has(data: &[u8], text: &[u8]) -> bool {
-    data.windows(text.len()).any(|window| window == text)
-}
 
 /// Whether the connection is one of the suite's own, about records.
 fn is_control(flow: &Flow) -> bool {
     flow.asks("x-conformance-control")
-}
-
-/// Adds a line to each head that begins in `data`.
-fn inject(data: &mut Vec<u8>, line: &[u8]) {
-    if data.starts_with(b"HTTP/1.")
-        && let Some(at) = data.windows(2).position(|pair| pair == b"\r\n")
-    {
-        data.splice(at + 2..at + 2, line.iter().copied());
-    }
 }
 
 /// Sends what follows `text` on a connection of its own too.
@@ -36,6 +23,7 @@ fn aside(flow: &mut Flow, data: &[u8], text: &[u8]) {
 }
 
 pub(crate) static FAULTS: &[Fault] = &[
+    Fault::new("accept_errors_are_final", &["process::accepting_goes_on"]).deaf(),
     Fault::new(
         "refusals_say_200",
         &[
@@ -352,6 +340,11 @@ pub(crate) static FAULTS: &[Fault] = &[
             "disconnect::pending_handler_is_dropped",
             "disconnect::reset_drops_the_handler",
             "disconnect::body_without_progress_is_dropped",
+            "departure::reset_behind_an_unread_body",
+            "departure::reset_behind_a_pipelined_request",
+            "departure::reset_behind_unread_octets_drops_the_body",
+            "departure::blocking_code_learns_behind_an_unread_body",
+            "unwrapped::dropped_on_reset",
             "body_drop::dropped_on_disconnect",
             "errors::gone_peer_gets_no_response",
             "request_framing::truncated_body_is_an_error",
@@ -363,6 +356,8 @@ pub(crate) static FAULTS: &[Fault] = &[
         "half_closed_is_gone",
         &[
             "disconnect::half_closed_client_gets_its_answer",
+            "departure::half_closed_behind_an_unread_body",
+            "departure::half_closed_behind_a_pipeline",
             "disconnect::half_closed_client_gets_a_stream",
             "disconnect::half_closed_client_gets_a_quick_answer_late",
             "disconnect::large_response_to_half_closed",
