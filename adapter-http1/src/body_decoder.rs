@@ -188,7 +188,7 @@ impl Decoder {
             }
             (State::Size(size) | State::Blank(size), b';') => Ok(State::Extension(size)),
             (State::Size(_) | State::Blank(_), _) => bad("a chunk size is malformed"),
-            (State::Extension(_), b'\n' | 0) => bad("a chunk extension is malformed"),
+            (State::Extension(_), b'\n') => bad("a chunk extension is malformed"),
             (State::Extension(size), _) => {
                 self.spend()?;
                 Ok(State::Extension(size))
