@@ -20,7 +20,7 @@ use adapter_core::environ::{Connection, Serving};
 use adapter_core::http::{Request, StatusCode};
 use adapter_core::rules::{request::Facts, response::Framing};
 use adapter_core::runtime::Threads;
-use adapter_core::server::{Lifecycle, ShutdownLevel, Tracker};
+use adapter_core::server::{Guard, Lifecycle, ShutdownLevel, Tracker};
 use adapter_core::signal::Signal;
 use adapter_core::{
     Body, Bytes, Concurrency, DynApplication, Environ, Error, ListenAddr, Response, Runtime, ServeError, Server,
@@ -33,8 +33,6 @@ use futures_lite::future::{block_on, or, zip};
 
 /// How long a half-closed client may be kept waiting. \[DIS-04b\]
 const GRACE: Duration = Duration::from_millis(250);
-/// How often a thread that does not read asks whether the client is still there.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// The server.
 pub(crate) struct MinimalServer;
@@ -63,10 +61,7 @@ impl Server for MinimalServer {
             let serve = move |socket, peer, open| {
                 let state = shared.clone();
                 // Without a thread the connection is closed again.
-                let _ = thread::Builder::new().spawn(move || {
-                    Wire::serve(state, socket, peer);
-                    drop(open);
-                });
+                let _ = thread::Builder::new().spawn(move || Wire::serve(state, socket, peer, open));
             };
             accept_on_thread(listener, &state.serving, life.tracker(), most, serve).inspect_err(|_| trigger.force())?;
         }
@@ -139,7 +134,7 @@ impl Feed for Piped {
 }
 
 impl Wire {
-    fn serve(state: Arc<State>, socket: TcpStream, peer: SocketAddr) {
+    fn serve(state: Arc<State>, socket: TcpStream, peer: SocketAddr, _open: Guard) {
         let (Ok(local), Ok(())) = (socket.local_addr(), socket.set_nodelay(true)) else { return };
         let _ = socket.set_write_timeout(state.config.timeouts.write); // [LIM-06]
         let facts = Arc::new(Connection::new(state.serving.clone(), Some(peer), ListenAddr::Tcp(local)));
@@ -162,14 +157,14 @@ impl Wire {
     /// Reads until the end of the client's stream.
     fn read(&self, mut socket: &TcpStream, pieces: &BodySender) {
         let mut piece = vec![0; 16 * 1024];
-        loop {
+        let _was_reset = loop {
             match socket.read(&mut piece) {
                 Ok(count @ 1..) => {
                     let piece = Bytes::copy_from_slice(&piece[..count]);
                     // [REQ-16] waits while nobody takes it, and asks the socket meanwhile: [DIS-01c]
                     let reset = async {
                         while matches!(socket.take_error(), Ok(None)) {
-                            self.state.serving.runtime.sleep(LOOK).await;
+                            self.state.serving.runtime.sleep(Duration::from_millis(50)).await;
                         }
                         self.broken.fire();
                     };
@@ -177,14 +172,10 @@ impl Wire {
                     block_on(or(taken, or(self.broken.fired(), reset)));
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                end => {
-                    if end.is_err() {
-                        self.broken.fire();
-                    }
-                    break;
-                }
+                Ok(_) => break false,
+                Err(_) => break self.broken.fire(),
             }
-        }
+        };
         self.facts.disconnected.fire(); // [DIS-01a]
     }
 
