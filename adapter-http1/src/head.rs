@@ -1,7 +1,8 @@
 //! Request heads: httparse, then `rules`. \[TGT\], \[HDR\], \[REQ-21\] to \[REQ-27\], \[LIM-01\], \[LIM-02\]
 //!
 //! Stateless: the caller gives all bytes of the connection that are not consumed yet, and gives more when told that
-//! they are not enough. A bare LF ends a line here, as httparse has it (\[HDR-14\]).
+//! they are not enough. A bare LF ends a line here, as httparse has it (\[HDR-14\]), and empty lines before a request
+//! count for nothing but its size (\[TGT-22\]).
 
 use std::mem::MaybeUninit;
 
@@ -24,9 +25,6 @@ pub struct Head {
 
 /// Header lines that are parsed without an allocation for their index.
 const INLINE_HEADERS: usize = 128;
-
-/// Empty lines that may precede a request, in bytes. \[TGT-22\] RFC 9112 §2.2
-const LEADING_EMPTY: usize = 16;
 
 /// Parses the head at the start of `input`; `Ok(None)` if it is not complete.
 ///
@@ -66,10 +64,6 @@ impl Spare {
 /// # Errors
 /// As [`parse`].
 pub fn parse_with(input: &[u8], limits: &Limits, spare: &mut Spare) -> Result<Option<Head>, Rejection> {
-    let leading = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-    if leading > LEADING_EMPTY {
-        return Err(Rejection::new(StatusCode::BAD_REQUEST, "TGT-22", "too many empty lines before the request"));
-    }
     if limits.header_count <= INLINE_HEADERS {
         let mut headers = [const { MaybeUninit::uninit() }; INLINE_HEADERS];
         // `header_count` is at most the length of the array
