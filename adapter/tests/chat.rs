@@ -127,12 +127,58 @@ fn browsers_and_long_polls_share_a_room_on_every_server() {
 }
 
 #[test]
+fn a_client_that_never_reads_is_disconnected_and_nobody_else_notices() {
+    for server in adapter::servers() {
+        if !server.info().capabilities.websocket {
+            continue;
+        }
+        let config = ServerConfig::default().bind("127.0.0.1:0".parse().unwrap());
+        let application = DynApplication::new(Chat::new(Memory::default()));
+        let handle = server.start(application, config).unwrap();
+        let addr = handle.local_addrs()[0].tcp().unwrap();
+        let deaf = Browser::open(addr, "room=tea&name=deaf");
+        let mut anna = Browser::open(addr, "room=tea&name=Anna");
+        let online = || fetch(addr, &get("/poll?room=tea&wait=0"))["online"]["names"].clone();
+        assert_eq!(online(), serde_json::json!(["Anna", "deaf"]));
+        // The sockets' buffers take some MiB, the server's one more.
+        let text = "x".repeat(4000);
+        let mut said = 0;
+        while online() != serde_json::json!(["Anna"]) {
+            for _ in 0..100 {
+                said += 1;
+                anna.say(&text);
+                let number = anna.next(|event| event.pointer("/entries/0/number").cloned());
+                assert_eq!(number, said, "Anna hears everything, in order");
+            }
+            assert!(said < 10_000, "40 MB are kept for somebody who does not read");
+        }
+        drop((deaf, anna));
+        handle.stop().unwrap();
+    }
+}
+
+#[test]
+fn the_log_of_a_program_started_anew_is_told_in_full() {
+    let client = Client::new(Chat::new(Memory::default()));
+    assert_eq!(client.post("/send?room=a&name=n", "first").send().status(), 200);
+    let told = |since: u32| {
+        let answer = client.get(&format!("/poll?room=a&since={since}&wait=0")).send();
+        serde_json::from_str::<Value>(&answer.text()).unwrap()["entries"].as_array().unwrap().len()
+    };
+    // The client has heard 17 messages of the program before.
+    assert_eq!((told(0), told(1), told(17)), (1, 0, 1));
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     let client = Client::new(Chat::new(Memory::default()));
     assert!(client.get("/").send().text().contains("<title>Chat</title>"));
-    for target in ["/poll?room=a/b", "/poll?room=", "/poll?since=x", "/poll?name=%ff", "/poll?room=%zz", "/ws"] {
+    for target in
+        ["/poll?room=a/b", "/poll?room=", "/poll?since=x", "/poll?wait=x", "/poll?name=%ff", "/poll?room=%zz", "/ws"]
+    {
         assert_eq!(client.get(target).send().status(), 400, "{target}");
     }
+    assert_eq!(client.get("/poll?since=x").send().text(), "since is a number", "the page shows it");
     assert_eq!(client.post("/send?room=a", "no name").send().status(), 400);
     assert_eq!(client.post("/send?room=a&name=n", " ").send().status(), 400);
     assert_eq!(client.post("/send?room=a&name=n", "x".repeat(5000)).send().status(), 413);

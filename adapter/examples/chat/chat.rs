@@ -3,19 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use adapter::http::{HeaderValue, Method, StatusCode, header};
+use adapter::http::{HeaderValue, Method, StatusCode, Uri, header};
 use adapter::websocket::{self, Upgrade};
 use adapter::{Application, Body, Environ, Error, Request, Response};
 use futures_lite::future;
 use serde_json::json;
 
 use crate::log::{Entry, Log};
-use crate::query::{Query, bad};
+use crate::query::{Bad, Query, bad};
 use crate::room::{Room, Rooms};
 
 const PAGE: &str = include_str!("index.html");
-/// A long-poll is answered after this time, with news or without.
-const POLL: Duration = Duration::from_secs(25);
 /// Who came and went is told this long after it.
 const ONLINE: Duration = Duration::from_millis(300);
 /// Bytes of a message.
@@ -27,7 +25,7 @@ const LIMIT: usize = 4096;
 /// |---|---|
 /// | `GET /` | the page |
 /// | `GET /ws?room=R&name=N&since=M` | a WebSocket: texts in, JSON out |
-/// | `GET /poll?room=R&since=M` | JSON of what was said after message M, at the latest after 25 s |
+/// | `GET /poll?room=R&since=M` | JSON of what was said after message M, at the latest after 25 s or `&wait=S` |
 /// | `POST /send?room=R&name=N` | says the body |
 ///
 /// JSON is `{"entries": [{"number", "name", "text", "at"}], "online": {"count", "names"}}`; `online` may be missing.
@@ -68,14 +66,17 @@ impl Chat {
     }
 
     /// Waits until something is said, but not for ever, and not while the server wants to stop.
-    async fn poll(&self, query: Query, environ: &Environ) -> Result<Response, Error> {
+    async fn poll(&self, uri: &Uri, environ: &Environ) -> Result<Response, Error> {
+        let query = Query::of(uri)?;
         let room = self.rooms.get(&query.room);
-        room.seen(&query.name);
+        if room.seen(&query.name) {
+            tell_online(&room, environ);
+        }
         let (mut entries, news) = room.listen(query.since);
         if entries.is_empty() {
             let waited = future::or(news, environ.shutting_down());
             // Without news the answer is an empty one.
-            let _ = environ.runtime().timeout(POLL, waited).await;
+            let _ = environ.runtime().timeout(query.wait, waited).await;
             entries = room.listen(query.since).0;
         }
         room.seen(&query.name);
@@ -92,26 +93,28 @@ impl Chat {
             return Err(bad("a message is not empty"));
         }
         let room = self.rooms.get(&query.room);
-        room.seen(name);
-        tell_online(&room, environ);
+        if room.seen(name) {
+            tell_online(&room, environ);
+        }
         Ok(json_answer(&room.say(name, text).to_json()))
     }
 }
 
 impl Application for Chat {
     async fn call(&self, request: Request, environ: Environ) -> Result<Response, Error> {
-        match (request.method(), environ.path_info(request.uri().path())) {
+        let answered = match (request.method(), environ.path_info(request.uri().path())) {
             (&Method::GET | &Method::HEAD, "/" | "") => Ok(answer("text/html; charset=utf-8", PAGE)),
             // Over HTTP/2 a WebSocket is a CONNECT.
             (&Method::GET | &Method::CONNECT, "/ws") => self.websocket(&request, &environ),
-            (&Method::GET, "/poll") => self.poll(Query::of(request.uri())?, &environ).await,
+            (&Method::GET, "/poll") => self.poll(request.uri(), &environ).await,
             (&Method::POST, "/send") => self.send(request, &environ).await,
-            _ => {
-                let mut response = answer("text/plain; charset=utf-8", "Not found; see /");
-                *response.status_mut() = StatusCode::NOT_FOUND;
-                Ok(response)
-            }
-        }
+            _ => Ok(text(StatusCode::NOT_FOUND, "Not found; see /")),
+        };
+        // The page shows what was wrong; the server's own answer to an error would only name the status.
+        answered.or_else(|error| match error.downcast_ref::<Bad>() {
+            Some(problem) => Ok(text(error.status(), problem.to_string())),
+            None => Err(error),
+        })
     }
 }
 
@@ -125,6 +128,12 @@ fn tell_online(room: &Arc<Room>, environ: &Environ) {
         };
         environ.runtime().spawn(tell).detach();
     }
+}
+
+fn text(status: StatusCode, text: impl Into<Body>) -> Response {
+    let mut response = answer("text/plain; charset=utf-8", text);
+    *response.status_mut() = status;
+    response
 }
 
 fn json_answer(value: &serde_json::Value) -> Response {

@@ -28,7 +28,8 @@ pub(crate) trait Log: Send + Sync + 'static {
     /// Adds a message to a room and numbers it.
     fn append(&self, room: &str, name: &str, text: &str) -> Entry;
 
-    /// The messages after number `since` that are still there, in order.
+    /// The messages after number `since` that are still there, in order; all of them if there is no such number yet,
+    /// as when the program was started anew.
     fn since(&self, room: &str, since: u64) -> Vec<Entry>;
 }
 
@@ -63,7 +64,8 @@ impl Log for Memory {
 
     fn since(&self, room: &str, since: u64) -> Vec<Entry> {
         let rooms = self.0.lock().expect("invariant: nothing panics under this lock");
-        let entries = rooms.get(room).into_iter().flat_map(|kept| &kept.entries);
-        entries.filter(|entry| entry.number > since).cloned().collect()
+        let Some(kept) = rooms.get(room) else { return Vec::new() };
+        let since = if since > kept.last { 0 } else { since };
+        kept.entries.iter().filter(|entry| entry.number > since).cloned().collect()
     }
 }

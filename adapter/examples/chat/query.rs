@@ -1,4 +1,7 @@
-//! Who asks, for which room, from which message on: `?room=R&name=N&since=M`.
+//! Who asks, for which room, from which message on, and how long to wait for one: `?room=R&name=N&since=M&wait=S`.
+
+use std::fmt;
+use std::time::Duration;
 
 use adapter::Error;
 use adapter::http::{StatusCode, Uri};
@@ -8,19 +11,27 @@ pub(crate) struct Query {
     /// Empty if the client only listens.
     pub(crate) name: String,
     pub(crate) since: u64,
+    /// A long-poll is answered after this time, with news or without.
+    pub(crate) wait: Duration,
 }
+
+const LONGEST: Duration = Duration::from_secs(25);
 
 impl Query {
     /// # Errors
     /// 400 for a room, name or number that is none.
     pub(crate) fn of(uri: &Uri) -> Result<Self, Error> {
-        let mut query = Query { room: "lobby".to_owned(), name: String::new(), since: 0 };
+        let mut query = Query { room: "lobby".to_owned(), name: String::new(), since: 0, wait: LONGEST };
         for (key, value) in uri.query().unwrap_or("").split('&').filter_map(|pair| pair.split_once('=')) {
             let value = decode(value).ok_or_else(|| bad("the query is not UTF-8"))?;
             match key {
                 "room" => query.room = value,
                 "name" => query.name = value.trim().to_owned(),
                 "since" => query.since = value.parse().map_err(|_| bad("since is a number"))?,
+                "wait" => {
+                    let seconds = value.parse().map_err(|_| bad("wait is a number of seconds"))?;
+                    query.wait = LONGEST.min(Duration::from_secs(seconds));
+                }
                 _ => {}
             }
         }
@@ -43,8 +54,20 @@ impl Query {
     }
 }
 
+/// What is wrong with a request, in words for whoever sent it.
+#[derive(Debug)]
+pub(crate) struct Bad(&'static str);
+
+impl fmt::Display for Bad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Bad {}
+
 pub(crate) fn bad(problem: &'static str) -> Error {
-    Error::new(problem).with_status(StatusCode::BAD_REQUEST)
+    Error::new(Bad(problem)).with_status(StatusCode::BAD_REQUEST)
 }
 
 /// Percent-decodes, with `+` for a space.

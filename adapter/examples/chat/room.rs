@@ -31,6 +31,11 @@ struct State {
     sockets: HashMap<u64, (String, Sender)>,
     /// When each name last polled.
     polled: HashMap<String, Instant>,
+    /// Who is here, and how often: a name counts once for each of its WebSockets and once for its polls. Kept up to date,
+    /// since thousands of polls that are answered at once all ask.
+    names: BTreeMap<String, usize>,
+    /// When it was last looked for names that poll no more.
+    swept: Option<Instant>,
     /// Fired by the next message.
     news: Signal,
     /// Somebody will tell who is online.
@@ -87,17 +92,21 @@ impl Room {
         let history: Vec<_> = self.log.since(&self.name, since).iter().map(Entry::to_json).collect();
         let key = state.next_key;
         state.next_key += 1;
+        state.arrive(name);
         // If it fails, the client is gone again already, and leaves.
         let _ = sender.try_send(json!({ "entries": history, "online": state.online() }).to_string());
         state.sockets.insert(key, (name.to_owned(), sender));
         Member { room: self.clone(), key }
     }
 
-    /// Somebody polls.
-    pub(crate) fn seen(&self, name: &str) {
-        if !name.is_empty() {
-            self.lock().polled.insert(name.to_owned(), Instant::now());
+    /// Somebody polls; says whether that changes who is online.
+    pub(crate) fn seen(&self, name: &str) -> bool {
+        let mut state = self.lock();
+        let new = !name.is_empty() && state.polled.insert(name.to_owned(), Instant::now()).is_none();
+        if new {
+            state.arrive(name);
         }
+        state.forget_polls() || new
     }
 
     pub(crate) fn online(&self) -> serde_json::Value {
@@ -120,19 +129,50 @@ impl Room {
 impl State {
     /// Who can't be told is gone.
     fn tell(&mut self, told: &str) {
-        self.sockets.retain(|_, (_, sender)| sender.try_send(told).is_ok());
+        let failed = |(key, (_, sender)): (&u64, &(String, Sender))| sender.try_send(told).is_err().then_some(*key);
+        let gone: Vec<_> = self.sockets.iter().filter_map(failed).collect();
+        for key in gone {
+            self.leave(key);
+        }
+    }
+
+    fn arrive(&mut self, name: &str) {
+        if !name.is_empty() {
+            *self.names.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+
+    fn depart(&mut self, name: &str) {
+        if let Some(times) = self.names.get_mut(name) {
+            *times -= 1;
+            if *times == 0 {
+                self.names.remove(name);
+            }
+        }
+    }
+
+    fn leave(&mut self, key: u64) {
+        if let Some((name, _)) = self.sockets.remove(&key) {
+            self.depart(&name);
+        }
+    }
+
+    /// Who has not polled for long has left; says whether anybody has. Looks once a second, whoever asks.
+    fn forget_polls(&mut self) -> bool {
+        if self.swept.is_some_and(|at| at.elapsed() < Duration::from_secs(1)) {
+            return false;
+        }
+        self.swept = Some(Instant::now());
+        let gone: Vec<_> = self.polled.extract_if(|_, at| at.elapsed() >= POLLING).collect();
+        for (name, _) in &gone {
+            self.depart(name);
+        }
+        !gone.is_empty()
     }
 
     /// How many are here, and some of their names.
-    fn online(&mut self) -> serde_json::Value {
-        self.polled.retain(|_, at| at.elapsed() < POLLING);
-        let mut names: BTreeMap<&str, ()> = BTreeMap::new();
-        let sockets = self.sockets.values().map(|(name, _)| name);
-        let mut count = 0;
-        for name in sockets.chain(self.polled.keys()).filter(|name| !name.is_empty()) {
-            count += usize::from(names.insert(name, ()).is_none());
-        }
-        json!({ "count": count, "names": names.keys().take(NAMES).collect::<Vec<_>>() })
+    fn online(&self) -> serde_json::Value {
+        json!({ "count": self.names.len(), "names": self.names.keys().take(NAMES).collect::<Vec<_>>() })
     }
 }
 
@@ -144,6 +184,6 @@ pub(crate) struct Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.room.lock().sockets.remove(&self.key);
+        self.room.lock().leave(self.key);
     }
 }
