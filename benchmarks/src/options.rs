@@ -7,7 +7,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::measure::Measurement;
-use crate::subjects::{SUBJECTS, Subject};
+use crate::subjects::{CHATS, SUBJECTS, Subject};
 
 /// Measures the adapters against bare servers and the field, on loopback.
 #[derive(Parser)]
@@ -83,10 +83,13 @@ impl Options {
         self.only.is_empty() || self.only.iter().any(|name| name == measurement.name())
     }
 
-    /// The servers asked for, in the table's order.
+    /// The servers asked for, in the table's order, as far as a measurement needs them.
     pub fn subjects(&self) -> Vec<&'static Subject> {
-        let wanted = |subject: &&Subject| self.server.is_empty() || self.server.iter().any(|name| name == subject.name);
-        SUBJECTS.iter().filter(wanted).collect()
+        let named = |subject: &&Subject| self.server.is_empty() || self.server.iter().any(|name| name == subject.name);
+        let others = Measurement::ALL.into_iter().any(|one| one != Measurement::Chat && self.wants(one));
+        let subjects = SUBJECTS.iter().filter(|_| others);
+        let chats = CHATS.iter().filter(|_| self.wants(Measurement::Chat));
+        subjects.chain(chats).filter(named).collect()
     }
 
     pub fn rounds(&self) -> u32 {

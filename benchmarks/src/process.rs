@@ -27,11 +27,13 @@ pub struct Start {
     pub under: Vec<String>,
     /// How long it may take to answer for the first time.
     pub patience: Duration,
+    /// What it must answer for that.
+    pub ready: fn(SocketAddr, Duration) -> Result<Duration, String>,
 }
 
 impl Start {
     pub fn new(workers: usize) -> Self {
-        Self { workers, pool: None, cpu: None, under: Vec::new(), patience: Duration::from_secs(10) }
+        Self { workers, pool: None, cpu: None, under: Vec::new(), patience: Duration::from_secs(10), ready: probe }
     }
 }
 
@@ -70,15 +72,16 @@ impl Server {
         command.args(built.subject.arguments(port, threads)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
         let child = spawn_on(&mut command, start.cpu)?;
         let mut server = Server { child, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) };
-        server.wait_ready(start.patience, &errors_path)?;
+        server.wait_ready(start, &errors_path)?;
         Ok(server)
     }
 
-    fn wait_ready(&mut self, patience: Duration, errors: &Path) -> Result<(), String> {
+    fn wait_ready(&mut self, start: &Start, errors: &Path) -> Result<(), String> {
         let begun = Instant::now();
+        let patience = start.patience;
         loop {
             // Short, and again: some servers (astra) now and then lose a connection for good.
-            let unready = match probe(self.address, patience.min(Duration::from_secs(2))) {
+            let unready = match (start.ready)(self.address, patience.min(Duration::from_secs(2))) {
                 Ok(_) => return Ok(()),
                 Err(error) => error,
             };

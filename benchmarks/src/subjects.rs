@@ -17,8 +17,8 @@ pub struct Subject {
 enum Build {
     /// A crate below `peers/`, by its package name.
     Peer(&'static str),
-    /// The example `testbed` of the main workspace.
-    Testbed,
+    /// An example of the main workspace.
+    Example(&'static str),
 }
 
 /// What a number of threads means to it.
@@ -41,6 +41,7 @@ pub enum Route {
     Echo,
     Stream,
     StreamBlocking,
+    Chat,
 }
 
 use Route::*;
@@ -73,8 +74,20 @@ pub const SUBJECTS: &[Subject] = &[
     peer("touche", "peer-touche", &[], Threads::Fixed(300), ALL),
 ];
 
+/// The chat, on ours; a program of its own.
+pub const CHATS: &[Subject] = &[
+    chat("hyper", &["--server", "hyper"], Threads::Workers),
+    chat("actix", &["--server", "actix"], Threads::Workers),
+    chat("smol", &["--server", "smol"], Threads::Workers),
+    chat("threadpool", &["--server", "threadpool"], POOL),
+];
+
 const fn ours(name: &'static str, arguments: &'static [&'static str], threads: Threads) -> Subject {
-    Subject { name, build: Build::Testbed, arguments, threads, routes: ALL }
+    Subject { name, build: Build::Example("testbed"), arguments, threads, routes: ALL }
+}
+
+const fn chat(name: &'static str, arguments: &'static [&'static str], threads: Threads) -> Subject {
+    Subject { name, build: Build::Example("chat"), arguments, threads, routes: &[Chat] }
 }
 
 const fn peer(
@@ -97,7 +110,7 @@ impl Subject {
         let mut arguments: Vec<String> = self.arguments.iter().map(ToString::to_string).collect();
         arguments.extend(match self.build {
             Build::Peer(_) => ["--port".into(), port.to_string()],
-            Build::Testbed => ["--bind".into(), format!("127.0.0.1:{port}")],
+            Build::Example(_) => ["--bind".into(), format!("127.0.0.1:{port}")],
         });
         arguments.extend(["--threads".into(), threads.to_string()]);
         arguments
@@ -130,9 +143,9 @@ impl Build {
                 eprintln!("building {package}");
                 cargo.args(["--package", package, "--manifest-path"]).arg(here.join("Cargo.toml"));
             }
-            Build::Testbed => {
-                eprintln!("building the testbed");
-                cargo.args(["--example", "testbed", "--manifest-path"]).arg(here.join("../Cargo.toml"));
+            Build::Example(example) => {
+                eprintln!("building the example {example}");
+                cargo.args(["--example", example, "--manifest-path"]).arg(here.join("../Cargo.toml"));
             }
         }
         let output = cargo.stdin(Stdio::null()).output().map_err(|error| format!("cannot run cargo: {error}"))?;

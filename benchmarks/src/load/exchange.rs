@@ -74,10 +74,23 @@ pub fn exchange<'a>(
 /// `GET /` on a connection of its own; how long it took, from connecting to the end of the answer.
 pub fn probe(address: SocketAddr, limit: Duration) -> Result<Duration, String> {
     let begun = Instant::now();
-    let stream = connect(address, limit)?;
-    let body = exchange(&stream, &mut [0; 4096], [get("/").as_slice()], limit.saturating_sub(begun.elapsed()))?.body;
+    let body = root(address, limit)?;
     if body != HELLO.len() as u64 {
         return Err(format!("a body of {body} bytes, not {}", HELLO.len()));
     }
     Ok(begun.elapsed())
+}
+
+/// As [`probe`], with any body.
+pub fn answers(address: SocketAddr, limit: Duration) -> Result<Duration, String> {
+    let begun = Instant::now();
+    root(address, limit).map(|_| begun.elapsed())
+}
+
+/// The length of what `GET /` answers.
+fn root(address: SocketAddr, limit: Duration) -> Result<u64, String> {
+    let begun = Instant::now();
+    let stream = connect(address, limit)?;
+    let rest = limit.saturating_sub(begun.elapsed());
+    Ok(exchange(&stream, &mut [0; 4096], [get("/").as_slice()], rest)?.body)
 }

@@ -16,7 +16,7 @@ fn patience(bench: &Bench<'_>) -> Duration {
 }
 
 /// As many connections as asked for, and as the limit of open files allows.
-fn crowd_size(bench: &Bench<'_>) -> usize {
+pub(super) fn crowd_size(bench: &Bench<'_>) -> usize {
     let wanted = if bench.options.quick { 2_000 } else { 10_000 };
     wanted.min(bench.files.saturating_sub(200) as usize)
 }
@@ -144,6 +144,6 @@ fn settled(server: &Server) -> u64 {
 }
 
 /// Growth in bytes for each of `count`, from KiB.
-fn growth(before: u64, after: u64, count: usize) -> f64 {
+pub(super) fn growth(before: u64, after: u64, count: usize) -> f64 {
     (after as f64 - before as f64) * 1024.0 / count as f64
 }

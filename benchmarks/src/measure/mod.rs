@@ -1,6 +1,7 @@
 //! The measurements, one file each, and what they share: the order in which servers take their turns.
 
 mod blocking;
+mod chat;
 mod echo;
 mod get;
 mod idle;
@@ -30,13 +31,14 @@ pub enum Measurement {
     Stream,
     Starvation,
     Blocking,
+    Chat,
 }
 
 use Measurement::*;
 
 impl Measurement {
-    pub const ALL: [Self; 10] =
-        [Get, Pipeline, Instructions, Syscalls, Idle, Sleep, Echo, Stream, Starvation, Blocking];
+    pub const ALL: [Self; 11] =
+        [Get, Pipeline, Instructions, Syscalls, Idle, Sleep, Echo, Stream, Starvation, Blocking, Chat];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -50,6 +52,7 @@ impl Measurement {
             Stream => "stream",
             Starvation => "starvation",
             Blocking => "blocking",
+            Chat => "chat",
         }
     }
 
@@ -65,6 +68,7 @@ impl Measurement {
             Stream => "responses of 100,000 chunks of 1 KiB: MB/s and peak memory",
             Starvation => "GET / while long polls, idle and slow connections are open",
             Blocking => "GET / while 200 requests block their threads",
+            Chat => "a chat room of 5,000 WebSockets and 5,000 long-polls: a message to all",
         }
     }
 
@@ -80,6 +84,7 @@ impl Measurement {
             Stream => vec![stream::run(bench)],
             Starvation => vec![starvation::run(bench)],
             Blocking => vec![blocking::run(bench)],
+            Chat => vec![chat::run(bench)],
         }
     }
 }
