@@ -1,6 +1,9 @@
 //! The chat's page in two windows: one talks through a WebSocket, the other through long-polling.
 
-use adapter::Server;
+use std::sync::Arc;
+
+use adapter::http::StatusCode;
+use adapter::{Application, Environ, Error, Request, Server};
 use serde_json::json;
 
 use crate::chat::Chat;
@@ -40,7 +43,7 @@ pub(crate) fn case(server: &'static dyn Server, browser: &mut Session) {
     assert_eq!(browser.wait(&format!("({SAID}).length === 2 && {SAID}")), both);
     browser.screenshot("anna");
 
-    // history after a reload; who reads it scrolls
+    // history after a reload
     browser.reload();
     assert_eq!(browser.wait(&format!("({SAID}).length === 2 && {SAID}")), both);
 
@@ -75,5 +78,26 @@ pub(crate) fn case(server: &'static dyn Server, browser: &mut Session) {
     browser.switch_to(&bert);
     assert_eq!(browser.wait(&format!("({SAID}).length === 3 && ({SAID})[2]")), again);
     browser.screenshot("bert");
+    handle.stop().unwrap();
+    without_websockets(server, browser);
+}
+
+/// Something between the page and the server lets no WebSocket through.
+fn without_websockets(server: &'static dyn Server, browser: &mut Session) {
+    let chat = Arc::new(Chat::new(Memory::default()));
+    let application = move |request: Request, environ: Environ| {
+        let chat = chat.clone();
+        async move {
+            match request.uri().path() {
+                "/ws" => Err(Error::new("no WebSockets").with_status(StatusCode::BAD_GATEWAY)),
+                _ => chat.call(request, environ).await,
+            }
+        }
+    };
+    let (handle, addr) = crate::serve(server, application, 0);
+    browser.open(&format!("http://{addr}/?room=tea&name=Eva"));
+    browser.wait("text('#state') === 'in tea as Eva, long-polling'");
+    browser.type_into("#text", &format!("By poll{ENTER}"));
+    assert_eq!(browser.wait(&format!("({SAID}).length && {SAID}")), json!([["Eva", "By poll", "own"]]));
     handle.stop().unwrap();
 }
