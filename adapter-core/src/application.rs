@@ -3,6 +3,7 @@
 //! `call` runs on whatever the server uses: a task of an event loop, or a worker thread. Servers hold a
 //! [`DynApplication`]; everything else stays generic. Requirements: APP side of \[CON-10\], \[LIF-03\], \[LIF-08\].
 
+use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -60,14 +61,24 @@ pub trait Application: Send + Sync + 'static {
     /// [`Runtime::spawn`](crate::Runtime::spawn).
     fn call(&self, request: Request, environ: Environ) -> impl Future<Output = Result<Response, Error>> + Send;
 
-    /// [`call`](Self::call) as a future that owns all it needs; overridden where that saves a move of the request.
+    /// [`call`](Self::call) as a future that owns all it needs, `owner` being what holds `self`; overridden where that
+    /// saves a reference count and a move of the request.
     #[doc(hidden)]
-    fn call_owned(self: Arc<Self>, request: Request, environ: Environ) -> BoxFuture<Result<Response, Error>>
+    fn call_owned(
+        &self,
+        owner: &DynApplication,
+        request: Request,
+        environ: Environ,
+    ) -> BoxFuture<Result<Response, Error>>
     where
         Self: Sized,
     {
-        // Not `self.call(…)`: for an `Arc` that is `Erased::call`, which ends up here again.
-        Box::pin(async move { Application::call(&*self, request, environ).await })
+        let owner = owner.clone();
+        Box::pin(async move {
+            let this = (*owner.0).as_any().downcast_ref::<Self>();
+            let this = this.expect("invariant: an application is called by what holds it");
+            Application::call(this, request, environ).await
+        })
     }
 
     /// Called once per `serve`, after the listeners are bound and before the first connection is accepted (\[LIF-01\]).
@@ -94,7 +105,7 @@ where
         IntoError { future: self(request, environ) }
     }
 
-    fn call_owned(self: Arc<Self>, request: Request, environ: Environ) -> BoxFuture<Result<Response, Error>> {
+    fn call_owned(&self, _: &DynApplication, request: Request, environ: Environ) -> BoxFuture<Result<Response, Error>> {
         Box::pin(IntoError { future: self(request, environ) })
     }
 }
@@ -141,15 +152,20 @@ impl<A: Application> Application for Arc<A> {
 /// The object-safe twin of [`Application`]; `async-trait` boxes each future (about 5 ns a call, measured).
 #[async_trait::async_trait]
 trait Erased: Send + Sync + 'static {
-    fn call(self: Arc<Self>, request: Request, environ: Environ) -> BoxFuture<Result<Response, Error>>;
+    fn call(&self, owner: &DynApplication, request: Request, environ: Environ) -> BoxFuture<Result<Response, Error>>;
+    fn as_any(&self) -> &dyn Any;
     async fn startup(&self, server: &ServerInfo) -> Result<(), Error>;
     async fn shutdown(&self) -> Result<(), Error>;
 }
 
 #[async_trait::async_trait]
 impl<A: Application> Erased for A {
-    fn call(self: Arc<Self>, request: Request, environ: Environ) -> BoxFuture<Result<Response, Error>> {
-        Application::call_owned(self, request, environ)
+    fn call(&self, owner: &DynApplication, request: Request, environ: Environ) -> BoxFuture<Result<Response, Error>> {
+        Application::call_owned(self, owner, request, environ)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 
     async fn startup(&self, server: &ServerInfo) -> Result<(), Error> {
@@ -181,7 +197,7 @@ impl DynApplication {
 
     /// [`Application::call`] as a future that owns all it needs.
     pub(crate) fn call_erased(&self, request: Request, environ: Environ) -> BoxFuture<Result<Response, Error>> {
-        self.0.clone().call(request, environ)
+        self.0.call(self, request, environ)
     }
 }
 

@@ -17,7 +17,7 @@ const MAX_EXTENSIONS: usize = 16 * 1024;
 /// Bytes of a trailer section. \[LIM-08\]
 const MAX_TRAILERS: usize = 16 * 1024;
 /// Lines of a trailer section. \[LIM-08\]
-const MAX_TRAILER_LINES: usize = 64;
+const MAX_TRAILER_LINES: usize = 100;
 
 /// What [`Decoder::decode`] found; `consumed` bytes of the input are done with.
 #[derive(Debug)]

@@ -167,7 +167,10 @@ impl Status {
         self.open.fetch_add(1, Relaxed);
         self.enter(Phase::Busy);
         self.head_begun.store(false, Relaxed);
-        self.requests.fetch_add(1, Relaxed) + 1
+        // Only requests count here, and they begin in the connection's task: no need for an atomic addition.
+        let requests = self.requests.load(Relaxed) + 1;
+        self.requests.store(requests, Relaxed);
+        requests
     }
 
     /// Requests that came on this connection.
