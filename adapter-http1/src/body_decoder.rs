@@ -75,6 +75,7 @@ pub struct Decoder {
     limit: Option<u64>,
     overhead: usize,
     trailers: Vec<u8>,
+    trailer_lines: usize,
 }
 
 impl Decoder {
@@ -85,7 +86,7 @@ impl Decoder {
             BodyLength::Sized(length) => State::Sized(length),
             BodyLength::Unknown => State::SizeStart,
         };
-        Decoder { state, received: 0, limit, overhead: 0, trailers: Vec::new() }
+        Decoder { state, received: 0, limit, overhead: 0, trailers: Vec::new(), trailer_lines: 0 }
     }
 
     /// Whether the end has been reached.
@@ -212,7 +213,9 @@ impl Decoder {
             (true, false) => return Err(RequestBodyError::Malformed("a trailer line ends in a bare CR".into())),
             _ => {}
         }
-        if self.trailers.len() >= MAX_TRAILERS {
+        let starts_line = matches!(self.trailers.last(), None | Some(b'\n')) && byte != b'\r';
+        self.trailer_lines += usize::from(starts_line);
+        if self.trailers.len() >= MAX_TRAILERS || self.trailer_lines > MAX_TRAILER_LINES {
             return Err(RequestBodyError::Malformed("the trailers are too large".into()));
         }
         self.trailers.push(byte);
