@@ -26,7 +26,7 @@ type Job = (usize, Listed, mpsc::Sender<Run>);
 /// # impl adapter_core::Server for MyServer {
 /// #     fn info(&self) -> adapter_core::ServerInfo { adapter_core::ServerInfo::new("my-server", "1") }
 /// #     fn start(&self, _: adapter_core::DynApplication, _: adapter_core::ServerConfig)
-/// #         -> Result<adapter_core::ServerHandle, adapter_core::ServeError> { unimplemented!() }
+/// #         -> Result<adapter_core::ServerHandle, adapter_core::ServeError> { Err(std::io::Error::other("an example").into()) }
 /// # }
 /// conformance_tests::main(&[&MyServer]);
 /// ```

@@ -6,11 +6,10 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 
-use super::get;
 use super::response::Reader;
 use super::steady::wait;
+use super::{begin_connect, get};
 
 /// Open connections, and how far each one is.
 pub struct Crowd {
@@ -49,15 +48,7 @@ impl Crowd {
             let begun = Instant::now();
             let mut members = Vec::with_capacity(count);
             for token in 0..count as u64 {
-                let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-                let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
-                match connect(&socket, &address) {
-                    Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
-                    Err(error) => return Err(error.into()),
-                }
-                let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
-                epoll::add(&epoll, &socket, epoll::EventData::new_u64(token), flags)?;
-                let stream = TcpStream::from(socket);
+                let stream = begin_connect(&epoll, address, token)?;
                 members.push(Member { stream, reader: Reader::default(), state: State::Connecting });
             }
             Ok(Self { epoll, events: Vec::with_capacity(1024), members, request: get(target), begun, failure: None })

@@ -9,8 +9,8 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 
+use super::begin_connect;
 use super::steady::wait;
 
 pub struct Room {
@@ -57,16 +57,8 @@ impl Room {
             let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
             let mut members = Vec::with_capacity(count);
             for token in 0..count as u64 {
-                let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-                let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
-                match connect(&socket, &address) {
-                    Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
-                    Err(error) => return Err(error.into()),
-                }
-                let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
-                epoll::add(&epoll, &socket, epoll::EventData::new_u64(token), flags)?;
                 members.push(Member {
-                    stream: TcpStream::from(socket),
+                    stream: begin_connect(&epoll, address, token)?,
                     way: if token % 2 == 0 { Way::WebSocket } else { Way::Poll },
                     name: format!("member-{token}"),
                     state: State::Connecting,
