@@ -51,17 +51,12 @@ pub fn catch<T>(place: &'static str, work: impl FnOnce() -> T) -> Result<T, Pani
 
 /// A future whose panics, in polls and in its drop, are contained. \[ERR-02\], \[ERR-08\]
 #[must_use = "futures do nothing unless polled"]
-pub struct Contained<T>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
+pub struct Contained<T>(Option<BoxFuture<T>>);
 
 impl<T> Contained<T> {
     /// Contains `future`.
     pub fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
         Contained(Some(Box::pin(future)))
-    }
-
-    /// Contains a future that is boxed already.
-    pub fn from_boxed(future: BoxFuture<T>) -> Self {
-        Contained(Some(future))
     }
 }
 
@@ -70,29 +65,20 @@ impl<T> Future for Contained<T> {
 
     /// # Panics
     /// If polled after it was ready.
-    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // Through a variable: every move of an answer on its way out costs.
-        let mut polled = Poll::Pending;
-        match self.poll_into(cx, &mut polled) {
-            Ok(()) => polled.map(Ok),
+        let future = self.0.as_mut().expect("polled after it was ready");
+        let outcome = catch("handler", || future.as_mut().poll(cx));
+        if !matches!(outcome, Ok(Poll::Pending)) {
+            self.drop_future();
+        }
+        match outcome {
+            Ok(polled) => polled.map(Ok),
             Err(panic) => Poll::Ready(Err(panic)),
         }
     }
 }
 
 impl<T> Contained<T> {
-    /// As `poll`, with the output in `polled`.
-    #[inline]
-    pub(crate) fn poll_into(&mut self, cx: &mut Context<'_>, polled: &mut Poll<T>) -> Result<(), Panic> {
-        let future = self.0.as_mut().expect("polled after it was ready");
-        let outcome = catch("handler", || *polled = future.as_mut().poll(cx));
-        if polled.is_ready() || outcome.is_err() {
-            self.drop_future();
-        }
-        outcome
-    }
-
     fn drop_future(&mut self) {
         if let Some(future) = self.0.take() {
             // Logged by `catch`; there is nobody to tell.

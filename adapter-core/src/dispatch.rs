@@ -8,9 +8,9 @@ use std::task::{Context, Poll};
 
 use http::{StatusCode, response};
 
-use crate::application::{DynApplication, Request, Response};
+use crate::application::{DynApplication, Handler, Request, Response};
 use crate::body::Body;
-use crate::contain::{self, Contained, Panic};
+use crate::contain::{self, Panic};
 use crate::environ::Environ;
 use crate::error::Error;
 use crate::request_body::RequestBodyError;
@@ -26,35 +26,71 @@ use crate::runtime::TaskError;
 /// The future drops the application's own as soon as that is ready, and contains a panic in its drop (\[ERR-08\]).
 #[inline]
 pub fn call(application: &DynApplication, request: Request, environ: Environ) -> Call {
-    // A closure may panic before it has made its future. `catch` logs it, `error_response` does not again.
-    let started = contain::catch("handler", || application.call_erased(request, environ));
-    let future = started.unwrap_or_else(|panic| {
-        let error = Error::new(TaskError::Panicked(panic.message().to_owned()));
-        Box::pin(std::future::ready(Err(error)))
-    });
-    Call(Contained::from_boxed(future))
+    // A closure may panic before it has made its future.
+    match contain::catch("handler", || application.call_erased(request, environ)) {
+        Ok(handler) => Call(Some(handler)),
+        Err(_) => Call(None),
+    }
 }
 
 /// The future of [`call`].
-#[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
-pub struct Call(Contained<Result<Response, Error>>);
+pub struct Call(
+    /// `None` once it has answered or panicked.
+    Option<Pin<Box<dyn Handler>>>,
+);
+
+impl Call {
+    /// As `poll`, for a server that wants to save a move: ready means that `answer` has the response.
+    #[inline]
+    pub fn poll_into(&mut self, cx: &mut Context<'_>, answer: &mut Option<Response>) -> Poll<()> {
+        let outcome = match &mut self.0 {
+            Some(handler) => contain::catch("handler", || handler.as_mut().poll_into(cx, answer)),
+            None => Ok(Poll::Ready(Ok(()))),
+        };
+        let failed = match outcome {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(outcome)) => outcome.err().map(|error| error_response(&error)),
+            // logged where it was caught
+            Err(_) => None,
+        };
+        self.drop_handler();
+        if failed.is_some() {
+            *answer = failed;
+        } else if answer.is_none() {
+            *answer = Some(failure(StatusCode::INTERNAL_SERVER_ERROR));
+        }
+        Poll::Ready(())
+    }
+
+    /// [ERR-08] as soon as it has answered
+    fn drop_handler(&mut self) {
+        if let Some(handler) = self.0.take() {
+            // Logged by `catch`; there is nobody to tell.
+            let _ = contain::catch("drop of a handler", || drop(handler));
+        }
+    }
+}
 
 impl Future for Call {
     type Output = Response;
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response> {
-        let mut polled = Poll::Pending;
-        match self.0.poll_into(cx, &mut polled) {
-            Ok(()) => match polled {
-                Poll::Ready(Ok(response)) => Poll::Ready(response),
-                Poll::Ready(Err(error)) => Poll::Ready(error_response(&error)),
-                Poll::Pending => Poll::Pending,
-            },
-            // logged where it was caught
-            Err(_) => Poll::Ready(failure(StatusCode::INTERNAL_SERVER_ERROR)),
-        }
+        let mut answer = None;
+        self.poll_into(cx, &mut answer).map(|()| answer.expect("invariant: ready means that there is an answer"))
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.drop_handler();
+    }
+}
+
+impl std::fmt::Debug for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Call")
     }
 }
 

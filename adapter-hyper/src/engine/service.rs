@@ -12,6 +12,7 @@ use std::time::Duration;
 use adapter_core::dispatch::{self, Call};
 use adapter_core::rules::request::Facts;
 use adapter_core::rules::{self, Rejection, response};
+use adapter_core::server::ShutdownLevel;
 use adapter_core::signal::Signal;
 use adapter_core::upgrade::switches;
 use adapter_core::{Environ, Request, Response, Sleep, contain};
@@ -103,12 +104,12 @@ impl<I: Transport> Answer<I> {
         Answer { facts, in_flight: Some(in_flight), abandoned: None, last: false, switch: None, state }
     }
 
-    /// Makes `answer` sendable.
+    /// Makes `answer` sendable. In the form `poll` returns it, which saves a move.
     #[inline]
-    fn finish(&mut self, answer: Response) -> http::Response<ResponseBody<I>> {
+    fn finish(&mut self, answer: &mut Option<Response>) -> Poll<Result<http::Response<ResponseBody<I>>, Gone>> {
         let in_flight = self.in_flight.take().expect("a response is made once");
         let runtime = &in_flight.shared().engine.serving.runtime;
-        let (mut head, mut body) = answer.into_parts();
+        let (mut head, mut body) = answer.take().expect("invariant: there is an answer").into_parts();
         if !head.extensions.is_empty() {
             // [ERR-08] whatever the application keeps there is dropped where its panic is contained
             let extensions = std::mem::take(&mut head.extensions);
@@ -124,7 +125,7 @@ impl<I: Transport> Answer<I> {
             head.headers.remove(header::CONTENT_LENGTH);
         }
         // [SHU-05] also where the handler itself began the shutdown
-        if self.last || in_flight.shared().engine.serving.shutdown.draining().is_fired() {
+        if self.last || in_flight.shared().engine.serving.shutdown.level() != ShutdownLevel::Running {
             head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         let mut plan = response::plan(&mut head, length, &self.facts).unwrap_or_else(|invalid| {
@@ -163,7 +164,8 @@ impl<I: Transport> Answer<I> {
         let declared =
             if head.status == StatusCode::NOT_MODIFIED { rules::declared_length(&head.headers) } else { None };
         let abandoned = self.abandoned.take();
-        http::Response::from_parts(head, ResponseBody::new(body, &plan, declared, in_flight, abandoned))
+        let body = ResponseBody::new(body, &plan, declared, in_flight, abandoned);
+        Poll::Ready(Ok(http::Response::from_parts(head, body)))
     }
 }
 
@@ -171,23 +173,23 @@ impl<I: Transport> Future for Answer<I> {
     type Output = Result<http::Response<ResponseBody<I>>, Gone>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = match &mut self.state {
-            State::Refused(rejection) => rejection.response(),
-            State::Calling(call, limit) => match Pin::new(call).poll(cx) {
-                Poll::Ready(answer) => answer,
-                Poll::Pending => {
+        let mut answer = None;
+        match &mut self.state {
+            State::Refused(rejection) => answer = Some(rejection.response()),
+            State::Calling(call, limit) => {
+                if call.poll_into(cx, &mut answer).is_pending() {
                     let Some(limit) = limit else { return Poll::Pending };
                     ready!(Pin::new(limit).poll(cx));
                     // [LIM-09] the handler is dropped with this future
                     tracing::error!(target: "adapter", "[LIM-09] the application did not answer in time");
-                    dispatch::failure(StatusCode::SERVICE_UNAVAILABLE)
+                    answer = Some(dispatch::failure(StatusCode::SERVICE_UNAVAILABLE));
                 }
-            },
-        };
-        if dispatch::is_unanswerable(&answer) {
+            }
+        }
+        if answer.as_ref().is_none_or(dispatch::is_unanswerable) {
             return Poll::Ready(Err(Gone));
         }
-        Poll::Ready(Ok(self.finish(answer)))
+        self.finish(&mut answer)
     }
 }
 
