@@ -19,13 +19,9 @@ use http_body::{Body as _, Frame, SizeHint};
 use super::io::Shared;
 use super::transport::Transport;
 
-/// What hyper gets as the body of a response.
+/// What hyper gets as the body of a response. Small, because hyper moves it about.
 pub(super) struct ResponseBody<I> {
     kind: Kind,
-    /// A failure that waits until what came before it is written.
-    failure: Option<Error>,
-    waited: bool,
-    close_delimited: bool,
     /// Fired if it is dropped before its end, where requests end apart from their connection (HTTP/2).
     abandoned: Option<Signal>,
     /// The request counts as being answered until this is dropped.
@@ -65,8 +61,23 @@ enum Kind {
     Unsent(u64),
     /// In memory, and as long as was said: most bodies.
     Full(Bytes),
+    Flowing(Box<Flowing>),
+}
+
+/// A body that comes in pieces.
+struct Flowing {
+    source: Source,
+    /// A failure that waits until what came before it is written.
+    failure: Option<Error>,
+    waited: bool,
+    close_delimited: bool,
+}
+
+enum Source {
     Exact(Exact),
     Open(Body),
+    /// It has failed.
+    Gone,
 }
 
 impl<I: Transport> ResponseBody<I> {
@@ -78,36 +89,85 @@ impl<I: Transport> ResponseBody<I> {
         in_flight: InFlight<I>,
         abandoned: Option<Signal>,
     ) -> Self {
+        let close_delimited = plan.framing == Framing::Close;
+        let flowing =
+            |source| Kind::Flowing(Box::new(Flowing { source, failure: None, waited: false, close_delimited }));
         let kind = match (plan.framing, declared) {
             (Framing::None, Some(length)) => Kind::Unsent(length),
             // [NOB-03], [BOD-12] dropped unpulled, here and now
             _ if !plan.send_body => Kind::None,
             (Framing::Length(length), _) => match body.try_into_bytes() {
                 Ok(bytes) if bytes.len() as u64 == length => Kind::Full(bytes),
-                Ok(bytes) => Kind::Exact(Exact::new(bytes.into(), length)),
-                Err(body) => Kind::Exact(Exact::new(body, length)),
+                Ok(bytes) => flowing(Source::Exact(Exact::new(bytes.into(), length))),
+                Err(body) => flowing(Source::Exact(Exact::new(body, length))),
             },
-            _ => Kind::Open(body),
+            _ => flowing(Source::Open(body)),
         };
-        let close_delimited = plan.framing == Framing::Close;
-        ResponseBody { kind, failure: None, waited: false, close_delimited, abandoned, in_flight }
+        ResponseBody { kind, abandoned, in_flight }
+    }
+}
+
+impl Flowing {
+    fn poll_frame<I: Transport>(
+        &mut self,
+        cx: &mut Context<'_>,
+        shared: &Shared<I>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if self.failure.is_none() {
+            let next = match &mut self.source {
+                Source::Exact(body) => ready!(Pin::new(body).poll_frame(cx)),
+                Source::Open(body) => ready!(Pin::new(body).poll_frame(cx)),
+                Source::Gone => None,
+            };
+            let Some(Err(error)) = next else { return Poll::Ready(next) };
+            dispatch::log_broken(&error);
+            self.source = Source::Gone;
+            self.failure = Some(error);
+        }
+        self.poll_failure(cx, shared)
     }
 
     /// The failure, once all that came before it is with the operating system.
-    fn poll_failure(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_failure<I: Transport>(
+        &mut self,
+        cx: &mut Context<'_>,
+        shared: &Shared<I>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         // hyper flushes to the socket when this returns pending, the supervisor flushes the socket after that: look
         // again at the next poll, or when the socket takes more.
         if !std::mem::replace(&mut self.waited, true) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if !self.in_flight.shared().is_flushed() {
+        if !shared.is_flushed() {
             return Poll::Pending;
         }
         if self.close_delimited {
-            self.in_flight.shared().status.reset.store(true, Relaxed);
+            shared.status.reset.store(true, Relaxed);
         }
         Poll::Ready(self.failure.take().map(Err))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.failure.is_none() && self.is_whole()
+    }
+
+    /// Whether the application has given all of it.
+    fn is_whole(&self) -> bool {
+        match &self.source {
+            Source::Exact(body) => body.is_end_stream(),
+            Source::Open(body) => body.is_end_stream(),
+            Source::Gone => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Exact(body) => body.size_hint(),
+            // A length we did not promise must not be promised by hyper: trailers need chunks.
+            Source::Open(_) => SizeHint::new(),
+            Source::Gone => SizeHint::with_exact(0),
+        }
     }
 }
 
@@ -117,43 +177,28 @@ impl<I: Transport> http_body::Body for ResponseBody<I> {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        if this.failure.is_none() {
-            let next = match &mut this.kind {
-                Kind::None | Kind::Unsent(_) => None,
-                Kind::Full(bytes) => {
-                    let bytes = std::mem::take(bytes);
-                    this.kind = Kind::None;
-                    return Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))));
-                }
-                Kind::Exact(body) => ready!(Pin::new(body).poll_frame(cx)),
-                Kind::Open(body) => ready!(Pin::new(body).poll_frame(cx)),
-            };
-            match next {
-                Some(Err(error)) => {
-                    dispatch::log_broken(&error);
-                    this.kind = Kind::None;
-                    this.failure = Some(error);
-                }
-                next => {
-                    if next.is_none() {
-                        this.abandoned = None;
-                    }
-                    return Poll::Ready(next.map(|frame| frame.map_err(BodyError)));
-                }
+        let next = match &mut this.kind {
+            Kind::None | Kind::Unsent(_) => None,
+            Kind::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                this.kind = Kind::None;
+                return Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))));
             }
+            Kind::Flowing(flowing) => ready!(flowing.poll_frame(cx, this.in_flight.shared())),
+        };
+        if next.is_none() {
+            this.abandoned = None;
         }
-        this.poll_failure(cx).map(|next| next.map(|frame| frame.map_err(BodyError)))
+        Poll::Ready(next.map(|frame| frame.map_err(BodyError)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.failure.is_none()
-            && match &self.kind {
-                Kind::None => true,
-                Kind::Unsent(_) => false,
-                Kind::Full(bytes) => bytes.is_empty(),
-                Kind::Exact(body) => body.is_end_stream(),
-                Kind::Open(body) => body.is_end_stream(),
-            }
+        match &self.kind {
+            Kind::None => true,
+            Kind::Unsent(_) => false,
+            Kind::Full(bytes) => bytes.is_empty(),
+            Kind::Flowing(flowing) => flowing.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -161,24 +206,20 @@ impl<I: Transport> http_body::Body for ResponseBody<I> {
             Kind::None => SizeHint::with_exact(0),
             Kind::Unsent(length) => SizeHint::with_exact(*length),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Exact(body) => body.size_hint(),
-            // A length we did not promise must not be promised by hyper: trailers need chunks.
-            Kind::Open(_) => SizeHint::new(),
+            Kind::Flowing(flowing) => flowing.size_hint(),
         }
     }
 }
 
 impl<I> Drop for ResponseBody<I> {
     fn drop(&mut self) {
+        let Some(signal) = self.abandoned.take() else { return };
         let whole = match &self.kind {
             Kind::None | Kind::Unsent(_) => true,
             Kind::Full(bytes) => bytes.is_empty(),
-            Kind::Exact(body) => body.is_end_stream(),
-            Kind::Open(body) => body.is_end_stream(),
+            Kind::Flowing(flowing) => flowing.is_whole(),
         };
-        if let Some(signal) = self.abandoned.take()
-            && !whole
-        {
+        if !whole {
             signal.fire();
         }
     }

@@ -164,7 +164,12 @@ impl Status {
 
     /// A request is being answered from now on; says how many came on this connection.
     pub(super) fn request_begins(&self) -> u64 {
-        self.open.fetch_add(1, Relaxed);
+        if self.transparent.load(Relaxed) {
+            self.open.fetch_add(1, Relaxed);
+        } else {
+            // The only one, and an atomic addition stalls the processor.
+            self.open.store(1, Relaxed);
+        }
         self.enter(Phase::Busy);
         self.head_begun.store(false, Relaxed);
         // Only requests count here, and they begin in the connection's task: no need for an atomic addition.
@@ -185,7 +190,13 @@ impl Status {
 
     /// A response has left the engine's hands.
     pub(super) fn response_ends(&self) {
-        if self.open.fetch_sub(1, Relaxed) == 1 {
+        let last = if self.transparent.load(Relaxed) {
+            self.open.fetch_sub(1, Relaxed) == 1
+        } else {
+            self.open.store(0, Relaxed);
+            true
+        };
+        if last {
             self.enter(Phase::Idle);
         }
     }
