@@ -205,6 +205,7 @@ impl Body {
     }
 
     /// Whether all of it is in memory, so that it can be sent with the head.
+    #[inline]
     pub fn is_full(&self) -> bool {
         matches!(self.kind, Kind::Empty | Kind::Full(_))
     }
@@ -215,10 +216,12 @@ impl Body {
     /// The body.
     #[inline]
     pub fn try_into_bytes(mut self) -> Result<Bytes, Body> {
-        match &mut self.kind {
-            Kind::Full(data) if self.extras.is_none() => Ok(std::mem::take(data)),
-            Kind::Empty if self.extras.is_none() => Ok(Bytes::new()),
-            _ => Err(self),
+        if self.extras.is_some() || !self.is_full() {
+            return Err(self);
+        }
+        match std::mem::replace(&mut self.kind, Kind::Empty) {
+            Kind::Full(data) => Ok(data),
+            _ => Ok(Bytes::new()),
         }
     }
 
@@ -303,12 +306,17 @@ impl Body {
     }
 
     /// Drops what feeds the body, with panics contained. \[BOD-09\], \[ERR-08\]
+    #[inline]
     fn close(&mut self) {
-        let kind = std::mem::replace(&mut self.kind, Kind::Empty);
-        if !matches!(kind, Kind::Empty | Kind::Full(_)) {
-            // Logged by `catch`; there is nobody to tell.
-            let _ = contain::catch("drop of a body", || drop(kind));
+        if let Kind::Empty = self.kind {
+            return;
         }
+        let kind = std::mem::replace(&mut self.kind, Kind::Empty);
+        if let Kind::Full(data) = kind {
+            return drop(data);
+        }
+        // Logged by `catch`; there is nobody to tell.
+        let _ = contain::catch("drop of a body", || drop(kind));
     }
 }
 
@@ -380,9 +388,10 @@ impl http_body::Body for Body {
 }
 
 impl Drop for Body {
+    #[inline]
     fn drop(&mut self) {
         // A body of which every byte was taken is complete even if nobody asked for the end.
-        let complete = self.is_end_stream();
+        let complete = self.extras.is_some() && self.is_end_stream();
         self.close();
         if let Some(mut extras) = self.extras.take() {
             if complete {
