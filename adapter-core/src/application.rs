@@ -10,9 +10,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::body::Body;
+use crate::contain::{self, Panic};
 use crate::environ::Environ;
 use crate::error::Error;
 use crate::request_body::RequestBody;
+use crate::runtime::TaskError;
 use crate::server::ServerInfo;
 
 /// A request as the application receives it: head and body, see [`RequestBody`].
@@ -61,9 +63,9 @@ pub trait Application: Send + Sync + 'static {
     fn call(&self, request: Request, environ: Environ) -> impl Future<Output = Result<Response, Error>> + Send;
 
     /// [`call`](Self::call) as a future that owns all it needs, `owner` being what holds `self`; overridden where that
-    /// saves a reference count and a move of the request.
+    /// saves a reference count and moves of the request. A panic is contained here and logged.
     #[doc(hidden)]
-    fn call_owned(&self, owner: &DynApplication, request: Request, environ: Environ) -> Pin<Box<dyn Handler>>
+    fn call_owned(&self, owner: &DynApplication, request: Request, environ: Environ) -> Started
     where
         Self: Sized,
     {
@@ -73,7 +75,7 @@ pub trait Application: Send + Sync + 'static {
             let this = this.expect("invariant: an application is called by what holds it");
             Application::call(this, request, environ).await
         };
-        Box::pin(Handling { future })
+        Ok(Box::pin(Handling { future }))
     }
 
     /// Called once per `serve`, after the listeners are bound and before the first connection is accepted (\[LIF-01\]).
@@ -101,13 +103,17 @@ where
         async { future.await.map_err(Into::into) }
     }
 
-    fn call_owned(&self, _: &DynApplication, request: Request, environ: Environ) -> Pin<Box<dyn Handler>> {
+    fn call_owned(&self, _: &DynApplication, request: Request, environ: Environ) -> Started {
         // Allocated before there is a future, so that it need not be moved there.
         let place = Box::new_uninit();
-        let handler: Box<Handling<Fut>> = Box::write(place, Handling { future: self(request, environ) });
-        Box::into_pin(handler as Box<dyn Handler>)
+        let future = contain::catch("handler", || self(request, environ))?;
+        let handler: Box<Handling<Fut>> = Box::write(place, Handling { future });
+        Ok(Box::into_pin(handler as Box<dyn Handler>))
     }
 }
+
+/// What has come of a call.
+pub(crate) type Started = Result<Pin<Box<dyn Handler>>, Panic>;
 
 /// A call under way, its type erased. A future whose output goes straight to where it is wanted: most moves of a
 /// response can't be seen through by the compiler, and cost 5 to 8 ns each (measured).
@@ -159,7 +165,7 @@ impl<A: Application> Application for Arc<A> {
 /// The object-safe twin of [`Application`].
 #[async_trait::async_trait]
 trait Erased: Send + Sync + 'static {
-    fn call(&self, owner: &DynApplication, request: Request, environ: Environ) -> Pin<Box<dyn Handler>>;
+    fn call(&self, owner: &DynApplication, request: Request, environ: Environ) -> Started;
     fn as_any(&self) -> &dyn Any;
     async fn startup(&self, server: &ServerInfo) -> Result<(), Error>;
     async fn shutdown(&self) -> Result<(), Error>;
@@ -167,7 +173,7 @@ trait Erased: Send + Sync + 'static {
 
 #[async_trait::async_trait]
 impl<A: Application> Erased for A {
-    fn call(&self, owner: &DynApplication, request: Request, environ: Environ) -> Pin<Box<dyn Handler>> {
+    fn call(&self, owner: &DynApplication, request: Request, environ: Environ) -> Started {
         Application::call_owned(self, owner, request, environ)
     }
 
@@ -203,14 +209,16 @@ impl DynApplication {
     }
 
     /// [`Application::call`] as a future that owns all it needs.
-    pub(crate) fn call_erased(&self, request: Request, environ: Environ) -> Pin<Box<dyn Handler>> {
+    #[inline]
+    pub(crate) fn call_erased(&self, request: Request, environ: Environ) -> Started {
         self.0.call(self, request, environ)
     }
 }
 
 impl Application for DynApplication {
     async fn call(&self, request: Request, environ: Environ) -> Result<Response, Error> {
-        let mut handler = self.call_erased(request, environ);
+        let started = self.call_erased(request, environ);
+        let mut handler = started.map_err(|panic| Error::new(TaskError::Panicked(panic.message().to_owned())))?;
         let mut answer = None;
         poll_fn(|cx| handler.as_mut().poll_into(cx, &mut answer)).await?;
         Ok(answer.expect("invariant: a handler that is ready has answered"))

@@ -26,17 +26,13 @@ use crate::runtime::TaskError;
 /// The future drops the application's own as soon as that is ready, and contains a panic in its drop (\[ERR-08\]).
 #[inline]
 pub fn call(application: &DynApplication, request: Request, environ: Environ) -> Call {
-    // A closure may panic before it has made its future.
-    match contain::catch("handler", || application.call_erased(request, environ)) {
-        Ok(handler) => Call(Some(handler)),
-        Err(_) => Call(None),
-    }
+    Call(application.call_erased(request, environ).ok())
 }
 
 /// The future of [`call`].
 #[must_use = "futures do nothing unless polled"]
 pub struct Call(
-    /// `None` once it has answered or panicked.
+    /// `None` once it has answered or panicked, which is logged where it was caught.
     Option<Pin<Box<dyn Handler>>>,
 );
 
