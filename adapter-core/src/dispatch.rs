@@ -37,7 +37,8 @@ pub struct Call(
 );
 
 impl Call {
-    /// As `poll`, for a server that wants to save a move: ready means that `answer` has the response.
+    /// As `poll`, for a server that wants to save a move: ready means that `answer` has the response. Asked again, the
+    /// response is a 500.
     #[inline]
     pub fn poll_into(&mut self, cx: &mut Context<'_>, answer: &mut Option<Response>) -> Poll<()> {
         let outcome = match &mut self.0 {
