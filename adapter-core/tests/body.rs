@@ -410,6 +410,13 @@ fn files_are_sent_from_offset_to_end() {
     assert_eq!(of(Body::from_file(file(), 20..)), "");
     assert!(Body::from_path("/no/such/file").is_err(), "[FIL-06b]");
 
+    if cfg!(unix) {
+        let shared = file();
+        let mut bodies = [(); 2].map(|()| Body::from_file(shared.try_clone().unwrap(), 5..).unwrap());
+        let piece = |body: &mut Body| body.next_frame().unwrap().unwrap().into_data().unwrap();
+        assert_eq!(bodies.each_mut().map(piece), ["56789", "56789"], "one file, sent twice at the same time");
+    }
+
     let shrunk = file();
     let body = Body::from_file(shrunk.try_clone().unwrap(), 0..).unwrap();
     shrunk.set_len(5).unwrap();

@@ -1,7 +1,9 @@
 //! File bodies, read in pieces on a thread that may block. \[FIL-01\] to \[FIL-07\]
+//!
+//! Each reads at positions of its own, so that clones of one file can be sent at the same time.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Seek};
 use std::ops::{Bound, RangeBounds};
 
 use bytes::Bytes;
@@ -13,8 +15,8 @@ const PIECE: u64 = 64 * 1024;
 
 pub(super) struct FileChunks {
     file: File,
-    /// Where to seek before the first read; `None` once done.
-    seek: Option<u64>,
+    /// Where to read next.
+    position: u64,
     remaining: u64,
 }
 
@@ -31,7 +33,7 @@ impl FileChunks {
             Bound::Excluded(end) => *end,
             Bound::Unbounded => size,
         };
-        Ok(FileChunks { file, seek: Some(start), remaining: end.min(size).saturating_sub(start) })
+        Ok(FileChunks { file, position: start, remaining: end.min(size).saturating_sub(start) })
     }
 
     pub(super) fn remaining(&self) -> u64 {
@@ -46,17 +48,26 @@ impl FileChunks {
     }
 
     fn read(&mut self) -> io::Result<Bytes> {
-        if let Some(offset) = self.seek.take() {
-            self.file.seek(SeekFrom::Start(offset))?;
-        }
         let mut piece = vec![0; self.remaining.min(PIECE) as usize];
-        let count = self.file.read(&mut piece)?;
+        let count = read_at(&mut self.file, &mut piece, self.position)?;
         if count == 0 {
             // Shorter than it was when the length was promised: [FIL-02], [FRM-04].
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter while it was sent"));
         }
         piece.truncate(count);
+        self.position += count as u64;
         self.remaining -= count as u64;
         Ok(piece.into())
     }
+}
+
+#[cfg(unix)]
+fn read_at(file: &mut File, piece: &mut [u8], position: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, piece, position)
+}
+
+#[cfg(not(unix))]
+fn read_at(file: &mut File, piece: &mut [u8], position: u64) -> io::Result<usize> {
+    file.seek(io::SeekFrom::Start(position))?;
+    io::Read::read(file, piece)
 }

@@ -143,7 +143,8 @@ impl Body {
 
     /// A part of a file. An unbounded start means the file's current offset (\[FIL-01\]), an unbounded end the end it
     /// has now; a range that reaches beyond the end is cut there (\[FIL-02\], \[FIL-04\]). The file is closed when the
-    /// body is dropped (\[FIL-05\]).
+    /// body is dropped (\[FIL-05\]). Its offset is left alone on Unix: clones of one open file
+    /// ([`File::try_clone`](std::fs::File::try_clone)) can be sent at the same time.
     ///
     /// # Errors
     /// What the operating system says of the file's size and offset. Blocks as file metadata does.
