@@ -62,7 +62,12 @@ fn table(bench: &Bench<'_>, depth: usize, pinned: bool) -> Table {
     let all = bench.in_turn(what, Route::Hello, rounds, |built| sample(bench, built, depth, cpus));
     let rate = |samples: &[Sample]| median(samples.iter().map(|sample| sample.rate));
     let base = all.iter().find(|(name, _)| *name == BASE).and_then(|(_, samples)| samples.as_ref().ok());
-    let base = base.map(|samples| rate(samples));
+    let base: Option<Vec<f64>> = base.map(|samples| samples.iter().map(|sample| sample.rate).collect());
+    // Within a round: the machine is not equally fast in all of them.
+    let ratio = |samples: &[Sample]| {
+        let base = base.as_ref()?;
+        Some(median(samples.iter().zip(base).map(|(sample, base)| sample.rate / base)))
+    };
     for (name, samples) in all {
         let row = samples.map(|samples| {
             let of = |value: fn(&Sample) -> f64| samples.iter().map(value);
@@ -70,7 +75,7 @@ fn table(bench: &Bench<'_>, depth: usize, pinned: bool) -> Table {
                 rate(&samples).into(),
                 of(|sample| sample.rate).fold(f64::INFINITY, f64::min).into(),
                 of(|sample| sample.rate).fold(0.0, f64::max).into(),
-                base.map(|base| rate(&samples) / base).into(),
+                ratio(&samples).into(),
                 median(of(|sample| sample.p50)).into(),
                 median(of(|sample| sample.p99)).into(),
                 median(of(|sample| sample.user)).into(),
