@@ -52,6 +52,13 @@ impl Flow {
     pub(crate) fn asks(&self, text: &str) -> bool {
         self.sent.windows(text.len()).any(|window| window == text.as_bytes())
     }
+
+    /// The Content-Length of the client's first request.
+    pub(crate) fn declares(&self) -> Option<u64> {
+        let head = self.sent.get(..self.sent.windows(4).position(|window| window == b"\r\n\r\n")?)?;
+        let field = head.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"content-length: "))?;
+        std::str::from_utf8(field).ok()?.trim().parse().ok()
+    }
 }
 
 /// Whether `text` is in `data`.
@@ -181,7 +188,7 @@ fn upwards(
                 }
             }
             other => {
-                state.client_reset = other.is_err();
+                state.client_reset |= other.is_err();
                 if let Some(at_end) = fault.end {
                     at_end(&mut state);
                 }
@@ -231,8 +238,14 @@ fn downwards(mut server: TcpStream, mut client: TcpStream, fault: &Fault, flow: 
         if let Some(may_end) = end_waits {
             may_end.wait();
         }
-        if client.write_all(&data).is_err() || (close && !swallow) || broken {
-            return end(&client, &server, broken);
+        let failed = client.write_all(&data).is_err();
+        let mut state = lock(flow);
+        // A client that can't be written to has reset its connection, and the other thread may not be told of it again.
+        let client_reset = failed && !close && !state.close;
+        state.client_reset |= client_reset;
+        drop(state);
+        if failed || (close && !swallow) || broken {
+            return end(&client, &server, broken || client_reset);
         }
         if ended {
             if swallow {
