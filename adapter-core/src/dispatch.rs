@@ -37,8 +37,11 @@ pub struct Call(
 );
 
 impl Call {
-    /// As `poll`, for a server that wants to save a move: ready means that `answer` has the response. Asked again, the
-    /// response is a 500.
+    /// As `poll`, for a server that wants to save a move: ready means that `answer` has the response.
+    ///
+    /// Called again whenever the waker of `cx` was woken, until it is ready; asked once more after that, the response is a
+    /// 500. Blocks only as the application's own future does. Cancel safe: a [`Call`] that is dropped drops the
+    /// application's future (\[DIS-01\]). Never panics: the application's panics and errors are logged and answered.
     #[inline]
     pub fn poll_into(&mut self, cx: &mut Context<'_>, answer: &mut Option<Response>) -> Poll<()> {
         let outcome = match &mut self.0 {
@@ -60,7 +63,7 @@ impl Call {
         Poll::Ready(())
     }
 
-    /// [ERR-08] as soon as it has answered
+    /// As soon as it has answered. \[ERR-08\]
     fn drop_handler(&mut self) {
         if let Some(handler) = self.0.take() {
             // Logged by `catch`; there is nobody to tell.

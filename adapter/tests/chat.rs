@@ -16,7 +16,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use adapter::testing::Client;
-use adapter::{DynApplication, ServerConfig};
+use adapter::{DynApplication, ServerConfig, ServerHandle};
 use serde_json::Value;
 use tungstenite::Message;
 
@@ -71,16 +71,20 @@ fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
 }
 
+/// The chat on each server with WebSockets, one after the other.
+fn served() -> impl Iterator<Item = (ServerHandle, SocketAddr)> {
+    let able = adapter::servers().into_iter().filter(|server| server.info().capabilities.websocket);
+    able.map(|server| {
+        let config = ServerConfig::default().bind("127.0.0.1:0".parse().unwrap());
+        let handle = server.start(DynApplication::new(Chat::new(Memory::default())), config).unwrap();
+        let addr = handle.local_addrs()[0].tcp().unwrap();
+        (handle, addr)
+    })
+}
+
 #[test]
 fn browsers_and_long_polls_share_a_room_on_every_server() {
-    for server in adapter::servers() {
-        if !server.info().capabilities.websocket {
-            continue;
-        }
-        let config = ServerConfig::default().bind("127.0.0.1:0".parse().unwrap());
-        let application = DynApplication::new(Chat::new(Memory::default()));
-        let handle = server.start(application, config).unwrap();
-        let addr = handle.local_addrs()[0].tcp().unwrap();
+    for (handle, addr) in served() {
         let mut anna = Browser::open(addr, "room=tea&name=Anna");
         let mut bert = Browser::open(addr, "room=tea&name=Bert%20B");
         let mut other = Browser::open(addr, "room=other&name=Carl");
@@ -128,14 +132,7 @@ fn browsers_and_long_polls_share_a_room_on_every_server() {
 
 #[test]
 fn a_client_that_never_reads_is_disconnected_and_nobody_else_notices() {
-    for server in adapter::servers() {
-        if !server.info().capabilities.websocket {
-            continue;
-        }
-        let config = ServerConfig::default().bind("127.0.0.1:0".parse().unwrap());
-        let application = DynApplication::new(Chat::new(Memory::default()));
-        let handle = server.start(application, config).unwrap();
-        let addr = handle.local_addrs()[0].tcp().unwrap();
+    for (handle, addr) in served() {
         let deaf = Browser::open(addr, "room=tea&name=deaf");
         let mut anna = Browser::open(addr, "room=tea&name=Anna");
         let online = || fetch(addr, &get("/poll?room=tea&wait=0"))["online"]["names"].clone();

@@ -1,6 +1,7 @@
 //! File bodies, read in pieces on a thread that may block. \[FIL-01\] to \[FIL-07\]
 //!
-//! Each reads at positions of its own, so that clones of one file can be sent at the same time.
+//! On Unix each reads at positions of its own and leaves the file's offset alone, so that clones of one file can be sent
+//! at the same time; elsewhere they share the offset, and a body needs its file for itself.
 
 use std::fs::File;
 use std::io::{self, Seek};
@@ -66,6 +67,7 @@ fn read_at(file: &mut File, piece: &mut [u8], position: u64) -> io::Result<usize
     std::os::unix::fs::FileExt::read_at(file, piece, position)
 }
 
+/// Moves the offset: two bodies that read clones of one file in turn are right, at the same time they are not.
 #[cfg(not(unix))]
 fn read_at(file: &mut File, piece: &mut [u8], position: u64) -> io::Result<usize> {
     file.seek(io::SeekFrom::Start(position))?;

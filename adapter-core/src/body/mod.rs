@@ -309,13 +309,11 @@ impl Body {
     /// Drops what feeds the body, with panics contained. \[BOD-09\], \[ERR-08\]
     #[inline]
     fn close(&mut self) {
-        if let Kind::Empty = self.kind {
+        if self.is_full() {
+            self.kind = Kind::Empty;
             return;
         }
         let kind = std::mem::replace(&mut self.kind, Kind::Empty);
-        if let Kind::Full(data) = kind {
-            return drop(data);
-        }
         // Logged by `catch`; there is nobody to tell.
         let _ = contain::catch("drop of a body", || drop(kind));
     }

@@ -183,7 +183,7 @@ impl Status {
         self.requests.load(Relaxed)
     }
 
-    /// What a request began goes on beyond its response, while that is still under way.
+    /// What a request began goes on beyond its response, while that is still under way. HTTP/2 only.
     pub(super) fn response_goes_on(&self) {
         self.open.fetch_add(1, Relaxed);
     }
