@@ -137,6 +137,19 @@ pub fn plan(head: &mut response::Parts, length: Option<u64>, facts: &Facts) -> R
     Ok(plan)
 }
 
+/// Whether [`plan`] would leave `head` as it is and give a body of known length that length and nothing else: the usual
+/// response, with no length of its own and no hop-by-hop field, to the usual request. For engines that save instructions.
+#[inline]
+pub fn is_simple(head: &response::Parts, facts: &Facts) -> bool {
+    facts.version == Version::HTTP_11
+        && head.version == Version::HTTP_11
+        && facts.keep_alive
+        && !facts.is_head
+        && !facts.is_connect
+        && !matches!(head.status.as_u16(), ..200 | 204 | 205 | 304)
+        && head.headers.keys().all(|name| *name != header::CONTENT_LENGTH && !is_hop_by_hop(name))
+}
+
 /// What a response's fields say about framing and connection.
 struct Fields {
     length: Option<u64>,

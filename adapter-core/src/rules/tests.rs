@@ -5,8 +5,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header, req
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::request::{BodyLength, Facts, check};
-use super::response::{Framing, Plan, prepare};
+use super::request::{BodyLength, Facts, check, check_any, check_simple};
+use super::response::{Framing, Plan, is_simple, plan, prepare};
 use super::{forwarded, host, list_members, target, trailers};
 use crate::server::Limits;
 
@@ -61,6 +61,28 @@ fn host_is_needed_once_and_well_formed() {
     }
     for good in ["[::ffff:1.2.3.4]:1", "[v1.x:y]", "a:65535", "a:"] {
         assert!(host::is_valid(good.as_bytes()), "{good}");
+    }
+}
+
+#[test]
+fn most_requests_and_responses_are_simple() {
+    let fields: Fields<'_> = &[("host", "a.example:80"), ("user-agent", "x"), ("accept", "*/*"), ("cookie", "a=b")];
+    let head = request("GET", "/x?y", Version::HTTP_11, fields);
+    let facts = check_simple(&http::Request::from_parts(head.clone(), ()), &Limits::default());
+    assert!(facts.is_some());
+    assert_eq!(facts, check_any(&head, &Limits::default()).ok());
+    let tight = Limits { target_bytes: 3, ..Limits::default() };
+    assert_eq!(check_simple(&http::Request::from_parts(head.clone(), ()), &tight), None);
+    assert_eq!(check(&head, &tight).unwrap_err().requirement, "TGT-24");
+
+    let facts = facts.unwrap();
+    assert!(is_simple(&response_head(200, headers(&[("content-type", "text/plain")])), &facts));
+    assert!(is_simple(&response_head(404, HeaderMap::new()), &facts));
+    for status in [100, 101, 204, 205, 304] {
+        assert!(!is_simple(&response_head(status, HeaderMap::new()), &facts), "{status}");
+    }
+    for field in ["content-length", "connection", "upgrade", "te", "keep-alive"] {
+        assert!(!is_simple(&response_head(200, headers(&[(field, "1")])), &facts), "{field}");
     }
 }
 
@@ -335,6 +357,31 @@ proptest! {
             // The lint looks at heads after they were normalised.
             target::normalize(&mut head);
             prop_assert_eq!(check(&head, &Limits::default()), Ok(facts));
+        }
+    }
+
+    #[test]
+    fn the_simple_ways_decide_as_the_others(mut head in any_head(), usual: bool, status in 100_u16..1000,
+        response in any_headers(), length in 0_u64..9) {
+        if usual {
+            head.method = Method::GET;
+            head.version = Version::HTTP_11;
+            head.headers.insert(header::HOST, HeaderValue::from_static("a"));
+        }
+        let limits = Limits::default();
+        if let Some(facts) = check_simple(&http::Request::from_parts(head.clone(), ()), &limits) {
+            prop_assert_eq!(check_any(&head, &limits), Ok(facts));
+            let untouched = (head.uri.clone(), head.headers.clone());
+            target::normalize(&mut head);
+            prop_assert_eq!((head.uri.clone(), head.headers.clone()), untouched);
+        }
+        if let Ok(facts) = check_any(&head, &limits) {
+            let mut answer = response_head(status, response.clone());
+            if is_simple(&answer, &facts) {
+                let decided = plan(&mut answer, Some(length), &facts).unwrap();
+                prop_assert_eq!((decided.framing, decided.send_body, decided.close), (Framing::Length(length), true, false));
+                prop_assert_eq!((answer.headers, answer.version), (response, Version::HTTP_11));
+            }
         }
     }
 
