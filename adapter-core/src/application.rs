@@ -65,7 +65,7 @@ pub trait Application: Send + Sync + 'static {
     /// [`call`](Self::call) as a future that owns all it needs, `owner` being what holds `self`; overridden where that
     /// saves a reference count and moves of the request. A panic is contained here and logged.
     #[doc(hidden)]
-    fn call_owned(&self, owner: &DynApplication, request: Request, environ: Environ) -> Started
+    fn call_owned(&self, owner: &DynApplication, request: Request, environ: Environ) -> Pin<Box<dyn Handler>>
     where
         Self: Sized,
     {
@@ -75,7 +75,7 @@ pub trait Application: Send + Sync + 'static {
             let this = this.expect("invariant: an application is called by what holds it");
             Application::call(this, request, environ).await
         };
-        Ok(Box::pin(Handling { future }))
+        Box::pin(Handling { future })
     }
 
     /// Called once per `serve`, after the listeners are bound and before the first connection is accepted (\[LIF-01\]).
@@ -103,17 +103,15 @@ where
         async { future.await.map_err(Into::into) }
     }
 
-    fn call_owned(&self, _: &DynApplication, request: Request, environ: Environ) -> Started {
+    fn call_owned(&self, _: &DynApplication, request: Request, environ: Environ) -> Pin<Box<dyn Handler>> {
         // Allocated before there is a future, so that it need not be moved there.
         let place = Box::new_uninit();
-        let future = contain::catch("handler", || self(request, environ))?;
-        let handler: Box<Handling<Fut>> = Box::write(place, Handling { future });
-        Ok(Box::into_pin(handler as Box<dyn Handler>))
+        match contain::catch("handler", || self(request, environ)) {
+            Ok(future) => Box::into_pin(Box::write(place, Handling { future }) as Box<dyn Handler>),
+            Err(panic) => Box::pin(Panicked(panic)),
+        }
     }
 }
-
-/// A call that has begun, or the panic of a closure that made no future; logged where it was caught.
-pub(crate) type Started = Result<Pin<Box<dyn Handler>>, Panic>;
 
 /// A call under way, its type erased. A future whose output goes straight to where it is wanted: most moves of a
 /// response can't be seen through by the compiler, and cost 5 to 8 ns each (measured).
@@ -148,6 +146,15 @@ where
     }
 }
 
+/// A closure that panicked before there was a future; logged where it was caught.
+struct Panicked(Panic);
+
+impl Handler for Panicked {
+    fn poll_into(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut Option<Response>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Err(Error::new(TaskError::Panicked(self.0.message().to_owned()))))
+    }
+}
+
 impl<A: Application> Application for Arc<A> {
     fn call(&self, request: Request, environ: Environ) -> impl Future<Output = Result<Response, Error>> + Send {
         A::call(self, request, environ)
@@ -165,7 +172,7 @@ impl<A: Application> Application for Arc<A> {
 /// The object-safe twin of [`Application`].
 #[async_trait::async_trait]
 trait Erased: Send + Sync + 'static {
-    fn call(&self, owner: &DynApplication, request: Request, environ: Environ) -> Started;
+    fn call(&self, owner: &DynApplication, request: Request, environ: Environ) -> Pin<Box<dyn Handler>>;
     fn as_any(&self) -> &dyn Any;
     async fn startup(&self, server: &ServerInfo) -> Result<(), Error>;
     async fn shutdown(&self) -> Result<(), Error>;
@@ -173,7 +180,7 @@ trait Erased: Send + Sync + 'static {
 
 #[async_trait::async_trait]
 impl<A: Application> Erased for A {
-    fn call(&self, owner: &DynApplication, request: Request, environ: Environ) -> Started {
+    fn call(&self, owner: &DynApplication, request: Request, environ: Environ) -> Pin<Box<dyn Handler>> {
         Application::call_owned(self, owner, request, environ)
     }
 
@@ -210,15 +217,14 @@ impl DynApplication {
 
     /// [`Application::call`] as a future that owns all it needs.
     #[inline]
-    pub(crate) fn call_erased(&self, request: Request, environ: Environ) -> Started {
+    pub(crate) fn call_erased(&self, request: Request, environ: Environ) -> Pin<Box<dyn Handler>> {
         self.0.call(self, request, environ)
     }
 }
 
 impl Application for DynApplication {
     async fn call(&self, request: Request, environ: Environ) -> Result<Response, Error> {
-        let started = self.call_erased(request, environ);
-        let mut handler = started.map_err(|panic| Error::new(TaskError::Panicked(panic.message().to_owned())))?;
+        let mut handler = self.call_erased(request, environ);
         let mut answer = None;
         poll_fn(|cx| handler.as_mut().poll_into(cx, &mut answer)).await?;
         Ok(answer.expect("invariant: a handler that is ready has answered"))

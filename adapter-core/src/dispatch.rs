@@ -26,7 +26,7 @@ use crate::runtime::TaskError;
 /// The future drops the application's own as soon as that is ready, and contains a panic in its drop (\[ERR-08\]).
 #[inline]
 pub fn call(application: &DynApplication, request: Request, environ: Environ) -> Call {
-    Call(application.call_erased(request, environ).ok())
+    Call(Some(application.call_erased(request, environ)))
 }
 
 /// The future of [`call`].
@@ -83,8 +83,11 @@ impl Future for Call {
 }
 
 impl Drop for Call {
+    #[inline]
     fn drop(&mut self) {
-        self.drop_handler();
+        if self.0.is_some() {
+            self.drop_handler();
+        }
     }
 }
 
