@@ -15,6 +15,7 @@ mod inspect;
 mod offload;
 
 use std::future::poll_fn;
+use std::mem::ManuallyDrop;
 use std::ops::RangeBounds;
 use std::path::Path;
 use std::pin::Pin;
@@ -216,11 +217,12 @@ impl Body {
     /// # Errors
     /// The body.
     #[inline]
-    pub fn try_into_bytes(mut self) -> Result<Bytes, Body> {
+    pub fn try_into_bytes(self) -> Result<Bytes, Body> {
         if self.extras.is_some() || !self.is_full() {
             return Err(self);
         }
-        match std::mem::replace(&mut self.kind, Kind::Empty) {
+        // What is left owns nothing: not dropping it saves the look.
+        match std::mem::replace(&mut ManuallyDrop::new(self).kind, Kind::Empty) {
             Kind::Full(data) => Ok(data),
             _ => Ok(Bytes::new()),
         }
