@@ -11,7 +11,7 @@ use super::{Accept, Connection, Engine};
 
 /// Accepts until the shutdown begins, then closes the listener. At most `limit` connections are open at once; the next
 /// ones wait in the kernel's queue. `spawn` runs a connection's future.
-pub fn accept<L: Accept, S: Fn(Connection<L::Transport>)>(
+pub fn accept<L: Accept, S: Fn(Connection)>(
     listener: L,
     engine: Arc<Engine>,
     tracker: Tracker,

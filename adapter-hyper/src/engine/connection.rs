@@ -35,9 +35,9 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// One connection; spawn it.
 #[must_use = "futures do nothing unless polled"]
-pub struct Connection<I: Transport> {
-    shared: Arc<Shared<I>>,
-    protocol: Protocol<I>,
+pub struct Connection {
+    shared: Arc<Shared>,
+    protocol: Protocol,
     shutdown: ShutdownWatch,
     draining: bool,
     /// The armed timer and when it fires, in the engine's time.
@@ -50,17 +50,17 @@ pub struct Connection<I: Transport> {
 }
 
 /// hyper's HTTP/2, boxed: it is large, and most connections are HTTP/1.
-type Http2<I> = Pin<Box<http2::Connection<Handle<I>, Service<I>, Spawner>>>;
+type Http2 = Pin<Box<http2::Connection<Handle, Service, Spawner>>>;
 
 #[expect(
     clippy::large_enum_variant,
     reason = "nearly every connection is of the large kind; a box costs an allocation"
 )]
-enum Protocol<I: Transport> {
+enum Protocol {
     /// The client has not said enough to tell HTTP/1 from HTTP/2.
     Unknown(Vec<u8>),
-    Http1(http1::UpgradeableConnection<Handle<I>, Service<I>>),
-    Http2(Http2<I>),
+    Http1(http1::UpgradeableConnection<Handle, Service>),
+    Http2(Http2),
     /// hyper is done; the head of the switch is on its way to the operating system.
     Switching(Box<Switch>),
     /// The application has the socket. Ours is to see it end.
@@ -69,8 +69,8 @@ enum Protocol<I: Transport> {
     Lingering,
 }
 
-impl<I: Transport> Connection<I> {
-    pub(super) fn new(engine: Arc<Engine>, io: I, environ: environ::Connection, guard: Guard) -> Self {
+impl Connection {
+    pub(super) fn new(engine: Arc<Engine>, io: Box<dyn Transport>, environ: environ::Connection, guard: Guard) -> Self {
         let shared = Shared::new(engine, environ, io);
         let shutdown = shared.engine.serving.shutdown.reached(ShutdownLevel::Draining);
         let mut connection = Connection {
@@ -89,16 +89,16 @@ impl<I: Transport> Connection<I> {
         connection
     }
 
-    fn service(&self, multiplexed: bool) -> Service<I> {
+    fn service(&self, multiplexed: bool) -> Service {
         Service { shared: self.shared.clone(), multiplexed }
     }
 
-    fn http1(&self) -> Protocol<I> {
+    fn http1(&self) -> Protocol {
         let io = Handle(self.shared.clone());
         Protocol::Http1(self.shared.engine.http1.serve_connection(io, self.service(false)).with_upgrades())
     }
 
-    fn http2(&self) -> Protocol<I> {
+    fn http2(&self) -> Protocol {
         self.shared.corked.store(false, Relaxed);
         self.shared.status.transparent.store(true, Relaxed);
         self.shared.status.enter(Phase::Idle);
@@ -335,7 +335,7 @@ impl<I: Transport> Connection<I> {
     }
 }
 
-impl<I: Transport> Future for Connection<I> {
+impl Future for Connection {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -371,7 +371,7 @@ impl<I: Transport> Future for Connection<I> {
     }
 }
 
-impl<I: Transport> Drop for Connection<I> {
+impl Drop for Connection {
     fn drop(&mut self) {
         // [DIS-05] blocking code that outlives the connection learns of it
         self.shared.environ.disconnected.fire();

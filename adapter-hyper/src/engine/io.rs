@@ -37,7 +37,7 @@ thread_local! {
 }
 
 /// What hyper, the requests and the supervisor of one connection share.
-pub(super) struct Shared<I> {
+pub(super) struct Shared {
     pub(super) engine: Arc<Engine>,
     pub(super) environ: Arc<environ::Connection>,
     pub(super) status: Status,
@@ -46,11 +46,11 @@ pub(super) struct Shared<I> {
     pub(super) corked: AtomicBool,
     /// What to do once hyper is done: hand the connection over.
     switch: Mutex<Option<Box<Switch>>>,
-    socket: Mutex<Socket<I>>,
+    socket: Mutex<Socket>,
 }
 
-impl<I: Transport> Shared<I> {
-    pub(super) fn new(engine: Arc<Engine>, environ: environ::Connection, io: I) -> Arc<Self> {
+impl Shared {
+    pub(super) fn new(engine: Arc<Engine>, environ: environ::Connection, io: Box<dyn Transport>) -> Arc<Self> {
         let status = Status::fresh(engine.now());
         let socket = Socket { io, early: Vec::new(), out: Vec::new(), sent: 0 };
         Arc::new(Shared {
@@ -63,7 +63,7 @@ impl<I: Transport> Shared<I> {
         })
     }
 
-    pub(super) fn socket(&self) -> MutexGuard<'_, Socket<I>> {
+    pub(super) fn socket(&self) -> MutexGuard<'_, Socket> {
         self.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -92,8 +92,8 @@ pub(super) enum Ahead {
     Reset,
 }
 
-pub(super) struct Socket<I> {
-    io: I,
+pub(super) struct Socket {
+    io: Box<dyn Transport>,
     /// Bytes read to tell HTTP/1 from HTTP/2, for hyper to read again.
     early: Vec<u8>,
     /// Bytes of hyper not yet with the operating system, of which `sent` are.
@@ -101,7 +101,7 @@ pub(super) struct Socket<I> {
     sent: usize,
 }
 
-impl<I: Transport> Socket<I> {
+impl Socket {
     /// Bytes for hyper to read before those of the socket.
     pub(super) fn set_early(&mut self, bytes: &[u8]) {
         self.early = bytes.to_vec();
@@ -127,7 +127,7 @@ impl<I: Transport> Socket<I> {
     /// body unread, or a pipelined request waits. What comes before the end, at most [`AHEAD`] bytes, is for hyper to
     /// read later. [`Ahead::Full`]: nothing will wake the task, look again. \[DIS-01\],
     /// \[DIS-03\]
-    pub(super) fn poll_ahead(&mut self, shared: &Shared<I>, cx: &mut Context<'_>) -> Ahead {
+    pub(super) fn poll_ahead(&mut self, shared: &Shared, cx: &mut Context<'_>) -> Ahead {
         while self.early.len() < AHEAD {
             let mut buffer = [0; 4096];
             match self.poll_read_raw(cx, &mut buffer) {
@@ -193,7 +193,7 @@ impl<I: Transport> Socket<I> {
 
     fn poll_read(
         &mut self,
-        shared: &Shared<I>,
+        shared: &Shared,
         cx: &mut Context<'_>,
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
@@ -271,15 +271,15 @@ impl<I: Transport> Socket<I> {
 }
 
 /// hyper's end of the socket.
-pub(super) struct Handle<I>(pub(super) Arc<Shared<I>>);
+pub(super) struct Handle(pub(super) Arc<Shared>);
 
-impl<I: Transport> hyper::rt::Read for Handle<I> {
+impl hyper::rt::Read for Handle {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         self.0.socket().poll_read(&self.0, cx, buffer)
     }
 }
 
-impl<I: Transport> hyper::rt::Write for Handle<I> {
+impl hyper::rt::Write for Handle {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.0.socket().poll_write(&self.0.status, cx, bytes)
     }

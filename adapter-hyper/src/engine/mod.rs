@@ -94,15 +94,15 @@ impl Engine {
     }
 
     /// A connection that was accepted on `local`; `guard` is dropped with it.
-    pub fn connection<I: Transport>(
+    pub fn connection(
         self: &Arc<Self>,
-        io: I,
+        io: impl Transport,
         peer: Option<SocketAddr>,
         local: ListenAddr,
         guard: Guard,
-    ) -> Connection<I> {
+    ) -> Connection {
         let facts = environ::Connection::new(self.serving.clone(), peer, local);
-        Connection::new(self.clone(), io, facts, guard)
+        Connection::new(self.clone(), Box::new(io), facts, guard)
     }
 
     fn now(&self) -> u64 {

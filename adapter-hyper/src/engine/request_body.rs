@@ -17,12 +17,11 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::io::Shared;
-use super::transport::Transport;
 
 /// The body of a request on the connection of `shared`.
-pub(super) fn request_body<I: Transport>(
+pub(super) fn request_body(
     incoming: Incoming,
-    shared: &Arc<Shared<I>>,
+    shared: &Arc<Shared>,
     limit: Option<u64>,
     timeout: Option<Duration>,
     runtime: &Runtime,
@@ -43,9 +42,9 @@ pub(super) fn request_body<I: Transport>(
     })
 }
 
-struct Body<I> {
+struct Body {
     incoming: Option<Incoming>,
-    shared: Arc<Shared<I>>,
+    shared: Arc<Shared>,
     /// Bytes that may still come.
     allowed: u64,
     limit: u64,
@@ -54,19 +53,19 @@ struct Body<I> {
     /// Runs while the application waits for the client.
     sleep: Option<Sleep>,
     /// Who hyper wakes, once the application has had to wait.
-    waiter: Option<Arc<Waiter<I>>>,
+    waiter: Option<Arc<Waiter>>,
 }
 
 /// Between hyper and an application that waits for the rest of a body. What wakes it may be the end of the body, and
 /// then an end of the stream that hyper reads right after that is not of the body: the application does not wait any
 /// more from the wake-up on, and not only from when it looks. \[DIS-04\]
-struct Waiter<I> {
-    shared: Arc<Shared<I>>,
+struct Waiter {
+    shared: Arc<Shared>,
     application: Mutex<Waker>,
 }
 
-impl<I: Transport> Waiter<I> {
-    fn new(shared: &Arc<Shared<I>>) -> Arc<Self> {
+impl Waiter {
+    fn new(shared: &Arc<Shared>) -> Arc<Self> {
         Arc::new(Waiter { shared: shared.clone(), application: Mutex::new(Waker::noop().clone()) })
     }
 
@@ -77,7 +76,7 @@ impl<I: Transport> Waiter<I> {
     }
 }
 
-impl<I: Transport> Wake for Waiter<I> {
+impl Wake for Waiter {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -89,7 +88,7 @@ impl<I: Transport> Wake for Waiter<I> {
     }
 }
 
-impl<I: Transport> Source for Body<I> {
+impl Source for Body {
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -144,7 +143,7 @@ impl<I: Transport> Source for Body<I> {
     }
 }
 
-impl<I> Body<I> {
+impl Body {
     fn end(&mut self) {
         self.incoming = None;
         self.shared.status.body_open.store(false, Relaxed);
@@ -165,7 +164,7 @@ impl<I> Body<I> {
     }
 }
 
-impl<I> Drop for Body<I> {
+impl Drop for Body {
     fn drop(&mut self) {
         self.abandon();
     }

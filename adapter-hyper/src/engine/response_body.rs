@@ -17,39 +17,36 @@ use adapter_core::{Bytes, Error};
 use http_body::{Body as _, Frame, SizeHint};
 
 use super::io::Shared;
-use super::transport::Transport;
 
 /// What hyper gets as the body of a response. Small, because hyper moves it about.
-pub(super) struct ResponseBody<I> {
+pub(super) struct ResponseBody {
     kind: Kind,
-    /// Fired if it is dropped before its end, where requests end apart from their connection (HTTP/2).
-    abandoned: Option<Signal>,
     /// The request counts as being answered until this is dropped.
-    in_flight: InFlight<I>,
+    in_flight: InFlight,
 }
 
 /// A request under way: begins with the head, ends with the body of its response.
-pub(super) struct InFlight<I>(Arc<Shared<I>>);
+pub(super) struct InFlight(Arc<Shared>);
 
-impl<I> InFlight<I> {
+impl InFlight {
     /// A request has come; also says how many came on its connection.
-    pub(super) fn begin(shared: &Arc<Shared<I>>) -> (Self, u64) {
+    pub(super) fn begin(shared: &Arc<Shared>) -> (Self, u64) {
         let count = shared.status.request_begins();
         (InFlight(shared.clone()), count)
     }
 
     /// Something goes on after the response to a request: a stream that was taken over.
-    pub(super) fn goes_on(shared: &Arc<Shared<I>>) -> Self {
+    pub(super) fn goes_on(shared: &Arc<Shared>) -> Self {
         shared.status.response_goes_on();
         InFlight(shared.clone())
     }
 
-    pub(super) fn shared(&self) -> &Arc<Shared<I>> {
+    pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.0
     }
 }
 
-impl<I> Drop for InFlight<I> {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.status.response_ends();
     }
@@ -71,6 +68,8 @@ struct Flowing {
     failure: Option<Error>,
     waited: bool,
     close_delimited: bool,
+    /// Fired if it is dropped before its end, where requests end apart from their connection (HTTP/2).
+    abandoned: Option<Signal>,
 }
 
 enum Source {
@@ -80,39 +79,43 @@ enum Source {
     Gone,
 }
 
-impl<I: Transport> ResponseBody<I> {
+impl ResponseBody {
+    /// One that is in memory, and sent.
+    #[inline]
+    pub(super) fn full(bytes: Bytes, in_flight: InFlight) -> Self {
+        ResponseBody { kind: Kind::Full(bytes), in_flight }
+    }
+
     /// The body of a response that is sent by `plan`. The request counts as answered when it is dropped.
     pub(super) fn new(
         body: Body,
         plan: &Plan,
         declared: Option<u64>,
-        in_flight: InFlight<I>,
+        in_flight: InFlight,
         abandoned: Option<Signal>,
     ) -> Self {
         let close_delimited = plan.framing == Framing::Close;
-        let flowing =
-            |source| Kind::Flowing(Box::new(Flowing { source, failure: None, waited: false, close_delimited }));
+        let alone = abandoned.is_none();
+        let flowing = |source| {
+            Kind::Flowing(Box::new(Flowing { source, failure: None, waited: false, close_delimited, abandoned }))
+        };
         let kind = match (plan.framing, declared) {
             (Framing::None, Some(length)) => Kind::Unsent(length),
             // [NOB-03], [BOD-12] dropped unpulled, here and now
             _ if !plan.send_body => Kind::None,
             (Framing::Length(length), _) => match body.try_into_bytes() {
-                Ok(bytes) if bytes.len() as u64 == length => Kind::Full(bytes),
+                Ok(bytes) if alone && bytes.len() as u64 == length => Kind::Full(bytes),
                 Ok(bytes) => flowing(Source::Exact(Exact::new(bytes.into(), length))),
                 Err(body) => flowing(Source::Exact(Exact::new(body, length))),
             },
             _ => flowing(Source::Open(body)),
         };
-        ResponseBody { kind, abandoned, in_flight }
+        ResponseBody { kind, in_flight }
     }
 }
 
 impl Flowing {
-    fn poll_frame<I: Transport>(
-        &mut self,
-        cx: &mut Context<'_>,
-        shared: &Shared<I>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>, shared: &Shared) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         if self.failure.is_none() {
             let next = match &mut self.source {
                 Source::Exact(body) => ready!(Pin::new(body).poll_frame(cx)),
@@ -128,11 +131,7 @@ impl Flowing {
     }
 
     /// The failure, once all that came before it is with the operating system.
-    fn poll_failure<I: Transport>(
-        &mut self,
-        cx: &mut Context<'_>,
-        shared: &Shared<I>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_failure(&mut self, cx: &mut Context<'_>, shared: &Shared) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         // hyper flushes to the socket when this returns pending, the supervisor flushes the socket after that: look
         // again at the next poll, or when the socket takes more.
         if !std::mem::replace(&mut self.waited, true) {
@@ -171,25 +170,23 @@ impl Flowing {
     }
 }
 
-impl<I: Transport> http_body::Body for ResponseBody<I> {
+impl http_body::Body for ResponseBody {
     type Data = Bytes;
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let next = match &mut this.kind {
-            Kind::None | Kind::Unsent(_) => None,
-            Kind::Full(bytes) => {
-                let bytes = std::mem::take(bytes);
-                this.kind = Kind::None;
-                return Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))));
+        if let Kind::Flowing(flowing) = &mut this.kind {
+            let next = ready!(flowing.poll_frame(cx, this.in_flight.shared()));
+            if next.is_none() {
+                flowing.abandoned = None;
             }
-            Kind::Flowing(flowing) => ready!(flowing.poll_frame(cx, this.in_flight.shared())),
-        };
-        if next.is_none() {
-            this.abandoned = None;
+            return Poll::Ready(next.map(|frame| frame.map_err(BodyError)));
         }
-        Poll::Ready(next.map(|frame| frame.map_err(BodyError)))
+        Poll::Ready(match std::mem::replace(&mut this.kind, Kind::None) {
+            Kind::Full(bytes) if !bytes.is_empty() => Some(Ok(Frame::data(bytes))),
+            _ => None,
+        })
     }
 
     fn is_end_stream(&self) -> bool {
@@ -211,15 +208,11 @@ impl<I: Transport> http_body::Body for ResponseBody<I> {
     }
 }
 
-impl<I> Drop for ResponseBody<I> {
+impl Drop for Flowing {
     fn drop(&mut self) {
-        let Some(signal) = self.abandoned.take() else { return };
-        let whole = match &self.kind {
-            Kind::None | Kind::Unsent(_) => true,
-            Kind::Full(bytes) => bytes.is_empty(),
-            Kind::Flowing(flowing) => flowing.is_whole(),
-        };
-        if !whole {
+        if let Some(signal) = self.abandoned.take()
+            && !self.is_whole()
+        {
             signal.fire();
         }
     }

@@ -15,35 +15,55 @@ use adapter_core::rules::{self, Rejection, response};
 use adapter_core::server::ShutdownLevel;
 use adapter_core::signal::Signal;
 use adapter_core::upgrade::switches;
-use adapter_core::{Environ, Request, Response, Sleep, contain};
-use http::{HeaderValue, StatusCode, Version, header};
+use adapter_core::{Body, Environ, Request, RequestBody, Response, Sleep, contain};
+use http::{StatusCode, Version, header};
 use hyper::body::Incoming;
 
 use super::io::Shared;
 use super::request_body::request_body;
 use super::response_body::{InFlight, ResponseBody};
-use super::transport::Transport;
 use super::upgrade::Switch;
 
 /// Serves the requests of one connection.
-pub(super) struct Service<I> {
-    pub(super) shared: Arc<Shared<I>>,
+pub(super) struct Service {
+    pub(super) shared: Arc<Shared>,
     /// Requests end apart from their connection: HTTP/2.
     pub(super) multiplexed: bool,
 }
 
-impl<I: Transport> hyper::service::Service<http::Request<Incoming>> for Service<I> {
-    type Response = http::Response<ResponseBody<I>>;
+impl hyper::service::Service<http::Request<Incoming>> for Service {
+    type Response = http::Response<ResponseBody>;
     type Error = Gone;
-    type Future = Answer<I>;
+    type Future = Answer;
 
-    fn call(&self, request: http::Request<Incoming>) -> Answer<I> {
+    #[inline]
+    fn call(&self, request: http::Request<Incoming>) -> Answer {
         let engine = &self.shared.engine;
         let (in_flight, count) = InFlight::begin(&self.shared);
         // [KAP-12]
         let last = engine.limits.requests_per_connection.is_some_and(|most| count >= most);
+        let received_at = engine.epoch + Duration::from_nanos(self.shared.status.now());
+        let environ = Environ::new(self.shared.environ.clone(), received_at).with_forwarded(request.headers());
+        match rules::request::check_simple(&request, &engine.limits) {
+            Some(facts) if !last => self.begin(facts, request.map(|_| RequestBody::empty()), environ, in_flight),
+            _ => self.call_any(request, environ, last, in_flight),
+        }
+    }
+}
+
+impl Service {
+    /// [`call`](hyper::service::Service::call) for whatever request there is; apart, because most need nothing of it.
+    #[inline(never)]
+    fn call_any(
+        &self,
+        request: http::Request<Incoming>,
+        mut environ: Environ,
+        last: bool,
+        in_flight: InFlight,
+    ) -> Answer {
+        let engine = &self.shared.engine;
         let (mut head, incoming) = request.into_parts();
-        let facts = match rules::request::check(&head, &engine.limits) {
+        let mut facts = match rules::request::check(&head, &engine.limits) {
             Ok(facts) => facts,
             Err(rejection) => {
                 tracing::debug!(target: "adapter", %rejection, "request refused");
@@ -51,6 +71,7 @@ impl<I: Transport> hyper::service::Service<http::Request<Incoming>> for Service<
                 return Answer::new(facts, in_flight, State::Refused(Box::new(rejection)));
             }
         };
+        facts.keep_alive &= !last;
         rules::target::normalize(&mut head);
         let (switch, offer) = Switch::offer(&mut head, &facts).unzip();
         let body = request_body(
@@ -60,8 +81,6 @@ impl<I: Transport> hyper::service::Service<http::Request<Incoming>> for Service<
             engine.timeouts.body_read,
             &engine.serving.runtime,
         );
-        let received_at = engine.epoch + Duration::from_nanos(self.shared.status.now());
-        let mut environ = Environ::new(self.shared.environ.clone(), received_at).with_forwarded(&head.headers);
         if let Some(offer) = offer {
             environ = environ.with_upgrade(offer);
         }
@@ -71,27 +90,38 @@ impl<I: Transport> hyper::service::Service<http::Request<Incoming>> for Service<
             environ = environ.with_disconnect(signal.clone());
             abandoned = Some(signal);
         }
-        let call = dispatch::call(&engine.application, Request::from_parts(head, body), environ);
-        let limit = engine.timeouts.handler.map(|limit| engine.serving.runtime.sleep(limit));
-        let mut answer = Answer::new(facts, in_flight, State::Calling(call, limit));
-        answer.abandoned = abandoned;
-        answer.last = last;
-        answer.switch = switch;
+        let mut answer = self.begin(facts, Request::from_parts(head, body), environ, in_flight);
+        if switch.is_some() || abandoned.is_some() {
+            answer.rare = Some(Box::new(Rare { abandoned, switch }));
+        }
         answer
+    }
+
+    #[inline]
+    fn begin(&self, facts: Facts, request: Request, environ: Environ, in_flight: InFlight) -> Answer {
+        let engine = &self.shared.engine;
+        let call = dispatch::call(&engine.application, request, environ);
+        let limit = engine.timeouts.handler.map(|limit| engine.serving.runtime.sleep(limit));
+        Answer::new(facts, in_flight, State::Calling(call, limit))
     }
 }
 
 /// The response to one request, to come.
-pub(super) struct Answer<I> {
+pub(super) struct Answer {
     facts: Facts,
     /// Taken by the response.
-    in_flight: Option<InFlight<I>>,
+    in_flight: Option<InFlight>,
+    rare: Option<Box<Rare>>,
+    state: State,
+}
+
+/// What most requests have no need of.
+#[derive(Default)]
+struct Rare {
     /// Fired if the client goes away before the response is complete.
     abandoned: Option<Signal>,
-    last: bool,
     /// For the application to take the connection over.
     switch: Option<Box<Switch>>,
-    state: State,
 }
 
 enum State {
@@ -99,17 +129,42 @@ enum State {
     Calling(Call, Option<Sleep>),
 }
 
-impl<I: Transport> Answer<I> {
-    fn new(facts: Facts, in_flight: InFlight<I>, state: State) -> Self {
-        Answer { facts, in_flight: Some(in_flight), abandoned: None, last: false, switch: None, state }
+impl Answer {
+    fn new(facts: Facts, in_flight: InFlight, state: State) -> Self {
+        Answer { facts, in_flight: Some(in_flight), rare: None, state }
     }
 
     /// Makes `answer` sendable. In the form `poll` returns it, which saves a move.
     #[inline]
-    fn finish(&mut self, answer: &mut Option<Response>) -> Poll<Result<http::Response<ResponseBody<I>>, Gone>> {
+    fn finish(&mut self, answer: &mut Option<Response>) -> Poll<Result<http::Response<ResponseBody>, Gone>> {
         let in_flight = self.in_flight.take().expect("a response is made once");
+        let (head, mut body) = answer.take().expect("invariant: there is an answer").into_parts();
+        if in_flight.shared().engine.serving.shutdown.level() != ShutdownLevel::Running {
+            // [SHU-05] also where the handler itself began the shutdown
+            self.facts.keep_alive = false;
+        }
+        if self.rare.is_none() && head.extensions.is_empty() && response::is_simple(&head, &self.facts) {
+            body = match body.try_into_bytes() {
+                Ok(bytes) => {
+                    let body = ResponseBody::full(bytes, in_flight);
+                    return Poll::Ready(Ok(http::Response::from_parts(head, body)));
+                }
+                Err(body) => body,
+            };
+        }
+        self.finish_any(head, body, in_flight)
+    }
+
+    /// [`finish`](Self::finish) for whatever response there is; apart, because most need nothing of it.
+    #[inline(never)]
+    fn finish_any(
+        &mut self,
+        mut head: http::response::Parts,
+        mut body: Body,
+        in_flight: InFlight,
+    ) -> Poll<Result<http::Response<ResponseBody>, Gone>> {
         let runtime = &in_flight.shared().engine.serving.runtime;
-        let (mut head, mut body) = answer.take().expect("invariant: there is an answer").into_parts();
+        let mut rare = self.rare.take().unwrap_or_default();
         if !head.extensions.is_empty() {
             // [ERR-08] whatever the application keeps there is dropped where its panic is contained
             let extensions = std::mem::take(&mut head.extensions);
@@ -123,10 +178,6 @@ impl<I: Transport> Answer<I> {
             rules::trailers::announce(&mut head.headers, trailers);
             length = None;
             head.headers.remove(header::CONTENT_LENGTH);
-        }
-        // [SHU-05] also where the handler itself began the shutdown
-        if self.last || in_flight.shared().engine.serving.shutdown.level() != ShutdownLevel::Running {
-            head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         let mut plan = response::plan(&mut head, length, &self.facts).unwrap_or_else(|invalid| {
             tracing::error!(target: "adapter", error = %invalid, "the application made an impossible response");
@@ -144,13 +195,13 @@ impl<I: Transport> Answer<I> {
             });
         }
         // [UPG-06] what nobody took, or what is not answered by a switch, goes on as HTTP
-        if let Some(switch) = self.switch.take()
+        if let Some(switch) = rare.switch.take()
             && switches(head.status, &self.facts)
         {
             if self.facts.version < Version::HTTP_2 {
                 in_flight.shared().set_switch(switch);
             } else {
-                switch.accompany(in_flight.shared(), self.abandoned.take());
+                switch.accompany(in_flight.shared(), rare.abandoned.take());
             }
         }
         if head.version == Version::HTTP_10 && !plan.close {
@@ -163,14 +214,13 @@ impl<I: Transport> Answer<I> {
         }
         let declared =
             if head.status == StatusCode::NOT_MODIFIED { rules::declared_length(&head.headers) } else { None };
-        let abandoned = self.abandoned.take();
-        let body = ResponseBody::new(body, &plan, declared, in_flight, abandoned);
+        let body = ResponseBody::new(body, &plan, declared, in_flight, rare.abandoned.take());
         Poll::Ready(Ok(http::Response::from_parts(head, body)))
     }
 }
 
-impl<I: Transport> Future for Answer<I> {
-    type Output = Result<http::Response<ResponseBody<I>>, Gone>;
+impl Future for Answer {
+    type Output = Result<http::Response<ResponseBody>, Gone>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut answer = None;
@@ -205,7 +255,7 @@ impl std::fmt::Display for Gone {
 
 impl std::error::Error for Gone {}
 
-impl<I> Drop for Answer<I> {
+impl Drop for Rare {
     fn drop(&mut self) {
         // [DIS-01] dropped before it answered: the stream was reset, or the connection is gone
         if let Some(signal) = self.abandoned.take() {

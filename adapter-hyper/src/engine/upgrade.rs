@@ -24,7 +24,6 @@ use hyper::rt::ReadBuf;
 
 use super::io::{Handle, Shared};
 use super::response_body::InFlight;
-use super::transport::Transport;
 
 /// A connection on offer to the application that handles a request.
 pub(super) struct Switch {
@@ -53,13 +52,13 @@ impl Switch {
     }
 
     /// HTTP/1: the head is sent and hyper is done; the socket is the application's. `None` if nobody took it.
-    pub(super) fn complete<I: Transport>(mut self, shared: &Arc<Shared<I>>, cx: &mut Context<'_>) -> Option<Tether> {
+    pub(super) fn complete(mut self, shared: &Arc<Shared>, cx: &mut Context<'_>) -> Option<Tether> {
         // hyper has answered before its connection ended.
         let Poll::Ready(Ok(upgraded)) = Pin::new(&mut self.on).poll(cx) else {
             self.handover.fail(UpgradeError::Disconnected);
             return None;
         };
-        let parts = upgraded.downcast::<Handle<I>>().ok()?;
+        let parts = upgraded.downcast::<Handle>().ok()?;
         if !self.handover.is_taken() {
             return None;
         }
@@ -72,7 +71,7 @@ impl Switch {
     }
 
     /// HTTP/2: spawns what accompanies the stream. `gone` fires at its end.
-    pub(super) fn accompany<I: Transport>(self, shared: &Arc<Shared<I>>, gone: Option<Signal>) {
+    pub(super) fn accompany(self, shared: &Arc<Shared>, gone: Option<Signal>) {
         let in_flight = InFlight::goes_on(shared);
         let serving = &shared.engine.serving;
         let forced = serving.shutdown.reached(ShutdownLevel::Forced);
@@ -99,9 +98,9 @@ impl Switch {
 }
 
 /// The socket of an HTTP/1 connection, without hyper.
-struct Direct<I>(Arc<Shared<I>>);
+struct Direct(Arc<Shared>);
 
-impl<I> Direct<I> {
+impl Direct {
     /// \[DIS-01\] an error means that the client is gone
     fn tell<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if let Poll::Ready(Err(_)) = &polled {
@@ -111,13 +110,13 @@ impl<I> Direct<I> {
     }
 }
 
-impl<I: Transport> AsyncRead for Direct<I> {
+impl AsyncRead for Direct {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         self.tell(self.0.socket().poll_read_taken(cx, buffer))
     }
 }
 
-impl<I: Transport> AsyncWrite for Direct<I> {
+impl AsyncWrite for Direct {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.tell(self.0.socket().poll_write_raw(cx, bytes))
     }
