@@ -2,9 +2,11 @@
 //!
 //! Runs on the task or thread that serves the connection; polls the application there.
 
+use std::any::Any;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use http::{StatusCode, response};
 
@@ -44,26 +46,36 @@ impl Call {
     /// application's future (\[DIS-01\]). Never panics: the application's panics and errors are logged and answered.
     #[inline]
     pub fn poll_into(&mut self, cx: &mut Context<'_>, answer: &mut Option<Response>) -> Poll<()> {
-        let outcome = match &mut self.0 {
-            Some(handler) => contain::catch("handler", || handler.as_mut().poll_into(cx, answer)),
-            None => Ok(Poll::Ready(Ok(()))),
-        };
-        let failed = match outcome {
+        let mut answered = false;
+        let mut error = None;
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(handler) = &mut self.0 {
+                error = ready!(handler.as_mut().poll_into(cx, answer)).err();
+            }
+            answered = true;
+            // [ERR-08] as soon as it has answered
+            self.0 = None;
+            Poll::Ready(())
+        }));
+        match outcome {
             Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(outcome)) => outcome.err().map(|error| error_response(&error)),
-            // logged where it was caught
-            Err(_) => None,
-        };
-        self.drop_handler();
-        if failed.is_some() {
-            *answer = failed;
-        } else if answer.is_none() {
-            *answer = Some(failure(StatusCode::INTERNAL_SERVER_ERROR));
+            Ok(Poll::Ready(())) => {}
+            Err(payload) => self.panicked(if answered { "drop of a handler" } else { "handler" }, payload),
+        }
+        if error.is_some() || answer.is_none() {
+            let fault = || failure(StatusCode::INTERNAL_SERVER_ERROR);
+            *answer = Some(error.map_or_else(fault, |error| error_response(&error)));
         }
         Poll::Ready(())
     }
 
-    /// As soon as it has answered. \[ERR-08\]
+    /// \[ERR-02\], \[ERR-08\]
+    #[cold]
+    fn panicked(&mut self, place: &'static str, payload: Box<dyn Any + Send>) {
+        contain::report(place, payload);
+        self.drop_handler();
+    }
+
     fn drop_handler(&mut self) {
         if let Some(handler) = self.0.take() {
             // Logged by `catch`; there is nobody to tell.

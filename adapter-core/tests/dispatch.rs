@@ -1,8 +1,11 @@
 //! Calling an application: what it gets wrong is answered and logged, once. \[ERR-01\], \[ERR-02\]
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
+use adapter_core::http::StatusCode;
 use adapter_core::testing::Client;
 use adapter_core::{Application, Body, DynApplication, Environ, Error, Request, Response};
 use tracing::span::{Attributes, Id, Record};
@@ -57,6 +60,26 @@ async fn answers(_: Request, _: Environ) -> Result<Response, Error> {
     Ok(Response::new(Body::from("fine")))
 }
 
+/// Panics when it is dropped.
+struct Grudge;
+
+impl Drop for Grudge {
+    fn drop(&mut self) {
+        panic!("dropped")
+    }
+}
+
+/// Ready with `outcome`; its drop panics.
+struct Grudging(Option<Result<Response, Error>>, Grudge);
+
+impl Future for Grudging {
+    type Output = Result<Response, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.take().map_or_else(|| panic!("within"), Poll::Ready)
+    }
+}
+
 /// An application that is no function.
 struct Inner<A>(A);
 
@@ -72,6 +95,16 @@ fn each_fault_is_answered_and_logged_once() {
     assert_eq!(outcome(fails), (500, 1));
     assert_eq!(outcome(panics_in_its_future), (500, 1));
     assert_eq!(outcome(panics_before_there_is_a_future), (500, 1));
+}
+
+#[test]
+fn an_answer_outlives_a_handler_that_can_not_be_dropped() {
+    let answering = |_: Request, _: Environ| Grudging(Some(Ok(Response::new(Body::from("fine")))), Grudge);
+    assert_eq!(outcome(answering), (200, 1));
+    let failing = |_: Request, _: Environ| Grudging(Some(Err(Error::new("no").with_status(StatusCode::GONE))), Grudge);
+    assert_eq!(outcome(failing), (410, 1));
+    let panicking = |_: Request, _: Environ| Grudging(None, Grudge);
+    assert_eq!(outcome(panicking), (500, 2));
 }
 
 #[test]

@@ -212,13 +212,19 @@ impl Body {
         matches!(self.kind, Kind::Empty | Kind::Full(_))
     }
 
+    /// Whether [`try_into_bytes`](Self::try_into_bytes) gives it.
+    #[inline]
+    pub fn is_bytes(&self) -> bool {
+        self.extras.is_none() && self.is_full()
+    }
+
     /// All of it, if it is in memory and nobody is to be told of its end; else the body again. For servers.
     ///
     /// # Errors
     /// The body.
     #[inline]
     pub fn try_into_bytes(self) -> Result<Bytes, Body> {
-        if self.extras.is_some() || !self.is_full() {
+        if !self.is_bytes() {
             return Err(self);
         }
         // What is left owns nothing: not dropping it saves the look.

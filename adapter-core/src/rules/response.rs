@@ -137,17 +137,18 @@ pub fn plan(head: &mut response::Parts, length: Option<u64>, facts: &Facts) -> R
     Ok(plan)
 }
 
-/// Whether [`plan`] would leave `head` as it is and give a body of known length that length and nothing else: the usual
-/// response, with no length of its own and no hop-by-hop field, to the usual request. For engines that save instructions.
+/// Whether [`plan`] would leave the head of `response` as it is and give a body of known length that length and nothing
+/// else: the usual response, with no length of its own and no hop-by-hop field, to the usual request. For engines that
+/// save instructions.
 #[inline]
-pub fn is_simple(head: &response::Parts, facts: &Facts) -> bool {
+pub fn is_simple<B>(response: &http::Response<B>, facts: &Facts) -> bool {
     facts.version == Version::HTTP_11
-        && head.version == Version::HTTP_11
+        && response.version() == Version::HTTP_11
         && facts.keep_alive
         && !facts.is_head
         && !facts.is_connect
-        && !matches!(head.status.as_u16(), ..200 | 204 | 205 | 304)
-        && head.headers.keys().all(|name| *name != header::CONTENT_LENGTH && !is_hop_by_hop(name))
+        && !matches!(response.status().as_u16(), ..200 | 204 | 205 | 304)
+        && response.headers().keys().all(|name| *name != header::CONTENT_LENGTH && !is_hop_by_hop(name))
 }
 
 /// What a response's fields say about framing and connection.

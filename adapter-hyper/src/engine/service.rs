@@ -15,7 +15,7 @@ use adapter_core::rules::{self, Rejection, response};
 use adapter_core::server::ShutdownLevel;
 use adapter_core::signal::Signal;
 use adapter_core::upgrade::switches;
-use adapter_core::{Body, Environ, Request, RequestBody, Response, Sleep, contain};
+use adapter_core::{Environ, Request, RequestBody, Response, Sleep, contain};
 use http::{StatusCode, Version, header};
 use hyper::body::Incoming;
 
@@ -45,7 +45,11 @@ impl hyper::service::Service<http::Request<Incoming>> for Service {
         let received_at = engine.epoch + Duration::from_nanos(self.shared.status.now());
         let environ = Environ::new(self.shared.environ.clone(), received_at).with_forwarded(request.headers());
         match rules::request::check_simple(&request, &engine.limits) {
-            Some(facts) if !last => self.begin(facts, request.map(|_| RequestBody::empty()), environ, in_flight),
+            Some(facts) if !last && engine.timeouts.handler.is_none() => {
+                let request = request.map(|_| RequestBody::empty());
+                let call = dispatch::call(&engine.application, request, environ);
+                Answer { facts, in_flight: Some(in_flight), call: Some(call), rare: None }
+            }
             _ => self.call_any(request, environ, last, in_flight),
         }
     }
@@ -68,7 +72,8 @@ impl Service {
             Err(rejection) => {
                 tracing::debug!(target: "adapter", %rejection, "request refused");
                 let facts = Facts::of_rejected(&head);
-                return Answer::new(facts, in_flight, State::Refused(Box::new(rejection)));
+                let rare = Rare { refused: Some(rejection), ..Rare::default() };
+                return Answer { facts, in_flight: Some(in_flight), call: None, rare: Some(Box::new(rare)) };
             }
         };
         facts.keep_alive &= !last;
@@ -84,25 +89,17 @@ impl Service {
         if let Some(offer) = offer {
             environ = environ.with_upgrade(offer);
         }
-        let mut abandoned = None;
+        let mut abandoned = Abandoned(None);
         if self.multiplexed {
             let signal = Signal::new();
             environ = environ.with_disconnect(signal.clone());
-            abandoned = Some(signal);
+            abandoned.0 = Some(signal);
         }
-        let mut answer = self.begin(facts, Request::from_parts(head, body), environ, in_flight);
-        if switch.is_some() || abandoned.is_some() {
-            answer.rare = Some(Box::new(Rare { abandoned, switch }));
-        }
-        answer
-    }
-
-    #[inline]
-    fn begin(&self, facts: Facts, request: Request, environ: Environ, in_flight: InFlight) -> Answer {
-        let engine = &self.shared.engine;
-        let call = dispatch::call(&engine.application, request, environ);
+        let call = dispatch::call(&engine.application, Request::from_parts(head, body), environ);
         let limit = engine.timeouts.handler.map(|limit| engine.serving.runtime.sleep(limit));
-        Answer::new(facts, in_flight, State::Calling(call, limit))
+        let is_rare = limit.is_some() || abandoned.0.is_some() || switch.is_some();
+        let rare = is_rare.then(|| Box::new(Rare { refused: None, limit, abandoned, switch }));
+        Answer { facts, in_flight: Some(in_flight), call: Some(call), rare }
     }
 }
 
@@ -111,60 +108,70 @@ pub(super) struct Answer {
     facts: Facts,
     /// Taken by the response.
     in_flight: Option<InFlight>,
+    /// `None` for a request that was refused.
+    call: Option<Call>,
     rare: Option<Box<Rare>>,
-    state: State,
 }
 
 /// What most requests have no need of.
 #[derive(Default)]
 struct Rare {
-    /// Fired if the client goes away before the response is complete.
-    abandoned: Option<Signal>,
+    refused: Option<Rejection>,
+    /// Until when there has to be an answer. \[LIM-09\]
+    limit: Option<Sleep>,
+    abandoned: Abandoned,
     /// For the application to take the connection over.
     switch: Option<Box<Switch>>,
 }
 
-enum State {
-    Refused(Box<Rejection>),
-    Calling(Call, Option<Sleep>),
-}
-
 impl Answer {
-    fn new(facts: Facts, in_flight: InFlight, state: State) -> Self {
-        Answer { facts, in_flight: Some(in_flight), rare: None, state }
+    /// The response of the server alone, if there is one.
+    #[inline(never)]
+    fn poll_own(&mut self, cx: &mut Context<'_>) -> Poll<Response> {
+        let Some(rare) = &mut self.rare else { return Poll::Pending };
+        if let Some(rejection) = &rare.refused {
+            return Poll::Ready(rejection.response());
+        }
+        let Some(limit) = &mut rare.limit else { return Poll::Pending };
+        ready!(Pin::new(limit).poll(cx));
+        // The handler is dropped with this future.
+        tracing::error!(target: "adapter", "[LIM-09] the application did not answer in time");
+        Poll::Ready(dispatch::failure(StatusCode::SERVICE_UNAVAILABLE))
     }
 
     /// Makes `answer` sendable. In the form `poll` returns it, which saves a move.
     #[inline]
     fn finish(&mut self, answer: &mut Option<Response>) -> Poll<Result<http::Response<ResponseBody>, Gone>> {
         let in_flight = self.in_flight.take().expect("a response is made once");
-        let (head, mut body) = answer.take().expect("invariant: there is an answer").into_parts();
         if in_flight.shared().engine.serving.shutdown.level() != ShutdownLevel::Running {
             // [SHU-05] also where the handler itself began the shutdown
             self.facts.keep_alive = false;
         }
-        if self.rare.is_none() && head.extensions.is_empty() && response::is_simple(&head, &self.facts) {
-            body = match body.try_into_bytes() {
-                Ok(bytes) => {
-                    let body = ResponseBody::full(bytes, in_flight);
-                    return Poll::Ready(Ok(http::Response::from_parts(head, body)));
-                }
-                Err(body) => body,
-            };
+        let is_usual = |response: &Response| {
+            response.extensions().is_empty() && response.body().is_bytes() && response::is_simple(response, &self.facts)
+        };
+        if self.rare.is_none() && answer.as_ref().is_some_and(is_usual) {
+            let (head, body) = answer.take().expect("invariant: there is an answer").into_parts();
+            let body = ResponseBody::full(body.try_into_bytes().unwrap_or_default(), in_flight);
+            Poll::Ready(Ok(http::Response::from_parts(head, body)))
+        } else {
+            self.finish_any(answer.take(), in_flight)
         }
-        self.finish_any(head, body, in_flight)
     }
 
     /// [`finish`](Self::finish) for whatever response there is; apart, because most need nothing of it.
     #[inline(never)]
     fn finish_any(
         &mut self,
-        mut head: http::response::Parts,
-        mut body: Body,
+        answer: Option<Response>,
         in_flight: InFlight,
     ) -> Poll<Result<http::Response<ResponseBody>, Gone>> {
+        let Some(answer) = answer.filter(|answer| !dispatch::is_unanswerable(answer)) else {
+            return Poll::Ready(Err(Gone));
+        };
         let runtime = &in_flight.shared().engine.serving.runtime;
         let mut rare = self.rare.take().unwrap_or_default();
+        let (mut head, mut body) = answer.into_parts();
         if !head.extensions.is_empty() {
             // [ERR-08] whatever the application keeps there is dropped where its panic is contained
             let extensions = std::mem::take(&mut head.extensions);
@@ -201,7 +208,7 @@ impl Answer {
             if self.facts.version < Version::HTTP_2 {
                 in_flight.shared().set_switch(switch);
             } else {
-                switch.accompany(in_flight.shared(), rare.abandoned.take());
+                switch.accompany(in_flight.shared(), rare.abandoned.0.take());
             }
         }
         if head.version == Version::HTTP_10 && !plan.close {
@@ -214,7 +221,7 @@ impl Answer {
         }
         let declared =
             if head.status == StatusCode::NOT_MODIFIED { rules::declared_length(&head.headers) } else { None };
-        let body = ResponseBody::new(body, &plan, declared, in_flight, rare.abandoned.take());
+        let body = ResponseBody::new(body, &plan, declared, in_flight, rare.abandoned.0.take());
         Poll::Ready(Ok(http::Response::from_parts(head, body)))
     }
 }
@@ -224,20 +231,9 @@ impl Future for Answer {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut answer = None;
-        match &mut self.state {
-            State::Refused(rejection) => answer = Some(rejection.response()),
-            State::Calling(call, limit) => {
-                if call.poll_into(cx, &mut answer).is_pending() {
-                    let Some(limit) = limit else { return Poll::Pending };
-                    ready!(Pin::new(limit).poll(cx));
-                    // [LIM-09] the handler is dropped with this future
-                    tracing::error!(target: "adapter", "[LIM-09] the application did not answer in time");
-                    answer = Some(dispatch::failure(StatusCode::SERVICE_UNAVAILABLE));
-                }
-            }
-        }
-        if answer.as_ref().is_none_or(dispatch::is_unanswerable) {
-            return Poll::Ready(Err(Gone));
+        let called = self.call.as_mut().is_some_and(|call| call.poll_into(cx, &mut answer).is_ready());
+        if !called {
+            answer = Some(ready!(self.poll_own(cx)));
         }
         self.finish(&mut answer)
     }
@@ -255,10 +251,13 @@ impl std::fmt::Display for Gone {
 
 impl std::error::Error for Gone {}
 
-impl Drop for Rare {
+/// Fired if it is dropped before there is a response: the stream was reset, or the connection is gone. \[DIS-01\]
+#[derive(Default)]
+struct Abandoned(Option<Signal>);
+
+impl Drop for Abandoned {
     fn drop(&mut self) {
-        // [DIS-01] dropped before it answered: the stream was reset, or the connection is gone
-        if let Some(signal) = self.abandoned.take() {
+        if let Some(signal) = self.0.take() {
             signal.fire();
         }
     }
