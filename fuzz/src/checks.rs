@@ -2,20 +2,17 @@
 //!
 //! Shared by the fuzz targets and by `adapter-threadpool/tests/corpus.rs`, which replays the corpus.
 
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::sync::OnceLock;
-use std::time::Duration;
+#[path = "served.rs"]
+mod served;
 
 use adapter_core::rules::request::BodyLength;
-use adapter_core::{
-    Body, DynApplication, Environ, Error, Limits, Request, RequestBodyError, Response, Server, ServerConfig,
-};
+use adapter_core::{Body, Environ, Error, Limits, Request, RequestBodyError, Response};
 use adapter_http1::body_decoder::{Decoder, Event};
 use adapter_http1::head::parse;
 use adapter_threadpool::ThreadPoolServer;
 use http::HeaderMap;
+
+use self::served::Served;
 
 /// Request heads: a head is accepted or refused the same however much of what follows has arrived.
 pub fn head(data: &[u8]) {
@@ -81,18 +78,7 @@ pub fn chunked(data: &[u8]) {
 
 /// Whole connections: the answers to whatever is sent are well-formed responses, and then the connection ends.
 pub fn connection(data: &[u8]) {
-    let mut stream = UnixStream::connect(server()).expect("the server listens");
-    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
-    let mut writer = stream.try_clone().expect("a second handle");
-    // The server may stop reading; what it has answered by then is to be read all the same.
-    let _ = writer.write_all(data);
-    let _ = writer.shutdown(std::net::Shutdown::Write);
-    let mut answers = Vec::new();
-    match stream.read_to_end(&mut answers) {
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
-        Err(error) => panic!("{error} after {}", answers.escape_ascii()),
-    }
+    let answers = SERVER.with(|server| server.answers(data)).unwrap_or_else(|error| panic!("{error}"));
     // A HEAD that is refused has a length and no body, and the application has not marked the answer.
     let asks_head = data.windows(4).any(|window| window == b"HEAD");
     well_formed(&answers, asks_head);
@@ -126,20 +112,8 @@ fn well_formed(mut rest: &[u8], asks_head: bool) {
     }
 }
 
-/// A server on a Unix-domain socket, for the life of the process.
-fn server() -> &'static PathBuf {
-    static SERVER: OnceLock<PathBuf> = OnceLock::new();
-    SERVER.get_or_init(|| {
-        let path = std::env::temp_dir().join(format!("adapter-fuzz-{}", std::process::id()));
-        let bind = format!("unix:{}", path.display()).parse().expect("a path is an address");
-        let mut config = ServerConfig::default().bind(bind).threads(2);
-        config.limits.body_bytes = Some(1 << 16);
-        let handle =
-            ThreadPoolServer::new().start(DynApplication::new(application), config).expect("the server starts");
-        // It serves until the process ends.
-        drop(handle);
-        path
-    })
+thread_local! {
+    static SERVER: Served = Served::start(&ThreadPoolServer::new(), application, 1 << 16);
 }
 
 async fn application(request: Request, _environ: Environ) -> Result<Response, Error> {

@@ -4,16 +4,15 @@
 //! Shared by the fuzz target `differential` and by `adapter/tests/differential.rs`, which generates requests and replays
 //! the corpus.
 
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::sync::OnceLock;
-use std::time::Duration;
+#[path = "served.rs"]
+mod served;
 
-use adapter_core::{Body, DynApplication, Environ, Error, Request, Response, Server, ServerConfig, ServerHandle};
+use adapter_core::{Body, Environ, Error, Request, Response};
 use adapter_hyper::HyperServer;
 use adapter_threadpool::ThreadPoolServer;
 use http::{HeaderMap, Version};
+
+use self::served::Served;
 
 /// Bytes of a body that is taken; more is refused.
 const LIMIT: u64 = 1 << 16;
@@ -63,9 +62,8 @@ pub fn check(data: &[u8]) -> Result<(), String> {
     if is_excepted(data) {
         return Ok(());
     }
-    let servers = servers();
-    let ours = exchange(&servers.threadpool, data)?;
-    let theirs = exchange(&servers.hyper, data)?;
+    let (ours, theirs) = SERVERS.with(|servers| (exchange(&servers.threadpool, data), exchange(&servers.hyper, data)));
+    let (ours, theirs) = (ours?, theirs?);
     if ours == theirs || theirs.is_cut_off_from(&ours) {
         return Ok(());
     }
@@ -93,28 +91,15 @@ fn is_excepted(data: &[u8]) -> bool {
 }
 
 struct Servers {
-    threadpool: PathBuf,
-    hyper: PathBuf,
+    threadpool: Served,
+    hyper: Served,
 }
 
-/// Both servers, for the life of the process.
-fn servers() -> &'static Servers {
-    static SERVERS: OnceLock<Servers> = OnceLock::new();
-    SERVERS.get_or_init(|| Servers {
-        threadpool: start(&ThreadPoolServer::new(), "threadpool"),
-        hyper: start(&HyperServer::new(), "hyper"),
-    })
-}
-
-fn start(server: &dyn Server, name: &str) -> PathBuf {
-    let path = std::env::temp_dir().join(format!("adapter-differential-{name}-{}", std::process::id()));
-    let bind = format!("unix:{}", path.display()).parse().expect("a path is an address");
-    let mut config = ServerConfig::default().bind(bind).threads(2);
-    config.limits.body_bytes = Some(LIMIT);
-    let handle: ServerHandle = server.start(DynApplication::new(application), config).expect("the server starts");
-    // It serves until the process ends.
-    drop(handle);
-    path
+thread_local! {
+    static SERVERS: Servers = Servers {
+        threadpool: Served::start(&ThreadPoolServer::new(), application, LIMIT),
+        hyper: Served::start(&HyperServer::new(), application, LIMIT),
+    };
 }
 
 /// Answers with what it saw. Paths of even length read their body, the others leave it to the server.
@@ -152,19 +137,8 @@ fn list(seen: &mut String, fields: &HeaderMap) {
     }
 }
 
-fn exchange(server: &PathBuf, data: &[u8]) -> Result<Exchange, String> {
-    let mut stream = UnixStream::connect(server).expect("the server listens");
-    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
-    let mut writer = stream.try_clone().expect("a second handle");
-    // The server may stop reading; what it has answered by then is to be read all the same.
-    let _ = writer.write_all(data);
-    let _ = writer.shutdown(std::net::Shutdown::Write);
-    let mut answers = Vec::new();
-    match stream.read_to_end(&mut answers) {
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
-        Err(error) => return Err(format!("{error} after {}", answers.escape_ascii())),
-    }
+fn exchange(server: &Served, data: &[u8]) -> Result<Exchange, String> {
+    let answers = server.answers(data)?;
     parse(&answers)
         .ok_or_else(|| format!("to {} came no responses but {}", data.escape_ascii(), answers.escape_ascii()))
 }
