@@ -97,7 +97,7 @@ fn simple(method: &Method, uri: &Uri, version: Version, headers: &HeaderMap, lim
             if host.replace(value).is_some() {
                 return None;
             }
-        } else if matters(name) {
+        } else if matters(name) && !says_keep_alive(name, value) {
             return None;
         }
     }
@@ -117,6 +117,11 @@ fn simple(method: &Method, uri: &Uri, version: Version, headers: &HeaderMap, lim
 #[inline]
 fn matters(name: &HeaderName) -> bool {
     matches!(name.as_str(), "transfer-encoding" | "content-length" | "connection" | "expect" | "te" | "upgrade")
+}
+
+/// What browsers say, and HTTP/1.1 does anyway. RFC 9112 §9.3
+fn says_keep_alive(name: &HeaderName, value: &HeaderValue) -> bool {
+    *name == header::CONNECTION && value.as_bytes().eq_ignore_ascii_case(b"keep-alive")
 }
 
 /// [`check`] for whatever request there is; apart, because most need nothing of it.

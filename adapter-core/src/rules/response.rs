@@ -148,7 +148,10 @@ pub fn is_simple<B>(response: &http::Response<B>, facts: &Facts) -> bool {
         && !facts.is_head
         && !facts.is_connect
         && !matches!(response.status().as_u16(), ..200 | 204 | 205 | 304)
-        && response.headers().keys().all(|name| *name != header::CONTENT_LENGTH && !is_hop_by_hop(name))
+        && response.headers().keys().all(|name| {
+            // the one that most have is known by a number
+            *name == header::CONTENT_TYPE || (*name != header::CONTENT_LENGTH && !is_hop_by_hop(name))
+        })
 }
 
 /// What a response's fields say about framing and connection.

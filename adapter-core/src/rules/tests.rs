@@ -66,7 +66,8 @@ fn host_is_needed_once_and_well_formed() {
 
 #[test]
 fn most_requests_and_responses_are_simple() {
-    let fields: Fields<'_> = &[("host", "a.example:80"), ("user-agent", "x"), ("accept", "*/*"), ("cookie", "a=b")];
+    let fields: Fields<'_> =
+        &[("host", "a.example:80"), ("connection", "Keep-Alive"), ("accept", "*/*"), ("cookie", "a=b")];
     let head = request("GET", "/x?y", Version::HTTP_11, fields);
     let facts = check_simple(&http::Request::from_parts(head.clone(), ()), &Limits::default());
     assert!(facts.is_some());
