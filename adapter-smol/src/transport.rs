@@ -77,7 +77,6 @@ impl Stream {
 }
 
 impl Transport for Stream {
-    #[inline]
     fn poll_read(&mut self, cx: &mut Context<'_>, mut buffer: ReadBufCursor<'_>) -> Poll<io::Result<usize>> {
         let room = buffer.remaining();
         loop {
@@ -97,7 +96,6 @@ impl Transport for Stream {
         }
     }
 
-    #[inline]
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.watched.write().poll_ready(cx));

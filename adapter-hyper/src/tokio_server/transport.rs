@@ -83,7 +83,6 @@ macro_rules! on {
 }
 
 impl Transport for Stream {
-    #[inline]
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<usize>> {
         on!(self, socket => {
             let mut counted = Counted { socket: Pin::new(socket), count: 0 };
@@ -92,7 +91,6 @@ impl Transport for Stream {
         })
     }
 
-    #[inline]
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         on!(self, socket => Pin::new(socket).poll_write(cx, bytes))
     }
