@@ -151,7 +151,7 @@ struct Panicked(Panic);
 
 impl Handler for Panicked {
     fn poll_into(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut Option<Response>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Err(Error::new(TaskError::Panicked(self.0.message().to_owned()))))
+        Poll::Ready(Err(Error::new(TaskError::of(&self.0))))
     }
 }
 

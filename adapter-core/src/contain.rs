@@ -49,6 +49,12 @@ pub fn catch<T>(place: &'static str, work: impl FnOnce() -> T) -> Result<T, Pani
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| report(place, payload))
 }
 
+/// Drops `value`. A panic in that is logged once, and there is nobody to tell; blocks only as the drop does. \[ERR-08\]
+#[inline]
+pub fn discard<T>(place: &'static str, value: T) {
+    let _ = catch(place, || drop(value));
+}
+
 /// A future whose panics, in polls and in its drop, are contained. \[ERR-02\], \[ERR-08\]
 #[must_use = "futures do nothing unless polled"]
 pub struct Contained<T>(Option<BoxFuture<T>>);
@@ -81,8 +87,7 @@ impl<T> Future for Contained<T> {
 impl<T> Contained<T> {
     fn drop_future(&mut self) {
         if let Some(future) = self.0.take() {
-            // Logged by `catch`; there is nobody to tell.
-            let _ = catch("drop of a handler", || drop(future));
+            discard("drop of a handler", future);
         }
     }
 }

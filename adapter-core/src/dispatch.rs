@@ -78,8 +78,7 @@ impl Call {
 
     fn drop_handler(&mut self) {
         if let Some(handler) = self.0.take() {
-            // Logged by `catch`; there is nobody to tell.
-            let _ = contain::catch("drop of a handler", || drop(handler));
+            contain::discard("drop of a handler", handler);
         }
     }
 }
@@ -170,8 +169,7 @@ pub fn prepare(response: Response, facts: &Facts, offered: bool) -> (response::P
     let (mut head, body) = response.into_parts();
     if !head.extensions.is_empty() {
         // [ERR-08] they are the application's, and nobody asks for them any more
-        let extensions = std::mem::take(&mut head.extensions);
-        let _ = contain::catch("drop of a response", || drop(extensions));
+        contain::discard("drop of a response", std::mem::take(&mut head.extensions));
     }
     if head.status != StatusCode::SWITCHING_PROTOCOLS || offered {
         let with_trailers = facts.trailers && body.trailers().is_some();

@@ -21,6 +21,12 @@ pub enum TaskError {
     Refused,
 }
 
+impl TaskError {
+    pub(crate) fn of(panic: &Panic) -> Self {
+        TaskError::Panicked(panic.message().to_owned())
+    }
+}
+
 /// Work under way; a future of its result. Dropping it detaches the work.
 ///
 /// Cancel safe: dropping the future loses only the result.
@@ -78,7 +84,7 @@ pub(crate) fn channel<T>() -> (Sender<T>, Task<T>) {
 
 impl<T> Sender<T> {
     pub(crate) fn send(self, result: Result<T, Panic>) {
-        self.finish(result.map_err(|panic| TaskError::Panicked(panic.message().to_owned())));
+        self.finish(result.map_err(|panic| TaskError::of(&panic)));
     }
 
     /// Whether the [`Task`] has been dropped, so that nobody waits for the result.

@@ -251,7 +251,7 @@ fn commit(site: &Site, response: Response, facts: &Facts) -> Reply {
 
 /// Another response takes the place of one whose `body` is dropped unpulled. It is the server's own and always sendable.
 fn substitute(site: &Site, response: Response, body: Body, facts: &Facts) -> Reply {
-    let _ = contain::catch("drop of a body", || drop(body));
+    contain::discard("drop of a body", body);
     commit(site, response, facts)
 }
 
@@ -287,7 +287,7 @@ impl Outgoing {
         match plan.framing {
             _ if !plan.send_body => {
                 // [NOB-03], [BOD-12] dropped unpulled
-                let _ = contain::catch("drop of a body", || drop(body));
+                contain::discard("drop of a body", body);
                 Outgoing::None
             }
             Framing::Length(length) => Outgoing::Exact(Exact::new(body, length)),

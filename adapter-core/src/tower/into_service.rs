@@ -173,14 +173,14 @@ fn commit(response: Response, facts: &Facts, environ: &Environ) -> http::Respons
         Ok(plan) => plan,
         Err(error) => {
             tracing::error!(target: "adapter", %error, "the application's response can't be sent");
-            let _ = contain::catch("drop of a body", || drop(body));
+            contain::discard("drop of a body", body);
             return commit(dispatch::failure(StatusCode::INTERNAL_SERVER_ERROR), facts, environ);
         }
     };
     let inner = match plan.framing {
         _ if !plan.send_body => {
             // [NOB-03], [BOD-12] dropped unpulled
-            let _ = contain::catch("drop of a body", || drop(body));
+            contain::discard("drop of a body", body);
             // What the host takes for the length of a body it does not send.
             let hint = match plan.framing {
                 Framing::Length(length) => SizeHint::with_exact(length),

@@ -9,8 +9,9 @@ use adapter_listen::{AcceptError, classify};
 
 use super::{Accept, Connection, Engine};
 
-/// Accepts until the shutdown begins, then closes the listener. At most `limit` connections are open at once; the next
-/// ones wait in the kernel's queue. `spawn` runs a connection's future.
+/// Accepts until the shutdown begins, then closes the listener. At most `Limits::connections` are open at once; the next
+/// ones wait in the kernel's queue. `spawn` is called for each connection, here, and has its future run; it may not block.
+/// Cancel safe: dropped, it closes the listener. Errors of accepting are logged and waited out.
 pub fn accept<L: Accept, S: Fn(Connection)>(
     listener: L,
     engine: Arc<Engine>,

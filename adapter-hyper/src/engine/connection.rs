@@ -33,7 +33,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long we read on after the last response, so that the client can read it. \[KAP-13\] RFC 9112 §9.6
 const LINGER: Duration = Duration::from_secs(2);
 
-/// One connection; spawn it.
+/// One connection, a future that is ready once it has ended; spawn it. Polls the application's futures and bodies, never what
+/// blocks, and contains their panics. Cancel safe: dropping it closes the connection and drops what is under way.
 #[must_use = "futures do nothing unless polled"]
 pub struct Connection {
     shared: Arc<Shared>,

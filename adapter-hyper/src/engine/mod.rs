@@ -93,7 +93,7 @@ impl Engine {
         }))
     }
 
-    /// A connection that was accepted on `local`; `guard` is dropped with it.
+    /// A connection that was accepted on `local`; `guard` is dropped with it. Does not block.
     pub fn connection(
         self: &Arc<Self>,
         io: impl Transport,

@@ -174,8 +174,7 @@ impl Answer {
         let (mut head, mut body) = answer.into_parts();
         if !head.extensions.is_empty() {
             // [ERR-08] whatever the application keeps there is dropped where its panic is contained
-            let extensions = std::mem::take(&mut head.extensions);
-            let _ = contain::catch("drop of response extensions", || drop(extensions));
+            contain::discard("drop of response extensions", std::mem::take(&mut head.extensions));
         }
         let mut length = body.len();
         // [TRL-04] trailers need chunks

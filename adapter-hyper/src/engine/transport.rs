@@ -1,6 +1,7 @@
 //! What the engine needs of a runtime's socket and listener.
 //!
-//! Implemented once per runtime; polled only by the task that owns the connection.
+//! Implemented once per runtime. None of it may block or panic. A socket is polled by one task at a time: its connection's, and
+//! after an upgrade the application's.
 
 use std::future::Future;
 use std::io;
@@ -10,18 +11,20 @@ use std::task::{Context, Poll};
 use adapter_core::ListenAddr;
 use hyper::rt::ReadBufCursor;
 
-/// A connected, non-blocking byte stream.
+/// A connected, non-blocking byte stream. Dropping it closes it. What is pending wakes the task that polled last; an error, of
+/// whichever kind, ends the connection.
 pub trait Transport: Send + Unpin + 'static {
     /// Reads into `buffer` and says how many bytes came; 0 is the end of the client's stream.
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<usize>>;
 
-    /// Hands bytes to the operating system.
+    /// Hands bytes, never none, to the operating system and says how many it took.
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
 
-    /// Ends our half of the stream (FIN).
+    /// Ends our half of the stream (FIN). Called after the last write; a client that is gone already is no error.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// Whether the client has reset the connection, also where bytes in front of that are unread. `true` once.
+    /// Whether the client has reset the connection, also where bytes in front of that are unread. `true` once. Asked where
+    /// reading can't tell, because too much is read ahead.
     fn was_reset(&self) -> bool;
 
     /// Makes the coming drop reset the connection, so that the client can't take what it has for the whole.
@@ -33,7 +36,11 @@ pub trait Accept: Send + 'static {
     /// Its connections.
     type Transport: Transport;
 
-    /// The next connection and its peer's address (none for Unix-domain sockets). Cancel safe.
+    /// The next connection and its peer's address (none for Unix-domain sockets). Awaited by [`accept`](super::accept()) whenever
+    /// there is room for one. Cancel safe.
+    ///
+    /// # Errors
+    /// Of the operating system; they never end the server (\[ERR-06\]).
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Transport, Option<SocketAddr>)>> + Send;
 
     /// The address it listens on.

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use adapter_core::body::Exact;
-use adapter_core::contain::catch;
+use adapter_core::contain::discard;
 use adapter_core::dispatch::{self, is_unanswerable};
 use adapter_core::rules::request::Facts;
 use adapter_core::rules::response::Framing;
@@ -84,7 +84,7 @@ impl Source {
 pub(super) fn begin(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, response: Response, mut facts: Facts) {
     if is_unanswerable(&response) {
         // [ERR-12] answers to earlier requests still go out
-        discard(response.into_body());
+        discard("drop of a response", response.into_body());
         finish(conn, task, true);
         return;
     }
@@ -152,12 +152,6 @@ pub(super) fn begin(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, re
     } else {
         finish(conn, task, plan.close);
     }
-}
-
-/// Drops what is the application's. \[ERR-08\]
-fn discard<T>(value: T) {
-    // Logged by `catch`; there is nobody to tell.
-    let _ = catch("drop of a response", || drop(value));
 }
 
 /// The response is complete in the output: on to the next request, or to the end.

@@ -41,7 +41,7 @@ impl Tasks {
         let mut inner = lock(&self.0);
         if inner.closed {
             drop(inner);
-            let _ = contain::catch("drop of a task", || drop(future));
+            contain::discard("drop of a task", future);
             return;
         }
         inner.last += 1;
@@ -65,7 +65,7 @@ impl Tasks {
         for task in tasks.into_values() {
             // One that is being polled right now is dropped by its poller.
             let future = task.future.try_lock().ok().and_then(|mut future| future.take());
-            let _ = contain::catch("drop of a task", || drop(future));
+            contain::discard("drop of a task", future);
         }
     }
 }
@@ -85,7 +85,7 @@ impl SpawnedTask {
         };
         if done || lock(&engine.tasks.0).closed {
             let future = future.take();
-            let _ = contain::catch("drop of a task", || drop(future));
+            contain::discard("drop of a task", future);
             lock(&engine.tasks.0).tasks.remove(&self.id);
             return;
         }

@@ -108,14 +108,7 @@ impl<F: FnMut(&mut RequestBody, &mut Context<'_>) -> Poll<Read> + Send + Unpin> 
     }
 
     fn next_frame(mut self: Pin<&mut Self>) -> Read {
-        // The server below is polled again and again, so this is too.
-        loop {
-            let waker = std::task::Waker::noop();
-            if let Poll::Ready(next) = self.as_mut().poll_frame(&mut Context::from_waker(waker)) {
-                return next;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
+        futures_lite::future::block_on(std::future::poll_fn(|cx| self.as_mut().poll_frame(cx)))
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -91,7 +91,8 @@ impl Driver for Broken {
     }
 }
 
-static INSIDE: AtomicUsize = AtomicUsize::new(0);
+/// Whether the place is taken, and who waits for it.
+static INSIDE: Mutex<(bool, Vec<Waker>)> = Mutex::new((false, Vec::new()));
 
 /// Holds the only place there is.
 struct Place;
@@ -99,12 +100,12 @@ struct Place;
 impl Place {
     async fn take() -> Place {
         std::future::poll_fn(|cx| {
-            if INSIDE.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
-                return Poll::Ready(Place);
+            let (taken, waiting) = &mut *INSIDE.lock().expect("nothing panics with it");
+            if std::mem::replace(taken, true) {
+                waiting.push(cx.waker().clone());
+                return Poll::Pending;
             }
-            cx.waker().wake_by_ref();
-            thread::sleep(Duration::from_millis(1));
-            Poll::Pending
+            Poll::Ready(Place)
         })
         .await
     }
@@ -112,7 +113,8 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        INSIDE.store(0, Ordering::SeqCst);
+        let (_, waiting) = std::mem::take(&mut *INSIDE.lock().expect("nothing panics with it"));
+        waiting.into_iter().for_each(Waker::wake);
     }
 }
 
