@@ -119,11 +119,13 @@ fn pass(client: TcpStream, address: SocketAddr, fault: &'static Fault, over: &Ar
     let _ = upwards.join();
 }
 
-/// Tries again until there are descriptors.
+/// Tries again until there are descriptors. `None` where nobody listens any more: a connection that was not passed on in
+/// time for the server's shutdown ends, as it would have in the server's own queue.
 fn patiently<T>(over: &AtomicBool, attempt: impl Fn() -> std::io::Result<T>) -> Option<T> {
     while !over.load(Ordering::SeqCst) {
         match attempt() {
             Ok(made) => return Some(made),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => return None,
             Err(_) => thread::sleep(Duration::from_millis(10)),
         }
     }
