@@ -13,7 +13,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use adapter_core::Sleep;
 use adapter_core::environ;
@@ -23,15 +22,13 @@ use hyper::server::conn::{http1, http2};
 
 use super::io::{Ahead, Handle, Shared};
 use super::service::Service;
-use super::status::{Expired, LOOK, Phase};
+use super::status::{Expired, LINGER, LOOK, Phase};
 use super::transport::Transport;
 use super::upgrade::Switch;
 use super::{Engine, Spawner};
 
 /// The first bytes of HTTP/2. RFC 9113 §3.4
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long we read on after the last response, so that the client can read it. \[KAP-13\] RFC 9112 §9.6
-const LINGER: Duration = Duration::from_secs(2);
 
 /// One connection, a future that is ready once it has ended; spawn it. Polls the application's futures and bodies, never what
 /// blocks, and contains their panics. Cancel safe: dropping it closes the connection and drops what is under way.
@@ -101,8 +98,8 @@ impl Connection {
 
     fn http2(&self) -> Protocol {
         self.shared.corked.store(false, Relaxed);
-        self.shared.status.transparent.store(true, Relaxed);
-        self.shared.status.enter(Phase::Idle);
+        self.shared.status.multiplexed.store(true, Relaxed);
+        self.shared.set_supervisor(self.waker.clone());
         let io = Handle(self.shared.clone());
         Protocol::Http2(Box::pin(self.shared.engine.http2.serve_connection(io, self.service(true))))
     }
@@ -146,7 +143,11 @@ impl Connection {
                 _ => return Poll::Ready(()),
             },
             Protocol::Http1(connection) => Pin::new(connection).poll(cx),
-            Protocol::Http2(connection) => connection.as_mut().poll(cx),
+            Protocol::Http2(connection) => {
+                let polled = connection.as_mut().poll(cx);
+                self.shared.status.settle();
+                polled
+            }
             Protocol::Switching(_) => return self.poll_switch(cx),
             Protocol::Taken(tether) => {
                 ready!(Pin::new(tether).poll(cx));
@@ -225,8 +226,7 @@ impl Connection {
     /// \[KAP-13\] RFC 9112 §9.6: a close with unread bytes resets the connection and may destroy the response on its way.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let status = &self.shared.status;
-        let transparent = status.transparent.load(Relaxed);
-        if status.has_ended() || transparent || !status.is_mid_request() {
+        if status.has_ended() || status.is_multiplexed() || !status.is_mid_request() {
             return Poll::Ready(());
         }
         self.protocol = Protocol::Lingering;
@@ -240,7 +240,10 @@ impl Connection {
         self.draining = true;
         match &mut self.protocol {
             Protocol::Http1(connection) => Pin::new(connection).graceful_shutdown(),
-            Protocol::Http2(connection) => connection.as_mut().graceful_shutdown(),
+            Protocol::Http2(connection) => {
+                connection.as_mut().graceful_shutdown();
+                self.shared.status.drain();
+            }
             Protocol::Unknown(_) | Protocol::Switching(_) | Protocol::Taken(_) | Protocol::Lingering => {}
         }
     }
@@ -277,15 +280,18 @@ impl Connection {
             return Poll::Pending;
         }
         match why {
+            Expired::KeepAlive | Expired::HeaderRead if matches!(self.protocol, Protocol::Http2(_)) => {
+                self.drain();
+                if self.poll_protocol(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                self.poll_deadline(cx, now)
+            }
             Expired::HeaderRead if !self.shared.status.head_timed_out.swap(true, Relaxed) => {
                 if matches!(self.protocol, Protocol::Unknown(_)) {
                     return Poll::Ready(());
                 }
                 // hyper reads, finds the end, and closes
-                self.poll_protocol(cx)
-            }
-            Expired::KeepAlive if matches!(self.protocol, Protocol::Http2(_)) && !self.draining => {
-                self.drain();
                 self.poll_protocol(cx)
             }
             // Looked at in every poll from now on, until hyper reads again.
@@ -347,6 +353,9 @@ impl Future for Connection {
         let same_waker = this.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
         if !same_waker {
             this.waker = Some(cx.waker().clone());
+            if let Protocol::Http2(_) = this.protocol {
+                this.shared.set_supervisor(this.waker.clone());
+            }
         }
         let level = this.shared.engine.serving.shutdown.level();
         let shutdown_due = level == ShutdownLevel::Forced || (level == ShutdownLevel::Draining && !this.draining);
@@ -374,6 +383,8 @@ impl Future for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        // It would keep the task's memory for as long as a stream lasts.
+        self.shared.set_supervisor(None);
         // [DIS-05] blocking code that outlives the connection learns of it
         self.shared.environ.disconnected.fire();
     }

@@ -11,7 +11,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use adapter_core::environ;
 use hyper::rt::{ReadBuf, ReadBufCursor};
@@ -46,6 +46,8 @@ pub(super) struct Shared {
     pub(super) corked: AtomicBool,
     /// What to do once hyper is done: hand the connection over.
     switch: Mutex<Option<Box<Switch>>>,
+    /// Wakes the connection's task: for streams of HTTP/2, which have tasks of their own.
+    supervisor: Mutex<Option<Waker>>,
     socket: Mutex<Socket>,
 }
 
@@ -59,6 +61,7 @@ impl Shared {
             status,
             corked: AtomicBool::new(true),
             switch: Mutex::new(None),
+            supervisor: Mutex::new(None),
             socket: Mutex::new(socket),
         })
     }
@@ -74,6 +77,20 @@ impl Shared {
 
     pub(super) fn take_switch(&self) -> Option<Box<Switch>> {
         self.switch.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whom [`wake_supervisor`](Self::wake_supervisor) wakes.
+    pub(super) fn set_supervisor(&self, waker: Option<Waker>) {
+        *self.supervisor.lock().unwrap_or_else(PoisonError::into_inner) = waker;
+    }
+
+    /// Has the connection's task look again.
+    #[cold]
+    pub(super) fn wake_supervisor(&self) {
+        let waker = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     /// Whether every byte hyper wrote is with the operating system.

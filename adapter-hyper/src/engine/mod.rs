@@ -8,6 +8,7 @@
 mod accept;
 mod connection;
 mod io;
+mod queue;
 mod request_body;
 mod response_body;
 mod service;

@@ -1,8 +1,8 @@
 //! A response body as hyper polls it.
 //!
-//! Lives inside hyper's connection, is polled and dropped by its task. Before it reports a failure it lets everything
-//! yielded so far reach the operating system, which hyper alone would throw away. \[BOD-14\], \[FRM-03\], \[FRM-04\],
-//! \[ERR-04\]
+//! In HTTP/1 it lives inside hyper's connection, is polled and dropped by its task; in HTTP/2 by its stream's. Before it
+//! reports a failure it lets everything yielded so far reach the client, which hyper alone would throw away. \[BOD-14\],
+//! \[FRM-03\], \[FRM-04\], \[ERR-04\]
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use adapter_core::{Bytes, Error};
 use http_body::{Body as _, Frame, SizeHint};
 
 use super::io::Shared;
+use super::queue::Queue;
 
 /// What hyper gets as the body of a response. Small, because hyper moves it about.
 pub(super) struct ResponseBody {
@@ -35,7 +36,8 @@ impl InFlight {
         (InFlight(shared.clone()), count)
     }
 
-    /// Something goes on after the response to a request: a stream that was taken over.
+    /// Something goes on after the response to a request has left the engine's hands: a stream that was taken over, data that
+    /// waits for room.
     pub(super) fn goes_on(shared: &Arc<Shared>) -> Self {
         shared.status.response_goes_on();
         InFlight(shared.clone())
@@ -48,7 +50,9 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.status.response_ends();
+        if self.0.status.response_ends() {
+            self.0.wake_supervisor();
+        }
     }
 }
 
@@ -70,6 +74,8 @@ struct Flowing {
     close_delimited: bool,
     /// Fired if it is dropped before its end, where requests end apart from their connection (HTTP/2).
     abandoned: Option<Signal>,
+    /// What hyper holds of it: HTTP/2.
+    queue: Option<Arc<Queue>>,
 }
 
 enum Source {
@@ -95,9 +101,11 @@ impl ResponseBody {
         abandoned: Option<Signal>,
     ) -> Self {
         let close_delimited = plan.framing == Framing::Close;
-        let alone = abandoned.is_none();
+        let shared = in_flight.shared();
+        let alone = !shared.status.is_multiplexed();
         let flowing = |source| {
-            Kind::Flowing(Box::new(Flowing { source, failure: None, waited: false, close_delimited, abandoned }))
+            let queue = (!alone).then(|| Queue::new(InFlight::goes_on(shared)));
+            Kind::Flowing(Box::new(Flowing { source, failure: None, waited: false, close_delimited, abandoned, queue }))
         };
         let kind = match (plan.framing, declared) {
             (Framing::None, Some(length)) => Kind::Unsent(length),
@@ -122,7 +130,16 @@ impl Flowing {
                 Source::Open(body) => ready!(Pin::new(body).poll_frame(cx)),
                 Source::Gone => None,
             };
-            let Some(Err(error)) = next else { return Poll::Ready(next) };
+            let error = match next {
+                Some(Err(error)) => error,
+                Some(Ok(frame)) => {
+                    return Poll::Ready(Some(Ok(match &self.queue {
+                        Some(queue) => frame.map_data(|bytes| queue.push(bytes)),
+                        None => frame,
+                    })));
+                }
+                None => return Poll::Ready(None),
+            };
             dispatch::log_broken(&error);
             self.source = Source::Gone;
             self.failure = Some(error);
@@ -130,7 +147,8 @@ impl Flowing {
         self.poll_failure(cx, shared)
     }
 
-    /// The failure, once all that came before it is with the operating system.
+    /// The failure, once all that came before it is on its way: with the operating system; in HTTP/2, with the connection's
+    /// task, which no reset overtakes any more.
     fn poll_failure(&mut self, cx: &mut Context<'_>, shared: &Shared) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         // hyper flushes to the socket when this returns pending, the supervisor flushes the socket after that: look
         // again at the next poll, or when the socket takes more.
@@ -138,8 +156,10 @@ impl Flowing {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if !shared.is_flushed() {
-            return Poll::Pending;
+        match &self.queue {
+            Some(queue) => ready!(queue.poll_empty(cx)),
+            None if !shared.is_flushed() => return Poll::Pending,
+            None => {}
         }
         if self.close_delimited {
             shared.status.reset.store(true, Relaxed);

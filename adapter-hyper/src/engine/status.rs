@@ -1,10 +1,12 @@
 //! Where a connection stands, shared between its socket, its requests and its supervisor.
 //!
-//! All of them run inside one poll of the connection's task, except parts of a body that an application moved
-//! elsewhere; so plain relaxed atomics do, and cost a load or a store each. Times are nanoseconds since the engine
-//! started, read from the clock once per poll.
+//! In HTTP/1 all of them run inside one poll of the connection's task, except parts of a body that an application moved
+//! elsewhere; so plain relaxed atomics do, and cost a load or a store each. In HTTP/2 streams have tasks of their own:
+//! they count, and only the connection's task concludes from it ([`Status::settle`]). Times are nanoseconds since the
+//! engine started, read from the clock once per poll.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use adapter_core::Timeouts;
@@ -16,13 +18,17 @@ pub(super) const GRACE: Duration = Duration::from_millis(250);
 /// the grace it stays below the 500 ms of \[DIS-01\]; a body on its way is not looked past.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 
+/// How long a client that was told that the connection ends may take over it. \[KAP-13\] RFC 9112 §9.6, RFC 9113 §6.8
+pub(super) const LINGER: Duration = Duration::from_secs(2);
+
 /// What the connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Phase {
     /// The next request; none of its bytes are here.
     Idle = 0,
-    /// The rest of a request head; also a fresh connection without any byte.
+    /// The rest of a request head; also a fresh connection without any byte. In HTTP/2, whose frames hyper alone reads,
+    /// only until the first request.
     Head = 1,
     /// The application, or the client taking its response.
     Busy = 2,
@@ -41,6 +47,8 @@ pub(super) enum Expired {
     Grace,
     /// Nobody reads: time to look for the end of the client's stream.
     Look,
+    /// The client does not answer a GOAWAY.
+    Linger,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +66,12 @@ pub(super) struct Status {
     blocked: AtomicU64,
     /// Responses under way: at most 1 in HTTP/1, streams in HTTP/2.
     open: AtomicUsize,
+    /// Chunks of HTTP/2 that hyper holds, because the client has made no room for them.
+    queued: AtomicUsize,
+    /// Since when there are some.
+    queued_since: AtomicU64,
+    /// When an HTTP/2 client was told that the connection ends; 0: it was not.
+    drained: AtomicU64,
     /// Requests seen.
     requests: AtomicU64,
     /// hyper waits for bytes of the client, and is woken when they or their end come.
@@ -76,8 +90,8 @@ pub(super) struct Status {
     pub(super) reset: AtomicBool,
     /// A request body was given up before its end: bytes of it may still come.
     pub(super) body_unread: AtomicBool,
-    /// The end of the client's stream concerns nobody but hyper: HTTP/2 and upgraded connections.
-    pub(super) transparent: AtomicBool,
+    /// Requests end apart from their connection: HTTP/2. The end of the client's stream concerns nobody but hyper.
+    pub(super) multiplexed: AtomicBool,
 }
 
 impl Status {
@@ -113,8 +127,8 @@ impl Status {
     /// Bytes of the client came.
     pub(super) fn received(&self) {
         match self.phase() {
-            Phase::Idle => self.enter(Phase::Head),
-            Phase::Head => {}
+            Phase::Idle if !self.is_multiplexed() => self.enter(Phase::Head),
+            Phase::Idle | Phase::Head => {}
             // Bytes of the body: it is being read.
             Phase::Busy => self.since.store(self.now(), Relaxed),
         }
@@ -138,15 +152,20 @@ impl Status {
     /// of it is not written. Only who waits for the rest of a request body has to learn of it, and at once.
     pub(super) fn holds_end(&self) -> bool {
         let answering = self.phase() == Phase::Busy && !self.body_waits.load(Relaxed);
-        (answering || self.is_write_blocked()) && !self.transparent.load(Relaxed)
+        (answering || self.is_write_blocked()) && !self.is_multiplexed()
+    }
+
+    pub(super) fn is_multiplexed(&self) -> bool {
+        self.multiplexed.load(Relaxed)
     }
 
     /// Bytes went to the operating system.
     pub(super) fn progressed(&self) {
         self.written.store(self.now(), Relaxed);
         self.blocked.store(0, Relaxed);
-        if self.phase() == Phase::Idle {
-            // [KAP-09] the connection is idle from the last byte of the response on
+        if self.phase() == Phase::Idle && !self.is_multiplexed() {
+            // [KAP-09] the connection is idle from the last byte of the response on; what is written in HTTP/2 then answers
+            // a PING
             self.since.store(self.now(), Relaxed);
         }
     }
@@ -164,7 +183,7 @@ impl Status {
 
     /// A request is being answered from now on; says how many came on this connection.
     pub(super) fn request_begins(&self) -> u64 {
-        if self.transparent.load(Relaxed) {
+        if self.is_multiplexed() {
             self.open.fetch_add(1, Relaxed);
         } else {
             // The only one, and an atomic addition stalls the processor.
@@ -188,17 +207,39 @@ impl Status {
         self.open.fetch_add(1, Relaxed);
     }
 
-    /// A response has left the engine's hands.
-    pub(super) fn response_ends(&self) {
-        let last = if self.transparent.load(Relaxed) {
-            self.open.fetch_sub(1, Relaxed) == 1
-        } else {
-            self.open.store(0, Relaxed);
-            true
-        };
-        if last {
+    /// A response has left the engine's hands. `true`: it was the last in HTTP/2, and the connection's task has to
+    /// [`settle`](Self::settle).
+    pub(super) fn response_ends(&self) -> bool {
+        if self.is_multiplexed() {
+            return self.open.fetch_sub(1, AcqRel) == 1;
+        }
+        self.open.store(0, Relaxed);
+        self.enter(Phase::Idle);
+        false
+    }
+
+    /// The connection is idle if nothing is under way. HTTP/2 only.
+    pub(super) fn settle(&self) {
+        if self.phase() == Phase::Busy && self.open.load(Acquire) == 0 {
             self.enter(Phase::Idle);
         }
+    }
+
+    /// hyper holds one chunk more, since `now`. HTTP/2 only.
+    pub(super) fn chunk_queued(&self, now: u64) {
+        if self.queued.fetch_add(1, Relaxed) == 0 {
+            self.queued_since.store(now, Relaxed);
+        }
+    }
+
+    /// hyper has written a chunk, or thrown it away.
+    pub(super) fn chunk_gone(&self) {
+        self.queued.fetch_sub(1, Relaxed);
+    }
+
+    /// The client is told that the connection ends. HTTP/2 only.
+    pub(super) fn drain(&self) {
+        self.drained.store(self.now().max(1), Relaxed);
     }
 
     /// Whether the peer may still send something that belongs to a request we know of.
@@ -214,14 +255,23 @@ impl Status {
             limit.map(|limit| (start.saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)), why))
         };
         let blocked = self.blocked.load(Relaxed);
-        let write = if blocked == 0 { None } else { after(blocked, timeouts.write, Expired::Write) };
+        let write = if blocked != 0 {
+            after(blocked, timeouts.write, Expired::Write)
+        } else if self.queued.load(Relaxed) != 0 {
+            let start = self.queued_since.load(Relaxed).max(self.written.load(Relaxed));
+            after(start, timeouts.write, Expired::Write)
+        } else {
+            None
+        };
+        let drained = self.drained.load(Relaxed);
         let wait = match self.phase() {
+            Phase::Idle | Phase::Head if drained != 0 => after(drained.max(since), Some(LINGER), Expired::Linger),
             // [KAP-09] not with data queued
             Phase::Idle if blocked != 0 => None,
             Phase::Idle => after(since, timeouts.keep_alive, Expired::KeepAlive),
             Phase::Head => after(since, timeouts.header_read, Expired::HeaderRead),
             Phase::Busy => match self.ended.load(Relaxed) {
-                0 if self.transparent.load(Relaxed) || self.read_waits.load(Relaxed) => None,
+                0 if self.is_multiplexed() || self.read_waits.load(Relaxed) => None,
                 0 => after(since, Some(LOOK), Expired::Look),
                 // [DIS-01] while the client takes what we send, it is not kept waiting
                 _ if blocked != 0 => None,
@@ -264,5 +314,38 @@ mod tests {
         status.set_now(200 * MS);
         status.received();
         assert_eq!(status.deadline(&timeouts), Some((30_200 * MS, Expired::HeaderRead)));
+    }
+
+    #[test]
+    fn streams_end_apart_from_their_connection() {
+        let timeouts = Timeouts::default();
+        let status = Status::fresh(MS);
+        status.multiplexed.store(true, Relaxed);
+        status.received();
+        assert_eq!(status.deadline(&timeouts), Some((MS + 30_000 * MS, Expired::HeaderRead)));
+        status.request_begins();
+        status.request_begins();
+        assert!(!status.response_ends());
+        status.settle();
+        assert_eq!(status.phase(), Phase::Busy);
+        assert_eq!(status.deadline(&timeouts), None);
+        status.chunk_queued(7 * MS);
+        assert_eq!(status.deadline(&timeouts), Some((60_007 * MS, Expired::Write)));
+        status.set_now(10 * MS);
+        status.progressed();
+        assert_eq!(status.deadline(&timeouts), Some((60_010 * MS, Expired::Write)), "the client takes something");
+        status.chunk_gone();
+        assert_eq!(status.deadline(&timeouts), None, "it is the application's turn");
+        assert!(status.response_ends(), "somebody has to look");
+        status.settle();
+        assert_eq!(status.deadline(&timeouts), Some((75_010 * MS, Expired::KeepAlive)));
+        status.set_now(20 * MS);
+        status.received();
+        status.progressed();
+        assert_eq!(status.deadline(&timeouts), Some((75_010 * MS, Expired::KeepAlive)), "a PING is no request");
+        status.drain();
+        assert_eq!(status.deadline(&timeouts), Some((2_020 * MS, Expired::Linger)));
+        status.request_begins();
+        assert_eq!(status.deadline(&timeouts), None, "a stream that crossed the GOAWAY");
     }
 }

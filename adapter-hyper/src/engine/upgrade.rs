@@ -63,7 +63,6 @@ impl Switch {
             return None;
         }
         shared.corked.store(false, Relaxed);
-        shared.status.transparent.store(true, Relaxed);
         // [UPG-16] what hyper has read beyond the request comes first
         let (stream, tether) = Upgraded::new(Direct(shared.clone()), parts.read_buf);
         self.handover.complete(stream);

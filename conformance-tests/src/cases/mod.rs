@@ -14,6 +14,7 @@ mod headers;
 mod host;
 mod http2;
 mod http2_streams;
+mod http2_timeouts;
 mod informational;
 mod keep_alive;
 mod lifespan;
@@ -73,4 +74,5 @@ pub(crate) const GROUPS: &[&Group] = &[
     &websocket_life::GROUP,
     &http2::GROUP,
     &http2_streams::GROUP,
+    &http2_timeouts::GROUP,
 ];

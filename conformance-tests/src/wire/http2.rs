@@ -77,6 +77,8 @@ pub struct Http2 {
     window: i64,
     /// Makes no room for responses.
     stingy: bool,
+    /// Answers neither SETTINGS nor PING.
+    deaf: bool,
     /// The last stream of a GOAWAY, and its code.
     pub goaway: Option<(u32, u32)>,
 }
@@ -97,6 +99,7 @@ impl Http2 {
             initial_window: 65_535,
             window: 65_535,
             stingy: false,
+            deaf: false,
             goaway: None,
         };
         http2.connection.send(PREFACE)?;
@@ -115,7 +118,9 @@ impl Http2 {
 
     /// Sends what the protocol wants of a reader. The server may have closed already: what it sent is there to read.
     fn acknowledge(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let _ = self.send(kind, flags, stream, payload);
+        if !self.deaf {
+            let _ = self.send(kind, flags, stream, payload);
+        }
     }
 
     /// Requests from now on are under the token of `cx`.
@@ -126,6 +131,25 @@ impl Http2 {
     /// From now on there is no room for more than the first 64 KiB.
     pub fn stingy(&mut self) {
         self.stingy = true;
+    }
+
+    /// Makes room again, also for what has come on `stream` meanwhile.
+    ///
+    /// # Errors
+    /// The connection is closed.
+    pub fn generous(&mut self, stream: u32) -> Result<(), Failure> {
+        self.stingy = false;
+        let room = (self.answer(stream)?.body.len() as u32).to_be_bytes();
+        if room == [0; 4] {
+            return Ok(());
+        }
+        self.send(kind::WINDOW_UPDATE, 0, 0, &room)?;
+        self.send(kind::WINDOW_UPDATE, 0, stream, &room)
+    }
+
+    /// From now on nothing the server says is answered.
+    pub fn answers_nothing(&mut self) {
+        self.deaf = true;
     }
 
     /// Resets the whole connection.
@@ -151,12 +175,16 @@ impl Http2 {
     /// # Errors
     /// The connection is closed.
     pub fn fields(&mut self, fields: &[(&str, &str)], end: bool) -> Result<u32, Failure> {
+        self.open_stream(fields, END_HEADERS | if end { END_STREAM } else { 0 })
+    }
+
+    fn open_stream(&mut self, fields: &[(&str, &str)], flags: u8) -> Result<u32, Failure> {
         let mut block = Vec::new();
         fields.iter().for_each(|(name, value)| hpack::write(&mut block, name, value.as_bytes()));
         let stream = self.next;
         self.next += 2;
         self.streams.insert(stream, Answer { window: self.initial_window, ..Answer::default() });
-        self.send(kind::HEADERS, END_HEADERS | if end { END_STREAM } else { 0 }, stream, &block)?;
+        self.send(kind::HEADERS, flags, stream, &block)?;
         Ok(stream)
     }
 
@@ -242,6 +270,25 @@ impl Http2 {
         self.send(kind::HEADERS, END_HEADERS | END_STREAM, stream, &block)
     }
 
+    /// Asks for a sign of life.
+    ///
+    /// # Errors
+    /// The connection is closed.
+    pub fn ping(&mut self) -> Result<(), Failure> {
+        self.send(kind::PING, 0, 0, b"a ping !")
+    }
+
+    /// Begins a GET, and never sends the CONTINUATION that has to follow.
+    ///
+    /// # Errors
+    /// The connection is closed.
+    pub fn begin(&mut self, path: &str, script: &str) -> Result<(), Failure> {
+        let (path, token) = (mount::mounted(path), self.token.clone());
+        let fields = [(":method", "GET"), (":scheme", "http"), (":path", &path), (TOKEN, &token), (DO, script)];
+        self.deaf = true;
+        self.open_stream(&fields, END_STREAM).map(drop)
+    }
+
     /// Resets a stream with CANCEL.
     ///
     /// # Errors
@@ -317,6 +364,14 @@ impl Http2 {
             self.read()?;
         }
         Ok(())
+    }
+
+    /// Reads until the connection ends, whichever way.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn ends(&mut self) -> Result<(), Failure> {
+        self.connection.rest().map(drop)
     }
 
     /// Reads one frame.

@@ -1,5 +1,7 @@
 //! What a broken server does on HTTP/2. Built on hyper, which has it.
 
+use std::time::Duration;
+
 use adapter_core::http::{HeaderValue, Uri, Version, header};
 use adapter_core::{Application, Body, Response};
 
@@ -91,12 +93,24 @@ pub(crate) static FAULTS: &[Fault] = &[
             })
         },
     ),
-    Fault::new("http2_broken_bodies_end_well", &["http2::failing_body_is_a_reset", "http2::shortfall_is_a_reset"])
+    Fault::new(
+        "http2_broken_bodies_end_well",
+        &["http2::failing_body_is_a_reset", "http2::shortfall_is_a_reset", "http2::failures_wait_for_nothing"],
+    )
+    .on(Base::Hyper)
+    .down(|flow, data| {
+        down(flow, data, |frames| {
+            if frames[0].kind == RST_STREAM {
+                frames[0] = Http2Frame::new(DATA, END_STREAM, frames[0].stream, b"");
+            }
+        });
+    }),
+    Fault::new("http2_resets_overtake_data", &["http2::shortfall_is_a_reset", "http2::failures_wait_for_nothing"])
         .on(Base::Hyper)
         .down(|flow, data| {
             down(flow, data, |frames| {
-                if frames[0].kind == RST_STREAM {
-                    frames[0] = Http2Frame::new(DATA, END_STREAM, frames[0].stream, b"");
+                if frames[0].kind == DATA && frames[0].flags & END_STREAM == 0 && frames[0].payload == b"hello" {
+                    frames.clear();
                 }
             });
         }),
@@ -163,5 +177,27 @@ pub(crate) static FAULTS: &[Fault] = &[
         .config(|config| config.limits.body_bytes = None),
     Fault::new("http2_is_not_drained", &["http2_streams::shutdown_completes_streams"])
         .on(Base::Hyper)
-        .config(|config| config.timeouts.graceful_shutdown = std::time::Duration::ZERO),
+        .config(|config| config.timeouts.graceful_shutdown = Duration::ZERO),
+    Fault::new(
+        "http2_idle_connections_stay",
+        &["http2_timeouts::idle_connection_is_closed", "http2_timeouts::deaf_client_is_closed"],
+    )
+    .on(Base::Hyper)
+    .config(|config| config.timeouts.keep_alive = None),
+    Fault::new("http2_heads_may_take_for_ever", &["http2_timeouts::silent_connection_ends"])
+        .on(Base::Hyper)
+        .config(|config| config.timeouts.header_read = None),
+    Fault::new("http2_clients_may_stop_for_ever", &["http2_timeouts::client_that_makes_no_room_ends"])
+        .on(Base::Hyper)
+        .config(|config| config.timeouts.write = None),
+    Fault::new(
+        "http2_late_handlers_are_503",
+        &[
+            "http2_timeouts::header_timeout_is_for_heads",
+            "http2_timeouts::busy_connection_is_not_idle",
+            "http2_timeouts::write_timeout_starts_anew",
+        ],
+    )
+    .on(Base::Hyper)
+    .config(|config| config.timeouts.handler = Some(Duration::from_millis(300))),
 ];

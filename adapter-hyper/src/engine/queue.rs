@@ -1,0 +1,77 @@
+//! What hyper holds of a response of HTTP/2.
+//!
+//! hyper takes chunks from a body before the client has made room for them, and does not tell when they are written. So
+//! each carries a note that is dropped with it. Until the last one is gone the response is under way \[KAP-09\], the write
+//! timeout runs \[LIM-06\], and a failure waits, because a reset overtakes what is queued. \[BOD-14\]
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use adapter_core::Bytes;
+
+use super::response_body::InFlight;
+
+/// The chunks of one response that hyper holds.
+pub(super) struct Queue {
+    in_flight: InFlight,
+    chunks: AtomicUsize,
+    /// Woken when there are none.
+    waiter: Mutex<Option<Waker>>,
+}
+
+impl Queue {
+    /// An empty one, for what `in_flight` stands for.
+    pub(super) fn new(in_flight: InFlight) -> Arc<Self> {
+        Arc::new(Queue { in_flight, chunks: AtomicUsize::new(0), waiter: Mutex::new(None) })
+    }
+
+    /// `bytes` for hyper, which are counted until it drops them.
+    pub(super) fn push(self: &Arc<Self>, bytes: Bytes) -> Bytes {
+        if bytes.is_empty() {
+            return bytes;
+        }
+        let shared = self.in_flight.shared();
+        self.chunks.fetch_add(1, Relaxed);
+        shared.status.chunk_queued(shared.engine.now());
+        Bytes::from_owner(Chunk { bytes, queue: self.clone() })
+    }
+
+    /// Ready when hyper holds none.
+    pub(super) fn poll_empty(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut waiter = self.waiter.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.chunks.load(Acquire) == 0 {
+            return Poll::Ready(());
+        }
+        let before = waiter.replace(cx.waker().clone());
+        drop(waiter);
+        // Nobody's waker is dropped under a lock of ours.
+        drop(before);
+        Poll::Pending
+    }
+}
+
+/// Bytes in hyper's hands.
+struct Chunk {
+    bytes: Bytes,
+    queue: Arc<Queue>,
+}
+
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        self.queue.in_flight.shared().status.chunk_gone();
+        if self.queue.chunks.fetch_sub(1, AcqRel) == 1 {
+            let waiter = self.queue.waiter.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(waiter) = waiter {
+                waiter.wake();
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Timeouts of connections whose requests end apart from them. KAP-08, KAP-09, LIM-04, LIM-06
+
+use std::time::Instant;
+
+use crate::case::{Case, Failure, Group, ensure, ensure_eq};
+use crate::context::Context;
+use crate::setting::{self, SHORT};
+use crate::text;
+use crate::wire::http2::Http2;
+
+/// The group.
+pub(crate) static GROUP: Group = Group {
+    name: "http2_timeouts",
+    title: "Timeouts of HTTP/2",
+    cases: &[
+        Case::must("silent_connection_ends", "one without a request", &["LIM-04a"], silent)
+            .with(&setting::SHORT_HEADER)
+            .needs("http2"),
+        Case::must("header_timeout_is_for_heads", "not for what else a client says", &["LIM-04a"], only_heads)
+            .with(&setting::SHORT_HEADER)
+            .needs("http2"),
+        Case::must("idle_connection_is_closed", "with a GOAWAY", &["KAP-08"], idle)
+            .with(&setting::SHORT_IDLE)
+            .needs("http2"),
+        Case::must("deaf_client_is_closed", "one that answers nothing", &["KAP-08"], deaf)
+            .with(&setting::SHORT_IDLE)
+            .needs("http2"),
+        Case::must("busy_connection_is_not_idle", "with a stream open, or data queued", &["KAP-09"], busy)
+            .with(&setting::SHORT_IDLE)
+            .needs("http2"),
+        Case::must("client_that_makes_no_room_ends", "the body is dropped", &["LIM-06"], no_room)
+            .with(&setting::SHORT_WRITE)
+            .needs("http2"),
+        Case::must("write_timeout_starts_anew", "a slow application is no slow client", &["LIM-06"], slow_application)
+            .with(&setting::SHORT_WRITE)
+            .needs("http2"),
+    ],
+};
+
+/// Lets more than two of the short timeouts pass.
+fn pause(cx: &Context) -> Result<(), Failure> {
+    cx.answered(&cx.request("GET", "/").aside().script("sleep 900"), 200).map(drop)
+}
+
+/// That the server says goodbye properly.
+fn closes(http2: &mut Http2) -> Result<(), Failure> {
+    http2.closed()?;
+    ensure!(http2.goaway.is_some_and(|(_, code)| code == 0), "closed with {:?} as its GOAWAY", http2.goaway);
+    Ok(())
+}
+
+fn silent(cx: &mut Context) -> Result<(), Failure> {
+    let started = Instant::now();
+    closes(&mut Http2::open(cx)?)?;
+    ensure!(started.elapsed() >= SHORT / 2, "a silent connection ended after {:?} already", started.elapsed());
+    let mut talking = Http2::open(cx)?;
+    talking.ping()?;
+    closes(&mut talking)?;
+    let mut begun = Http2::open(cx)?;
+    begun.begin("/", "body never")?;
+    closes(&mut begun)?;
+    cx.not_called()
+}
+
+fn only_heads(cx: &mut Context) -> Result<(), Failure> {
+    let mut http2 = Http2::open(cx)?;
+    let stream = http2.get("/", "sleep 900; body late")?;
+    ensure_eq!(http2.response(stream)?.body, b"late", "the response of a slow handler");
+    // Idle, and not silent: that is the keep-alive timeout's business.
+    http2.ping()?;
+    pause(cx)?;
+    http2.ping()?;
+    let stream = http2.get("/", "body after")?;
+    ensure_eq!(http2.response(stream)?.body, b"after", "the response after a pause");
+    ensure!(http2.goaway.is_none(), "a GOAWAY on a connection in use");
+    Ok(())
+}
+
+fn idle(cx: &mut Context) -> Result<(), Failure> {
+    for script in ["body hello", "stream text:hel sleep:50 text:lo", "blocking; iter text:hello"] {
+        let mut http2 = Http2::open(cx)?;
+        let stream = http2.get("/", script)?;
+        ensure_eq!(http2.response(stream)?.body, b"hello", "the response ({script})");
+        http2.ping()?;
+        closes(&mut http2).map_err(|failure| Failure(format!("{script}: {failure}")))?;
+    }
+    Ok(())
+}
+
+fn deaf(cx: &mut Context) -> Result<(), Failure> {
+    let mut http2 = Http2::open(cx)?;
+    let stream = http2.get("/", "body hello")?;
+    http2.response(stream)?;
+    http2.answers_nothing();
+    closes(&mut http2)
+}
+
+fn busy(cx: &mut Context) -> Result<(), Failure> {
+    const SIZE: usize = 1 << 20;
+    let mut http2 = Http2::open(cx)?;
+    let handler = http2.get("/", "gate go; body handled")?;
+    let body = http2.get("/", "stream text:one gate:go text:two")?;
+    http2.take(body, 3)?;
+    for _ in 0..2 {
+        let other = http2.get("/", "body other")?;
+        ensure_eq!(http2.response(other)?.body, b"other", "a response beside them");
+        pause(cx)?;
+    }
+    cx.open("go")?;
+    ensure_eq!(http2.response(handler)?.body, b"handled", "a slow handler's response");
+    ensure_eq!(http2.response(body)?.body, b"two", "the rest of a slow body");
+    // All of it is in the server's hands, and most of it has to wait.
+    for script in [format!("size {SIZE}"), format!("stream size:{SIZE}")] {
+        http2.stingy();
+        let stream = http2.get("/", &script)?;
+        http2.head(stream)?;
+        pause(cx)?;
+        http2.generous(stream)?;
+        let answer = http2.response(stream)?;
+        ensure!(answer.body == text::pattern(SIZE), "{} of {SIZE} octets came ({script})", answer.body.len());
+    }
+    ensure!(http2.goaway.is_none(), "a GOAWAY on a connection in use");
+    Ok(())
+}
+
+fn no_room(cx: &mut Context) -> Result<(), Failure> {
+    for body in
+        ["stream forever:size:65536", "iter forever:size:65536", "channel 1 thread forever:size:65536", "size 1000000"]
+    {
+        cx.again();
+        let mut http2 = Http2::open(cx)?;
+        http2.stingy();
+        let stream = http2.get("/", &format!("{body}; hook"))?;
+        http2.head(stream)?;
+        let seen = cx.wait_for("hook").map_err(|failure| Failure(format!("{body}: {failure}")))?;
+        if !body.starts_with("size") {
+            ensure!(seen.details("hook")[0].starts_with("aborted"), "the hook said {:?}", seen.details("hook"));
+            cx.wait_for("body-dropped")?;
+        }
+        http2.ends().map_err(|failure| Failure(format!("{body}: {failure}")))?;
+    }
+    Ok(())
+}
+
+fn slow_application(cx: &mut Context) -> Result<(), Failure> {
+    let mut http2 = Http2::open(cx)?;
+    for script in ["sleep 900; body ab", "stream text:a sleep:900 text:b", "iter text:a sleep:900 text:b"] {
+        let stream = http2.get("/", script)?;
+        ensure_eq!(http2.response(stream)?.body, b"ab", "the body of a slow application ({script})");
+    }
+    Ok(())
+}
