@@ -54,7 +54,7 @@ impl Facts {
 
 /// Checks a request head; `Err` is answered with [`Rejection::response`] and the application is not called.
 ///
-/// For HTTP/1 and HTTP/2. `limits` bounds target and declared body.
+/// For HTTP/1 and HTTP/2. `limits` bounds target and declared body, in HTTP/2 also the number of fields.
 ///
 /// # Errors
 /// The rejection.
@@ -133,6 +133,12 @@ pub(super) fn check_any(head: &request::Parts, limits: &Limits) -> Result<Facts,
     // [TGT-14] RFC 9112 §3.2.3; in HTTP/2 an extended CONNECT has scheme and path too (RFC 8441 §4)
     if head.method == Method::CONNECT && !http2 && head.uri.scheme().is_some() {
         return bad("TGT-14", "CONNECT needs authority-form");
+    }
+
+    // [LIM-02] the parsers of HTTP/1 count while they read
+    if http2 && head.headers.len() > limits.header_count {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Err(Rejection::new(status, "LIM-02", "there are too many header fields"));
     }
 
     // One pass over the fields: most requests have few, and a lookup hashes.

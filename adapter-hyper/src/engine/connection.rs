@@ -146,6 +146,10 @@ impl Connection {
             Protocol::Http2(connection) => {
                 let polled = connection.as_mut().poll(cx);
                 self.shared.status.settle();
+                if polled.is_pending() && !self.draining && self.shared.status.last_begun.load(Relaxed) {
+                    self.drain();
+                    return self.poll_protocol(cx);
+                }
                 polled
             }
             Protocol::Switching(_) => return self.poll_switch(cx),

@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -67,6 +68,13 @@ impl Service {
     ) -> Answer {
         let engine = &self.shared.engine;
         let (mut head, incoming) = request.into_parts();
+        if self.multiplexed {
+            rules::cookies::join(&mut head.headers);
+            // [KAP-12] no field says so here
+            if last || !engine.keep_alive {
+                self.shared.status.last_begun.store(true, Relaxed);
+            }
+        }
         let mut facts = match rules::request::check(&head, &engine.limits) {
             Ok(facts) => facts,
             Err(rejection) => {

@@ -90,6 +90,8 @@ pub(super) struct Status {
     pub(super) reset: AtomicBool,
     /// A request body was given up before its end: bytes of it may still come.
     pub(super) body_unread: AtomicBool,
+    /// The last request that this HTTP/2 connection is to serve has begun.
+    pub(super) last_begun: AtomicBool,
     /// Requests end apart from their connection: HTTP/2. The end of the client's stream concerns nobody but hyper.
     pub(super) multiplexed: AtomicBool,
 }

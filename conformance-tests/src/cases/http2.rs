@@ -15,7 +15,10 @@ pub(crate) static GROUP: Group = Group {
         Case::must("authority_is_the_host", "one Host field, with or without another", &["HDR-19"], authority)
             .needs("http2"),
         Case::must("target_is_in_origin_form", "raw, as in HTTP/1.1", &["HDR-19", "TGT-04"], target).needs("http2"),
+        Case::must("cookies_are_one_field", "also where the client sends crumbs", &["HDR-20"], cookies).needs("http2"),
         Case::must("bodies_are_exact", "both ways, with their length", &["REQ-01", "REQ-02a", "BOD-01"], bodies)
+            .needs("http2"),
+        Case::must("content_length_is_kept", "or the body is no whole one", &["REQ-03", "REQ-10"], lengths)
             .needs("http2"),
         Case::must(
             "head_has_no_octets",
@@ -69,16 +72,61 @@ fn authority(cx: &mut Context) -> Result<(), Failure> {
 
 fn target(cx: &mut Context) -> Result<(), Failure> {
     let mut http2 = Http2::open(cx)?;
-    for target in ["/", "/a%20b/%2F//..?q=%41?&", "/?"] {
+    for (method, target) in [("GET", "/"), ("GET", "/a%20b/%2F//..?q=%41?&"), ("GET", "/?"), ("OPTIONS", "*")] {
         cx.again();
         http2.again(cx);
-        let stream = http2.get(target, "body ok")?;
+        let stream = http2.request(method, target, "body ok", &[], true)?;
         ensure_eq!(http2.response(stream)?.status(), 200, "the status ({target})");
         let call = cx.seen()?.call()?;
         ensure_eq!(call.uri, target, "the target");
         ensure_eq!(call.version, "HTTP/2.0", "the version");
         ensure_eq!(call.env("scheme"), "http", "the scheme");
     }
+    Ok(())
+}
+
+fn cookies(cx: &mut Context) -> Result<(), Failure> {
+    let mut http2 = Http2::open(cx)?;
+    for (crumbs, expected) in
+        [(&["a=b"][..], &["a=b"][..]), (&["a=b", "c=d; e=f", "g=\"h, i\""], &["a=b; c=d; e=f; g=\"h, i\""]), (&[], &[])]
+    {
+        cx.again();
+        http2.again(cx);
+        let mut fields = vec![("x-first", "1")];
+        crumbs.iter().for_each(|crumb| fields.extend([("cookie", *crumb), ("x-between", "2")]));
+        let stream = http2.request("GET", "/", "body ok", &fields, true)?;
+        ensure_eq!(http2.response(stream)?.status(), 200, "the status ({crumbs:?})");
+        let seen = cx.seen()?;
+        ensure_eq!(seen.call()?.texts("cookie"), expected, "the Cookie field ({crumbs:?})");
+        ensure_eq!(seen.call()?.texts("x-between").len(), crumbs.len(), "other fields ({crumbs:?})");
+    }
+    Ok(())
+}
+
+fn lengths(cx: &mut Context) -> Result<(), Failure> {
+    let mut http2 = Http2::open(cx)?;
+    for (length, sent) in [("10", 5), ("5", 10), ("1", 0)] {
+        for script in ["read; record over; body read", "blocking; read; record over; body read"] {
+            cx.again();
+            http2.again(cx);
+            let stream = http2.request("POST", "/", script, &[("content-length", length)], false)?;
+            http2.data(stream, &text::pattern(sent), true)?;
+            let answer = http2.end(stream)?;
+            // RFC 9113 §8.1.1: such a request is malformed
+            ensure!(
+                answer.reset.is_some() || answer.status() == 400 || answer.body == b"read",
+                "another answer: {answer:?}"
+            );
+            // Blocking code is not interrupted, it reads on.
+            let mut seen = cx.seen()?;
+            if script.starts_with("blocking") && !seen.calls().is_empty() {
+                seen = cx.wait_for("over")?;
+            }
+            ensure!(!seen.has("read-end"), "{sent} octets of {length} came to a proper end: {}", seen.summary());
+        }
+    }
+    let stream = http2.get("/", "body next")?;
+    ensure_eq!(http2.response(stream)?.body, b"next", "the next response");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Timeouts of connections whose requests end apart from them. KAP-08, KAP-09, LIM-04, LIM-06
+//! Timeouts of connections whose requests end apart from them. KAP-08, KAP-09, LIM-04 to LIM-06
 
 use std::time::Instant;
 
@@ -27,6 +27,9 @@ pub(crate) static GROUP: Group = Group {
             .needs("http2"),
         Case::must("busy_connection_is_not_idle", "with a stream open, or data queued", &["KAP-09"], busy)
             .with(&setting::SHORT_IDLE)
+            .needs("http2"),
+        Case::must("slow_body_is_a_read_error", "of its stream alone", &["LIM-05", "REQ-11"], slow_body)
+            .with(&setting::SHORT_BODY)
             .needs("http2"),
         Case::must("client_that_makes_no_room_ends", "the body is dropped", &["LIM-06"], no_room)
             .with(&setting::SHORT_WRITE)
@@ -120,6 +123,24 @@ fn busy(cx: &mut Context) -> Result<(), Failure> {
         ensure!(answer.body == text::pattern(SIZE), "{} of {SIZE} octets came ({script})", answer.body.len());
     }
     ensure!(http2.goaway.is_none(), "a GOAWAY on a connection in use");
+    Ok(())
+}
+
+fn slow_body(cx: &mut Context) -> Result<(), Failure> {
+    let mut http2 = Http2::open(cx)?;
+    for script in ["read; body handled", "blocking; read; body handled"] {
+        cx.again();
+        http2.again(cx);
+        let slow = http2.request("POST", "/", script, &[], false)?;
+        http2.data(slow, b"abc", false)?;
+        let seen = cx.wait_for("read-error")?;
+        ensure_eq!(seen.details("read-error"), ["timed-out"], "the read error ({script})");
+        ensure!(!seen.has("read-end"), "the application saw an end ({script})");
+        let answer = http2.end(slow)?;
+        ensure_eq!(answer.body, b"handled", "the response ({script})");
+        let next = http2.post("read; body next", b"abc")?;
+        ensure_eq!(http2.response(next)?.body, b"next", "a response beside it ({script})");
+    }
     Ok(())
 }
 

@@ -13,6 +13,7 @@ mod framing;
 mod headers;
 mod host;
 mod http2;
+mod http2_limits;
 mod http2_streams;
 mod http2_timeouts;
 mod informational;
@@ -73,6 +74,7 @@ pub(crate) const GROUPS: &[&Group] = &[
     &websocket_frames::GROUP,
     &websocket_life::GROUP,
     &http2::GROUP,
+    &http2_limits::GROUP,
     &http2_streams::GROUP,
     &http2_timeouts::GROUP,
 ];

@@ -117,7 +117,7 @@ impl<F: FnMut(&mut RequestBody, &mut Context<'_>) -> Poll<Read> + Send + Unpin> 
 }
 
 /// Calls the application with its body read through `step`.
-fn reading(
+pub(crate) fn reading(
     application: DynApplication,
     request: Request,
     environ: Environ,
@@ -128,7 +128,7 @@ fn reading(
     Box::pin(async move { application.call(request, environ).await })
 }
 
-fn poll(body: &mut RequestBody, cx: &mut Context<'_>) -> Poll<Read> {
+pub(crate) fn poll(body: &mut RequestBody, cx: &mut Context<'_>) -> Poll<Read> {
     Pin::new(body).poll_frame(cx)
 }
 

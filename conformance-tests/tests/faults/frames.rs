@@ -60,12 +60,13 @@ pub(crate) struct Http2Frame {
     pub(crate) payload: Vec<u8>,
 }
 
-/// Types of frames, and the flag that ends a stream.
+/// Types of frames, and flags.
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
 pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const WINDOW_UPDATE: u8 = 8;
 pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 
 /// What a client begins HTTP/2 with.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -1,12 +1,14 @@
 //! What a broken server does on HTTP/2. Built on hyper, which has it.
 
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use adapter_core::http::{HeaderValue, Uri, Version, header};
 use adapter_core::{Application, Body, Response};
 
+use crate::body_faults::{poll, reading};
 use crate::fault::{Base, Fault};
-use crate::frames::{DATA, END_STREAM, HEADERS, Http2Frame, RST_STREAM, WINDOW_UPDATE, is_http2};
+use crate::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, Http2Frame, RST_STREAM, WINDOW_UPDATE, is_http2};
 use crate::proxy::{Flow, has};
 
 /// Does `edit` to each frame of the server's; what HTTP/1 says passes.
@@ -200,4 +202,47 @@ pub(crate) static FAULTS: &[Fault] = &[
     )
     .on(Base::Hyper)
     .config(|config| config.timeouts.handler = Some(Duration::from_millis(300))),
+    Fault::new("http2_cookies_are_crumbs", &["http2::cookies_are_one_field"]).on(Base::Hyper).call(
+        |application, mut request, environ| {
+            let headers = request.headers_mut();
+            if let Some(whole) = headers.remove(header::COOKIE) {
+                for crumb in String::from_utf8_lossy(whole.as_bytes()).split("; ") {
+                    headers.extend(HeaderValue::from_str(crumb).map(|crumb| (header::COOKIE, crumb)));
+                }
+            }
+            Box::pin(async move { application.call(request, environ).await })
+        },
+    ),
+    Fault::new(
+        "http2_read_errors_are_ends",
+        &["http2::content_length_is_kept", "http2_timeouts::slow_body_is_a_read_error"],
+    )
+    .on(Base::Hyper)
+    .call(|application, request, environ| {
+        reading(application, request, environ, true, |body, cx| match ready!(poll(body, cx)) {
+            Some(Err(_)) => Poll::Ready(None),
+            next => Poll::Ready(next),
+        })
+    }),
+    Fault::new("http2_refusals_are_200", &["http2_limits::malformed_requests_are_refused"]).on(Base::Hyper).down(
+        |flow, data| {
+            down(flow, data, |frames| {
+                let frame = &mut frames[0];
+                // The indexed fields ":status: 400" and ":status: 200" (RFC 7541 appendix A), and no field.
+                if frame.kind == RST_STREAM || (frame.kind == HEADERS && frame.payload.contains(&0x8c)) {
+                    *frame = Http2Frame::new(HEADERS, END_STREAM | END_HEADERS, frame.stream, &[0x88]);
+                }
+            });
+        },
+    ),
+    Fault::new("http2_heads_are_unlimited", &["http2_limits::large_heads_are_refused"]).on(Base::Hyper).config(
+        |config| {
+            config.limits.head_bytes = 1 << 20;
+            config.limits.header_count = 1000;
+            config.limits.target_bytes = 1 << 16;
+        },
+    ),
+    Fault::new("http2_connections_persist", &["http2_limits::keep_alive_can_be_off"])
+        .on(Base::Hyper)
+        .config(|config| config.keep_alive = true),
 ];
