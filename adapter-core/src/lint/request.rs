@@ -33,7 +33,7 @@ fn check_head(findings: &mut Findings, head: &request::Parts, body: &RequestBody
 
     // [HDR-06] to [HDR-08a], [TGT-13] to [TGT-16], [REQ-22a] to [REQ-26], [EXP-04]: what must be refused is not
     // delivered. Limits are the server's own and not known here.
-    let limits = Limits { target_bytes: usize::MAX, body_bytes: None, ..Limits::default() };
+    let limits = Limits { target_bytes: usize::MAX, header_count: usize::MAX, body_bytes: None, ..Limits::default() };
     // An extended CONNECT (RFC 8441 §4) is delivered like any other request, without the authority that CONNECT needs.
     if bare && head.method != Method::CONNECT {
         let refused = rules::request::check(head, &limits).err();
@@ -41,6 +41,10 @@ fn check_head(findings: &mut Findings, head: &request::Parts, body: &RequestBody
             findings.check(false, rejection.requirement, || format!("delivered, though {}", rejection.reason));
         }
     }
+
+    // [HDR-20] The crumbs of HTTP/2 are one field.
+    let cookies = head.headers.get_all(header::COOKIE).iter().count();
+    findings.check(head.version < Version::HTTP_2 || cookies < 2, "HDR-20", || format!("{cookies} Cookie fields"));
 
     // [REQ-06] A known length of the request body is reported as a number. With Transfer-Encoding it is not known.
     let declared = declared_length(head);

@@ -305,6 +305,11 @@ fn bad_servers_are_caught() {
             server.head.headers.insert("transfer-encoding", HeaderValue::from_static("gzip, chunked"));
         }),
         ("EXP-04", |server| _ = server.head.headers.insert("expect", HeaderValue::from_static("tea"))),
+        ("HDR-20", |server| {
+            server.head.version = Version::HTTP_2;
+            server.head.headers.append("cookie", HeaderValue::from_static("a=b"));
+            server.head.headers.append("cookie", HeaderValue::from_static("c=d"));
+        }),
         ("ENV-01", |server| server.scheme = "ftp".parse().unwrap()),
         ("ENV-02a", |server| server.peer = None),
         ("ENV-02b", |server| server.local = ListenAddr::Unix("/x".into())),

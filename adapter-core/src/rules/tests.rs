@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::request::{BodyLength, Facts, check, check_any, check_simple};
 use super::response::{Framing, Plan, is_simple, plan, prepare};
-use super::{forwarded, host, list_members, target, trailers};
+use super::{cookies, forwarded, host, list_members, target, trailers};
 use crate::server::Limits;
 
 type Fields<'a> = &'a [(&'static str, &'a str)];
@@ -156,6 +156,30 @@ fn expectations() {
     // [EXP-03c]
     assert!(!get(Version::HTTP_11, &[("expect", "100-continue")]).unwrap().expects_continue);
     assert_eq!(refused(&[("expect", "tea"), ("expect", "100-continue")]), "417 EXP-04");
+}
+
+#[test]
+fn cookies_of_http2_are_one_field() {
+    let joined = |fields: Fields<'_>| {
+        let mut headers = headers(fields);
+        cookies::join(&mut headers);
+        let values =
+            headers.get_all("cookie").iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        (values.collect::<Vec<_>>(), headers.len())
+    };
+    assert_eq!(joined(&[("a", "b")]), (vec![], 1));
+    assert_eq!(joined(&[("cookie", "a=b; c=d")]), (vec!["a=b; c=d".into()], 1));
+    assert_eq!(joined(&[("cookie", "a=b"), ("x", "y"), ("cookie", ""), ("cookie", "c")]), (vec!["a=b; ; c".into()], 2));
+}
+
+#[test]
+fn fields_of_http2_are_counted() {
+    let limits = Limits { header_count: 2, ..Limits::default() };
+    let fields = [("host", "a"), ("b", "c"), ("b", "d")];
+    let decide = |version, fields| check(&request("GET", "/", version, fields), &limits).map_err(|why| why.to_string());
+    assert!(decide(Version::HTTP_2, &fields[..2]).is_ok());
+    assert!(decide(Version::HTTP_11, &fields).is_ok(), "the parser's business");
+    assert_eq!(decide(Version::HTTP_2, &fields).unwrap_err(), "431 [LIM-02] there are too many header fields");
 }
 
 #[test]
