@@ -81,7 +81,9 @@ impl Shared {
 
     /// Whom [`wake_supervisor`](Self::wake_supervisor) wakes.
     pub(super) fn set_supervisor(&self, waker: Option<Waker>) {
-        *self.supervisor.lock().unwrap_or_else(PoisonError::into_inner) = waker;
+        let before = std::mem::replace(&mut *self.supervisor.lock().unwrap_or_else(PoisonError::into_inner), waker);
+        // Not under the lock.
+        drop(before);
     }
 
     /// Has the connection's task look again.

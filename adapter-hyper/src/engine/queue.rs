@@ -46,7 +46,7 @@ impl Queue {
         }
         let before = waiter.replace(cx.waker().clone());
         drop(waiter);
-        // Nobody's waker is dropped under a lock of ours.
+        // Not under the lock.
         drop(before);
         Poll::Pending
     }
