@@ -2,8 +2,8 @@
 
 use http::{HeaderMap, HeaderValue, header};
 
-/// Joins the Cookie fields of an HTTP/2 request, which a client may split into crumbs, into the one field an application expects.
-/// \[HDR-20\]
+/// Joins the Cookie fields of an HTTP/2 request, which a client may split into crumbs, into the one field an application
+/// expects. \[HDR-20\]
 ///
 /// ```
 /// use adapter_core::{http::{HeaderMap, HeaderValue, header::COOKIE}, rules::cookies};

@@ -36,8 +36,8 @@ impl InFlight {
         (InFlight(shared.clone()), count)
     }
 
-    /// Something goes on after the response to a request has left the engine's hands: a stream that was taken over, data that
-    /// waits for room.
+    /// Something goes on after the response to a request has left the engine's hands: a stream that was taken over, data
+    /// that waits for room.
     pub(super) fn goes_on(shared: &Arc<Shared>) -> Self {
         shared.status.response_goes_on();
         InFlight(shared.clone())
@@ -147,8 +147,8 @@ impl Flowing {
         self.poll_failure(cx, shared)
     }
 
-    /// The failure, once all that came before it is on its way: with the operating system; in HTTP/2, with the connection's
-    /// task, which no reset overtakes any more.
+    /// The failure, once all that came before it is on its way: with the operating system; in HTTP/2, in the connection's
+    /// frames, where no reset overtakes it any more.
     fn poll_failure(&mut self, cx: &mut Context<'_>, shared: &Shared) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         // hyper flushes to the socket when this returns pending, the supervisor flushes the socket after that: look
         // again at the next poll, or when the socket takes more.
