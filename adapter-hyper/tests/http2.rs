@@ -6,42 +6,49 @@ mod support;
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::{Mutex, mpsc};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use adapter_core::http::Request as HttpRequest;
 use adapter_core::{Body, Bytes, Environ, Error, Request, Response};
-use futures_lite::Stream;
+use adapter_hyper::HyperServer;
 use h2::client::{Connection, SendRequest};
 use h2::{Reason, RecvStream};
+use http_body::Frame;
 use tokio::net::TcpStream;
 
 use crate::support::{PATIENCE, Running, config, servers, start};
 
-/// Ends at once, and is long about being dropped.
-struct Lingers;
+/// One octet. Being dropped, it waits until the client has the end of the response, which its connection's task sends.
+struct Lingers {
+    sent: bool,
+    seen: mpsc::Receiver<()>,
+}
 
-impl Stream for Lingers {
-    type Item = Result<Bytes, Infallible>;
+impl http_body::Body for Lingers {
+    type Data = Bytes;
+    type Error = Infallible;
 
-    fn poll_next(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Poll::Ready(None)
+    fn poll_frame(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let first = !std::mem::replace(&mut self.sent, true);
+        Poll::Ready(first.then(|| Ok(Frame::data(Bytes::from_static(b"x")))))
     }
 }
 
 impl Drop for Lingers {
     fn drop(&mut self) {
-        std::thread::sleep(Duration::from_millis(100));
+        // A worker keeps to itself the task it woke last: not the connection's.
+        tokio::spawn(async {});
+        let _ = self.seen.recv_timeout(PATIENCE);
     }
 }
 
-/// `/lingers`, or a body of as many octets as the path says, and then a failure.
-async fn application(request: Request, _: Environ) -> Result<Response, Error> {
-    let body = match request.uri().path().trim_start_matches('/').parse::<usize>() {
-        Ok(size) => Body::from_iterator([Ok(Bytes::from(vec![b'x'; size])), Err(Error::from("it failed"))]),
-        Err(_) => Body::from_stream(Lingers),
-    };
-    Ok(Response::new(body))
+/// A body of as many octets as the path says, and then a failure.
+async fn failing(request: Request, _: Environ) -> Result<Response, Error> {
+    let size = request.uri().path().trim_start_matches('/').parse()?;
+    let chunks = [Ok(Bytes::from(vec![b'x'; size])), Err(Error::from("it failed"))];
+    Ok(Response::new(Body::from_iterator(chunks)))
 }
 
 async fn connect(server: &Running) -> (SendRequest<Bytes>, Connection<TcpStream>) {
@@ -60,29 +67,40 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 
 #[test]
 fn a_connection_is_idle_also_after_a_response_that_is_dropped_late() {
-    for server in servers() {
-        let mut config = config();
-        config.threads = Some(2);
-        config.timeouts.keep_alive = Some(Duration::from_millis(50));
-        let server = start(&*server, application, config);
-        run(async {
-            let (mut client, connection) = connect(&server).await;
-            // It ends by itself, and not because nobody holds the client.
-            let ended = tokio::spawn(connection);
-            let mut body = get(&mut client, "/lingers").await;
-            while let Some(data) = body.data().await {
-                assert!(data.unwrap().is_empty());
-            }
-            ended.await.unwrap().unwrap();
-            drop(client);
-        });
-    }
+    let (see, seen) = mpsc::channel();
+    let seen = Mutex::new(Some(seen));
+    let application = move |_: Request, _: Environ| {
+        let seen = seen.lock().unwrap().take().expect("one request");
+        async move {
+            let mut response = Response::new(Body::from_http_body(Lingers { sent: false, seen }));
+            // hyper knows the end then, and does not have the body asked for more before it says so.
+            response.headers_mut().insert("content-length", 1.into());
+            Ok::<_, Error>(response)
+        }
+    };
+    let mut config = config();
+    // One that waits in the drop, and one for the connection.
+    config.threads = Some(2);
+    config.timeouts.keep_alive = Some(Duration::from_millis(50));
+    let server = start(&HyperServer::new(), application, config);
+    run(async {
+        let (mut client, connection) = connect(&server).await;
+        // It ends by itself, and not because nobody holds the client.
+        let ended = tokio::spawn(connection);
+        let mut body = get(&mut client, "/").await;
+        while let Some(data) = body.data().await {
+            assert_eq!(data.unwrap(), "x");
+        }
+        see.send(()).unwrap();
+        ended.await.unwrap().unwrap();
+        drop(client);
+    });
 }
 
 #[test]
 fn what_comes_before_a_failure_arrives_before_the_reset() {
     for server in servers() {
-        let server = start(&*server, application, config());
+        let server = start(&*server, failing, config());
         run(async {
             let (mut client, connection) = connect(&server).await;
             tokio::spawn(connection);

@@ -1,8 +1,8 @@
 //! The HTTP rules every server needs and none may get differently, as pure functions.
 //!
 //! A server's path of a request through them:
-//! 1. [`request::check`] on the parsed head, in HTTP/2 after [`cookies::join`]: refuse it with a [`Rejection`], or learn
-//!    its [`request::Facts`];
+//! 1. [`cookies::join`] and then [`request::check`] on the parsed head: refuse it with a [`Rejection`], or learn its
+//!    [`request::Facts`];
 //! 2. [`target::normalize`] gives the application the same target and `Host` on every server;
 //! 3. the application is called, see [`crate::dispatch`];
 //! 4. [`response::prepare`] makes the head sendable and says how the body is framed.

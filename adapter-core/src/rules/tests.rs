@@ -161,15 +161,18 @@ fn expectations() {
 #[test]
 fn cookies_of_http2_are_one_field() {
     let joined = |fields: Fields<'_>| {
-        let mut headers = headers(fields);
-        cookies::join(&mut headers);
-        let values =
-            headers.get_all("cookie").iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        (values.collect::<Vec<_>>(), headers.len())
+        let mut head = request("GET", "/", Version::HTTP_2, fields);
+        cookies::join(&mut head);
+        let values = head.headers.get_all("cookie").iter();
+        let values = values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        (values.collect::<Vec<_>>(), head.headers.len())
     };
     assert_eq!(joined(&[("a", "b")]), (vec![], 1));
     assert_eq!(joined(&[("cookie", "a=b; c=d")]), (vec!["a=b; c=d".into()], 1));
     assert_eq!(joined(&[("cookie", "a=b"), ("x", "y"), ("cookie", ""), ("cookie", "c")]), (vec!["a=b; ; c".into()], 2));
+    let mut other = request("GET", "/", Version::HTTP_11, &[("cookie", "a"), ("cookie", "b")]);
+    cookies::join(&mut other);
+    assert_eq!(other.headers.len(), 2, "no HTTP/2");
 }
 
 #[test]

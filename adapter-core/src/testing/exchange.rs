@@ -164,9 +164,7 @@ pub(super) struct Reply {
 pub(super) async fn respond(site: &Site, outbound: Outbound, gone: Signal, hints: Hints) -> Reply {
     let peer = outbound.peer;
     let (mut head, body) = outbound.complete();
-    if head.version >= Version::HTTP_2 {
-        rules::cookies::join(&mut head.headers);
-    }
+    rules::cookies::join(&mut head);
     let checked = body.and_then(|body| Ok((body, rules::request::check(&head, &site.config.limits)?)));
     let (body, facts) = match checked {
         Ok(accepted) => accepted,

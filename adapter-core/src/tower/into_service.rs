@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
-use http::{Method, StatusCode, Version, header, request};
+use http::{Method, StatusCode, header, request};
 use http_body::{Frame, SizeHint};
 use tower_service::Service;
 
@@ -121,9 +121,7 @@ where
             Some(environ) => environ,
             None => self.environs.environ(&head),
         };
-        if head.version >= Version::HTTP_2 {
-            crate::rules::cookies::join(&mut head.headers);
-        }
+        crate::rules::cookies::join(&mut head);
         crate::rules::target::normalize(&mut head);
         let facts = facts(&head);
         let body = RequestBody::from_source(Foreign(Box::pin(body)));

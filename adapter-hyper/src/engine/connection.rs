@@ -87,13 +87,13 @@ impl Connection {
         connection
     }
 
-    fn service(&self, multiplexed: bool) -> Service {
-        Service { shared: self.shared.clone(), multiplexed }
+    fn service(&self) -> Service {
+        Service { shared: self.shared.clone() }
     }
 
     fn http1(&self) -> Protocol {
         let io = Handle(self.shared.clone());
-        Protocol::Http1(self.shared.engine.http1.serve_connection(io, self.service(false)).with_upgrades())
+        Protocol::Http1(self.shared.engine.http1.serve_connection(io, self.service()).with_upgrades())
     }
 
     fn http2(&self) -> Protocol {
@@ -101,7 +101,7 @@ impl Connection {
         self.shared.status.multiplexed.store(true, Relaxed);
         self.shared.set_supervisor(self.waker.clone());
         let io = Handle(self.shared.clone());
-        Protocol::Http2(Box::pin(self.shared.engine.http2.serve_connection(io, self.service(true))))
+        Protocol::Http2(Box::pin(self.shared.engine.http2.serve_connection(io, self.service())))
     }
 
     /// Reads until HTTP/1 and HTTP/2 can be told apart.

@@ -102,9 +102,9 @@ impl ResponseBody {
     ) -> Self {
         let close_delimited = plan.framing == Framing::Close;
         let shared = in_flight.shared();
-        let alone = !shared.status.is_multiplexed();
+        let multiplexed = shared.status.is_multiplexed();
         let flowing = |source| {
-            let queue = (!alone).then(|| Queue::new(InFlight::goes_on(shared)));
+            let queue = multiplexed.then(|| Queue::new(InFlight::goes_on(shared)));
             Kind::Flowing(Box::new(Flowing { source, failure: None, waited: false, close_delimited, abandoned, queue }))
         };
         let kind = match (plan.framing, declared) {
@@ -112,7 +112,7 @@ impl ResponseBody {
             // [NOB-03], [BOD-12] dropped unpulled, here and now
             _ if !plan.send_body => Kind::None,
             (Framing::Length(length), _) => match body.try_into_bytes() {
-                Ok(bytes) if alone && bytes.len() as u64 == length => Kind::Full(bytes),
+                Ok(bytes) if !multiplexed && bytes.len() as u64 == length => Kind::Full(bytes),
                 Ok(bytes) => flowing(Source::Exact(Exact::new(bytes.into(), length))),
                 Err(body) => flowing(Source::Exact(Exact::new(body, length))),
             },

@@ -28,8 +28,6 @@ use super::upgrade::Switch;
 /// Serves the requests of one connection.
 pub(super) struct Service {
     pub(super) shared: Arc<Shared>,
-    /// Requests end apart from their connection: HTTP/2.
-    pub(super) multiplexed: bool,
 }
 
 impl hyper::service::Service<http::Request<Incoming>> for Service {
@@ -68,12 +66,10 @@ impl Service {
     ) -> Answer {
         let engine = &self.shared.engine;
         let (mut head, incoming) = request.into_parts();
-        if self.multiplexed {
-            rules::cookies::join(&mut head.headers);
-            // [KAP-12] no field says so here
-            if last || !engine.keep_alive {
-                self.shared.status.last_begun.store(true, Relaxed);
-            }
+        rules::cookies::join(&mut head);
+        // [KAP-12] no field says so in HTTP/2
+        if self.shared.status.is_multiplexed() && (last || !engine.keep_alive) {
+            self.shared.status.last_begun.store(true, Relaxed);
         }
         let mut facts = match rules::request::check(&head, &engine.limits) {
             Ok(facts) => facts,
@@ -98,7 +94,7 @@ impl Service {
             environ = environ.with_upgrade(offer);
         }
         let mut abandoned = Abandoned(None);
-        if self.multiplexed {
+        if self.shared.status.is_multiplexed() {
             let signal = Signal::new();
             environ = environ.with_disconnect(signal.clone());
             abandoned.0 = Some(signal);

@@ -148,7 +148,7 @@ fn on_reset(cx: &mut Context) -> Result<(), Failure> {
     connection.send(cx.get("channel 1 thread text:a gate:go times:50:text:b").bytes())?;
     connection.head()?;
     connection.reset();
-    cx.answered(&cx.request("GET", "/").aside().script("sleep 500"), 200)?;
+    cx.pause(500)?;
     cx.open("go")?;
     cx.wait_for("send-error").map(drop)
 }

@@ -176,7 +176,7 @@ fn no_disconnect(cx: &mut Context) -> Result<(), Failure> {
     connection.small_window();
     connection.send(cx.get("watch; stream times:200:size:65536").bytes())?;
     connection.head()?;
-    cx.answered(&cx.request("GET", "/").aside().script("sleep 800"), 200)?;
+    cx.pause(800)?;
     ensure!(!cx.seen()?.has("saw-disconnect"), "slow reading was taken for a disconnect");
     Ok(())
 }
@@ -306,7 +306,7 @@ fn blocking_runs_on(cx: &mut Context) -> Result<(), Failure> {
         } else {
             connection.finish();
         }
-        cx.answered(&cx.request("GET", "/").aside().script("sleep 600"), 200)?;
+        cx.pause(600)?;
         ensure!(!cx.seen()?.has("handler-panicked"), "a blocking call was unwound");
         cx.open("go")?;
         cx.wait_for("handler-returned")?;
@@ -326,7 +326,7 @@ fn blocked_iterator(cx: &mut Context) -> Result<(), Failure> {
         connection.take(1, "the first item")?;
         cx.wait_for("at go")?;
         connection.reset();
-        cx.answered(&cx.request("GET", "/").aside().script("sleep 600"), 200)?;
+        cx.pause(600)?;
         let asked = cx.seen()?.count("asked");
         cx.open("go")?;
         let seen = cx.wait_for("body-dropped")?;

@@ -129,8 +129,7 @@ fn ends_after(cx: &mut Context, count: usize) -> Result<(), Failure> {
         let stream = http2.get("/", "stream text:hel sleep:50 text:lo")?;
         ensure_eq!(http2.response(stream)?.body, b"hello", "response {number}");
     }
-    http2.closed()?;
-    ensure!(http2.goaway.is_some_and(|(_, code)| code == 0), "closed with {:?} as its GOAWAY", http2.goaway);
+    http2.closed_gracefully()?;
     ensure_eq!(cx.seen()?.calls().len(), count, "calls of the application");
     Ok(())
 }

@@ -166,7 +166,7 @@ fn held_up(cx: &mut Context) -> Result<(), Failure> {
     let mut asked = 0;
     // Held up is who is asked for nothing more for a while.
     loop {
-        cx.answered(&cx.request("GET", "/").aside().script("sleep 300"), 200)?;
+        cx.pause(300)?;
         let now = cx.seen()?.count("asked");
         if now == asked {
             break;
@@ -193,12 +193,10 @@ fn shutdown(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     idle.response(stream)?;
     running.trigger();
     // [SHU-03] promptly, though another one is busy
-    idle.closed()?;
-    ensure!(idle.goaway.is_some_and(|(_, code)| code == 0), "an idle connection was closed without a GOAWAY");
+    idle.closed_gracefully().map_err(|failure| Failure(format!("an idle connection: {failure}")))?;
     running.open("go");
     ensure_eq!(busy.response(handler)?.body, b"handled", "a handler under way");
     ensure_eq!(busy.response(body)?.body, b"two", "a body under way");
-    busy.closed()?;
-    ensure!(busy.goaway.is_some_and(|(_, code)| code == 0), "a connection was closed without a GOAWAY");
+    busy.closed_gracefully().map_err(|failure| Failure(format!("a busy connection: {failure}")))?;
     running.wait()?.map_err(|error| error.to_string().into())
 }

@@ -40,28 +40,16 @@ pub(crate) static GROUP: Group = Group {
     ],
 };
 
-/// Lets more than two of the short timeouts pass.
-fn pause(cx: &Context) -> Result<(), Failure> {
-    cx.answered(&cx.request("GET", "/").aside().script("sleep 900"), 200).map(drop)
-}
-
-/// That the server says goodbye properly.
-fn closes(http2: &mut Http2) -> Result<(), Failure> {
-    http2.closed()?;
-    ensure!(http2.goaway.is_some_and(|(_, code)| code == 0), "closed with {:?} as its GOAWAY", http2.goaway);
-    Ok(())
-}
-
 fn silent(cx: &mut Context) -> Result<(), Failure> {
     let started = Instant::now();
-    closes(&mut Http2::open(cx)?)?;
+    Http2::open(cx)?.closed_gracefully()?;
     ensure!(started.elapsed() >= SHORT / 2, "a silent connection ended after {:?} already", started.elapsed());
     let mut talking = Http2::open(cx)?;
     talking.ping()?;
-    closes(&mut talking)?;
+    talking.closed_gracefully()?;
     let mut begun = Http2::open(cx)?;
     begun.begin("/", "body never")?;
-    closes(&mut begun)?;
+    begun.closed_gracefully()?;
     cx.not_called()
 }
 
@@ -71,7 +59,7 @@ fn only_heads(cx: &mut Context) -> Result<(), Failure> {
     ensure_eq!(http2.response(stream)?.body, b"late", "the response of a slow handler");
     // Idle, and not silent: that is the keep-alive timeout's business.
     http2.ping()?;
-    pause(cx)?;
+    cx.pause(900)?;
     http2.ping()?;
     let stream = http2.get("/", "body after")?;
     ensure_eq!(http2.response(stream)?.body, b"after", "the response after a pause");
@@ -85,7 +73,7 @@ fn idle(cx: &mut Context) -> Result<(), Failure> {
         let stream = http2.get("/", script)?;
         ensure_eq!(http2.response(stream)?.body, b"hello", "the response ({script})");
         http2.ping()?;
-        closes(&mut http2).map_err(|failure| Failure(format!("{script}: {failure}")))?;
+        http2.closed_gracefully().map_err(|failure| Failure(format!("{script}: {failure}")))?;
     }
     Ok(())
 }
@@ -95,7 +83,7 @@ fn deaf(cx: &mut Context) -> Result<(), Failure> {
     let stream = http2.get("/", "body hello")?;
     http2.response(stream)?;
     http2.answers_nothing();
-    closes(&mut http2)
+    http2.closed_gracefully()
 }
 
 fn busy(cx: &mut Context) -> Result<(), Failure> {
@@ -107,7 +95,7 @@ fn busy(cx: &mut Context) -> Result<(), Failure> {
     for _ in 0..2 {
         let other = http2.get("/", "body other")?;
         ensure_eq!(http2.response(other)?.body, b"other", "a response beside them");
-        pause(cx)?;
+        cx.pause(900)?;
     }
     cx.open("go")?;
     ensure_eq!(http2.response(handler)?.body, b"handled", "a slow handler's response");
@@ -117,7 +105,7 @@ fn busy(cx: &mut Context) -> Result<(), Failure> {
         http2.stingy();
         let stream = http2.get("/", &script)?;
         http2.head(stream)?;
-        pause(cx)?;
+        cx.pause(900)?;
         http2.generous(stream)?;
         let answer = http2.response(stream)?;
         ensure!(answer.body == text::pattern(SIZE), "{} of {SIZE} octets came ({script})", answer.body.len());

@@ -212,6 +212,15 @@ impl Context {
         Ok(())
     }
 
+    /// Lets time pass at the server; the case sees no call of it.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub fn pause(&self, milliseconds: u64) -> Result<(), Failure> {
+        let request = self.request("GET", "/").aside().script(&format!("sleep {milliseconds}"));
+        self.answered(&request, 200).map(drop)
+    }
+
     /// What the application saw so far.
     ///
     /// # Errors

@@ -359,10 +359,20 @@ impl Http2 {
     ///
     /// # Errors
     /// It does not.
-    pub fn closed(&mut self) -> Result<(), Failure> {
+    fn closed(&mut self) -> Result<(), Failure> {
         while !self.connection.peek_end()? {
             self.read()?;
         }
+        Ok(())
+    }
+
+    /// Reads until the server closes the connection, after a GOAWAY without an error (RFC 9113 §6.8).
+    ///
+    /// # Errors
+    /// It does not, or without one.
+    pub fn closed_gracefully(&mut self) -> Result<(), Failure> {
+        self.closed()?;
+        ensure!(self.goaway.is_some_and(|(_, code)| code == 0), "closed with {:?} as its GOAWAY", self.goaway);
         Ok(())
     }
 
