@@ -11,7 +11,7 @@ use crate::environ::Environ;
 use crate::error::Error;
 use crate::request_body::BlockingBody;
 use crate::rules;
-use crate::runtime::task_channel;
+use crate::runtime::{BlockingJob, task_channel};
 
 /// Makes a blocking callable an [`Application`].
 ///
@@ -55,10 +55,9 @@ where
         let runtime = environ.runtime().clone();
         let (sender, task) = task_channel::<Result<Response, Error>>();
         let span = tracing::Span::current();
+        let counted = environ.connection().count_blocking_job();
         let job = move || {
-            if sender.is_abandoned() {
-                return; // the client went away while the job waited for a thread
-            }
+            let _counted = counted;
             let _span = span.enter();
             let answer = contain::catch("blocking handler", || f(request, environ).map_err(Into::into));
             // The response leaves this thread, which then stays to feed its body.
@@ -74,7 +73,9 @@ where
                 answer => sender.send(answer),
             }
         };
-        drop(runtime.run_blocking_job(Box::new(job)));
+        // [DIS-05] a job that has not begun when the client goes away never does
+        let (job, _withdrawal) = BlockingJob::withdrawable(job);
+        drop(runtime.run_blocking_job(job));
         task.await?
     }
 }

@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use http::uri::Scheme;
@@ -69,12 +70,39 @@ pub struct Connection {
     /// Fired when the client is gone. Requests that share a connection but end alone (HTTP/2) have their own, see
     /// [`Environ::with_disconnect`].
     pub disconnected: Signal,
+    blocking_jobs: AtomicUsize,
 }
 
 impl Connection {
     /// A plain connection.
     pub fn new(serving: Arc<Serving>, peer_addr: Option<SocketAddr>, local_addr: ListenAddr) -> Self {
-        Connection { serving, peer_addr, local_addr, scheme: Scheme::HTTP, tls: None, disconnected: Signal::new() }
+        Connection {
+            serving,
+            peer_addr,
+            local_addr,
+            scheme: Scheme::HTTP,
+            tls: None,
+            disconnected: Signal::new(),
+            blocking_jobs: AtomicUsize::new(0),
+        }
+    }
+
+    /// Blocking jobs of its requests that wait for a thread or run on one, also where the request is over: what runs can't be
+    /// stopped (\[DIS-05b\]), and must not be forgotten where one connection can begin any number of requests (HTTP/2).
+    pub fn blocking_jobs(&self) -> usize {
+        self.blocking_jobs.load(Ordering::Relaxed)
+    }
+
+    /// One more of them, until what is returned is dropped; that goes with the job.
+    pub fn count_blocking_job(self: &Arc<Self>) -> impl Send + Sync + 'static {
+        struct Counted(Arc<Connection>);
+        impl Drop for Counted {
+            fn drop(&mut self) {
+                self.0.blocking_jobs.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.blocking_jobs.fetch_add(1, Ordering::Relaxed);
+        Counted(self.clone())
     }
 
     /// The same connection under TLS.
@@ -141,6 +169,11 @@ impl Environ {
             .as_ref()
             .map(|prefix| Arc::new(Special { mount_prefix: Some(prefix.clone()), ..Special::default() }));
         Environ { connection, received_at, special }
+    }
+
+    /// What all requests of its connection share.
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
     }
 
     /// A copy for the next request of the same connection, as cheap as a clone. `None` where somebody still holds the

@@ -3,12 +3,11 @@
 //! Starts a thread when work waits and none is idle, up to a bound; a thread that is idle for ten seconds ends. Work
 //! waits in order, up to a bound; more is refused. \[RTM-03\], \[CON-02\]
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use adapter_core::runtime::BlockingJob;
+use adapter_core::runtime::{BlockingJob, JobQueue};
 
 /// How long a thread waits for more work.
 const IDLE: Duration = Duration::from_secs(10);
@@ -19,15 +18,13 @@ pub struct BlockingPool(Arc<Shared>);
 
 struct Shared {
     threads: usize,
-    queue: usize,
     state: Mutex<State>,
     work: Condvar,
     ended: Condvar,
 }
 
-#[derive(Default)]
 struct State {
-    jobs: VecDeque<BlockingJob>,
+    jobs: JobQueue,
     threads: usize,
     idle: usize,
     stopped: bool,
@@ -36,8 +33,8 @@ struct State {
 impl BlockingPool {
     /// At most `threads` threads, and `queue` jobs that wait for one.
     pub fn new(threads: usize, queue: usize) -> Self {
-        let state = Mutex::new(State::default());
-        BlockingPool(Arc::new(Shared { threads, queue, state, work: Condvar::new(), ended: Condvar::new() }))
+        let state = Mutex::new(State { jobs: JobQueue::new(queue), threads: 0, idle: 0, stopped: false });
+        BlockingPool(Arc::new(Shared { threads, state, work: Condvar::new(), ended: Condvar::new() }))
     }
 
     /// Runs `job` on a thread of the pool, in order. Does not block.
@@ -46,12 +43,11 @@ impl BlockingPool {
     /// The job, if the queue is full, the pool has stopped, or no thread can be had.
     pub fn run(&self, job: BlockingJob) -> Result<(), BlockingJob> {
         let mut state = self.0.lock();
-        if state.stopped
-            || (state.idle <= state.jobs.len() && state.threads >= self.0.threads && state.jobs.len() >= self.0.queue)
-        {
+        let has_thread = state.idle > state.jobs.len() || state.threads < self.0.threads;
+        if state.stopped || (!has_thread && state.jobs.is_full()) {
             return Err(job);
         }
-        state.jobs.push_back(job);
+        state.jobs.push_over(job);
         if state.idle >= state.jobs.len() {
             self.0.work.notify_one();
         } else if state.threads < self.0.threads {
@@ -60,7 +56,7 @@ impl BlockingPool {
                 Ok(_) => state.threads += 1,
                 // The system has no more threads: those there are get to it, unless there is none.
                 Err(_) if state.threads > 0 => {}
-                Err(_) => return Err(state.jobs.pop_back().expect("pushed above, under the same lock")),
+                Err(_) => return Err(state.jobs.pop_last().expect("pushed above, under the same lock")),
             }
         }
         Ok(())
@@ -72,7 +68,7 @@ impl BlockingPool {
         let deadline = Instant::now() + patience;
         let mut state = self.0.lock();
         state.stopped = true;
-        let waiting = std::mem::take(&mut state.jobs);
+        let waiting = std::mem::replace(&mut state.jobs, JobQueue::new(0));
         self.0.work.notify_all();
         drop(state);
         drop(waiting);
@@ -94,10 +90,9 @@ impl Shared {
     fn work(&self) {
         let mut state = self.lock();
         loop {
-            if let Some(job) = state.jobs.pop_front() {
+            if let Some(job) = state.jobs.pop() {
                 drop(state);
-                // Jobs contain the panics of applications; one of ours must not end the thread's count.
-                let _ = adapter_core::contain::catch("blocking job", job);
+                job.run();
                 state = self.lock();
             } else if state.stopped {
                 break;
@@ -137,7 +132,7 @@ mod tests {
         let (release, released) = mpsc::channel::<()>();
         let (done, results) = mpsc::channel();
         assert!(
-            pool.run(Box::new(move || {
+            pool.run(BlockingJob::new(move || {
                 started.send(()).unwrap();
                 released.recv().unwrap();
             }))
@@ -146,12 +141,12 @@ mod tests {
         has_started.recv().unwrap();
         for n in 0..2 {
             let done = done.clone();
-            assert!(pool.run(Box::new(move || done.send(n).unwrap())).is_ok());
+            assert!(pool.run(BlockingJob::new(move || done.send(n).unwrap())).is_ok());
         }
-        assert!(pool.run(Box::new(|| ())).is_err(), "one runs, two wait, the fourth is refused");
+        assert!(pool.run(BlockingJob::new(|| ())).is_err(), "one runs, two wait, the fourth is refused");
         release.send(()).unwrap();
         assert_eq!((results.recv(), results.recv()), (Ok(0), Ok(1)));
         assert!(pool.stop(Duration::from_secs(10)));
-        assert!(pool.run(Box::new(|| ())).is_err());
+        assert!(pool.run(BlockingJob::new(|| ())).is_err());
     }
 }

@@ -4,9 +4,15 @@
 //! ends the job when its current `next()` returns, and with it the body. \[BOD-15\], \[BOD-10\]
 
 use crate::body::handover::{Giver, handover};
-use crate::body::{Body, Exact, Extras, Kind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+
+use crate::body::{Body, Exact, Extras, Frames, Kind};
 use crate::error::Error;
-use crate::runtime::{Runtime, TaskError};
+use crate::runtime::{BlockingJob, Runtime, TaskError, Withdrawal};
 
 impl Body {
     /// This body with whatever blocks in it moved to a blocking thread of `runtime`; others are returned as they are.
@@ -17,12 +23,28 @@ impl Body {
     /// [`TaskError::Refused`] as an [`Error`] (503) if the server has no room for more blocking work.
     #[inline]
     pub fn offload(self, runtime: &Runtime, limit: Option<u64>) -> Result<Body, Error> {
+        self.offload_with(runtime, limit, ())
+    }
+
+    /// As [`offload`](Self::offload); `held` is dropped when the job is over, done or not. For servers that count what runs for
+    /// a connection.
+    ///
+    /// # Errors
+    /// As [`offload`](Self::offload).
+    pub fn offload_with(self, runtime: &Runtime, limit: Option<u64>, held: impl Send + 'static) -> Result<Body, Error> {
         if !self.is_blocking() || runtime.may_block() {
             return Ok(self);
         }
-        let (feed, body) = self.split(limit);
+        let (feed, mut body) = self.split(limit);
         let span = tracing::Span::current();
-        runtime.run_blocking_job(Box::new(move || span.in_scope(|| feed.run()))).map_err(|_| TaskError::Refused)?;
+        let (job, withdrawal) = BlockingJob::withdrawable(move || {
+            let _held = held;
+            span.in_scope(|| feed.run());
+        });
+        runtime.run_blocking_job(job).map_err(|_| TaskError::Refused)?;
+        if let Kind::Stream(frames) = std::mem::replace(&mut body.kind, Kind::Empty) {
+            body.kind = Kind::Stream(Box::pin(Offloaded { frames, _withdrawal: withdrawal }));
+        }
         Ok(body)
     }
 
@@ -43,6 +65,29 @@ impl Body {
             None => Source::Body(self),
         };
         (Feed { source, giver }, front)
+    }
+}
+
+/// The half of an offloaded body that the server holds. Dropped before the other has a thread, it takes it out of the line.
+struct Offloaded {
+    frames: Frames,
+    _withdrawal: Withdrawal,
+}
+
+impl http_body::Body for Offloaded {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.frames.as_mut().poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.frames.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.frames.size_hint()
     }
 }
 

@@ -4,6 +4,7 @@
 //! implements [`Driver`] with its own executor, so an application that uses it runs unchanged on all of them.
 //! Requirements: RTM-01 to RTM-05.
 
+mod job;
 mod task;
 mod threads;
 mod time;
@@ -14,6 +15,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub(crate) use self::job::Withdrawal;
+pub use self::job::{BlockingJob, JobQueue};
 pub(crate) use self::task::channel as task_channel;
 pub use self::task::{Task, TaskError};
 pub use self::threads::Threads;
@@ -21,9 +24,6 @@ pub use self::time::{Elapsed, Interval, Sleep, Timeout};
 
 /// An owned, erased future.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// A piece of blocking work, as [`Driver::run_blocking`] receives it. It never panics.
-pub type BlockingJob = Box<dyn FnOnce() + Send>;
 
 /// What a server implements to provide a [`Runtime`].
 pub trait Driver: Send + Sync + 'static {
@@ -115,7 +115,7 @@ impl Runtime {
         T: Send + 'static,
     {
         let (sender, task) = task::channel();
-        let job: BlockingJob = Box::new(move || {
+        let job = BlockingJob::new(move || {
             sender.send(catch_unwind(AssertUnwindSafe(work)).map_err(|panic| crate::contain::report("task", panic)));
         });
         // A refused job is dropped here, and with it the sender: the task reads that as `Refused`.

@@ -87,11 +87,6 @@ impl<T> Sender<T> {
         self.finish(result.map_err(|panic| TaskError::of(&panic)));
     }
 
-    /// Whether the [`Task`] has been dropped, so that nobody waits for the result.
-    pub(crate) fn is_abandoned(&self) -> bool {
-        Arc::strong_count(&self.0) == 1
-    }
-
     fn finish(&self, result: Result<T, TaskError>) {
         let mut state = lock(&self.0);
         if let State::Waiting(waker) = &mut *state {

@@ -13,7 +13,6 @@ use std::time::Instant;
 
 use futures_lite::FutureExt;
 
-use crate::contain;
 use crate::runtime::{BlockingJob, BoxFuture, Driver};
 use crate::server::{ServerConfig, Tracker};
 use crate::signal::Signal;
@@ -160,7 +159,7 @@ impl Pool {
             };
             drop(state);
             // Jobs contain their own panics; one that did not must not take the thread's count with it.
-            let _ = contain::catch("blocking job", job);
+            job.run();
         }
     }
 }

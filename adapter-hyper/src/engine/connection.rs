@@ -20,9 +20,11 @@ use adapter_core::server::{Guard, ShutdownLevel, ShutdownWatch};
 use adapter_core::upgrade::Tether;
 use hyper::server::conn::{http1, http2};
 
+use super::frames;
 use super::io::{Ahead, Handle, Shared};
+use super::request_body::Rest;
 use super::service::Service;
-use super::status::{Expired, LINGER, LOOK, Phase};
+use super::status::{Expired, LAST_LINGER, LINGER, LINGER_AT_MOST, LOOK, Phase};
 use super::transport::Transport;
 use super::upgrade::Switch;
 use super::{Engine, Spawner};
@@ -44,6 +46,8 @@ pub struct Connection {
     waker: Option<Waker>,
     /// The request after which hyper was polled once more, see [`reads_too_late`](Connection::reads_too_late).
     polled_again: u64,
+    /// What the application left of a request body.
+    rest: Option<Rest>,
     _guard: Guard,
 }
 
@@ -64,7 +68,15 @@ enum Protocol {
     /// The application has the socket. Ours is to see it end.
     Taken(Tether),
     /// Our half is closed; the client's is read to its end, for a limited time.
-    Lingering,
+    Lingering(Linger),
+}
+
+/// Until when the client's octets are read that nobody wants any more. \[KAP-13\]
+struct Linger {
+    /// When it last sent something.
+    heard: u64,
+    /// When there is an end to it, whatever it sends.
+    until: u64,
 }
 
 impl Connection {
@@ -79,6 +91,7 @@ impl Connection {
             timer: None,
             waker: None,
             polled_again: 0,
+            rest: None,
             _guard: guard,
         };
         if !connection.shared.engine.http2_enabled {
@@ -99,7 +112,7 @@ impl Connection {
     fn http2(&self) -> Protocol {
         self.shared.corked.store(false, Relaxed);
         self.shared.status.multiplexed.store(true, Relaxed);
-        self.shared.set_supervisor(self.waker.clone());
+        self.shared.socket().inflow.open();
         let io = Handle(self.shared.clone());
         Protocol::Http2(Box::pin(self.shared.engine.http2.serve_connection(io, self.service())))
     }
@@ -122,7 +135,7 @@ impl Connection {
             if alike && seen.len() < PREFACE.len() && count > 0 {
                 continue;
             }
-            socket.set_early(seen);
+            socket.unread(seen);
             drop(socket);
             self.protocol = if alike && count > 0 { self.http2() } else { self.http1() };
             return Poll::Ready(Ok(true));
@@ -134,12 +147,7 @@ impl Connection {
     fn poll_protocol(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let ended = match &mut self.protocol {
             Protocol::Unknown(_) => match ready!(self.poll_sniff(cx)) {
-                Ok(true) => {
-                    if self.draining {
-                        self.drain();
-                    }
-                    return self.poll_protocol(cx);
-                }
+                Ok(true) => return self.poll_protocol(cx),
                 _ => return Poll::Ready(()),
             },
             Protocol::Http1(connection) => Pin::new(connection).poll(cx),
@@ -157,7 +165,7 @@ impl Connection {
                 ready!(Pin::new(tether).poll(cx));
                 return self.poll_close_taken(cx);
             }
-            Protocol::Lingering => {
+            Protocol::Lingering(linger) => {
                 let mut socket = self.shared.socket();
                 let mut buffer = [0; 16 * 1024];
                 // A few at a time: a fast sender must not hold the thread.
@@ -165,6 +173,7 @@ impl Connection {
                     if !ready!(socket.poll_read_raw(cx, &mut buffer)).is_ok_and(|count| count > 0) {
                         return Poll::Ready(());
                     }
+                    linger.heard = self.shared.status.now();
                 }
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -178,17 +187,37 @@ impl Connection {
         }
         let flushed = self.shared.socket().poll_flush(&self.shared.status, cx);
         match (ended, flushed) {
-            (Poll::Pending, Poll::Pending | Poll::Ready(Ok(()))) => Poll::Pending,
-            (_, Poll::Ready(Err(_))) | (Poll::Ready(Err(_)), _) => self.abort(),
+            (_, Poll::Ready(Err(_))) => self.abort(),
+            (Poll::Pending, _) if self.shared.status.provoked.load(Relaxed) => self.poll_calm(cx),
+            (Poll::Pending, _) => Poll::Pending,
+            // Of HTTP/2 the GOAWAY that says why is on its way.
+            (Poll::Ready(Err(_)), _) if self.shared.status.is_multiplexed() => self.poll_close_taken(cx),
+            (Poll::Ready(Err(_)), _) => self.abort(),
             // hyper shuts down only after a flush
             (Poll::Ready(Ok(())), _) => self.poll_linger(cx),
         }
     }
 
+    /// The client resets too many streams: it is told to keep calm, and the connection ends. RFC 9113 §6.8, §7, §10.5
+    #[cold]
+    fn poll_calm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        tracing::debug!(target: "adapter", "a client resets too many streams; its connection is closed");
+        let mut socket = self.shared.socket();
+        // Not in the middle of a frame of hyper's.
+        if socket.is_between_frames() {
+            socket.append(&frames::ENHANCE_YOUR_CALM);
+            // What does not go out at once is lost with the connection.
+            let _: Poll<_> = socket.poll_flush(&self.shared.status, cx);
+        }
+        drop(socket);
+        self.poll_close_taken(cx)
+    }
+
     /// Hands the connection over once the head is with the operating system. \[UPG-17\]
     fn poll_switch(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let flushed = ready!(self.shared.socket().poll_flush(&self.shared.status, cx));
-        let Protocol::Switching(switch) = std::mem::replace(&mut self.protocol, Protocol::Lingering) else {
+        let linger = self.linger();
+        let Protocol::Switching(switch) = std::mem::replace(&mut self.protocol, linger) else {
             return Poll::Ready(());
         };
         if flushed.is_err() {
@@ -205,18 +234,23 @@ impl Connection {
         }
     }
 
-    /// \[UPG-19b\] The application has dropped its stream, or never took it. What the client still sends must not destroy
-    /// what is on its way there. \[KAP-13\]
+    /// \[UPG-19b\] The application has dropped its stream, or never took it; or hyper has given up. What the client still
+    /// sends must not destroy what is on its way there. \[KAP-13\]
     fn poll_close_taken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.protocol = Protocol::Lingering;
         // A socket that can't be shut down has nobody at its other end.
         let shut = self.shared.socket().poll_shutdown_raw(cx);
-        if matches!(shut, Poll::Ready(Err(_))) || self.draining {
+        self.protocol = self.linger();
+        if matches!(shut, Poll::Ready(Err(_))) {
             return Poll::Ready(());
         }
-        let deadline = self.shared.engine.now() + LINGER.as_nanos() as u64;
-        self.arm(deadline, cx);
         self.poll_protocol(cx)
+    }
+
+    /// The state of lingering, from now on.
+    fn linger(&self) -> Protocol {
+        let now = self.shared.status.now();
+        let most = if self.draining { LAST_LINGER } else { LINGER_AT_MOST };
+        Protocol::Lingering(Linger { heard: now, until: now + most.as_nanos() as u64 })
     }
 
     /// The connection has failed: what is not sent is lost.
@@ -230,12 +264,15 @@ impl Connection {
     /// \[KAP-13\] RFC 9112 §9.6: a close with unread bytes resets the connection and may destroy the response on its way.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let status = &self.shared.status;
-        if status.has_ended() || status.is_multiplexed() || !status.is_mid_request() {
+        // An idle connection has nothing on its way.
+        let may_send = status.says_close.load(Relaxed)
+            || status.phase() == Phase::Head
+            || status.is_multiplexed()
+            || self.shared.socket().inflow.is_in_body();
+        if status.has_ended() || !may_send {
             return Poll::Ready(());
         }
-        self.protocol = Protocol::Lingering;
-        let deadline = self.shared.engine.now() + LINGER.as_nanos() as u64;
-        self.arm(deadline, cx);
+        self.protocol = self.linger();
         self.poll_protocol(cx)
     }
 
@@ -248,7 +285,44 @@ impl Connection {
                 connection.as_mut().graceful_shutdown();
                 self.shared.status.drain();
             }
-            Protocol::Unknown(_) | Protocol::Switching(_) | Protocol::Taken(_) | Protocol::Lingering => {}
+            Protocol::Lingering(linger) => {
+                linger.until = linger.until.min(self.shared.status.now() + LAST_LINGER.as_nanos() as u64);
+            }
+            Protocol::Unknown(_) | Protocol::Switching(_) | Protocol::Taken(_) => {}
+        }
+        // hyper closes then, at once or behind the response.
+        self.rest = None;
+    }
+
+    /// Whether the connection has nothing to finish: what it has of a request is no request. \[SHU-04\]
+    fn is_without_request(&self) -> bool {
+        let status = &self.shared.status;
+        match self.protocol {
+            Protocol::Unknown(_) => true,
+            Protocol::Http1(_) => {
+                status.phase() == Phase::Head && status.read_waits.load(Relaxed) && self.shared.is_flushed()
+            }
+            _ => false,
+        }
+    }
+
+    /// Reads away what the application left of a request body, once it is known that the connection is kept after the
+    /// response; whoever still has the body at the end of the response loses it. \[REQ-12\], \[REQ-15\]
+    fn poll_rest(&mut self, cx: &mut Context<'_>) {
+        if let Some(upload) = self.shared.upload() {
+            let status = &self.shared.status;
+            let answered = status.phase() != Phase::Busy;
+            if answered || (upload.is_unwanted() && status.committed.load(Relaxed)) {
+                self.shared.forget_upload(&upload);
+                let keep = !status.says_close.load(Relaxed) && !self.draining;
+                self.rest = upload.take().filter(|_| keep).map(|incoming| Rest::new(incoming, status.now()));
+                // hyper has to see that it is gone.
+                cx.waker().wake_by_ref();
+            }
+        }
+        if self.rest.as_mut().is_some_and(|rest| rest.poll_end(cx).is_ready()) {
+            self.rest = None;
+            cx.waker().wake_by_ref();
         }
     }
 
@@ -257,11 +331,11 @@ impl Connection {
             if level == ShutdownLevel::Forced {
                 return Poll::Ready(());
             }
-            self.drain();
-            let untouched = matches!(&self.protocol, Protocol::Unknown(seen) if seen.is_empty());
-            if untouched || matches!(self.protocol, Protocol::Lingering) {
+            // [SHU-02] a request that has arrived is under way, and hyper closes an idle connection without looking
+            if !self.draining && self.poll_protocol(cx).is_ready() {
                 return Poll::Ready(());
             }
+            self.drain();
             self.shutdown = self.shared.engine.serving.shutdown.reached(ShutdownLevel::Forced);
         }
         Poll::Pending
@@ -270,12 +344,19 @@ impl Connection {
     /// Looks at the deadline of the phase. Ready when patience has ended for good.
     #[inline]
     fn poll_deadline(&mut self, cx: &mut Context<'_>, now: u64) -> Poll<()> {
-        if let Protocol::Lingering = self.protocol {
-            return self.poll_timer(cx);
-        }
-        let Some((deadline, why)) = self.shared.status.deadline(&self.shared.engine.timeouts) else {
-            return Poll::Pending;
+        let mut next = match &self.protocol {
+            Protocol::Lingering(linger) => {
+                let silent = linger.heard + LINGER.as_nanos() as u64;
+                Some((silent.min(linger.until), Expired::Linger))
+            }
+            _ => self.shared.status.deadline(&self.shared.engine.timeouts),
         };
+        if let Some(rest) = &self.rest
+            && next.is_none_or(|(deadline, _)| rest.until < deadline)
+        {
+            next = Some((rest.until, Expired::Rest));
+        }
+        let Some((deadline, why)) = next else { return Poll::Pending };
         if now < deadline {
             // Armed for earlier is fine: it is looked at again then.
             if self.timer.as_ref().is_none_or(|(_, armed)| *armed > deadline || *armed <= now) {
@@ -307,6 +388,11 @@ impl Connection {
                     Ahead::Waits => {}
                 }
                 if self.shared.status.has_ended() { self.poll_deadline(cx, now) } else { Poll::Pending }
+            }
+            Expired::Rest => {
+                // hyper closes
+                self.rest = None;
+                self.poll_protocol(cx)
             }
             Expired::Write | Expired::Grace => {
                 self.shared.environ.disconnected.fire();
@@ -352,14 +438,12 @@ impl Future for Connection {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         let now = this.shared.engine.now();
-        this.shared.status.set_now(now);
+        this.shared.status.begin_turn(now);
         // Timer and shutdown keep the waker they were polled with; look at them when it changes, or when they are due.
         let same_waker = this.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
         if !same_waker {
             this.waker = Some(cx.waker().clone());
-            if let Protocol::Http2(_) = this.protocol {
-                this.shared.set_supervisor(this.waker.clone());
-            }
+            this.shared.set_supervisor(this.waker.clone());
         }
         let level = this.shared.engine.serving.shutdown.level();
         let shutdown_due = level == ShutdownLevel::Forced || (level == ShutdownLevel::Draining && !this.draining);
@@ -367,9 +451,14 @@ impl Future for Connection {
         if (!same_waker || shutdown_due || this.draining) && this.poll_shutdown(cx).is_ready() {
             return Poll::Ready(());
         }
-        this.shared.status.read_waits.store(false, Relaxed);
         if this.poll_protocol(cx).is_ready() {
             return Poll::Ready(());
+        }
+        if this.draining && this.is_without_request() {
+            return Poll::Ready(());
+        }
+        if this.rest.is_some() || this.shared.status.has_upload.load(Relaxed) {
+            this.poll_rest(cx);
         }
         if let Protocol::Taken(_) = this.protocol {
             return Poll::Pending;

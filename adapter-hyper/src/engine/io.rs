@@ -4,7 +4,7 @@
 //! never contended. hyper's writes are gathered and handed over when its poll returns ([`Socket::flush`]), at most
 //! [`CORK`] bytes of them: pipelined responses leave together (6.6 times the requests/s, measured), a chunk never
 //! waits for the application (\[BOD-04\]). The end of the client's stream is kept from hyper while a response is under
-//! way, because hyper would drop the handler at once (\[DIS-04\]).
+//! way, because hyper would drop the handler at once (\[DIS-04\]). What hyper reads passes through [`Inflow`].
 
 use std::cell::Cell;
 use std::io;
@@ -14,9 +14,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use adapter_core::environ;
+use bytes::Buf;
 use hyper::rt::{ReadBuf, ReadBufCursor};
 
 use super::Engine;
+use super::frames::Frames;
+use super::inflow::{Inflow, Want};
+use super::request_body::Upload;
 use super::status::{Phase, Status};
 use super::transport::Transport;
 use super::upgrade::Switch;
@@ -27,6 +31,10 @@ const CORK: usize = 32 * 1024;
 const AHEAD: usize = 16 * 1024;
 /// A write of this size is not worth a copy.
 const DIRECT: usize = 8 * 1024;
+/// Octets read at a time where they are looked at before hyper gets them.
+const INPUT: usize = 64 * 1024;
+/// Reads in one turn of the connection's task, before others get theirs.
+const READS: u32 = 32;
 
 /// The server's own answer to a head that does not end in time. \[LIM-04\] RFC 9110 §15.5.9
 const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
@@ -34,6 +42,8 @@ const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: clo
 thread_local! {
     /// A buffer between two uses, so that idle connections hold none and busy ones allocate none.
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// Where octets are that are being looked at.
+    static LENT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// What hyper, the requests and the supervisor of one connection share.
@@ -46,15 +56,24 @@ pub(super) struct Shared {
     pub(super) corked: AtomicBool,
     /// What to do once hyper is done: hand the connection over.
     switch: Mutex<Option<Box<Switch>>>,
-    /// Wakes the connection's task: for streams of HTTP/2, which have tasks of their own.
+    /// Wakes the connection's task: for whoever has a task or thread of its own.
     supervisor: Mutex<Option<Waker>>,
+    /// The body of the request that is being answered. HTTP/1 only.
+    upload: Mutex<Option<Arc<Upload>>>,
     socket: Mutex<Socket>,
 }
 
 impl Shared {
     pub(super) fn new(engine: Arc<Engine>, environ: environ::Connection, io: Box<dyn Transport>) -> Arc<Self> {
         let status = Status::fresh(engine.now());
-        let socket = Socket { io, early: Vec::new(), out: Vec::new(), sent: 0 };
+        let socket = Socket {
+            io,
+            inflow: Inflow::default(),
+            early: Vec::new(),
+            frames: Frames::default(),
+            out: Vec::new(),
+            sent: 0,
+        };
         Arc::new(Shared {
             engine,
             environ: Arc::new(environ),
@@ -62,6 +81,7 @@ impl Shared {
             corked: AtomicBool::new(true),
             switch: Mutex::new(None),
             supervisor: Mutex::new(None),
+            upload: Mutex::new(None),
             socket: Mutex::new(socket),
         })
     }
@@ -77,6 +97,47 @@ impl Shared {
 
     pub(super) fn take_switch(&self) -> Option<Box<Switch>> {
         self.switch.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// `upload` is the body of the request that is being answered from now on.
+    pub(super) fn set_upload(&self, upload: Arc<Upload>) {
+        self.status.body_open.store(true, Relaxed);
+        self.status.has_upload.store(true, Relaxed);
+        *self.locked_upload() = Some(upload);
+    }
+
+    /// The body of the request that is being answered, unless it has been read to its end or taken away.
+    pub(super) fn upload(&self) -> Option<Arc<Upload>> {
+        if !self.status.has_upload.load(Relaxed) {
+            return None;
+        }
+        self.locked_upload().clone()
+    }
+
+    /// Nothing more is to be read of `upload`.
+    pub(super) fn forget_upload(&self, upload: &Arc<Upload>) {
+        let mut current = self.locked_upload();
+        // A body that outlives its request may be dropped when there is another one.
+        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, upload)) {
+            *current = None;
+            self.status.has_upload.store(false, Relaxed);
+            self.status.body_open.store(false, Relaxed);
+            self.status.body_waits.store(false, Relaxed);
+        }
+    }
+
+    /// The application reads no more of `upload`; the connection's task decides what becomes of the rest.
+    pub(super) fn leave_upload(&self, upload: &Arc<Upload>) {
+        let is_current = self.locked_upload().as_ref().is_some_and(|current| Arc::ptr_eq(current, upload));
+        if is_current {
+            self.status.body_open.store(false, Relaxed);
+            self.status.body_waits.store(false, Relaxed);
+            self.wake_supervisor();
+        }
+    }
+
+    fn locked_upload(&self) -> MutexGuard<'_, Option<Arc<Upload>>> {
+        self.upload.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whom [`wake_supervisor`](Self::wake_supervisor) wakes.
@@ -113,17 +174,31 @@ pub(super) enum Ahead {
 
 pub(super) struct Socket {
     io: Box<dyn Transport>,
-    /// Bytes read to tell HTTP/1 from HTTP/2, for hyper to read again.
+    /// Between the socket and hyper.
+    pub(super) inflow: Inflow,
+    /// Octets for hyper as they are, for which it had no room.
     early: Vec<u8>,
+    /// Follows what hyper writes of HTTP/2.
+    frames: Frames,
     /// Bytes of hyper not yet with the operating system, of which `sent` are.
     out: Vec<u8>,
     sent: usize,
 }
 
 impl Socket {
+    /// Octets of the body under way that have not been given to hyper, if their number is known. What has been read of a
+    /// chunked one is looked at for its end.
+    pub(super) fn body_left(&mut self) -> Option<u64> {
+        let Socket { inflow, early, .. } = self;
+        if inflow.body_left().is_none() && !inflow.raw().is_empty() {
+            inflow.pass_raw(&mut |octets| early.extend_from_slice(octets));
+        }
+        inflow.body_left()
+    }
+
     /// Bytes for hyper to read before those of the socket.
-    pub(super) fn set_early(&mut self, bytes: &[u8]) {
-        self.early = bytes.to_vec();
+    pub(super) fn unread(&mut self, bytes: &[u8]) {
+        self.inflow.raw().extend_from_slice(bytes);
     }
 
     /// Reads into `buffer` past hyper; for sniffing and lingering.
@@ -133,13 +208,20 @@ impl Socket {
 
     /// Reads what hyper would read next, after a takeover.
     pub(super) fn poll_read_taken(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        if self.early.is_empty() {
-            return self.poll_read_raw(cx, buffer);
+        if !self.early.is_empty() {
+            let count = self.early.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&self.early[..count]);
+            self.early.drain(..count);
+            return Poll::Ready(Ok(count));
         }
-        let count = self.early.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&self.early[..count]);
-        self.early.drain(..count);
-        Poll::Ready(Ok(count))
+        let raw = self.inflow.raw();
+        if !raw.is_empty() {
+            let count = raw.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&raw[..count]);
+            raw.advance(count);
+            return Poll::Ready(Ok(count));
+        }
+        self.poll_read_raw(cx, buffer)
     }
 
     /// Looks for the end of the client's stream where hyper does not: it stops reading while the application leaves a
@@ -147,7 +229,7 @@ impl Socket {
     /// read later. [`Ahead::Full`]: nothing will wake the task, look again. \[DIS-01\],
     /// \[DIS-03\]
     pub(super) fn poll_ahead(&mut self, shared: &Shared, cx: &mut Context<'_>) -> Ahead {
-        while self.early.len() < AHEAD {
+        while self.inflow.raw().len() < AHEAD {
             let mut buffer = [0; 4096];
             match self.poll_read_raw(cx, &mut buffer) {
                 Poll::Pending => return Ahead::Waits,
@@ -157,7 +239,7 @@ impl Socket {
                     }
                     return Ahead::Waits;
                 }
-                Poll::Ready(Ok(count)) => self.early.extend_from_slice(&buffer[..count]),
+                Poll::Ready(Ok(count)) => self.inflow.raw().extend_from_slice(&buffer[..count]),
                 Poll::Ready(Err(_)) => {
                     shared.environ.disconnected.fire();
                     return Ahead::Reset;
@@ -224,7 +306,6 @@ impl Socket {
             if self.early.is_empty() {
                 self.early = Vec::new();
             }
-            status.received();
             return Poll::Ready(Ok(()));
         }
         if status.head_timed_out.load(Relaxed) && status.phase() == Phase::Head {
@@ -234,24 +315,94 @@ impl Socket {
             }
             return Poll::Ready(Ok(()));
         }
-        let ended = status.has_ended()
-            || match self.io.poll_read(cx, buffer) {
-                Poll::Pending => {
-                    status.read_waits.store(true, Relaxed);
-                    return Poll::Pending;
+        let room = buffer.remaining();
+        loop {
+            // A fast sender must not hold the thread, whatever hyper or h2 does with what it sends.
+            if status.reads() > READS {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let read = match self.inflow.want() {
+                // What is malformed is for the reader of the body, in hyper's form of it.
+                Err(error) => return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error.to_string()))),
+                // Asked for what nobody knows the length of: it is being given up.
+                Ok(Want::Nothing) => return Poll::Pending,
+                Ok(_) if !self.inflow.raw().is_empty() => {
+                    self.filter(status, &mut buffer, None);
+                    Poll::Ready(Ok(1))
                 }
-                Poll::Ready(Ok(0)) => true,
-                Poll::Ready(Ok(_)) => {
-                    status.received();
-                    return Poll::Ready(Ok(()));
+                Ok(_) if status.has_ended() => Poll::Ready(Ok(0)),
+                Ok(Want::Plain(left)) if left >= buffer.remaining() as u64 => {
+                    return match self.io.poll_read(cx, buffer) {
+                        Poll::Ready(Ok(count)) if count > 0 => {
+                            status.received(self.inflow.is_in_body());
+                            self.inflow.passed(count);
+                            Poll::Ready(Ok(()))
+                        }
+                        read => self.no_octets(shared, cx, read),
+                    };
                 }
-                Poll::Ready(Err(error)) => {
-                    // [DIS-01] a reset needs no grace
-                    shared.environ.disconnected.fire();
-                    return Poll::Ready(Err(error));
+                Ok(_) => {
+                    let mut input = LENT.take();
+                    if input.is_empty() {
+                        input = vec![0; INPUT];
+                    }
+                    let read = self.poll_read_raw(cx, &mut input);
+                    if let Poll::Ready(Ok(count)) = read {
+                        self.filter(status, &mut buffer, input.get(..count));
+                    }
+                    LENT.set(input);
+                    read
                 }
             };
-        debug_assert!(ended);
+            match read {
+                Poll::Ready(Ok(count)) if count > 0 => {}
+                read => return self.no_octets(shared, cx, read),
+            }
+            if buffer.remaining() < room {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Lets hyper have what it may of `input`, or of what was read before.
+    fn filter(&mut self, status: &Status, buffer: &mut ReadBufCursor<'_>, input: Option<&[u8]>) {
+        let Socket { inflow, early, .. } = self;
+        status.received(inflow.is_in_body());
+        let mut out = |octets: &[u8]| {
+            let fits = if early.is_empty() { octets.len().min(buffer.remaining()) } else { 0 };
+            buffer.put_slice(&octets[..fits]);
+            early.extend_from_slice(&octets[fits..]);
+        };
+        match input {
+            None => inflow.pass_raw(&mut out),
+            Some(input) => {
+                let count = inflow.pass(input, &mut out);
+                inflow.raw().extend_from_slice(&input[count..]);
+            }
+        }
+    }
+
+    /// There is nothing to read now, or not any more.
+    fn no_octets(
+        &mut self,
+        shared: &Shared,
+        cx: &mut Context<'_>,
+        read: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<()>> {
+        let status = &shared.status;
+        match read {
+            Poll::Pending => {
+                status.read_waits.store(true, Relaxed);
+                return Poll::Pending;
+            }
+            Poll::Ready(Err(error)) => {
+                // [DIS-01] a reset needs no grace
+                shared.environ.disconnected.fire();
+                return Poll::Ready(Err(error));
+            }
+            Poll::Ready(Ok(_)) => {}
+        }
         if status.client_ended() {
             shared.environ.disconnected.fire();
             // The grace starts now; the supervisor has to see it.
@@ -260,6 +411,23 @@ impl Socket {
         let hold = status.holds_end();
         status.end_held.store(hold, Relaxed);
         if hold { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+
+    /// Whether hyper is not in the middle of a frame of HTTP/2.
+    pub(super) fn is_between_frames(&self) -> bool {
+        self.frames.is_between()
+    }
+
+    /// Sends `bytes` behind what hyper has written.
+    pub(super) fn append(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
+    /// [`poll_write`](Self::poll_write), with an eye on the frames.
+    fn poll_write_frames(&mut self, status: &Status, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(self.poll_write(status, cx, bytes))?;
+        self.frames.advance(bytes.get(..written).unwrap_or_default());
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write(&mut self, status: &Status, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
@@ -300,7 +468,11 @@ impl hyper::rt::Read for Handle {
 
 impl hyper::rt::Write for Handle {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.socket().poll_write(&self.0.status, cx, bytes)
+        let mut socket = self.0.socket();
+        if self.0.status.is_multiplexed() {
+            return socket.poll_write_frames(&self.0.status, cx, bytes);
+        }
+        socket.poll_write(&self.0.status, cx, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -7,6 +7,8 @@
 
 mod accept;
 mod connection;
+mod frames;
+mod inflow;
 mod io;
 mod queue;
 mod request_body;
@@ -32,6 +34,9 @@ pub use self::transport::{Accept, Transport};
 
 /// The options of `ServerConfig::options` every server on this engine knows.
 pub const OPTIONS: &[&str] = &["http2"];
+
+/// Streams of one HTTP/2 connection at most, and blocking jobs that its streams left behind.
+const STREAMS: u32 = 256;
 
 /// How far a connection's buffers grow while a body goes through them: hyper's own default.
 const BUFFER: usize = 400 * 1024;
@@ -80,7 +85,9 @@ impl Engine {
             http1.max_headers(limits.header_count);
         }
         let mut http2 = http2::Builder::new(Spawner(serving.runtime.clone()));
-        http2.max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX)).max_concurrent_streams(256);
+        http2
+            .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+            .max_concurrent_streams(STREAMS);
         // [UPG-26] RFC 8441 §3
         http2.enable_connect_protocol();
         Ok(Arc::new(Engine {

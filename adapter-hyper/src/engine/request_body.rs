@@ -1,55 +1,140 @@
 //! hyper's incoming body as a [`RequestBody`]: with the limit, the timeout, and errors told apart.
 //!
-//! \[LIM-03\], \[LIM-05\], \[REQ-09\] to \[REQ-11\], \[TRL-02\]
+//! In HTTP/1 the application shares it with the connection ([`Upload`]). hyper closes a connection as soon as a body is
+//! dropped before its end, without having said so in the response's head. So a body that the application drops stays with
+//! the connection, which decides when the head is made whether it is read away ([`Upload::can_be_left`]), and does that once
+//! the response is under way. Locked by whoever polls it; the connection's task takes it out to read it away.
+//!
+//! \[LIM-03\], \[LIM-05\], \[REQ-09\] to \[REQ-15\], \[REQ-20\], \[KAP-11\], \[EXP-02b\], \[TRL-02\]
 
 use std::error::Error as _;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
 use adapter_core::request_body::Source;
+use adapter_core::rules::request::Facts;
 use adapter_core::rules::trailers;
-use adapter_core::{Bytes, RequestBody, RequestBodyError, Runtime, Sleep};
+use adapter_core::{Bytes, RequestBody, RequestBodyError, Sleep};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::io::Shared;
 
+/// Octets of a body that are read away to keep a connection. \[REQ-12\]
+const DRAIN: u64 = 256 * 1024;
+/// How long that may take.
+pub(super) const DRAIN_TIME: Duration = Duration::from_secs(5);
+/// Frames read away in one turn of the connection's task.
+const DRAIN_TURN: u32 = 64;
+
 /// The body of a request on the connection of `shared`.
-pub(super) fn request_body(
-    incoming: Incoming,
-    shared: &Arc<Shared>,
-    limit: Option<u64>,
-    timeout: Option<Duration>,
-    runtime: &Runtime,
-) -> RequestBody {
+pub(super) fn request_body(incoming: Incoming, shared: &Arc<Shared>, facts: &Facts) -> RequestBody {
     if incoming.is_end_stream() {
         return RequestBody::empty();
     }
-    shared.status.body_open.store(true, Relaxed);
+    let upload = Arc::new(Upload {
+        expects_continue: facts.expects_continue,
+        wanted: AtomicBool::new(false),
+        unwanted: AtomicBool::new(false),
+        incoming: Mutex::new(Some(incoming)),
+    });
+    if !shared.status.is_multiplexed() {
+        shared.set_upload(upload.clone());
+    }
+    let limit = shared.engine.limits.body_bytes.unwrap_or(u64::MAX);
     RequestBody::from_source(Body {
-        incoming: Some(incoming),
+        upload,
         shared: shared.clone(),
-        allowed: limit.unwrap_or(u64::MAX),
-        limit: limit.unwrap_or(u64::MAX),
-        timeout,
-        runtime: runtime.clone(),
+        allowed: limit,
+        limit,
+        ended: false,
         sleep: None,
         waiter: None,
     })
 }
 
+/// A body on its way, shared by the application that reads it and the connection it comes on.
+pub(super) struct Upload {
+    /// The client waits for a 100 before it sends the body.
+    expects_continue: bool,
+    /// The application has asked for some of it.
+    wanted: AtomicBool,
+    /// The application has dropped it.
+    unwanted: AtomicBool,
+    /// `None` once it is at its end or was given up.
+    incoming: Mutex<Option<Incoming>>,
+}
+
+impl Upload {
+    fn incoming(&self) -> MutexGuard<'_, Option<Incoming>> {
+        self.incoming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes it away from the application, whose next read is an error. \[REQ-15\]
+    pub(super) fn take(&self) -> Option<Incoming> {
+        self.incoming().take()
+    }
+
+    /// Whether the application has dropped it.
+    pub(super) fn is_unwanted(&self) -> bool {
+        self.unwanted.load(Relaxed)
+    }
+
+    /// The head of the response is about to be made: whether the connection can be kept after it, as far as this body is
+    /// concerned. `left` is how much of it has not come yet, if that is known. What is said then is kept, but by a body that
+    /// the application goes on to read, and which is not known to end in time. \[REQ-12\], \[KAP-11\]
+    pub(super) fn can_be_left(&self, left: Option<u64>) -> bool {
+        if self.incoming().is_none() {
+            return false;
+        }
+        // [EXP-02b] RFC 9110 §10.1.1: whether the client sends it now, nobody knows
+        if self.expects_continue && !self.wanted.load(Relaxed) {
+            return false;
+        }
+        !self.is_unwanted() || left.is_some_and(|left| left <= DRAIN)
+    }
+}
+
+/// What the application has left of a body, being read away by the connection's task. \[REQ-12\]
+pub(super) struct Rest {
+    incoming: Incoming,
+    left: u64,
+    /// When there is no more patience for it, in the engine's time.
+    pub(super) until: u64,
+}
+
+impl Rest {
+    pub(super) fn new(incoming: Incoming, now: u64) -> Self {
+        Rest { incoming, left: DRAIN, until: now + DRAIN_TIME.as_nanos() as u64 }
+    }
+
+    /// Ready once nothing more is to be read of it: it has ended, or it is given up, and hyper closes the connection when this
+    /// is dropped.
+    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..DRAIN_TURN {
+            let Some(Ok(frame)) = ready!(Pin::new(&mut self.incoming).poll_frame(cx)) else { return Poll::Ready(()) };
+            let count = frame.data_ref().map_or(0, |data| data.len() as u64);
+            let Some(left) = self.left.checked_sub(count) else { return Poll::Ready(()) };
+            self.left = left;
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
 struct Body {
-    incoming: Option<Incoming>,
+    upload: Arc<Upload>,
     shared: Arc<Shared>,
     /// Bytes that may still come.
     allowed: u64,
     limit: u64,
-    timeout: Option<Duration>,
-    runtime: Runtime,
+    /// The application has seen its end, or an error.
+    ended: bool,
     /// Runs while the application waits for the client.
     sleep: Option<Sleep>,
     /// Who hyper wakes, once the application has had to wait.
@@ -94,16 +179,28 @@ impl Source for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         let this = &mut *self;
-        let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
-        let mut polled = Pin::new(&mut *incoming).poll_frame(cx);
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        let upload = this.upload.clone();
+        let mut incoming = upload.incoming();
+        // [REQ-15] the response is complete, and the body was taken away
+        let Some(body) = incoming.as_mut() else {
+            drop(incoming);
+            return Poll::Ready(Some(Err(this.fail(RequestBodyError::Disconnected))));
+        };
+        upload.wanted.store(true, Relaxed);
+        let mut polled = Pin::new(&mut *body).poll_frame(cx);
         if polled.is_pending() {
             let waiter = this.waiter.get_or_insert_with(|| Waiter::new(&this.shared));
             waiter.wait(cx.waker());
-            polled = Pin::new(incoming).poll_frame(&mut Context::from_waker(&waiter.clone().into()));
+            polled = Pin::new(&mut *body).poll_frame(&mut Context::from_waker(&waiter.clone().into()));
         }
+        let is_last = body.is_end_stream();
+        drop(incoming);
         let Poll::Ready(next) = polled else {
-            let Some(timeout) = this.timeout else { return Poll::Pending };
-            let runtime = &this.runtime;
+            let Some(timeout) = this.shared.engine.timeouts.body_read else { return Poll::Pending };
+            let runtime = &this.shared.engine.serving.runtime;
             ready!(Future::poll(Pin::new(this.sleep.get_or_insert_with(|| runtime.sleep(timeout))), cx));
             return Poll::Ready(Some(Err(this.fail(RequestBodyError::TimedOut))));
         };
@@ -119,8 +216,8 @@ impl Source for Body {
                 Ok(data) => match this.allowed.checked_sub(data.len() as u64) {
                     Some(rest) => {
                         this.allowed = rest;
-                        if this.incoming.as_ref().is_some_and(http_body::Body::is_end_stream) {
-                            this.shared.status.body_open.store(false, Relaxed);
+                        if is_last {
+                            this.end();
                         }
                         Some(Ok(Frame::data(data)))
                     }
@@ -139,34 +236,44 @@ impl Source for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or(SizeHint::with_exact(0), http_body::Body::size_hint)
+        self.upload.incoming().as_ref().map_or(SizeHint::with_exact(0), http_body::Body::size_hint)
     }
 }
 
 impl Body {
+    /// All of it was read.
     fn end(&mut self) {
-        self.incoming = None;
-        self.shared.status.body_open.store(false, Relaxed);
+        self.ended = true;
+        drop(self.upload.take());
+        self.shared.forget_upload(&self.upload);
     }
 
-    /// Drops hyper's body, which makes it drain what is buffered or close. \[REQ-12\], \[KAP-11\]
+    /// Nothing more can be read of it. \[KAP-11\]
     fn fail(&mut self, error: RequestBodyError) -> RequestBodyError {
-        self.abandon();
+        self.ended = true;
+        drop(self.upload.take());
+        self.leave();
         error
     }
 
-    fn abandon(&mut self) {
-        if self.incoming.take().is_some_and(|incoming| !incoming.is_end_stream()) {
-            self.shared.status.body_unread.store(true, Relaxed);
+    /// The application reads no further.
+    fn leave(&self) {
+        self.upload.unwanted.store(true, Relaxed);
+        if self.shared.status.is_multiplexed() {
+            // hyper and h2 do what is needed, for a stream alone (RFC 9113 §8.1).
+            drop(self.upload.take());
+        } else {
+            self.shared.leave_upload(&self.upload);
         }
-        self.shared.status.body_open.store(false, Relaxed);
-        self.shared.status.body_waits.store(false, Relaxed);
     }
 }
 
 impl Drop for Body {
     fn drop(&mut self) {
-        self.abandon();
+        if !self.ended {
+            let at_end = self.upload.incoming().as_ref().is_none_or(http_body::Body::is_end_stream);
+            if at_end { self.end() } else { self.leave() }
+        }
     }
 }
 

@@ -72,8 +72,8 @@ struct Flowing {
     failure: Option<Error>,
     waited: bool,
     close_delimited: bool,
-    /// Fired if it is dropped before its end, where requests end apart from their connection (HTTP/2).
-    abandoned: Option<Signal>,
+    /// Where requests end apart from their connection (HTTP/2).
+    unanswered: Option<Unanswered>,
     /// What hyper holds of it: HTTP/2.
     queue: Option<Arc<Queue>>,
 }
@@ -98,18 +98,31 @@ impl ResponseBody {
         plan: &Plan,
         declared: Option<u64>,
         in_flight: InFlight,
-        abandoned: Option<Signal>,
+        unanswered: Option<Unanswered>,
     ) -> Self {
         let close_delimited = plan.framing == Framing::Close;
         let shared = in_flight.shared();
         let multiplexed = shared.status.is_multiplexed();
+        if !plan.send_body
+            && let Some(unanswered) = unanswered
+        {
+            unanswered.complete();
+            // [NOB-03], [BOD-12] dropped unpulled, here and now
+            return ResponseBody { kind: Kind::None, in_flight };
+        }
         let flowing = |source| {
             let queue = multiplexed.then(|| Queue::new(InFlight::goes_on(shared)));
-            Kind::Flowing(Box::new(Flowing { source, failure: None, waited: false, close_delimited, abandoned, queue }))
+            Kind::Flowing(Box::new(Flowing {
+                source,
+                failure: None,
+                waited: false,
+                close_delimited,
+                unanswered,
+                queue,
+            }))
         };
         let kind = match (plan.framing, declared) {
             (Framing::None, Some(length)) => Kind::Unsent(length),
-            // [NOB-03], [BOD-12] dropped unpulled, here and now
             _ if !plan.send_body => Kind::None,
             (Framing::Length(length), _) => match body.try_into_bytes() {
                 Ok(bytes) if !multiplexed && bytes.len() as u64 == length => Kind::Full(bytes),
@@ -198,8 +211,10 @@ impl http_body::Body for ResponseBody {
         let this = &mut *self;
         if let Kind::Flowing(flowing) = &mut this.kind {
             let next = ready!(flowing.poll_frame(cx, this.in_flight.shared()));
-            if next.is_none() {
-                flowing.abandoned = None;
+            if next.is_none()
+                && let Some(unanswered) = flowing.unanswered.take()
+            {
+                unanswered.complete();
             }
             return Poll::Ready(next.map(|frame| frame.map_err(BodyError)));
         }
@@ -230,10 +245,46 @@ impl http_body::Body for ResponseBody {
 
 impl Drop for Flowing {
     fn drop(&mut self) {
-        if let Some(signal) = self.abandoned.take()
-            && !self.is_whole()
+        if self.is_whole()
+            && let Some(unanswered) = self.unanswered.take()
         {
-            signal.fire();
+            unanswered.complete();
+        }
+    }
+}
+
+/// A stream of HTTP/2 whose response is not complete. Dropped so, the stream was reset or the connection is gone: the
+/// application is told \[DIS-01\], and it counts against the client.
+pub(super) struct Unanswered {
+    /// `None` once it is complete, or somebody else's.
+    signal: Option<Signal>,
+    shared: Arc<Shared>,
+}
+
+impl Unanswered {
+    /// `signal` is what the application knows of it.
+    pub(super) fn new(signal: Signal, shared: &Arc<Shared>) -> Self {
+        Unanswered { signal: Some(signal), shared: shared.clone() }
+    }
+
+    /// Its response has ended.
+    fn complete(mut self) {
+        self.signal = None;
+        self.shared.status.stream_was_answered();
+    }
+
+    /// It becomes something else than a response; who takes it fires the signal at its end.
+    pub(super) fn into_signal(mut self) -> Option<Signal> {
+        self.signal.take()
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        let Some(signal) = self.signal.take() else { return };
+        signal.fire();
+        if self.shared.status.stream_was_reset(self.shared.engine.now()) {
+            self.shared.wake_supervisor();
         }
     }
 }

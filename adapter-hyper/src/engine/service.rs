@@ -22,7 +22,7 @@ use hyper::body::Incoming;
 
 use super::io::Shared;
 use super::request_body::request_body;
-use super::response_body::{InFlight, ResponseBody};
+use super::response_body::{InFlight, ResponseBody, Unanswered};
 use super::upgrade::Switch;
 
 /// Serves the requests of one connection.
@@ -32,12 +32,20 @@ pub(super) struct Service {
 
 impl hyper::service::Service<http::Request<Incoming>> for Service {
     type Response = http::Response<ResponseBody>;
-    type Error = Gone;
+    type Error = NoAnswer;
     type Future = Answer;
 
     #[inline]
     fn call(&self, request: http::Request<Incoming>) -> Answer {
         let engine = &self.shared.engine;
+        if self.shared.status.is_multiplexed() && self.refuses_stream() {
+            return Answer {
+                facts: Facts::of_rejected(&request.into_parts().0),
+                in_flight: None,
+                call: None,
+                rare: None,
+            };
+        }
         let (in_flight, count) = InFlight::begin(&self.shared);
         // [KAP-12]
         let last = engine.limits.requests_per_connection.is_some_and(|most| count >= most);
@@ -55,6 +63,14 @@ impl hyper::service::Service<http::Request<Incoming>> for Service {
 }
 
 impl Service {
+    /// Whether a new stream of HTTP/2 is not served, and reset at once: REFUSED_STREAM says that it can be tried again. RFC
+    /// 9113 §6.8, §8.7
+    #[cold]
+    fn refuses_stream(&self) -> bool {
+        let status = &self.shared.status;
+        status.refuses_streams() || self.shared.environ.blocking_jobs() >= super::STREAMS as usize
+    }
+
     /// [`call`](hyper::service::Service::call) for whatever request there is; apart, because most need nothing of it.
     #[inline(never)]
     fn call_any(
@@ -83,26 +99,22 @@ impl Service {
         facts.keep_alive &= !last;
         rules::target::normalize(&mut head);
         let (switch, offer) = Switch::offer(&mut head, &facts).unzip();
-        let body = request_body(
-            incoming,
-            &self.shared,
-            engine.limits.body_bytes,
-            engine.timeouts.body_read,
-            &engine.serving.runtime,
-        );
+        let body = request_body(incoming, &self.shared, &facts);
         if let Some(offer) = offer {
             environ = environ.with_upgrade(offer);
         }
-        let mut abandoned = Abandoned(None);
+        let mut unanswered = None;
         if self.shared.status.is_multiplexed() {
             let signal = Signal::new();
             environ = environ.with_disconnect(signal.clone());
-            abandoned.0 = Some(signal);
+            unanswered = Some(Unanswered::new(signal, &self.shared));
+        } else {
+            self.shared.socket().inflow.begin_body(facts.body);
         }
         let call = dispatch::call(&engine.application, Request::from_parts(head, body), environ);
         let limit = engine.timeouts.handler.map(|limit| engine.serving.runtime.sleep(limit));
-        let is_rare = limit.is_some() || abandoned.0.is_some() || switch.is_some();
-        let rare = is_rare.then(|| Box::new(Rare { refused: None, limit, abandoned, switch }));
+        let is_rare = limit.is_some() || unanswered.is_some() || switch.is_some();
+        let rare = is_rare.then(|| Box::new(Rare { refused: None, limit, unanswered, switch }));
         Answer { facts, in_flight: Some(in_flight), call: Some(call), rare }
     }
 }
@@ -110,7 +122,7 @@ impl Service {
 /// The response to one request, to come.
 pub(super) struct Answer {
     facts: Facts,
-    /// Taken by the response.
+    /// Taken by the response. `None` for a stream that is not served.
     in_flight: Option<InFlight>,
     /// `None` for a request that was refused.
     call: Option<Call>,
@@ -123,7 +135,8 @@ struct Rare {
     refused: Option<Rejection>,
     /// Until when there has to be an answer. \[LIM-09\]
     limit: Option<Sleep>,
-    abandoned: Abandoned,
+    /// HTTP/2 only.
+    unanswered: Option<Unanswered>,
     /// For the application to take the connection over.
     switch: Option<Box<Switch>>,
 }
@@ -145,17 +158,22 @@ impl Answer {
 
     /// Makes `answer` sendable. In the form `poll` returns it, which saves a move.
     #[inline]
-    fn finish(&mut self, answer: &mut Option<Response>) -> Poll<Result<http::Response<ResponseBody>, Gone>> {
+    fn finish(&mut self, answer: &mut Option<Response>) -> Poll<Result<http::Response<ResponseBody>, NoAnswer>> {
         let in_flight = self.in_flight.take().expect("a response is made once");
         if in_flight.shared().engine.serving.shutdown.level() != ShutdownLevel::Running {
             // [SHU-05] also where the handler itself began the shutdown
             self.facts.keep_alive = false;
+        }
+        if let Some(upload) = in_flight.shared().upload() {
+            // [KAP-11] said before it is done
+            self.facts.keep_alive &= upload.can_be_left(in_flight.shared().socket().body_left());
         }
         let is_usual = |response: &Response| {
             response.extensions().is_empty() && response.body().is_bytes() && response::is_simple(response, &self.facts)
         };
         if self.rare.is_none() && answer.as_ref().is_some_and(is_usual) {
             let (head, body) = answer.take().expect("invariant: there is an answer").into_parts();
+            in_flight.shared().status.commit(false);
             let body = ResponseBody::full(body.try_into_bytes().unwrap_or_default(), in_flight);
             Poll::Ready(Ok(http::Response::from_parts(head, body)))
         } else {
@@ -169,9 +187,9 @@ impl Answer {
         &mut self,
         answer: Option<Response>,
         in_flight: InFlight,
-    ) -> Poll<Result<http::Response<ResponseBody>, Gone>> {
+    ) -> Poll<Result<http::Response<ResponseBody>, NoAnswer>> {
         let Some(answer) = answer.filter(|answer| !dispatch::is_unanswerable(answer)) else {
-            return Poll::Ready(Err(Gone));
+            return Poll::Ready(Err(NoAnswer::Gone));
         };
         let runtime = &in_flight.shared().engine.serving.runtime;
         let mut rare = self.rare.take().unwrap_or_default();
@@ -196,7 +214,8 @@ impl Answer {
         });
         if plan.send_body && body.is_blocking() {
             // [BOD-15] what blocks leaves the event loop
-            body = body.offload(runtime, plan.framing.length()).unwrap_or_else(|error| {
+            let counted = in_flight.shared().environ.count_blocking_job();
+            body = body.offload_with(runtime, plan.framing.length(), counted).unwrap_or_else(|error| {
                 let (refused, body) = dispatch::error_response(&error).into_parts();
                 head = refused;
                 plan = response::plan(&mut head, body.len(), &self.facts)
@@ -211,7 +230,7 @@ impl Answer {
             if self.facts.version < Version::HTTP_2 {
                 in_flight.shared().set_switch(switch);
             } else {
-                switch.accompany(in_flight.shared(), rare.abandoned.0.take());
+                switch.accompany(in_flight.shared(), rare.unanswered.take().and_then(Unanswered::into_signal));
             }
         }
         if head.version == Version::HTTP_10 && !plan.close {
@@ -224,15 +243,19 @@ impl Answer {
         }
         let declared =
             if head.status == StatusCode::NOT_MODIFIED { rules::declared_length(&head.headers) } else { None };
-        let body = ResponseBody::new(body, &plan, declared, in_flight, rare.abandoned.0.take());
+        in_flight.shared().status.commit(plan.close);
+        let body = ResponseBody::new(body, &plan, declared, in_flight, rare.unanswered.take());
         Poll::Ready(Ok(http::Response::from_parts(head, body)))
     }
 }
 
 impl Future for Answer {
-    type Output = Result<http::Response<ResponseBody>, Gone>;
+    type Output = Result<http::Response<ResponseBody>, NoAnswer>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.in_flight.is_none() {
+            return Poll::Ready(Err(NoAnswer::refused()));
+        }
         let mut answer = None;
         let called = self.call.as_mut().is_some_and(|call| call.poll_into(cx, &mut answer).is_ready());
         if !called {
@@ -242,26 +265,36 @@ impl Future for Answer {
     }
 }
 
-/// \[ERR-12\] there is nobody to answer; hyper closes the connection, or resets the stream.
+/// Why hyper closes the connection, or resets the stream, without a response.
 #[derive(Debug)]
-pub(super) struct Gone;
+pub(super) enum NoAnswer {
+    /// \[ERR-12\] There is nobody to answer.
+    Gone,
+    /// The stream is not served; with the reason that hyper looks for.
+    Refused(h2::Error),
+}
 
-impl std::fmt::Display for Gone {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the client is gone")
+impl NoAnswer {
+    #[cold]
+    fn refused() -> Self {
+        NoAnswer::Refused(h2::Reason::REFUSED_STREAM.into())
     }
 }
 
-impl std::error::Error for Gone {}
+impl std::fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            NoAnswer::Gone => "the client is gone",
+            NoAnswer::Refused(_) => "the stream is not served",
+        })
+    }
+}
 
-/// Fired if it is dropped before there is a response: the stream was reset, or the connection is gone. \[DIS-01\]
-#[derive(Default)]
-struct Abandoned(Option<Signal>);
-
-impl Drop for Abandoned {
-    fn drop(&mut self) {
-        if let Some(signal) = self.0.take() {
-            signal.fire();
+impl std::error::Error for NoAnswer {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            NoAnswer::Gone => None,
+            NoAnswer::Refused(reason) => Some(reason),
         }
     }
 }

@@ -6,7 +6,7 @@
 //! engine started, read from the clock once per poll.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use adapter_core::Timeouts;
@@ -18,8 +18,23 @@ pub(super) const GRACE: Duration = Duration::from_millis(250);
 /// the grace it stays below the 500 ms of \[DIS-01\]; a body on its way is not looked past.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 
-/// How long a client that was told that the connection ends may take over it. \[KAP-13\] RFC 9112 §9.6, RFC 9113 §6.8
+/// How long a client that was told that the connection ends may be silent before it is closed. \[KAP-13\] RFC 9112 §9.6,
+/// RFC 9113 §6.8
 pub(super) const LINGER: Duration = Duration::from_secs(2);
+/// How long it may go on sending.
+pub(super) const LINGER_AT_MOST: Duration = Duration::from_secs(30);
+/// How long it has where the server is shutting down.
+pub(super) const LAST_LINGER: Duration = Duration::from_millis(250);
+
+/// How long after a GOAWAY new streams are served, because the client may not have seen it yet. RFC 9113 §6.8
+const CROSSING: Duration = Duration::from_secs(1);
+
+/// What a stream that its client resets before it is answered costs of the connection's credit, and what one that is answered
+/// gives back, as time; the time that passes is credit too.
+const RESET_COSTS: u64 = 100_000_000;
+const ANSWER_GIVES: u64 = 50_000_000;
+/// The credit: 200 resets at once, or ten a second. RFC 9113 §10.5, CVE-2023-44487, CVE-2025-8671
+const CREDIT: u64 = 200 * RESET_COSTS;
 
 /// What the connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +62,10 @@ pub(super) enum Expired {
     Grace,
     /// Nobody reads: time to look for the end of the client's stream.
     Look,
-    /// The client does not answer a GOAWAY.
+    /// The client was told that the connection ends, and has had its time.
     Linger,
+    /// The rest of a request body does not come.
+    Rest,
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +91,10 @@ pub(super) struct Status {
     drained: AtomicU64,
     /// Requests seen.
     requests: AtomicU64,
+    /// How often hyper has read in this turn of the connection's task.
+    reads: AtomicU32,
+    /// Until when the resets of this client have used up the credit that time gives.
+    resets_paid: AtomicU64,
     /// hyper waits for bytes of the client, and is woken when they or their end come.
     pub(super) read_waits: AtomicBool,
     /// The application waits for the rest of the request body.
@@ -88,8 +109,14 @@ pub(super) struct Status {
     pub(super) head_timed_out: AtomicBool,
     /// A close-delimited response broke off: only a reset tells.
     pub(super) reset: AtomicBool,
-    /// A request body was given up before its end: bytes of it may still come.
-    pub(super) body_unread: AtomicBool,
+    /// There is a body that has not been read to its end, nor taken away.
+    pub(super) has_upload: AtomicBool,
+    /// The head of the response under way is made.
+    pub(super) committed: AtomicBool,
+    /// It says that the connection ends.
+    pub(super) says_close: AtomicBool,
+    /// The client has reset more streams than it may. HTTP/2 only.
+    pub(super) provoked: AtomicBool,
     /// The last request that this HTTP/2 connection is to serve has begun.
     pub(super) last_begun: AtomicBool,
     /// Requests end apart from their connection: HTTP/2. The end of the client's stream concerns nobody but hyper.
@@ -122,17 +149,29 @@ impl Status {
         self.now.load(Relaxed)
     }
 
-    pub(super) fn set_now(&self, now: u64) {
+    /// The connection's task has a turn, at `now`.
+    pub(super) fn begin_turn(&self, now: u64) {
         self.now.store(now, Relaxed);
+        self.read_waits.store(false, Relaxed);
+        self.reads.store(0, Relaxed);
     }
 
-    /// Bytes of the client came.
-    pub(super) fn received(&self) {
+    /// hyper reads; says how often it has in this turn.
+    pub(super) fn reads(&self) -> u32 {
+        let reads = self.reads.load(Relaxed) + 1;
+        self.reads.store(reads, Relaxed);
+        reads
+    }
+
+    /// Bytes of the client came, of a body or not.
+    pub(super) fn received(&self, of_body: bool) {
         match self.phase() {
+            // It is being read.
+            Phase::Busy => self.since.store(self.now(), Relaxed),
+            // Or read away, behind its response.
+            _ if of_body => return,
             Phase::Idle if !self.is_multiplexed() => self.enter(Phase::Head),
             Phase::Idle | Phase::Head => {}
-            // Bytes of the body: it is being read.
-            Phase::Busy => self.since.store(self.now(), Relaxed),
         }
         self.head_begun.store(true, Relaxed);
     }
@@ -193,6 +232,7 @@ impl Status {
         }
         self.enter(Phase::Busy);
         self.head_begun.store(false, Relaxed);
+        self.committed.store(false, Relaxed);
         // Only requests count here, and they begin in the connection's task: no need for an atomic addition.
         let requests = self.requests.load(Relaxed) + 1;
         self.requests.store(requests, Relaxed);
@@ -244,9 +284,34 @@ impl Status {
         self.drained.store(self.now().max(1), Relaxed);
     }
 
-    /// Whether the peer may still send something that belongs to a request we know of.
-    pub(super) fn is_mid_request(&self) -> bool {
-        self.body_open.load(Relaxed) || self.body_unread.load(Relaxed) || self.phase() == Phase::Head
+    /// The head of the response is made; `close`: it says that the connection ends.
+    pub(super) fn commit(&self, close: bool) {
+        self.committed.store(true, Relaxed);
+        if close {
+            self.says_close.store(true, Relaxed);
+        }
+    }
+
+    /// Whether no new stream is to be served: the client has had time to learn that the connection ends. HTTP/2 only.
+    pub(super) fn refuses_streams(&self) -> bool {
+        let drained = self.drained.load(Relaxed);
+        drained != 0 && self.now().saturating_sub(drained) >= CROSSING.as_nanos() as u64
+    }
+
+    /// A stream was reset before it was answered. `true`: that was one too many, and the connection's task has to end it.
+    /// HTTP/2 only.
+    pub(super) fn stream_was_reset(&self, now: u64) -> bool {
+        let paid = |paid: u64| Some(paid.max(now) + RESET_COSTS);
+        let before = self.resets_paid.fetch_update(Relaxed, Relaxed, paid).unwrap_or_default();
+        before > now + CREDIT && !self.provoked.swap(true, Relaxed)
+    }
+
+    /// A stream was answered to its end. HTTP/2 only.
+    pub(super) fn stream_was_answered(&self) {
+        if self.resets_paid.load(Relaxed) != 0 {
+            let give = |paid: u64| Some(paid.saturating_sub(ANSWER_GIVES));
+            let _ = self.resets_paid.fetch_update(Relaxed, Relaxed, give);
+        }
     }
 
     /// When the connection's patience ends, and why. Times are since the engine's start.
@@ -302,10 +367,11 @@ mod tests {
         assert_eq!(status.deadline(&timeouts), Some((101 * MS, Expired::Look)));
         status.read_waits.store(true, Relaxed);
         assert_eq!(status.deadline(&timeouts), None);
-        status.set_now(5 * MS);
+        status.begin_turn(5 * MS);
+        status.read_waits.store(true, Relaxed);
         assert!(status.client_ended());
         assert_eq!(status.deadline(&timeouts), Some((255 * MS, Expired::Grace)));
-        status.set_now(100 * MS);
+        status.begin_turn(100 * MS);
         status.progressed();
         assert_eq!(status.deadline(&timeouts), Some((350 * MS, Expired::Grace)), "output renews the grace");
         status.write_blocked();
@@ -313,8 +379,8 @@ mod tests {
         status.progressed();
         status.response_ends();
         assert_eq!(status.deadline(&timeouts), Some((75_100 * MS, Expired::KeepAlive)));
-        status.set_now(200 * MS);
-        status.received();
+        status.begin_turn(200 * MS);
+        status.received(false);
         assert_eq!(status.deadline(&timeouts), Some((30_200 * MS, Expired::HeaderRead)));
     }
 
@@ -323,7 +389,7 @@ mod tests {
         let timeouts = Timeouts::default();
         let status = Status::fresh(MS);
         status.multiplexed.store(true, Relaxed);
-        status.received();
+        status.received(false);
         assert_eq!(status.deadline(&timeouts), Some((MS + 30_000 * MS, Expired::HeaderRead)));
         status.request_begins();
         status.request_begins();
@@ -333,7 +399,7 @@ mod tests {
         assert_eq!(status.deadline(&timeouts), None);
         status.chunk_queued(7 * MS);
         assert_eq!(status.deadline(&timeouts), Some((60_007 * MS, Expired::Write)));
-        status.set_now(10 * MS);
+        status.begin_turn(10 * MS);
         status.progressed();
         assert_eq!(status.deadline(&timeouts), Some((60_010 * MS, Expired::Write)), "the client takes something");
         status.chunk_gone();
@@ -341,8 +407,8 @@ mod tests {
         assert!(status.response_ends(), "somebody has to look");
         status.settle();
         assert_eq!(status.deadline(&timeouts), Some((75_010 * MS, Expired::KeepAlive)));
-        status.set_now(20 * MS);
-        status.received();
+        status.begin_turn(20 * MS);
+        status.received(false);
         status.progressed();
         assert_eq!(status.deadline(&timeouts), Some((75_010 * MS, Expired::KeepAlive)), "a PING is no request");
         status.drain();

@@ -68,9 +68,7 @@ fn work(engine: &Arc<Engine>, scratch: &mut Scratch, job: Job, permit: bool) {
             }
         }
         Job::Task(task) => task.run(engine),
-        Job::Blocking(job) => {
-            let _ = adapter_core::contain::catch("blocking job", job);
-        }
+        Job::Blocking(job) => job.run(),
     }
 }
 

@@ -1,0 +1,216 @@
+//! Blocking work that waits for a thread, and the line it waits in.
+//!
+//! Work whose client has gone must not wait on: it would take a place in the line, and the thread it gets at last, from
+//! somebody who is there. So who waits for the result may hold a [`Withdrawal`]; dropped, it takes work out of the line that
+//! has not begun. \[RTM-03\], \[DIS-05\], RFC 9113 §10.5 (CVE-2023-44487)
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use crate::contain;
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// A piece of blocking work, as [`Driver::run_blocking`](super::Driver::run_blocking) receives it. Dropped, it is not done.
+pub struct BlockingJob(Kind);
+
+enum Kind {
+    Firm(Option<Work>),
+    Withdrawable(Arc<Slot>),
+}
+
+/// Work that is begun or withdrawn, whichever is first.
+struct Slot {
+    work: Mutex<Option<Work>>,
+    /// Counts what is withdrawn of the line it waits in.
+    withdrawn: OnceLock<Arc<AtomicUsize>>,
+}
+
+impl Slot {
+    fn take(&self) -> Option<Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl BlockingJob {
+    /// `work`, which must not panic.
+    pub fn new(work: impl FnOnce() + Send + 'static) -> Self {
+        BlockingJob(Kind::Firm(Some(Box::new(work))))
+    }
+
+    /// The same, until the [`Withdrawal`] is dropped.
+    pub(crate) fn withdrawable(work: impl FnOnce() + Send + 'static) -> (Self, Withdrawal) {
+        let slot = Arc::new(Slot { work: Mutex::new(Some(Box::new(work))), withdrawn: OnceLock::new() });
+        (BlockingJob(Kind::Withdrawable(slot.clone())), Withdrawal(slot))
+    }
+
+    /// Does it, on a thread that may block; nothing if it was withdrawn. Never panics.
+    pub fn run(mut self) {
+        if let Some(work) = self.take() {
+            // Work contains the panics of applications; one of ours must not end the thread.
+            let _ = contain::catch("blocking job", work);
+        }
+    }
+
+    fn take(&mut self) -> Option<Work> {
+        match &mut self.0 {
+            Kind::Firm(work) => work.take(),
+            Kind::Withdrawable(slot) => slot.take(),
+        }
+    }
+
+    /// Whether nobody wants it any more, so that [`run`](Self::run) does nothing.
+    pub fn is_withdrawn(&self) -> bool {
+        match &self.0 {
+            Kind::Firm(_) => false,
+            Kind::Withdrawable(slot) => slot.work.lock().unwrap_or_else(PoisonError::into_inner).is_none(),
+        }
+    }
+}
+
+impl Drop for BlockingJob {
+    /// Who waits for it learns that it is not done.
+    fn drop(&mut self) {
+        if let Some(work) = self.take() {
+            contain::discard("drop of a blocking job", work);
+        }
+    }
+}
+
+impl std::fmt::Debug for BlockingJob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlockingJob").field("withdrawn", &self.is_withdrawn()).finish()
+    }
+}
+
+/// Held by who waits for a job's result: dropped, it drops a job that has not begun.
+pub(crate) struct Withdrawal(Arc<Slot>);
+
+impl Drop for Withdrawal {
+    fn drop(&mut self) {
+        if let Some(work) = self.0.take() {
+            if let Some(withdrawn) = self.0.withdrawn.get() {
+                withdrawn.fetch_add(1, Ordering::Relaxed);
+            }
+            contain::discard("drop of a blocking job", work);
+        }
+    }
+}
+
+/// A bounded line of jobs, in order, in which those that were withdrawn take no place. For servers; no lock, no thread.
+///
+/// ```
+/// use adapter_core::runtime::{BlockingJob, JobQueue};
+///
+/// let mut queue = JobQueue::new(1);
+/// assert!(queue.push(BlockingJob::new(|| ())).is_ok());
+/// assert!(queue.push(BlockingJob::new(|| ())).is_err(), "it is full");
+/// queue.pop().unwrap().run();
+/// assert!(queue.is_empty());
+/// ```
+#[derive(Debug)]
+pub struct JobQueue {
+    jobs: VecDeque<BlockingJob>,
+    limit: usize,
+    /// About how many of `jobs` were withdrawn: never more than there are.
+    withdrawn: Arc<AtomicUsize>,
+}
+
+impl JobQueue {
+    /// For at most `limit` jobs.
+    pub fn new(limit: usize) -> Self {
+        JobQueue { jobs: VecDeque::new(), limit, withdrawn: Arc::default() }
+    }
+
+    /// Puts `job` at the end.
+    ///
+    /// # Errors
+    /// The job, if the queue is full.
+    pub fn push(&mut self, job: BlockingJob) -> Result<(), BlockingJob> {
+        if self.is_full() {
+            return Err(job);
+        }
+        self.push_over(job);
+        Ok(())
+    }
+
+    /// Puts `job` at the end whatever the limit, where a thread is about to take it.
+    pub fn push_over(&mut self, job: BlockingJob) {
+        if let Kind::Withdrawable(slot) = &job.0 {
+            let _ = slot.withdrawn.set(self.withdrawn.clone());
+        }
+        self.jobs.push_back(job);
+    }
+
+    /// Whether there is no place, now that those that were withdrawn have left theirs.
+    pub fn is_full(&mut self) -> bool {
+        if self.jobs.len() >= self.limit && self.withdrawn.load(Ordering::Relaxed) > 0 {
+            self.withdrawn.store(0, Ordering::Relaxed);
+            self.jobs.retain(|job| !job.is_withdrawn());
+        }
+        self.jobs.len() >= self.limit
+    }
+
+    /// The first job; one that was withdrawn is nothing to do.
+    pub fn pop(&mut self) -> Option<BlockingJob> {
+        self.jobs.pop_front()
+    }
+
+    /// The job that was put last.
+    pub fn pop_last(&mut self) -> Option<BlockingJob> {
+        self.jobs.pop_back()
+    }
+
+    /// How many there are, withdrawn ones too.
+    pub fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    #[test]
+    fn what_is_withdrawn_leaves_its_place_and_is_not_done() {
+        let mut queue = JobQueue::new(2);
+        let done = Arc::new(AtomicBool::new(false));
+        let held = Arc::new(());
+        let (first, withdrawal) = BlockingJob::withdrawable({
+            let (done, held) = (done.clone(), held.clone());
+            move || {
+                done.store(true, Ordering::Relaxed);
+                drop(held);
+            }
+        });
+        assert!(queue.push(first).is_ok() && queue.push(BlockingJob::new(|| ())).is_ok() && queue.is_full());
+        drop(withdrawal);
+        assert_eq!(Arc::strong_count(&held), 1, "what it held is dropped at once");
+        assert!(queue.push(BlockingJob::new(|| ())).is_ok(), "its place is free");
+        assert!(queue.is_full());
+        while let Some(job) = queue.pop() {
+            job.run();
+        }
+        assert!(!done.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn what_has_begun_goes_on() {
+        let (job, withdrawal) = BlockingJob::withdrawable(|| ());
+        assert!(!job.is_withdrawn());
+        job.run();
+        drop(withdrawal);
+        let (job, withdrawal) = BlockingJob::withdrawable(|| panic!("not to be done"));
+        drop(withdrawal);
+        assert!(job.is_withdrawn());
+        job.run();
+    }
+}

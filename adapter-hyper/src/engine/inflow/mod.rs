@@ -1,0 +1,311 @@
+//! What hyper gets to see of the client's octets in HTTP/1: heads as they came, bodies one at a time, chunked ones framed
+//! anew.
+//!
+//! hyper 1.12 puts no bound on the digits and blanks of a chunk-size line, charges the extensions of a whole upload against
+//! one, and does not give way while it reads them; and it reads on past a head, so that nobody knows afterwards where the
+//! body stands. So the socket's octets pass through here. Heads are only looked at, line by line, for where they end and
+//! whether they announce a body; hyper alone parses them. Behind a head that announces one nothing is given out until the
+//! engine has said how the body is framed ([`Inflow::begin_body`]). Chunked bodies are decoded by the decoder of the thread
+//! pool, so that every server draws the same lines, and given to hyper in chunks of the shortest form.
+//!
+//! No I/O, no lock: a value that belongs to the connection's [`Socket`](super::io). \[LIM-08\], \[REQ-05\], \[REQ-27\],
+//! \[REQ-28\]
+
+use adapter_core::RequestBodyError;
+use adapter_core::rules::request::BodyLength;
+use adapter_http1::body_decoder::{Decoder, Event};
+use adapter_http1::encoder;
+use bytes::{Buf, BytesMut};
+
+/// Where the stream stands.
+#[derive(Debug, Default)]
+pub(super) struct Inflow {
+    state: State,
+    /// Read from the socket, not looked at yet.
+    raw: BytesMut,
+}
+
+#[derive(Debug)]
+enum State {
+    /// In front of or within a head.
+    Head(Scan),
+    /// Behind a head that announces a body.
+    Held,
+    /// This many octets of a body are to come.
+    Sized(u64),
+    Chunked(Box<Decoder>),
+    /// The body makes no sense from here on.
+    Failed(RequestBodyError),
+    /// Not HTTP/1: everything goes through.
+    Open,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        State::Head(Scan::default())
+    }
+}
+
+/// What comes next, for whoever brings octets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// Octets for [`Inflow::pass`].
+    Filtered,
+    /// At least that many octets are hyper's as they are: they may be read straight to it, and are to be told to
+    /// [`Inflow::passed`].
+    Plain(u64),
+    /// Nothing for now.
+    Nothing,
+}
+
+impl Inflow {
+    /// From now on everything goes through.
+    pub(super) fn open(&mut self) {
+        self.state = State::Open;
+    }
+
+    /// What is wanted of the socket, or of [`raw`](Self::raw).
+    ///
+    /// # Errors
+    /// The body is malformed.
+    pub(super) fn want(&self) -> Result<Want, RequestBodyError> {
+        match &self.state {
+            State::Head(_) | State::Chunked(_) => Ok(Want::Filtered),
+            State::Sized(left) => Ok(Want::Plain(*left)),
+            State::Open => Ok(Want::Plain(u64::MAX)),
+            State::Held => Ok(Want::Nothing),
+            State::Failed(error) => Err(error.clone()),
+        }
+    }
+
+    /// Octets that were read and not looked at.
+    pub(super) fn raw(&mut self) -> &mut BytesMut {
+        &mut self.raw
+    }
+
+    /// The head that hyper has parsed is followed by a body of `length`. Where it sees another head than was looked at here,
+    /// nothing more is let through.
+    pub(super) fn begin_body(&mut self, length: BodyLength) {
+        self.state = match (&self.state, length) {
+            (State::Held, BodyLength::Sized(0)) => State::default(),
+            (State::Held, BodyLength::Sized(length)) => State::Sized(length),
+            (State::Held, BodyLength::Unknown) => State::Chunked(Box::new(Decoder::new(BodyLength::Unknown, None))),
+            (_, BodyLength::Sized(0)) => return,
+            _ => State::Failed(RequestBodyError::Malformed("the end of the head is in doubt".into())),
+        };
+    }
+
+    /// Octets of a body that are to come, as far as that is known; `Some(0)` if there is none or all of it was given out.
+    pub(super) fn body_left(&self) -> Option<u64> {
+        match &self.state {
+            State::Head(_) | State::Open => Some(0),
+            State::Sized(left) => Some(*left),
+            State::Held | State::Chunked(_) | State::Failed(_) => None,
+        }
+    }
+
+    /// Whether the octets of a body come next.
+    pub(super) fn is_in_body(&self) -> bool {
+        matches!(self.state, State::Held | State::Sized(_) | State::Chunked(_) | State::Failed(_))
+    }
+
+    /// That many octets went straight to hyper.
+    pub(super) fn passed(&mut self, count: usize) {
+        if let State::Sized(left) = &mut self.state {
+            *left = left.saturating_sub(count as u64);
+            if *left == 0 {
+                self.state = State::default();
+            }
+        }
+    }
+
+    /// Gives hyper what it may have of `input`, through `out`; says how much of `input` that was. What is left over is for
+    /// later calls, and has to come before anything else.
+    pub(super) fn pass(&mut self, input: &[u8], out: &mut impl FnMut(&[u8])) -> usize {
+        match &mut self.state {
+            State::Head(scan) => {
+                let (count, announced) = scan.advance(input);
+                out(&input[..count]);
+                if announced {
+                    self.state = State::Held;
+                }
+                count
+            }
+            State::Sized(left) => {
+                let count = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+                out(&input[..count]);
+                self.passed(count);
+                count
+            }
+            State::Chunked(decoder) => match rechunk(decoder, input, out) {
+                Ok((count, ended)) => {
+                    if ended {
+                        self.state = State::default();
+                    }
+                    count
+                }
+                Err(error) => {
+                    self.state = State::Failed(error);
+                    input.len()
+                }
+            },
+            State::Open => {
+                out(input);
+                input.len()
+            }
+            State::Held | State::Failed(_) => 0,
+        }
+    }
+
+    /// As [`pass`](Self::pass), for what is [`raw`](Self::raw).
+    pub(super) fn pass_raw(&mut self, out: &mut impl FnMut(&[u8])) {
+        let mut raw = std::mem::take(&mut self.raw);
+        let count = self.pass(&raw, out);
+        raw.advance(count);
+        // An empty one holds no memory.
+        if !raw.is_empty() {
+            self.raw = raw;
+        }
+    }
+}
+
+/// All of `input` that belongs to the body of `decoder`, as one chunk, and its end. Gives how much of `input` that was, and
+/// whether the body has ended.
+fn rechunk(
+    decoder: &mut Decoder,
+    input: &[u8],
+    out: &mut impl FnMut(&[u8]),
+) -> Result<(usize, bool), RequestBodyError> {
+    let mut at = 0;
+    // What one chunk of the client's is, or several together.
+    let mut single: Option<&[u8]> = None;
+    let mut several = Vec::new();
+    let ended = loop {
+        let rest = input.get(at..).unwrap_or_default();
+        match decoder.decode(rest) {
+            Ok(Event::Data { start, consumed }) => {
+                let data = rest.get(start..consumed).unwrap_or_default();
+                match single.take() {
+                    None if several.is_empty() => single = Some(data),
+                    before => {
+                        several.extend_from_slice(before.unwrap_or_default());
+                        several.extend_from_slice(data);
+                    }
+                }
+                at += consumed;
+            }
+            Ok(Event::More { consumed }) => {
+                at += consumed;
+                break Ok(None);
+            }
+            Ok(Event::End { trailers, consumed }) => {
+                at += consumed;
+                break Ok(Some(trailers));
+            }
+            Err(error) => break Err(error),
+        }
+    };
+    let data = single.unwrap_or(&several);
+    if !data.is_empty() {
+        let mut line = Vec::with_capacity(20);
+        encoder::chunk_size(&mut line, data.len());
+        out(&line);
+        out(data);
+        out(encoder::CHUNK_END);
+    }
+    match ended? {
+        None => Ok((at, false)),
+        Some(trailers) => {
+            let mut last = Vec::new();
+            encoder::last_chunk(&mut last, trailers.as_ref());
+            out(&last);
+            Ok((at, true))
+        }
+    }
+}
+
+/// Looks for the end of a head. RFC 9112 §2.1, §2.2
+#[derive(Debug, Default)]
+struct Scan {
+    /// A line that is not empty was seen: the request line.
+    begun: bool,
+    /// A field line announces a body.
+    announced: bool,
+    /// The first octets of the line under way, where it came in pieces.
+    line: [u8; Scan::LONGEST],
+    /// How many octets of it there were, up to one more than are kept.
+    seen: usize,
+}
+
+impl Scan {
+    /// Of the names that matter the longest one, and its colon.
+    const LONGEST: usize = 18;
+
+    /// Up to where `input` belongs to heads without a body or to one that announces one; in the second case it is the last,
+    /// and complete.
+    fn advance(&mut self, input: &[u8]) -> (usize, bool) {
+        let mut at = 0;
+        for end in memchr::memchr_iter(b'\n', input) {
+            let piece = input.get(at..end).unwrap_or_default();
+            at = end + 1;
+            if self.line(piece) {
+                let announced = self.announced;
+                *self = Scan::default();
+                if announced {
+                    return (at, true);
+                }
+            }
+        }
+        self.keep(input.get(at..).unwrap_or_default());
+        (input.len(), false)
+    }
+
+    /// The rest of a line; `true` if it was the empty one that ends a head.
+    #[inline]
+    fn line(&mut self, piece: &[u8]) -> bool {
+        if self.seen == 0 {
+            return self.whole(piece);
+        }
+        self.keep(piece);
+        let (line, seen) = (self.line, std::mem::take(&mut self.seen));
+        self.whole(line.get(..seen.min(Self::LONGEST)).unwrap_or_default())
+    }
+
+    /// A line, or as much of its beginning as matters.
+    #[inline]
+    fn whole(&mut self, line: &[u8]) -> bool {
+        if matches!(line, b"" | b"\r") {
+            // Empty lines in front of a request line are ignored (RFC 9112 §2.2).
+            return self.begun;
+        }
+        if self.begun {
+            self.announced |= announces_body(line);
+        }
+        self.begun = true;
+        false
+    }
+
+    /// Remembers the beginning of a line that is not complete.
+    fn keep(&mut self, piece: &[u8]) {
+        let room = self.line.get_mut(self.seen.min(Self::LONGEST)..).unwrap_or_default();
+        let count = room.len().min(piece.len());
+        if let (Some(to), Some(from)) = (room.get_mut(..count), piece.get(..count)) {
+            to.copy_from_slice(from);
+        }
+        self.seen = (self.seen + piece.len()).min(Self::LONGEST + 1);
+    }
+}
+
+/// Whether a field line is one from which hyper takes that there is a body. RFC 9112 §6.3
+#[inline]
+fn announces_body(line: &[u8]) -> bool {
+    let is = |name: &[u8]| line.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name));
+    match line.first() {
+        Some(b'c' | b'C') => is(b"content-length:"),
+        Some(b't' | b'T') => is(b"transfer-encoding:"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;
