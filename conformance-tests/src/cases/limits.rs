@@ -65,6 +65,18 @@ pub(crate) static GROUP: Group = Group {
             &["LIM-08a"],
             chunk_extensions,
         ),
+        Case::must(
+            "chunk_size_lines_are_bounded",
+            "endless zeros and blanks are a read error",
+            &["LIM-08a"],
+            chunk_size_lines,
+        ),
+        Case::must(
+            "ordinary_chunks_are_not_charged",
+            "their number, leading zeros and signatures are no matter",
+            &["LIM-08c"],
+            ordinary_chunks,
+        ),
         Case::must("trailers_are_bounded", "endless trailers are a read error", &["LIM-08b"], trailers),
         Case::should("defaults_are_finite", "an endless head ends without any configuration", &["LIM-10"], defaults),
     ],
@@ -243,6 +255,47 @@ fn chunk_extensions(cx: &mut Context) -> Result<(), Failure> {
     // Also spread over many chunks.
     let one = format!("1;{}\r\nx\r\n", "e".repeat(1000));
     bounded(cx, one.repeat(2000).into_bytes())
+}
+
+fn chunk_size_lines(cx: &mut Context) -> Result<(), Failure> {
+    for (before, filler) in [("", "0"), ("1", " "), ("1", "\t"), ("5\r\nhello\r\n", "0"), ("5 ", " ")] {
+        let mut wire = before.as_bytes().to_vec();
+        wire.extend_from_slice(filler.repeat(2 * 1024 * 1024).as_bytes());
+        bounded(cx, wire).map_err(|failure| Failure(format!("{before:?} and endless {filler:?}: {failure}")))?;
+    }
+    // Also spread over many chunks.
+    for one in [format!("{}1\r\nx\r\n", "0".repeat(1000)), format!("1{}\r\nx\r\n", " ".repeat(1000))] {
+        bounded(cx, one.repeat(2000).into_bytes())?;
+    }
+    Ok(())
+}
+
+fn ordinary_chunks(cx: &mut Context) -> Result<(), Failure> {
+    let signature = format!(";chunk-signature={}", "e".repeat(64));
+    for (count, size, zeros, extension) in [
+        (20_000, 16, 0, ""),
+        (100_000, 1, 0, ""),
+        (200, 8 * 1024, 0, ""),
+        (4_000, 16, 14, ""),
+        (1_000, 1024, 0, &signature),
+        (4_000, 1, 0, &signature),
+        (4_000, 3, 0, "  "),
+    ] {
+        cx.again();
+        let body = text::pattern(count * size);
+        let mut wire = Vec::new();
+        for chunk in body.chunks(size) {
+            wire.extend_from_slice(format!("{}{size:x}{extension}\r\n", "0".repeat(zeros)).as_bytes());
+            wire.extend_from_slice(chunk);
+            wire.extend_from_slice(b"\r\n");
+        }
+        wire.extend_from_slice(b"0\r\n\r\n");
+        let request = cx.request("POST", "/").script("read").field("transfer-encoding", "chunked").tail(wire);
+        let what = |failure| Failure(format!("{count} chunks of {size}, {zeros} zeros, {extension:?}: {failure}"));
+        cx.answered(&request, 200).map_err(what)?;
+        cx.seen()?.read_all(&body).map_err(what)?;
+    }
+    Ok(())
 }
 
 fn trailers(cx: &mut Context) -> Result<(), Failure> {

@@ -200,6 +200,7 @@ pub(crate) static FAULTS: &[Fault] = &[
             "request_framing::bare_lf_in_chunks_is_malformed",
             "limits::growing_body_is_too_large",
             "limits::chunk_extensions_are_bounded",
+            "limits::chunk_size_lines_are_bounded",
             "limits::trailers_are_bounded",
             "timeouts::slow_body_is_a_read_error",
             "trailers::malformed_trailers_are_an_error",
@@ -211,6 +212,18 @@ pub(crate) static FAULTS: &[Fault] = &[
             next => Poll::Ready(next),
         })
     }),
+    Fault::new("chunks_are_charged", &["limits::ordinary_chunks_are_not_charged"]).call(
+        |application, request, environ| {
+            let mut chunks = 0;
+            reading(application, request, environ, true, move |body, cx| {
+                chunks += 1;
+                if chunks > 16 * 1024 {
+                    return Poll::Ready(Some(Err(RequestBodyError::Malformed("too many chunks".into()))));
+                }
+                poll(body, cx)
+            })
+        },
+    ),
     Fault::new("request_trailers_are_lost", &["trailers::request_trailers_arrive"]).call(
         |application, request, environ| {
             reading(application, request, environ, true, |body, cx| {

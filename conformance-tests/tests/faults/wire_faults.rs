@@ -181,13 +181,19 @@ pub(crate) static FAULTS: &[Fault] = &[
         .up(|_, data| replace(data, b"content-length: 3\r\ncontent-length: 3\r\n", b"content-length: 6\r\n")),
     Fault::new("chunk_extensions_are_refused", &["request_body::chunk_extensions_are_ignored"])
         .up(|_, data| replace(data, b"5;", b"5,")),
-    Fault::new("uploads_stall", &["limits::chunk_extensions_are_bounded", "limits::trailers_are_bounded"]).up(
-        |flow, data| {
-            if flow.sent.len() > 10_000 {
-                data.clear();
-            }
-        },
-    ),
+    Fault::new(
+        "uploads_stall",
+        &[
+            "limits::chunk_extensions_are_bounded",
+            "limits::chunk_size_lines_are_bounded",
+            "limits::trailers_are_bounded",
+        ],
+    )
+    .up(|flow, data| {
+        if flow.sent.len() > 10_000 {
+            data.clear();
+        }
+    }),
     Fault::new(
         "continue_comes_too_early",
         &[
