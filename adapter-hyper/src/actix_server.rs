@@ -47,7 +47,7 @@ impl Server for ActixServer {
         let trigger = ShutdownTrigger::new();
         let info = self.info();
         let shutdown = trigger.clone();
-        host::start("adapter-actix-main", addrs, trigger, move |started| {
+        host::start("adapter-actix-main", addrs, trigger, &application.clone(), move |started| {
             let system = System::new();
             let outcome = system.block_on(async {
                 match Cores::start(first, application, &config, info, &pool, shutdown).await {

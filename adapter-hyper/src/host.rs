@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use adapter_core::environ::Serving;
 use adapter_core::server::{Lifecycle, ListenAddr};
-use adapter_core::{DynApplication, Runtime, ServeError, ServerConfig, ServerHandle, ServerInfo, ShutdownTrigger};
+use adapter_core::{
+    DynApplication, Runtime, ServeError, ServerConfig, ServerHandle, ServerInfo, ShutdownTrigger, contain,
+};
 use adapter_listen::Listener;
 
 use crate::blocking_pool::BlockingPool;
@@ -30,8 +32,9 @@ impl Started {
     }
 }
 
-/// Runs `serve`, which is a server from startup to end, on a thread called `name`; returns once it has told how the
-/// startup went. The handle waits for the thread.
+/// Runs `serve`, which is a server of `application` from startup to end, on a thread called `name`; returns once it has told
+/// how the startup went. The handle waits for the thread, which drops `application` last: outside of any runtime, so that a
+/// runtime that the application owns can be dropped with it, and with its panics contained (\[ERR-08\]).
 ///
 /// # Errors
 /// Of the startup, or if the thread can't be had.
@@ -39,10 +42,16 @@ pub fn start(
     name: &str,
     addrs: Vec<ListenAddr>,
     trigger: ShutdownTrigger,
+    application: &DynApplication,
     serve: impl FnOnce(Started) -> Result<(), ServeError> + Send + 'static,
 ) -> Result<ServerHandle, ServeError> {
     let (started, has_started) = mpsc::sync_channel(1);
-    let main = thread::Builder::new().name(name.into()).spawn(move || serve(Started(started)))?;
+    let last = application.clone();
+    let main = thread::Builder::new().name(name.into()).spawn(move || {
+        let outcome = serve(Started(started));
+        contain::discard("drop of the application", last);
+        outcome
+    })?;
     match has_started.recv() {
         Ok(Ok(())) => Ok(ServerHandle::new(addrs, trigger, move || join(main))),
         Ok(Err(error)) => {
@@ -122,12 +131,17 @@ pub fn end_pool(pool: &BlockingPool) {
     }
 }
 
-/// As [`end_pool`], for an async caller: joining threads blocks, so a thread does it.
+/// As [`end_pool`], for an async caller: joining threads blocks, so a thread does it. It drops `application` last, for the
+/// reasons that [`start`] has.
 ///
 /// # Errors
 /// If no thread can be had.
-pub fn end_pool_in_background(pool: BlockingPool) -> io::Result<()> {
-    thread::Builder::new().name("adapter-end".into()).spawn(move || end_pool(&pool)).map(drop)
+pub fn end_pool_in_background(pool: BlockingPool, application: DynApplication) -> io::Result<()> {
+    let end = move || {
+        end_pool(&pool);
+        contain::discard("drop of the application", application);
+    };
+    thread::Builder::new().name("adapter-end".into()).spawn(end).map(drop)
 }
 
 /// Waits for the thread of a server.

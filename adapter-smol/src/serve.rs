@@ -102,6 +102,7 @@ async fn serve_spawning(
     let trigger = ShutdownTrigger::new();
     let mut failed = None;
     let application = DynApplication::new(application);
+    let last = application.clone();
     let serve = Serve { listeners, application, config: &config, spawn, pool: &pool, shutdown: trigger.clone() };
     let stop = async {
         shutdown.await;
@@ -109,7 +110,7 @@ async fn serve_spawning(
         pending().await
     };
     let served = or(serve.run(|outcome| failed = outcome.err()), stop).await;
-    host::end_pool_in_background(pool)?;
+    host::end_pool_in_background(pool, last)?;
     failed.map_or(served, Err)
 }
 

@@ -44,7 +44,7 @@ impl Server for SmolServer {
         let addrs = listeners.iter().map(|listener| listener.addr().clone()).collect();
         let trigger = ShutdownTrigger::new();
         let shutdown = trigger.clone();
-        host::start("adapter-smol-main", addrs, trigger, move |started| {
+        host::start("adapter-smol-main", addrs, trigger, &application.clone(), move |started| {
             let executor = Arc::new(Executor::new());
             let threads = match Threads::start(config.threads.unwrap_or_else(host::cores), &executor) {
                 Ok(threads) => threads,

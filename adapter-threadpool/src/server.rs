@@ -9,6 +9,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use adapter_core::contain;
 use adapter_core::environ::Serving;
 use adapter_core::{
     Capabilities, Concurrency, DynApplication, Runtime, ServeError, Server, ServerConfig, ServerHandle, ServerInfo,
@@ -71,6 +72,7 @@ impl Server for ThreadPoolServer {
             waiting,
         };
         let threads = config.threads.unwrap_or(THREADS);
+        let last = application.clone();
         let engine = Engine::new(application, settings, threads, shutdown.clone())?;
         let runtime = Runtime::new(PoolDriver::new(&engine));
         let info = self.info().listening(addrs.clone(), runtime.clone());
@@ -82,6 +84,8 @@ impl Server for ThreadPoolServer {
         let supervisor = thread::Builder::new().name("adapter-supervisor".into()).spawn(move || {
             let result = supervisor::run(&supervised);
             drop(supervised);
+            // [ERR-08] outside of everything, and whatever its drop does
+            contain::discard("drop of the application", last);
             // Nobody may be waiting.
             let _ = sender.send(result);
         })?;

@@ -2,15 +2,19 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use adapter_core::Runtime;
-use adapter_core::server::{Listening, ShutdownLevel, Tracker};
+use adapter_core::server::{Guard, Listening, ShutdownLevel, Tracker};
 use adapter_listen::{AcceptError, classify};
 
 use super::{Accept, Connection, Engine};
 
-/// Accepts until the shutdown begins, then closes the listener. At most `Limits::connections` are open at once; the next
-/// ones wait in the kernel's queue. `spawn` is called for each connection, here, and has its future run; it may not block.
+/// How soon a full server looks again for a connection that is idle.
+const ROOM: Duration = Duration::from_millis(100);
+
+/// Accepts until the shutdown begins, then closes the listener. At most `Limits::connections` are served at once; one more is
+/// accepted, for which a connection that is idle is closed (\[LIM-07\]), the next ones wait in the kernel's queue. `spawn` is called for each connection, here, and has its future run; it may not block.
 /// Cancel safe: dropped, it closes the listener. Errors of accepting are logged and waited out.
 pub fn accept<L: Accept, S: Fn(Connection)>(
     listener: L,
@@ -32,11 +36,9 @@ pub fn accept<L: Accept, S: Fn(Connection)>(
         let shutdown = engine.serving.shutdown.clone();
         let accepting = async {
             loop {
-                tracker.below(engine.limits.connections).await;
                 match listener.accept().await {
                     Ok((io, peer)) => {
-                        // Another listener may have taken the last place meanwhile: then this one waits here.
-                        let guard = tracker.enter(engine.limits.connections).await;
+                        let guard = place(&engine, &tracker).await;
                         spawn(engine.connection(io, peer, listener.addr().clone(), guard));
                     }
                     Err(error) => pause(&runtime, &error).await,
@@ -47,6 +49,25 @@ pub fn accept<L: Accept, S: Fn(Connection)>(
             shutdown.reached(ShutdownLevel::Draining).await;
         };
         futures_lite::future::or(draining, accepting).await;
+    }
+}
+
+/// A place among the connections that are served, as soon as there is one.
+async fn place(engine: &Engine, tracker: &Tracker) -> Guard {
+    loop {
+        let wait = async {
+            if tracker.open() >= engine.limits.connections {
+                engine.roster.make_room();
+                engine.serving.runtime.sleep(ROOM).await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+            None
+        };
+        let enter = async { Some(tracker.enter(engine.limits.connections).await) };
+        if let Some(guard) = futures_lite::future::or(enter, wait).await {
+            return guard;
+        }
     }
 }
 

@@ -82,6 +82,7 @@ struct Linger {
 impl Connection {
     pub(super) fn new(engine: Arc<Engine>, io: Box<dyn Transport>, environ: environ::Connection, guard: Guard) -> Self {
         let shared = Shared::new(engine, environ, io);
+        shared.engine.roster.enter(&shared);
         let shutdown = shared.engine.serving.shutdown.reached(ShutdownLevel::Draining);
         let mut connection = Connection {
             shared,
@@ -457,6 +458,16 @@ impl Future for Connection {
         if this.draining && this.is_without_request() {
             return Poll::Ready(());
         }
+        if this.shared.status.unwanted.load(Relaxed) {
+            this.shared.status.unwanted.store(false, Relaxed);
+            if !this.draining && this.rest.is_none() && this.shared.status.idle_since().is_some() {
+                // [LIM-07] as at a shutdown: RFC 9112 §9.5 lets a server close an idle connection at any time
+                this.drain();
+                if this.poll_protocol(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+            }
+        }
         if this.rest.is_some() || this.shared.status.has_upload.load(Relaxed) {
             this.poll_rest(cx);
         }
@@ -476,6 +487,7 @@ impl Future for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        self.shared.engine.roster.leave(&self.shared);
         // It would keep the task's memory for as long as a stream lasts.
         self.shared.set_supervisor(None);
         // [DIS-05] blocking code that outlives the connection learns of it

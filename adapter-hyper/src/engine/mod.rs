@@ -13,6 +13,7 @@ mod io;
 mod queue;
 mod request_body;
 mod response_body;
+mod roster;
 mod service;
 mod status;
 mod transport;
@@ -31,6 +32,8 @@ use hyper::server::conn::{http1, http2};
 pub use self::accept::accept;
 pub use self::connection::Connection;
 pub use self::transport::{Accept, Transport};
+
+use self::roster::Roster;
 
 /// The options of `ServerConfig::options` every server on this engine knows.
 pub const OPTIONS: &[&str] = &["http2"];
@@ -51,6 +54,7 @@ pub struct Engine {
     http2_enabled: bool,
     http1: http1::Builder,
     http2: http2::Builder<Spawner>,
+    roster: Roster,
     /// The origin of the engine's time.
     epoch: Instant,
 }
@@ -99,6 +103,7 @@ impl Engine {
             http2_enabled,
             http1,
             http2,
+            roster: Roster::default(),
             epoch: Instant::now(),
         }))
     }

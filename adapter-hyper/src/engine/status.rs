@@ -115,6 +115,8 @@ pub(super) struct Status {
     pub(super) committed: AtomicBool,
     /// It says that the connection ends.
     pub(super) says_close: AtomicBool,
+    /// Somebody else needs its place: it is to close if it is idle.
+    pub(super) unwanted: AtomicBool,
     /// The client has reset more streams than it may. HTTP/2 only.
     pub(super) provoked: AtomicBool,
     /// The last request that this HTTP/2 connection is to serve has begun.
@@ -198,6 +200,11 @@ impl Status {
 
     pub(super) fn is_multiplexed(&self) -> bool {
         self.multiplexed.load(Relaxed)
+    }
+
+    /// Since when it has waited for a next request, if it does.
+    pub(super) fn idle_since(&self) -> Option<u64> {
+        (self.phase() == Phase::Idle && !self.is_write_blocked()).then(|| self.since.load(Relaxed))
     }
 
     /// Bytes went to the operating system.

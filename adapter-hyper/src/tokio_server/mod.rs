@@ -53,7 +53,7 @@ impl Server for HyperServer {
         let trigger = ShutdownTrigger::new();
         let info = self.info();
         let shutdown = trigger.clone();
-        host::start("adapter-hyper-main", addrs, trigger, move |started| {
+        host::start("adapter-hyper-main", addrs, trigger, &application.clone(), move |started| {
             let driver = TokioDriver::new(runtime.handle().clone(), pool.clone());
             let serving =
                 serve_with(listeners, application, &config, info, driver, shutdown, |outcome| started.tell(outcome));
@@ -68,7 +68,8 @@ impl Server for HyperServer {
 /// Serves on the tokio runtime that polls this future, until `shutdown` is ready; then drains and returns.
 ///
 /// `listener` is bound and non-blocking or not, as made by `std`, and replaces `config.binds`; `config.threads` does not
-/// apply. Dropping the future closes the listener and lets connections go on without anybody waiting for them.
+/// apply. Dropping the future begins the shutdown without anybody waiting for its end: the listener is closed, idle
+/// connections too, requests under way are answered; the shutdown hook is not called.
 ///
 /// # Errors
 /// As [`Server::start`] and [`ServerHandle::wait`].
@@ -98,23 +99,31 @@ pub async fn serve(
     let pool = BlockingPool::new(config.blocking_threads, config.blocking_queue);
     let driver = TokioDriver::new(tokio::runtime::Handle::current(), pool.clone());
     let trigger = ShutdownTrigger::new();
-    let stop = {
-        let trigger = trigger.clone();
-        tokio::spawn(async move {
-            shutdown.await;
-            trigger.trigger();
-        })
+    let _end = End(trigger.clone());
+    let stop = async {
+        shutdown.await;
+        trigger.trigger();
+        std::future::pending().await
     };
     let application = DynApplication::new(application);
+    let last = application.clone();
     let info = HyperServer.info();
     let mut failed = None;
-    let served =
-        serve_with(listeners, application, &config, info, driver, trigger, |outcome| failed = outcome.err()).await;
-    let outcome = failed.map_or(served, Err);
-    stop.abort();
+    let serving =
+        serve_with(listeners, application, &config, info, driver, trigger.clone(), |outcome| failed = outcome.err());
+    let served = futures_lite::future::or(serving, stop).await;
     // Blocking code that goes on keeps its thread until it ends.
-    host::end_pool_in_background(pool)?;
-    outcome
+    host::end_pool_in_background(pool, last)?;
+    failed.map_or(served, Err)
+}
+
+/// Ends what [`serve`] spawned, also when its future is dropped.
+struct End(ShutdownTrigger);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.trigger();
+    }
 }
 
 /// As [`host::serve`], on the tokio runtime that polls it.
