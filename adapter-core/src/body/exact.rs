@@ -23,6 +23,10 @@ pub struct LengthError {
 pub struct Exact {
     body: Body,
     remaining: u64,
+    /// Whether trailers can be sent behind the last byte.
+    trailers: bool,
+    /// Trailers were given, and nothing comes any more.
+    ended: bool,
     /// The body failed or was too short: nothing comes any more.
     failed: bool,
     logged: bool,
@@ -31,7 +35,15 @@ pub struct Exact {
 impl Exact {
     /// Holds `body` to `length` bytes.
     pub fn new(body: Body, length: u64) -> Self {
-        Exact { body, remaining: length, failed: false, logged: false }
+        Exact { body, remaining: length, trailers: false, ended: false, failed: false, logged: false }
+    }
+
+    /// The same, with the trailers that the body may have behind its bytes: for HTTP/2, where a declared length does not
+    /// exclude them (RFC 9113 §8.1). \[TRL-04\]
+    #[must_use]
+    pub fn with_trailers(mut self) -> Self {
+        self.trailers = true;
+        self
     }
 
     /// The bytes still owed.
@@ -55,21 +67,39 @@ impl Exact {
 
     /// [BOD-13] whether the body is not to be asked any more.
     fn is_over(&mut self) -> bool {
-        if self.remaining == 0 && !self.failed {
+        if self.failed {
+            return true;
+        }
+        let over = self.remaining == 0 && !self.awaits_trailers();
+        if over {
             self.stop();
         }
-        self.remaining == 0 || self.failed
+        over
+    }
+
+    fn awaits_trailers(&self) -> bool {
+        self.trailers && !self.ended && self.body.may_have_trailers()
     }
 
     fn measure(&mut self, next: Option<Result<Frame<Bytes>, Error>>) -> Option<Result<Frame<Bytes>, Error>> {
         match next {
-            // Asked only while bytes are owed, so an end is too early.
+            None if self.remaining == 0 => {
+                self.ended = true;
+                None
+            }
+            // An end is too early while bytes are owed.
             None => {
                 self.failed = true;
                 self.body.fail();
                 Some(Err(Error::new(LengthError { missing: self.remaining })))
             }
             Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) if self.remaining == 0 && !data.is_empty() => {
+                    self.excess();
+                    self.ended = true;
+                    self.stop();
+                    None
+                }
                 Ok(mut data) => {
                     if data.len() as u64 > self.remaining {
                         data.truncate(self.remaining as usize);
@@ -78,7 +108,11 @@ impl Exact {
                     self.remaining -= data.len() as u64;
                     Some(Ok(Frame::data(data)))
                 }
-                // Trailers need chunked framing; a declared length has none. [TRL-05]
+                Err(frame) if self.trailers && self.remaining == 0 => {
+                    self.ended = true;
+                    Some(Ok(frame))
+                }
+                // In HTTP/1.1 trailers need chunked framing; a declared length has none. [TRL-05]
                 Err(_) => self.measure(None),
             },
             error => {
@@ -119,7 +153,7 @@ impl http_body::Body for Exact {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.remaining == 0 || self.failed
+        self.failed || (self.remaining == 0 && !self.awaits_trailers())
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -163,6 +163,11 @@ impl http_body::Body for Taker {
         Poll::Ready(Some(next))
     }
 
+    fn is_end_stream(&self) -> bool {
+        // What is given beyond a known length is not taken, and trailers go beside it.
+        self.remaining == Some(0)
+    }
+
     fn size_hint(&self) -> SizeHint {
         self.remaining.map_or_else(SizeHint::new, SizeHint::with_exact)
     }

@@ -113,6 +113,10 @@ impl Body {
     }
 
     /// Any `http_body::Body`, with its length hint and its trailers.
+    ///
+    /// One that has ended already (`is_end_stream`) is empty. One whose hint says that no byte comes but which has not ended
+    /// may have trailers: its length counts as unknown. Where a body has a length and trailers too, they are sent over
+    /// HTTP/2 only: in HTTP/1.1 it is the one or the other (RFC 9112 §6.3).
     pub fn from_http_body<B>(body: B) -> Self
     where
         B: http_body::Body + Send + 'static,
@@ -190,7 +194,9 @@ impl Body {
             Kind::Empty => Some(0),
             Kind::Full(data) => Some(data.len() as u64),
             Kind::Iter(_) | Kind::Channel(_) => None,
-            Kind::Stream(stream) => stream.size_hint().exact(),
+            Kind::Stream(stream) if stream.is_end_stream() => Some(0),
+            // Without a byte, but not ended: there may be trailers, and a length would keep them back. [TRL-04]
+            Kind::Stream(stream) => stream.size_hint().exact().filter(|length| *length > 0),
             Kind::File(file) => Some(file.remaining()),
         }
     }
@@ -298,6 +304,14 @@ impl Body {
         frame
     }
 
+    /// Whether trailers may come where its last byte is out: it says that it has no more bytes, and not that it has ended.
+    fn may_have_trailers(&self) -> bool {
+        match &self.kind {
+            Kind::Stream(stream) => !stream.is_end_stream() && stream.size_hint().exact() == Some(0),
+            _ => self.trailers().is_some(),
+        }
+    }
+
     /// Takes the body for wholly sent, so that its hooks say so.
     fn complete(&mut self) {
         if let Some(extras) = &mut self.extras {
@@ -380,6 +394,7 @@ impl http_body::Body for Body {
         let known = match &self.kind {
             Kind::Empty => true,
             Kind::Full(data) => data.is_empty(),
+            Kind::Stream(stream) => stream.is_end_stream(),
             _ => false,
         };
         known && self.extras.as_ref().is_none_or(|extras| extras.trailers.is_none())
@@ -387,7 +402,7 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Stream(stream) => stream.size_hint(),
+            Kind::Stream(stream) if !stream.is_end_stream() => stream.size_hint(),
             _ => self.len().map_or_else(SizeHint::new, SizeHint::with_exact),
         }
     }

@@ -38,6 +38,26 @@ pub fn is_valid(value: &[u8]) -> bool {
     }
 }
 
+/// Whether two hosts with ports, both valid, are the same authority: in any case, and with or without the port that
+/// `scheme` stands for. RFC 3986 §3.2.2, §3.2.3, RFC 9110 §4.2.3
+pub(crate) fn is_same(a: &[u8], b: &[u8], scheme: Option<&str>) -> bool {
+    let default = match scheme {
+        Some("http") => 80,
+        Some("https") => 443,
+        _ => 0,
+    };
+    let split = |authority: &[u8]| {
+        // The colons of an IPv6 address are inside brackets.
+        let colon = authority.iter().rposition(|byte| *byte == b':' || *byte == b']');
+        let colon = colon.filter(|at| authority.get(*at) == Some(&b':'));
+        let (host, port) = authority.split_at(colon.unwrap_or(authority.len()));
+        let digits = port.get(1..).filter(|digits| !digits.is_empty());
+        let port = digits.map(|digits| digits.iter().fold(0_u32, |sum, digit| sum * 10 + u32::from(digit - b'0')));
+        (host.to_ascii_lowercase(), port.unwrap_or(default))
+    };
+    split(a) == split(b)
+}
+
 /// Octets of a `reg-name` that need no look at their neighbours: unreserved and sub-delims (RFC 3986 §3.2.2), without
 /// the comma: a list of hosts is no host.
 const REG_NAME: [bool; 256] = {

@@ -141,6 +141,11 @@ pub(super) fn check_any(head: &request::Parts, limits: &Limits) -> Result<Facts,
         return Err(Rejection::new(status, "LIM-02", "there are too many header fields"));
     }
 
+    // [HDR-25] RFC 9113 §8.2.1; in HTTP/1.1 the blanks are not part of the value
+    if http2 && head.headers.values().any(|value| has_blanks_around(value)) {
+        return bad("HDR-25", "a field value has blanks around it");
+    }
+
     // One pass over the fields: most requests have few, and a lookup hashes.
     let mut hosts = 0;
     let mut host_value = None;
@@ -173,6 +178,13 @@ pub(super) fn check_any(head: &request::Parts, limits: &Limits) -> Result<Facts,
     host::check(hosts, host_value, head.version == Version::HTTP_11 || (http2 && !authority_in_target))?;
     if head.uri.authority().is_some_and(|authority| !host::is_valid(authority.as_str().as_bytes())) {
         return bad("HDR-08a", "the authority of the request target is malformed");
+    }
+    // [HDR-24] RFC 9113 §8.3.1
+    if http2
+        && let (Some(authority), Some(host)) = (head.uri.authority(), host_value)
+        && !host::is_same(authority.as_str().as_bytes(), host, head.uri.scheme_str())
+    {
+        return bad("HDR-24", "Host is not the authority");
     }
     let body = if coding.present {
         if http2 {
@@ -212,6 +224,11 @@ pub(super) fn check_any(head: &request::Parts, limits: &Limits) -> Result<Facts,
         // RFC 9110 §7.8: ignored in HTTP/1.0; HTTP/2 has other means
         upgrade: upgrade && connection.upgrade && head.version == Version::HTTP_11,
     })
+}
+
+fn has_blanks_around(value: &HeaderValue) -> bool {
+    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    blank(value.as_bytes().first()) || blank(value.as_bytes().last())
 }
 
 /// \[REQ-22\], \[REQ-23\] RFC 9110 §8.6: one decimal number; the same one twice is taken for one.

@@ -47,9 +47,27 @@ pub fn check(method: &Method, uri: &Uri, limit: usize) -> Result<(), Rejection> 
 /// ```
 #[inline]
 pub fn normalize(head: &mut request::Parts) {
-    if head.method != Method::CONNECT && (head.uri.scheme().is_some() || head.uri.authority().is_some()) {
+    if head.uri.scheme().is_some() || head.uri.authority().is_some() {
+        normalize_any(head);
+    }
+}
+
+#[inline(never)]
+fn normalize_any(head: &mut request::Parts) {
+    if head.method == Method::CONNECT {
+        // It stays in authority-form; its Host says the same all the same. [HDR-19]
+        if let Some(value) = head.uri.authority().and_then(|authority| host_value(authority.as_str())) {
+            head.headers.insert(header::HOST, value);
+        }
+    } else {
         to_origin_form(head);
     }
+}
+
+/// The target was checked: userinfo is the only part of an authority that a Host may not have.
+fn host_value(authority: &str) -> Option<HeaderValue> {
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    HeaderValue::from_str(host).ok()
 }
 
 /// The same for an extended CONNECT, which has scheme, authority and path as any other request and is meant for the
@@ -60,12 +78,8 @@ pub fn normalize_extended_connect(head: &mut request::Parts) {
 
 fn to_origin_form(head: &mut request::Parts) {
     let mut parts = std::mem::take(&mut head.uri).into_parts();
-    if let Some(authority) = parts.authority.take() {
-        // The target was checked: userinfo is the only part of an authority that a Host may not have.
-        let host = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host);
-        if let Ok(value) = HeaderValue::from_str(host) {
-            head.headers.insert(header::HOST, value);
-        }
+    if let Some(value) = parts.authority.take().and_then(|authority| host_value(authority.as_str())) {
+        head.headers.insert(header::HOST, value);
     }
     parts.scheme = None;
     let path = match parts.path_and_query.take() {

@@ -291,6 +291,10 @@ impl Outgoing {
                 contain::discard("drop of a body", body);
                 Outgoing::None
             }
+            // [TRL-04] RFC 9113 §8.1
+            Framing::Length(length) if facts.version >= Version::HTTP_2 => {
+                Outgoing::Exact(Exact::new(body, length).with_trailers())
+            }
             Framing::Length(length) => Outgoing::Exact(Exact::new(body, length)),
             framing => Outgoing::Open { body, trailers: framing == Framing::Chunked && facts.trailers },
         }
@@ -311,7 +315,7 @@ impl Outgoing {
                     let mut fields = frame.into_trailers().unwrap_or_default();
                     rules::trailers::sanitize(&mut fields);
                     // [TRL-05a], [TRL-05b] dropped where nobody asked
-                    if matches!(self, Outgoing::Open { trailers: true, .. }) {
+                    if matches!(self, Outgoing::Open { trailers: true, .. } | Outgoing::Exact(_)) {
                         return Some(Ok(Frame::trailers(fields)));
                     }
                 }

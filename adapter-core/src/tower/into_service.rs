@@ -24,6 +24,7 @@ use crate::dispatch;
 use crate::environ::{Connection, Environ};
 use crate::error::Error;
 use crate::request_body::{RequestBody, RequestBodyError, Source};
+use crate::rules;
 use crate::rules::request::{BodyLength, Facts};
 use crate::rules::response::{Framing, prepare};
 
@@ -169,7 +170,13 @@ impl fmt::Debug for ServiceFuture {
 
 fn commit(response: Response, facts: &Facts, environ: &Environ) -> http::Response<ServiceBody> {
     let (mut head, body) = response.into_parts();
-    let length = body.len();
+    let mut length = body.len();
+    // [TRL-04] trailers need chunks
+    if let Some(trailers) = body.trailers() {
+        rules::trailers::announce(&mut head.headers, trailers);
+        head.headers.remove(header::CONTENT_LENGTH);
+        length = None;
+    }
     let plan = match prepare(&mut head, length, facts) {
         Ok(plan) => plan,
         Err(error) => {
@@ -193,7 +200,7 @@ fn commit(response: Response, facts: &Facts, environ: &Environ) -> http::Respons
         framing => match body.offload(environ.runtime(), framing.length()) {
             Ok(body) => match framing {
                 // [FRM-03], [FRM-04] hosts trust a declared length
-                Framing::Length(length) => Inner::Exact(Exact::new(body, length)),
+                Framing::Length(length) => Inner::Exact(Exact::new(body, length).with_trailers()),
                 _ => Inner::Open(body),
             },
             Err(error) => return commit(dispatch::error_response(&error), facts, environ),
@@ -238,7 +245,8 @@ impl http_body::Body for ServiceBody {
         match &self.0 {
             Inner::Withheld(hint) => *hint,
             Inner::Exact(body) => body.size_hint(),
-            Inner::Open(body) => http_body::Body::size_hint(body),
+            // A length we did not promise must not be promised by the host: trailers need chunks.
+            Inner::Open(_) => SizeHint::new(),
         }
     }
 }

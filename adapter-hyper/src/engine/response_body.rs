@@ -127,6 +127,8 @@ impl ResponseBody {
             (Framing::Length(length), _) => match body.try_into_bytes() {
                 Ok(bytes) if !multiplexed && bytes.len() as u64 == length => Kind::Full(bytes),
                 Ok(bytes) => flowing(Source::Exact(Exact::new(bytes.into(), length))),
+                // [TRL-04] RFC 9113 §8.1
+                Err(body) if multiplexed => flowing(Source::Exact(Exact::new(body, length).with_trailers())),
                 Err(body) => flowing(Source::Exact(Exact::new(body, length))),
             },
             _ => flowing(Source::Open(body)),

@@ -75,6 +75,15 @@ impl Draft {
                 let items = self.items(log, step.rest(2));
                 self.set_body(Body::from_http_body(Stream::new(items, environ.runtime().clone()).hint(size)));
             }
+            "trailed" => {
+                // Its own trailers behind its items: HINT NAME VALUE ITEM...
+                let mut trailers = HeaderMap::new();
+                trailers.append(HeaderName::from_bytes(&step.bytes(1))?, HeaderValue::from_bytes(&step.bytes(2))?);
+                let size = if step.text(0) == "-" { SizeHint::new() } else { SizeHint::with_exact(step.number(0)) };
+                let items = self.items(log, step.rest(3));
+                let stream = Stream::new(items, environ.runtime().clone()).hint(size).trailers(trailers);
+                self.set_body(Body::from_http_body(stream));
+            }
             "counted" => {
                 // A stream whose hint counts items, not octets: [BOD-17b].
                 let items: Vec<Bytes> = vec![Bytes::from_static(b"0123456789"); step.number(0) as usize];

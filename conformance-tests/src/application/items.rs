@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use adapter_core::http::HeaderMap;
 use adapter_core::{BodySender, Bytes, Environ, Error, Runtime};
 use http_body::{Body, Frame, SizeHint};
 
@@ -139,16 +140,23 @@ pub(super) struct Stream {
     runtime: Runtime,
     waiting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     size: SizeHint,
+    trailers: Option<HeaderMap>,
 }
 
 impl Stream {
     pub(super) fn new(items: Items, runtime: Runtime) -> Self {
-        Stream { items, runtime, waiting: None, size: SizeHint::new() }
+        Stream { items, runtime, waiting: None, size: SizeHint::new(), trailers: None }
     }
 
     /// With a length hint, true or not.
     pub(super) fn hint(mut self, size: SizeHint) -> Self {
         self.size = size;
+        self
+    }
+
+    /// With trailers that nobody knows of before they come.
+    pub(super) fn trailers(mut self, trailers: HeaderMap) -> Self {
+        self.trailers = Some(trailers);
         self
     }
 
@@ -189,7 +197,14 @@ impl Body for Stream {
             size.set_lower(left(self.size.lower()));
             self.size = size;
         }
-        Poll::Ready(next.map(|chunk| chunk.map(Frame::data)))
+        match next {
+            None => Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
+            next => Poll::Ready(next.map(|chunk| chunk.map(Frame::data))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.size.exact() == Some(0) && self.trailers.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -30,6 +30,10 @@ pub(crate) static GROUP: Group = Group {
         Case::must("bodiless_statuses_have_no_body", "204, 304, 205", &["NOB-05", "NOB-06a", "NOB-10"], bodiless)
             .needs("http2"),
         Case::must("trailers_go_both_ways", "where they are asked for", &["TRL-01", "TRL-04"], trailers).needs("http2"),
+        Case::must("trailers_follow_any_length", "none, a known one, an unknown one", &["TRL-04"], own_trailers)
+            .needs("http2"),
+        Case::should("another_host_is_malformed", "than the authority", &["HDR-24"], another_host).needs("http2"),
+        Case::should("blanks_around_values_are_malformed", "in front and behind", &["HDR-25"], blanks).needs("http2"),
         Case::must("hop_by_hop_fields_are_removed", "those of HTTP/1 too", &["RSP-05a", "RSP-05b"], hop_by_hop)
             .needs("http2"),
         Case::must("failures_are_500", "and end nothing else", &["ERR-01a", "ERR-02a", "ERR-02b"], failures)
@@ -184,7 +188,7 @@ fn bodiless(cx: &mut Context) -> Result<(), Failure> {
     let mut http2 = Http2::open(cx)?;
     for status in [204, 304, 205] {
         for body in ["", "body hello", "stream text:hello", "iter text:hello"] {
-            let stream = http2.get("/", &format!("status {status}; {body}"))?;
+            let stream = http2.get("/", format!("status {status}; {body}").trim_end())?;
             let answer = http2.response(stream)?;
             ensure_eq!(answer.status(), status, "the status");
             ensure_eq!(answer.body.len(), 0, "octets of a {status} ({body})");
@@ -217,6 +221,72 @@ fn trailers(cx: &mut Context) -> Result<(), Failure> {
         seen.read_all(b"question")?;
         ensure_eq!(seen.details("trailer"), ["x-check 1"], "the trailers of the request");
         ensure!(seen.call()?.field("x-check").is_empty(), "a trailer among the header fields");
+    }
+    Ok(())
+}
+
+fn own_trailers(cx: &mut Context) -> Result<(), Failure> {
+    let mut http2 = Http2::open(cx)?;
+    let about = cx.control("about")?;
+    if !about.lines().any(|line| line == "capability trailers true") {
+        return Ok(());
+    }
+    for (hint, items, body) in [
+        ("0", "", ""),
+        ("-", "", ""),
+        ("5", " text:hello", "hello"),
+        ("-", " text:hello", "hello"),
+        ("2", " text:o text:k", "ok"),
+    ] {
+        // No length of the application's own: it is the hint that must not cost them.
+        let stream =
+            http2.request("GET", "/", &format!("trailed {hint} x-sum abc{items}"), &[("te", "trailers")], true)?;
+        let answer = http2.response(stream)?;
+        ensure_eq!(answer.body, body.as_bytes(), "the body (hint {hint})");
+        ensure_eq!(answer.trailers, [("x-sum".to_owned(), b"abc".to_vec())], "the trailers (hint {hint}{items})");
+    }
+    Ok(())
+}
+
+/// Whether the request of `fields` was refused, by an answer or by a reset of its stream.
+fn refused(cx: &mut Context, http2: &mut Http2, fields: &[(&str, &str)]) -> Result<bool, Failure> {
+    cx.again();
+    http2.again(cx);
+    let stream = http2.request("GET", "/", "body ok", fields, true)?;
+    let answer = http2.response(stream)?;
+    let refused = answer.head().is_none() || answer.status() == 400;
+    if refused {
+        cx.not_called()?;
+    }
+    Ok(refused)
+}
+
+fn another_host(cx: &mut Context) -> Result<(), Failure> {
+    let mut http2 = Http2::open(cx)?;
+    let port = format!("{AUTHORITY}:81");
+    for host in ["other.test", port.as_str(), ""] {
+        ensure!(
+            refused(cx, &mut http2, &[("host", host)])?,
+            "a request for {AUTHORITY} with a Host of {host:?} was served"
+        );
+    }
+    // RFC 9110 §4.2.3: the same in capitals, or with the port that the scheme stands for
+    for host in [AUTHORITY.to_uppercase(), format!("{AUTHORITY}:80"), format!("{AUTHORITY}:")] {
+        ensure!(
+            !refused(cx, &mut http2, &[("host", &host)])?,
+            "a request for {AUTHORITY} with a Host of {host:?} was refused"
+        );
+    }
+    Ok(())
+}
+
+fn blanks(cx: &mut Context) -> Result<(), Failure> {
+    let mut http2 = Http2::open(cx)?;
+    for value in [" a", "a ", "\ta", "a\t", " ", "\t"] {
+        ensure!(refused(cx, &mut http2, &[("x-blank", value)])?, "a value of {value:?} was served");
+    }
+    for value in ["", "a b", "a\tb"] {
+        ensure!(!refused(cx, &mut http2, &[("x-blank", value)])?, "a value of {value:?} was refused");
     }
     Ok(())
 }

@@ -29,6 +29,8 @@ pub(crate) static GROUP: Group = Group {
         ),
         Case::must("response_trailers_are_sent", "where the client asked for them", &["TRL-04"], sent)
             .needs("trailers"),
+        Case::must("trailers_follow_an_empty_body", "whatever it says of its length", &["TRL-04"], empty)
+            .needs("trailers"),
         Case::must("unasked_trailers_are_dropped", "the body is complete without them", &["TRL-05a"], unasked),
         Case::must("http10_has_no_trailers", "nor has HTTP/1.0", &["TRL-05b"], http10),
         Case::must("capability_is_true", "trailers are sent exactly where declared", &["TRL-06"], capability),
@@ -121,9 +123,29 @@ fn sent(cx: &mut Context) -> Result<(), Failure> {
     Ok(())
 }
 
+fn empty(cx: &mut Context) -> Result<(), Failure> {
+    for hint in ["0", "-"] {
+        let script = format!("header trailer x-sum; trailed {hint} x-sum abc");
+        let mut connection = cx.connect()?;
+        connection.send(cx.get(&script).field("te", "trailers").field("connection", "te").bytes())?;
+        let response = connection.response("GET")?;
+        ensure_eq!(response.text(), "", "the body");
+        ensure_eq!(response.trailers, [("x-sum".to_owned(), b"abc".to_vec())], "the trailers (hint {hint})");
+        connection.send(cx.get("body next").bytes())?;
+        ensure_eq!(connection.response("GET")?.text(), "next", "the next response");
+    }
+    Ok(())
+}
+
 fn unasked(cx: &mut Context) -> Result<(), Failure> {
     for te in ["", "gzip", "x-trailers", "trailersx"] {
-        for body in ["stream text:hello", "iter text:hello", "body hello", "hinted 5 5 text:hello"] {
+        for body in [
+            "stream text:hello",
+            "iter text:hello",
+            "body hello",
+            "hinted 5 5 text:hello",
+            "trailed 5 x-sum abc text:hello",
+        ] {
             let script = format!("header trailer x-sum; {body}; trailers x-sum abc");
             let mut connection = cx.connect()?;
             connection.send(cx.get(&script).field("te", te).bytes())?;

@@ -565,7 +565,12 @@ pub(crate) static FAULTS: &[Fault] = &[
     )),
     Fault::new(
         "trailers_are_lost",
-        &["trailers::response_trailers_are_sent", "trailers::capability_is_true", "unwrapped::trailers_are_sent"],
+        &[
+            "trailers::response_trailers_are_sent",
+            "trailers::trailers_follow_an_empty_body",
+            "trailers::capability_is_true",
+            "unwrapped::trailers_are_sent",
+        ],
     )
     .on(crate::fault::Base::Hyper)
     .call(answered!(|_, response| response.map(|body| {

@@ -66,19 +66,21 @@ pub(crate) static FAULTS: &[Fault] = &[
                 }
             });
         }),
-    Fault::new("http2_trailers_are_lost", &["http2::trailers_go_both_ways"]).on(Base::Hyper).down(|flow, data| {
-        let mut heads = std::mem::take(&mut flow.held);
-        down(flow, data, |frames| {
-            let frame = &mut frames[0];
-            let stream = frame.stream as u8;
-            if frame.kind == HEADERS && heads.contains(&stream) {
-                *frame = Http2Frame::new(DATA, END_STREAM, frame.stream, b"");
-            } else if frame.kind == HEADERS {
-                heads.push(stream);
-            }
-        });
-        flow.held = heads;
-    }),
+    Fault::new("http2_trailers_are_lost", &["http2::trailers_go_both_ways", "http2::trailers_follow_any_length"])
+        .on(Base::Hyper)
+        .down(|flow, data| {
+            let mut heads = std::mem::take(&mut flow.held);
+            down(flow, data, |frames| {
+                let frame = &mut frames[0];
+                let stream = frame.stream as u8;
+                if frame.kind == HEADERS && heads.contains(&stream) {
+                    *frame = Http2Frame::new(DATA, END_STREAM, frame.stream, b"");
+                } else if frame.kind == HEADERS {
+                    heads.push(stream);
+                }
+            });
+            flow.held = heads;
+        }),
     Fault::new("http2_has_hop_by_hop_fields", &["http2::hop_by_hop_fields_are_removed"]).on(Base::Hyper).down(
         |flow, data| {
             down(flow, data, |frames| {
