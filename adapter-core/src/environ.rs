@@ -14,6 +14,7 @@ use http::{Extensions, HeaderMap};
 
 use crate::error::Error;
 use crate::hints::EarlyHints;
+use crate::rules::forwarded::{self, Forwarded, Trust};
 use crate::runtime::Runtime;
 use crate::server::{ListenAddr, ServerConfig, ServerInfo, ShutdownTrigger};
 use crate::signal::{Fired, Signal};
@@ -35,8 +36,8 @@ pub struct Serving {
     pub values: Extensions,
     /// See [`ServerConfig::mount_prefix`].
     pub mount_prefix: Option<Arc<str>>,
-    /// See [`ServerConfig::trusted_proxies`].
-    pub trusted_proxies: Vec<std::net::IpAddr>,
+    /// See [`ServerConfig::trusted_proxies`] and [`ServerConfig::forwarded`].
+    pub trust: Trust,
 }
 
 impl Serving {
@@ -48,7 +49,7 @@ impl Serving {
             shutdown,
             values: config.values.clone(),
             mount_prefix: (!config.mount_prefix.is_empty()).then(|| config.mount_prefix.as_str().into()),
-            trusted_proxies: config.trusted_proxies.clone(),
+            trust: Trust::new(config.forwarded, &config.trusted_proxies),
         })
     }
 }
@@ -74,8 +75,16 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A plain connection.
+    /// A plain connection. An IPv4 connection on a socket of IPv6 is told in its IPv4 form: `::ffff:127.0.0.1` is in
+    /// nobody's list of addresses, and not even loopback to `std`.
     pub fn new(serving: Arc<Serving>, peer_addr: Option<SocketAddr>, local_addr: ListenAddr) -> Self {
+        let canonical = |addr: SocketAddr| SocketAddr::new(addr.ip().to_canonical(), addr.port());
+        let is_mapped = |addr: &SocketAddr| addr.is_ipv6() && addr.ip().to_canonical().is_ipv4();
+        let peer_addr = peer_addr.map(|addr| if is_mapped(&addr) { canonical(addr) } else { addr });
+        let local_addr = match local_addr {
+            ListenAddr::Tcp(addr) if is_mapped(&addr) => ListenAddr::Tcp(canonical(addr)),
+            other => other,
+        };
         Connection {
             serving,
             peer_addr,
@@ -155,7 +164,7 @@ struct Special {
     disconnected: Option<Signal>,
     mount_prefix: Option<Arc<str>>,
     early_hints: Option<EarlyHints>,
-    forwarded: Option<crate::rules::forwarded::Forwarded>,
+    forwarded: Option<Forwarded>,
     upgrade: Option<Offer>,
 }
 
@@ -211,18 +220,18 @@ impl Environ {
         self
     }
 
-    /// Believes `Forwarded` and `X-Forwarded-*` in `headers` if the peer is a trusted proxy (\[HDR-17\]). For servers.
+    /// Believes the forwarded fields in `headers` if the peer is a trusted proxy (\[HDR-17b\]). For servers.
     #[must_use]
     #[inline]
     pub fn with_forwarded(self, headers: &HeaderMap) -> Self {
-        if self.connection.serving.trusted_proxies.is_empty() { self } else { self.forwarded_by(headers) }
+        if self.connection.serving.trust.is_nobody() { self } else { self.forwarded_by(headers) }
     }
 
     /// Apart from [`with_forwarded`](Self::with_forwarded), so that without proxies it stays in registers.
     #[inline(never)]
     fn forwarded_by(mut self, headers: &HeaderMap) -> Self {
-        let trusted = &self.connection.serving.trusted_proxies;
-        if let Some(found) = crate::rules::forwarded::evaluate(headers, self.connection.peer_addr, trusted) {
+        let Connection { serving, peer_addr, local_addr, .. } = &*self.connection;
+        if let Some(found) = forwarded::evaluate(headers, *peer_addr, local_addr, &serving.trust) {
             self.special().forwarded = Some(found);
         }
         self
@@ -259,16 +268,17 @@ impl Environ {
         }
     }
 
-    /// The client's address: of the last hop, or what a trusted proxy said; `None` for Unix-domain sockets. A proxy
-    /// that hides the port gives port 0. \[ENV-02\]
+    /// The client's address: of the last hop, or what a trusted proxy said. `None` for Unix-domain sockets, and where
+    /// a trusted proxy forwards for a client it does not name (\[HDR-22\]): who lets certain addresses in must not let
+    /// `None` in. A proxy that hides the port gives port 0. \[ENV-02a\]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        match self.forwarded().and_then(|forwarded| forwarded.peer) {
-            Some(peer) => Some(peer),
+        match self.forwarded() {
+            Some(forwarded) => forwarded.peer,
             None => self.connection.peer_addr,
         }
     }
 
-    fn forwarded(&self) -> Option<&crate::rules::forwarded::Forwarded> {
+    fn forwarded(&self) -> Option<&Forwarded> {
         self.special.as_ref()?.forwarded.as_ref()
     }
 

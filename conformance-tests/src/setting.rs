@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use adapter_core::ServerConfig;
+use adapter_core::server::ForwardedFields;
 
 /// A named configuration.
 #[derive(Debug)]
@@ -86,6 +87,15 @@ pub static BEHIND_PROXY: Setting = Setting {
     apply: |config| config.trusted_proxies = vec![[127, 0, 0, 1].into(), [10, 0, 0, 1].into()],
 };
 
+/// The same, and the proxy writes Forwarded.
+pub static BEHIND_RFC_7239: Setting = Setting {
+    name: "behind-rfc-7239",
+    apply: |config| {
+        (BEHIND_PROXY.apply)(config);
+        config.forwarded = ForwardedFields::Forwarded;
+    },
+};
+
 /// All of them.
 pub static ALL: &[&Setting] = &[
     &DEFAULT,
@@ -99,4 +109,5 @@ pub static ALL: &[&Setting] = &[
     &TWO_REQUESTS,
     &MOUNTED,
     &BEHIND_PROXY,
+    &BEHIND_RFC_7239,
 ];

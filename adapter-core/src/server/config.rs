@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use http::Extensions;
 
-use crate::server::ServeError;
+use crate::server::{ForwardedFields, ServeError, TrustedProxy};
 
 /// How a server is to serve.
 ///
@@ -45,8 +45,10 @@ pub struct ServerConfig {
     pub timeouts: Timeouts,
     /// Whether connections persist at all (\[KAP-12\]). Default true.
     pub keep_alive: bool,
-    /// Peers whose `Forwarded` and `X-Forwarded-*` fields are believed (\[HDR-17\]). Default: none.
-    pub trusted_proxies: Vec<IpAddr>,
+    /// Peers whose forwarded fields are believed (\[HDR-17b\]). Default: none.
+    pub trusted_proxies: Vec<TrustedProxy>,
+    /// Which fields those are (\[HDR-21\]). Default: `X-Forwarded-For` and `X-Forwarded-Proto`.
+    pub forwarded: ForwardedFields,
     /// Prefix of the path under which the application is mounted: empty or `/x`, never ending in `/` (\[ENV-05\]).
     pub mount_prefix: String,
     /// Values the deployer hands to the application, see [`Environ::deployed`](crate::Environ::deployed) (\[ENV-10\]).
@@ -66,6 +68,7 @@ impl Default for ServerConfig {
             timeouts: Timeouts::default(),
             keep_alive: true,
             trusted_proxies: Vec::new(),
+            forwarded: ForwardedFields::default(),
             mount_prefix: String::new(),
             values: Extensions::new(),
             options: BTreeMap::new(),

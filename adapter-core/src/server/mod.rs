@@ -6,6 +6,7 @@
 mod config;
 mod info;
 mod lifecycle;
+mod proxies;
 mod shutdown;
 mod tracker;
 
@@ -17,6 +18,7 @@ pub use self::config::{
 };
 pub use self::info::{Capabilities, Concurrency, ServerInfo};
 pub use self::lifecycle::Lifecycle;
+pub use self::proxies::{ForwardedFields, ParseTrustedProxyError, TrustedProxy};
 pub use self::shutdown::{ShutdownLevel, ShutdownTrigger, ShutdownWatch};
 pub use self::tracker::{Guard, Listening, Tracker};
 

@@ -355,7 +355,7 @@ fn configuration_reaches_the_environ() {
     };
     let mut config = ServerConfig::default().value(7_u8);
     config.mount_prefix = "/app".into();
-    config.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+    config.trusted_proxies = vec![[127, 0, 0, 1].into()];
     let client = Client::new(application).configured(config);
     let answer = client.get("/app/x").header("x-forwarded-for", "192.0.2.7").send();
     assert_eq!(answer.text(), "/app /x Some(7) Some(192.0.2.7)");

@@ -4,10 +4,10 @@
 //! the configuration can be told in the words of the command line. Defaults come from the configuration, not from here.
 
 use std::collections::btree_map::Entry;
-use std::net::IpAddr;
 
+use adapter_core::server::{ForwardedFields, TrustedProxy};
 use adapter_core::{Bind, Limits, ServeError, ServerConfig, Timeouts};
-use clap::builder::BoolishValueParser;
+use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser as _};
 
 use super::values::{OrOff, Period, Size};
 use crate::access_log::Format;
@@ -46,9 +46,19 @@ pub struct Args {
     #[arg(long, env = "ADAPTER_MOUNT_PREFIX", value_name = "PREFIX", default_value = "", hide_default_value = true)]
     pub mount_prefix: String,
 
-    /// Peer whose Forwarded and X-Forwarded-* fields are believed; may be repeated
-    #[arg(long = "trusted-proxy", env = "ADAPTER_TRUSTED_PROXY", value_name = "IP", value_delimiter = ',')]
-    pub trusted_proxies: Vec<IpAddr>,
+    /// Peer whose forwarded fields are believed: an address, or "unix" for Unix-domain sockets; may be repeated
+    #[arg(long = "trusted-proxy", env = "ADAPTER_TRUSTED_PROXY", value_name = "IP|unix", value_delimiter = ',')]
+    pub trusted_proxies: Vec<TrustedProxy>,
+
+    /// Fields the trusted proxies write; others are a client's own and never believed
+    #[arg(
+        long,
+        env = "ADAPTER_FORWARDED",
+        value_name = "FIELDS",
+        default_value = "x-forwarded",
+        value_parser = PossibleValuesParser::new(["x-forwarded", "forwarded", "off"]).map(|name| family(&name))
+    )]
+    pub forwarded: ForwardedFields,
 
     /// Setting only this server knows; may be repeated (in the environment separated by ";")
     #[arg(
@@ -165,6 +175,14 @@ fn key_value(text: &str) -> Result<(String, String), &'static str> {
     }
 }
 
+fn family(name: &str) -> ForwardedFields {
+    match name {
+        "forwarded" => ForwardedFields::Forwarded,
+        "off" => ForwardedFields::Off,
+        _ => ForwardedFields::XForwarded,
+    }
+}
+
 impl Args {
     /// The configuration these flags describe, validated.
     ///
@@ -182,8 +200,8 @@ impl Args {
         config.blocking_queue = self.blocking_queue;
         config.keep_alive = !self.no_keep_alive;
         config.mount_prefix.clone_from(&self.mount_prefix);
-        // An IPv4 peer of a dual-stack socket is told in its IPv4 form, so proxies are kept in that too.
-        config.trusted_proxies = self.trusted_proxies.iter().map(IpAddr::to_canonical).collect();
+        config.trusted_proxies.clone_from(&self.trusted_proxies);
+        config.forwarded = self.forwarded;
         config.limits.head_bytes = bytes("limits.head_bytes", self.limit_head_bytes)?;
         config.limits.header_count = self.limit_header_count;
         config.limits.target_bytes = bytes("limits.target_bytes", self.limit_target_bytes)?;

@@ -9,6 +9,7 @@ mod environment;
 mod errors;
 mod expect;
 mod files;
+mod forwarded;
 mod framing;
 mod headers;
 mod host;
@@ -44,6 +45,7 @@ pub(crate) const GROUPS: &[&Group] = &[
     &target::GROUP,
     &target_forms::GROUP,
     &headers::GROUP,
+    &forwarded::GROUP,
     &host::GROUP,
     &request_body::GROUP,
     &request_framing::GROUP,

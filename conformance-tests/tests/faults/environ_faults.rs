@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use adapter_core::environ::{Connection, Serving, TlsInfo};
 use adapter_core::runtime::{BlockingJob, BoxFuture as Work, Driver};
+use adapter_core::server::{ForwardedFields, TrustedProxy};
 use adapter_core::signal::Signal;
 use adapter_core::{
     Application, Capabilities, DynApplication, Environ, ListenAddr, Request, Runtime, ServerConfig, ServerInfo,
@@ -157,6 +158,29 @@ pub(crate) static FAULTS: &[Fault] = &[
         .config(|config| config.mount_prefix.clear()),
     Fault::new("strangers_are_trusted", &["headers::strangers_forwarded_is_ignored"])
         .config(|config| config.trusted_proxies.push([127, 0, 0, 1].into())),
+    // Both families believed, as the one the client happens to use.
+    Fault::new("clients_choose_the_family", &["forwarded::clients_forwarded_is_ignored"])
+        .config(|config| config.forwarded = ForwardedFields::Forwarded),
+    Fault::new("x_forwarded_is_always_believed", &["forwarded::clients_x_forwarded_is_ignored"])
+        .config(|config| config.forwarded = ForwardedFields::XForwarded),
+    Fault::new(
+        "proxies_stand_for_clients",
+        &["forwarded::unreadable_elements_name_nobody", "forwarded::unreadable_rfc_7239_names_nobody"],
+    )
+    .call(|application, request, environ| {
+        let proxy = environ.peer_addr().or(Some(SocketAddr::from(([127, 0, 0, 1], 9))));
+        let serving = Serving::new(
+            environ.server().clone(),
+            environ.runtime().clone(),
+            ShutdownTrigger::new(),
+            &ServerConfig::default(),
+        );
+        let connection = Connection::new(serving, proxy, environ.local_addr().clone());
+        call(application, request, Environ::new(Arc::new(connection), environ.received_at()))
+    }),
+    Fault::new("unix_peers_are_trusted", &["forwarded::unix_peers_are_strangers"])
+        .on(Base::Hyper)
+        .config(|config| config.trusted_proxies.push(TrustedProxy::Unix)),
     Fault::new(
         "disconnects_are_not_told",
         &[

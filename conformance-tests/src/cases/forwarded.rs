@@ -1,0 +1,173 @@
+//! Whom forwarded fields are believed from, which of them, and what comes of those that can't be read. HDR-21 to HDR-23
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+use adapter_core::server::TrustedProxy;
+
+use crate::case::{Case, Failure, Group, Level, ensure_eq};
+use crate::context::Context;
+use crate::lifecycle::{self, Lifecycle};
+use crate::setting;
+
+/// The group.
+pub(crate) static GROUP: Group = Group {
+    name: "forwarded",
+    title: "Forwarded fields",
+    cases: &[
+        Case::must(
+            "clients_forwarded_is_ignored",
+            "Forwarded says nothing where the proxy writes X-Forwarded-*",
+            &["HDR-21"],
+            other_family,
+        )
+        .with(&setting::BEHIND_PROXY),
+        Case::must(
+            "clients_x_forwarded_is_ignored",
+            "X-Forwarded-* say nothing where the proxy writes Forwarded",
+            &["HDR-21"],
+            other_family_of_rfc_7239,
+        )
+        .with(&setting::BEHIND_RFC_7239),
+        Case::should(
+            "trusted_rfc_7239_is_believed",
+            "Forwarded of a trusted proxy is read from the right, as its grammar says",
+            &["HDR-17b"],
+            trusted_rfc_7239,
+        )
+        .with(&setting::BEHIND_RFC_7239),
+        Case::must(
+            "unreadable_elements_name_nobody",
+            "an element that can't be read does not make the proxy the client",
+            &["HDR-22"],
+            unreadable,
+        )
+        .with(&setting::BEHIND_PROXY),
+        Case::must(
+            "unreadable_rfc_7239_names_nobody",
+            "an element of Forwarded that can't be read does not make the proxy the client",
+            &["HDR-22"],
+            unreadable_rfc_7239,
+        )
+        .with(&setting::BEHIND_RFC_7239),
+        Case::owned(
+            Level::Must,
+            "unix_peers_are_strangers",
+            "a Unix-domain peer is not trusted because an address is",
+            &["HDR-23", "HDR-17a"],
+            unix_strangers,
+        )
+        .needs("unix-socket"),
+        Case::owned(
+            Level::Should,
+            "unix_peers_can_be_trusted",
+            "a Unix-domain peer is believed where that is said",
+            &["HDR-17b"],
+            unix_trusted,
+        )
+        .needs("unix-socket"),
+    ],
+};
+
+fn trusted_rfc_7239(cx: &mut Context) -> Result<(), Failure> {
+    for (value, peer, scheme) in [
+        (r#"for=6.6.6.6, for="[2001:db8::1]:4711";proto=https, for=10.0.0.1"#, "[2001:db8::1]:4711", "https"),
+        (r#"For="1.2.3.4:99";Host="a,b;for=6.6.6.6\"";Proto=https"#, "1.2.3.4:99", "https"),
+        (r#"for=", for=1.2.3.4"#, "1.2.3.4:0", "http"),
+        ("for=_hidden;proto=https", "none", "https"),
+    ] {
+        behind(cx, &[("forwarded", value)], peer, scheme)?;
+    }
+    Ok(())
+}
+
+fn other_family(cx: &mut Context) -> Result<(), Failure> {
+    let proxys = ("x-forwarded-for", "203.0.113.9");
+    for clients in ["for=10.0.0.5;proto=https", "for=127.0.0.1;proto=https", "for=_hidden;proto=https"] {
+        behind(cx, &[proxys, ("forwarded", clients)], "203.0.113.9:0", "http")?;
+        behind(cx, &[("forwarded", clients), proxys], "203.0.113.9:0", "http")?;
+    }
+    Ok(())
+}
+
+fn other_family_of_rfc_7239(cx: &mut Context) -> Result<(), Failure> {
+    let proxys = ("forwarded", "for=203.0.113.9");
+    let clients = [("x-forwarded-for", "10.0.0.5"), ("x-forwarded-proto", "https")];
+    behind(cx, &[proxys, clients[0], clients[1]], "203.0.113.9:0", "http")
+}
+
+fn unreadable(cx: &mut Context) -> Result<(), Failure> {
+    let name = "x-forwarded-for";
+    for value in [&b"\xe9"[..], b"1.2.3.4, \xe9", b"1.2.3.4, \xe9, 10.0.0.1", b"1.2.3.4, unknown", b"unix:", b"", b"_x"]
+    {
+        behind(cx, &[(name, value)], "none", "http")?;
+    }
+    behind(cx, &[(name, &b"\xe9, 203.0.113.9"[..])], "203.0.113.9:0", "http")?;
+    behind(cx, &[(name, &b"\xe9"[..]), (name, b"203.0.113.9")], "203.0.113.9:0", "http")?;
+    behind(cx, &[(name, &b"203.0.113.9"[..]), ("x-forwarded-proto", &b"https\xe9"[..])], "203.0.113.9:0", "http")
+}
+
+fn unreadable_rfc_7239(cx: &mut Context) -> Result<(), Failure> {
+    let name = "forwarded";
+    for value in [
+        &b"for=\xe9"[..],
+        b"for=1.2.3.4, for=\"\xe9\"",
+        b"for=1.2.3.4, for=unknown, for=10.0.0.1",
+        b"for=1.2.3.4;for=5.6.7.8",
+        b"for=\"1.2.3.4",
+        b"1.2.3.4",
+        b"",
+    ] {
+        behind(cx, &[(name, value)], "none", "http")?;
+    }
+    behind(cx, &[(name, &b"for=\xe9, for=203.0.113.9"[..])], "203.0.113.9:0", "http")
+}
+
+fn unix_strangers(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    over_unix(life, vec![[127, 0, 0, 1].into()], "none", "http")
+}
+
+fn unix_trusted(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    over_unix(life, vec![TrustedProxy::Unix], "203.0.113.9:0", "https")
+}
+
+/// A forwarded request over a Unix-domain socket comes from `peer` by `scheme` where `trusted` are trusted.
+fn over_unix(life: &mut Lifecycle<'_>, trusted: Vec<TrustedProxy>, peer: &str, scheme: &str) -> Result<(), Failure> {
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let path = folder.path().join("socket");
+    let mut config = lifecycle::config();
+    config.binds.push(adapter_core::Bind::Unix(path.clone()));
+    config.trusted_proxies = trusted;
+    let running = life.start(config)?;
+    let mut stream = UnixStream::connect(&path).map_err(|error| format!("cannot connect: {error}"))?;
+    stream.set_read_timeout(Some(crate::wire::patience())).map_err(|error| error.to_string())?;
+    let request = running.context.get("").field("x-forwarded-for", "203.0.113.9").field("x-forwarded-proto", "https");
+    stream.write_all(&request.close().bytes()).map_err(|error| error.to_string())?;
+    stream.read_to_end(&mut Vec::new()).map_err(|error| format!("cannot read the response: {error}"))?;
+    let seen = running.seen();
+    let call = seen.call()?;
+    ensure_eq!(call.env("peer"), peer, "the peer address");
+    ensure_eq!(call.env("scheme"), scheme, "the scheme");
+    running.stop()
+}
+
+/// A request with `fields` comes from `peer` by `scheme`.
+pub(super) fn behind(
+    cx: &mut Context,
+    fields: &[(&str, impl AsRef<[u8]>)],
+    peer: &str,
+    scheme: &str,
+) -> Result<(), Failure> {
+    cx.again();
+    let mut request = cx.get("");
+    for (name, value) in fields {
+        request = request.field(name, value);
+    }
+    cx.answered(&request, 200)?;
+    let call = cx.seen()?.call()?;
+    let said: Vec<_> =
+        fields.iter().map(|(name, value)| format!("{name}: {}", value.as_ref().escape_ascii())).collect();
+    ensure_eq!(call.env("peer"), peer, "the peer behind {said:?}");
+    ensure_eq!(call.env("scheme"), scheme, "the scheme behind {said:?}");
+    Ok(())
+}
