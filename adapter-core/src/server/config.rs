@@ -4,16 +4,12 @@
 //! they can't (\[REG-03\]). Limits and timeouts: LIM-01 to LIM-09, KAP-08.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
-use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::Extensions;
 
-use crate::server::{ForwardedFields, ServeError, TrustedProxy};
+use crate::server::{Bind, ForwardedFields, ServeError, TrustedProxy};
 
 /// How a server is to serve.
 ///
@@ -229,137 +225,6 @@ impl Default for Timeouts {
     }
 }
 
-/// An address a server listens on, with the actual port.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ListenAddr {
-    /// A TCP socket.
-    Tcp(SocketAddr),
-    /// A Unix-domain socket and its path, empty if it has none.
-    Unix(PathBuf),
-}
-
-impl ListenAddr {
-    /// The socket address, if it is TCP.
-    pub fn tcp(&self) -> Option<SocketAddr> {
-        match self {
-            ListenAddr::Tcp(address) => Some(*address),
-            ListenAddr::Unix(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for ListenAddr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ListenAddr::Tcp(address) => address.fmt(f),
-            ListenAddr::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// Where to listen.
-///
-/// Parses from `HOST:PORT`, `:PORT` (every interface), `unix:PATH`.
-///
-/// ```
-/// use adapter_core::Bind;
-/// assert_eq!("127.0.0.1:0".parse::<Bind>()?.to_string(), "127.0.0.1:0");
-/// assert_eq!("unix:/run/app.sock".parse::<Bind>()?.to_string(), "unix:/run/app.sock");
-/// assert!("127.0.0.1".parse::<Bind>().is_err());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Bind {
-    /// A TCP address; port 0 lets the operating system choose.
-    Tcp(SocketAddr),
-    /// A path for a Unix-domain socket; a stale socket there is replaced, another file is not.
-    Unix(PathBuf),
-    /// A listener that exists already.
-    Inherited(InheritedListener),
-}
-
-impl fmt::Display for Bind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Bind::Tcp(address) => address.fmt(f),
-            Bind::Unix(path) => write!(f, "unix:{}", path.display()),
-            Bind::Inherited(_) => f.write_str("an inherited listener"),
-        }
-    }
-}
-
-/// Text that is no address to listen on.
-#[derive(Debug, thiserror::Error)]
-#[error("\"{text}\" is no address to listen on: {reason} (use HOST:PORT or unix:PATH)")]
-pub struct ParseBindError {
-    text: String,
-    reason: String,
-}
-
-impl FromStr for Bind {
-    type Err = ParseBindError;
-
-    /// Resolves host names, which may block.
-    fn from_str(text: &str) -> Result<Self, ParseBindError> {
-        let error = |reason: String| ParseBindError { text: text.to_owned(), reason };
-        if let Some(path) = text.strip_prefix("unix:") {
-            return if path.is_empty() {
-                Err(error("the path is missing".into()))
-            } else {
-                Ok(Bind::Unix(path.into()))
-            };
-        }
-        if let Some(port) = text.strip_prefix(':') {
-            let port = port.parse::<u16>().map_err(|_| error("the port is not a number up to 65535".into()))?;
-            return Ok(Bind::Tcp(SocketAddr::from(([0, 0, 0, 0], port))));
-        }
-        if let Ok(address) = text.parse() {
-            return Ok(Bind::Tcp(address));
-        }
-        let mut found = text.to_socket_addrs().map_err(|problem| error(problem.to_string()))?;
-        found.next().map(Bind::Tcp).ok_or_else(|| error("the host has no address".into()))
-    }
-}
-
-/// A listener made elsewhere: by a service manager (`LISTEN_FDS`), a parent process, a test.
-///
-/// Can be cloned with its configuration, and is taken by the first server that uses it.
-#[derive(Clone, Debug)]
-pub struct InheritedListener(Arc<Mutex<Option<InheritedSocket>>>);
-
-/// The socket of an [`InheritedListener`].
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum InheritedSocket {
-    /// TCP.
-    Tcp(std::net::TcpListener),
-    /// Unix-domain.
-    #[cfg(unix)]
-    Unix(std::os::unix::net::UnixListener),
-}
-
-impl InheritedListener {
-    /// Takes the socket out; `None` the second time. For servers.
-    pub fn take(&self) -> Option<InheritedSocket> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-impl From<std::net::TcpListener> for Bind {
-    fn from(listener: std::net::TcpListener) -> Self {
-        Bind::Inherited(InheritedListener(Arc::new(Mutex::new(Some(InheritedSocket::Tcp(listener))))))
-    }
-}
-
-#[cfg(unix)]
-impl From<std::os::unix::net::UnixListener> for Bind {
-    fn from(listener: std::os::unix::net::UnixListener) -> Self {
-        Bind::Inherited(InheritedListener(Arc::new(Mutex::new(Some(InheritedSocket::Unix(listener))))))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -376,15 +241,5 @@ mod tests {
         config.options.insert("colour".into(), "red".into());
         let message = config.refuse_unknown_options("hyper", &["http2"]).unwrap_err().to_string();
         assert_eq!(message, "colour: the server \"hyper\" has no such option (it has: http2)");
-    }
-
-    #[test]
-    fn addresses_parse() {
-        assert!(matches!(":8080".parse(), Ok(Bind::Tcp(address)) if address.ip().is_unspecified()));
-        assert!(matches!("[::1]:80".parse(), Ok(Bind::Tcp(_))));
-        assert!(matches!("localhost:80".parse(), Ok(Bind::Tcp(_))));
-        for bad in ["", "unix:", ":x", "host", "127.0.0.1:99999", "no such host:80"] {
-            assert!(bad.parse::<Bind>().is_err(), "{bad:?}");
-        }
     }
 }

@@ -3,6 +3,7 @@
 //! `start` runs on the caller's thread and returns once the server accepts; the server's own threads do the rest.
 //! Requirements: LIF, SHU, ENV-06, CON-06.
 
+mod bind;
 mod config;
 mod info;
 mod lifecycle;
@@ -13,9 +14,8 @@ mod tracker;
 use std::fmt;
 use std::io;
 
-pub use self::config::{
-    Bind, InheritedListener, InheritedSocket, Limits, ListenAddr, ParseBindError, ServerConfig, Timeouts,
-};
+pub use self::bind::{Bind, InheritedListener, InheritedSocket, ListenAddr, ParseBindError};
+pub use self::config::{Limits, ServerConfig, Timeouts};
 pub use self::info::{Capabilities, Concurrency, ServerInfo};
 pub use self::lifecycle::Lifecycle;
 pub use self::proxies::{ForwardedFields, ParseTrustedProxyError, TrustedProxy};

@@ -1,0 +1,201 @@
+//! Where a server listens: addresses before and after they are bound, and listeners made elsewhere.
+//!
+//! Plain data; parsing a host name asks the resolver. Requirements: LIF-05, SHU-11.
+
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// An address a server listens on, with the actual port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ListenAddr {
+    /// A TCP socket.
+    Tcp(SocketAddr),
+    /// A Unix-domain socket and its path, empty if it has none.
+    Unix(PathBuf),
+}
+
+impl ListenAddr {
+    /// The socket address, if it is TCP.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            ListenAddr::Tcp(address) => Some(*address),
+            ListenAddr::Unix(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for ListenAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenAddr::Tcp(address) => address.fmt(f),
+            ListenAddr::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Where to listen.
+///
+/// Parses from `HOST:PORT`, `:PORT` (every interface), `unix:PATH`.
+///
+/// ```
+/// use adapter_core::Bind;
+/// assert_eq!("127.0.0.1:0".parse::<Bind>()?.to_string(), "127.0.0.1:0");
+/// assert_eq!("localhost:80".parse::<Bind>()?.to_string(), "localhost:80");
+/// assert_eq!("unix:/run/app.sock".parse::<Bind>()?.to_string(), "unix:/run/app.sock");
+/// assert!("127.0.0.1".parse::<Bind>().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Bind {
+    /// A TCP address; port 0 lets the operating system choose. `[::]` takes connections of IPv4 too, unless an address
+    /// of IPv4 with the same port is bound beside it.
+    Tcp(SocketAddr),
+    /// Every address of a host, with one port for all of them. Those this machine does not have are left out as long as
+    /// there is one it has: `localhost` has an address of IPv6 also where there is no IPv6.
+    Host {
+        /// The name, with the port, as configured.
+        name: String,
+        /// Its addresses, each once.
+        addrs: Vec<SocketAddr>,
+    },
+    /// A port on every interface, by IPv6 and IPv4, or by IPv4 alone where there is no IPv6.
+    EveryInterface(u16),
+    /// A path for a Unix-domain socket; a stale socket there is replaced, another file is not.
+    Unix(PathBuf),
+    /// A listener that exists already.
+    Inherited(InheritedListener),
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Bind::Tcp(address) => address.fmt(f),
+            Bind::Host { name, .. } => name.fmt(f),
+            Bind::EveryInterface(port) => write!(f, ":{port}"),
+            Bind::Unix(path) => write!(f, "unix:{}", path.display()),
+            Bind::Inherited(listener) => f.write_str(listener.name.as_deref().unwrap_or("an inherited listener")),
+        }
+    }
+}
+
+/// Text that is no address to listen on.
+#[derive(Debug, thiserror::Error)]
+#[error("\"{text}\" is no address to listen on: {reason} (use HOST:PORT or unix:PATH)")]
+pub struct ParseBindError {
+    text: String,
+    reason: String,
+}
+
+impl FromStr for Bind {
+    type Err = ParseBindError;
+
+    /// Resolves host names, which may block.
+    fn from_str(text: &str) -> Result<Self, ParseBindError> {
+        let error = |reason: String| ParseBindError { text: text.to_owned(), reason };
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.is_empty() {
+                Err(error("the path is missing".into()))
+            } else {
+                Ok(Bind::Unix(path.into()))
+            };
+        }
+        if let Some(port) = text.strip_prefix(':') {
+            let port = port.parse::<u16>().map_err(|_| error("the port is not a number up to 65535".into()))?;
+            return Ok(Bind::EveryInterface(port));
+        }
+        if let Ok(address) = text.parse() {
+            return Ok(Bind::Tcp(address));
+        }
+        let mut addrs = Vec::new();
+        for addr in text.to_socket_addrs().map_err(|problem| error(problem.to_string()))? {
+            // /etc/hosts may name an address several times.
+            if !addrs.contains(&addr) {
+                addrs.push(addr);
+            }
+        }
+        if addrs.is_empty() {
+            Err(error("the host has no address".into()))
+        } else {
+            Ok(Bind::Host { name: text.to_owned(), addrs })
+        }
+    }
+}
+
+/// A listener made elsewhere: by a service manager (`LISTEN_FDS`), a parent process, a test.
+///
+/// Can be cloned with its configuration, and is taken by the first server that uses it.
+#[derive(Clone, Debug)]
+pub struct InheritedListener {
+    socket: Arc<Mutex<Option<InheritedSocket>>>,
+    name: Option<Arc<str>>,
+}
+
+/// The socket of an [`InheritedListener`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum InheritedSocket {
+    /// TCP.
+    Tcp(std::net::TcpListener),
+    /// Unix-domain.
+    #[cfg(unix)]
+    Unix(std::os::unix::net::UnixListener),
+}
+
+impl InheritedListener {
+    /// Takes the socket out; `None` the second time. For servers.
+    pub fn take(&self) -> Option<InheritedSocket> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Bind {
+    /// With `name` for an inherited listener in errors, such as `descriptor 3`; others have one.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<Arc<str>>) -> Self {
+        if let Bind::Inherited(listener) = &mut self {
+            listener.name = Some(name.into());
+        }
+        self
+    }
+}
+
+impl From<InheritedSocket> for Bind {
+    fn from(socket: InheritedSocket) -> Self {
+        Bind::Inherited(InheritedListener { socket: Arc::new(Mutex::new(Some(socket))), name: None })
+    }
+}
+
+impl From<std::net::TcpListener> for Bind {
+    fn from(listener: std::net::TcpListener) -> Self {
+        InheritedSocket::Tcp(listener).into()
+    }
+}
+
+#[cfg(unix)]
+impl From<std::os::unix::net::UnixListener> for Bind {
+    fn from(listener: std::os::unix::net::UnixListener) -> Self {
+        InheritedSocket::Unix(listener).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_parse() {
+        assert!(matches!(":8080".parse(), Ok(Bind::EveryInterface(8080))));
+        assert!(matches!("[::1]:80".parse(), Ok(Bind::Tcp(_))));
+        assert!(
+            matches!("localhost:80".parse(), Ok(Bind::Host { addrs, .. }) if addrs.iter().all(|addr| addr.ip().is_loopback()))
+        );
+        for bad in ["", "unix:", ":x", "host", "127.0.0.1:99999", "no such host:80"] {
+            assert!(bad.parse::<Bind>().is_err(), "{bad:?}");
+        }
+    }
+}
