@@ -15,7 +15,7 @@ pub(crate) fn take() -> Result<Vec<Bind>, ServeError> {
     let mut binds = Vec::new();
     for index in 0..listeners.len() {
         if let Ok(Some(listener)) = listeners.take_tcp_listener(index) {
-            binds.push(Bind::from(listener));
+            binds.push(Bind::from(listener).named(name(index)));
             continue;
         }
         // What is no TCP socket is left in its place by the failed attempt above.
@@ -24,11 +24,17 @@ pub(crate) fn take() -> Result<Vec<Bind>, ServeError> {
         #[cfg(not(unix))]
         let taken = listeners.take_tcp_listener(index).map(|listener| listener.map(Bind::from));
         match taken {
-            Ok(bind) => binds.extend(bind),
+            Ok(bind) => binds.extend(bind.map(|bind| bind.named(name(index)))),
             Err(source) => {
-                return Err(ServeError::Bind { address: format!("inherited socket {index} (LISTEN_FDS)"), source });
+                return Err(ServeError::Bind { address: name(index), source });
             }
         }
     }
     Ok(binds)
+}
+
+/// How the socket is told in errors; a socket that does not listen is found by the server.
+fn name(index: usize) -> String {
+    // SD_LISTEN_FDS_START
+    format!("descriptor {} (LISTEN_FDS)", index + 3)
 }

@@ -26,9 +26,11 @@ pub mod access_log;
 pub mod cli;
 mod inherited;
 mod launch;
+mod output;
 pub mod registry;
 #[cfg(unix)]
 mod signals;
+mod stderr;
 
 pub use adapter_core::*;
 

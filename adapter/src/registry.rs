@@ -49,7 +49,7 @@ fn names_of(servers: &[&'static dyn Server]) -> Vec<String> {
     servers.iter().map(|server| server.info().name.into_owned()).collect()
 }
 
-fn pick(servers: &[&'static dyn Server], name: &str) -> Result<&'static dyn Server, ServeError> {
+pub(crate) fn pick(servers: &[&'static dyn Server], name: &str) -> Result<&'static dyn Server, ServeError> {
     let found = match name {
         AUTO => servers.first(),
         name => servers.iter().find(|server| server.info().name == name),
@@ -62,7 +62,7 @@ pub fn table() -> String {
     table_of(&servers())
 }
 
-fn table_of(servers: &[&'static dyn Server]) -> String {
+pub(crate) fn table_of(servers: &[&'static dyn Server]) -> String {
     let mut rows = vec![["NAME", "VERSION", "CONCURRENCY", "CAPABILITIES"].map(str::to_owned)];
     rows.extend(servers.iter().map(|server| {
         let info = server.info();

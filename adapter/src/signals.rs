@@ -1,4 +1,8 @@
-//! SIGINT and SIGTERM stop the server: the first one drains, the second forces, the third kills. \[SHU-07\]
+//! SIGINT, SIGTERM and SIGHUP stop the server: the first one drains, the second forces, the third kills. \[SHU-07\]
+//!
+//! A signal that comes again within a second of the first of its kind is the same one: a terminal sends Ctrl-C to every
+//! process of its group, and wrappers such as `npm run` pass it on to the one that has it already. SIGHUP, which the end
+//! of a terminal sends, is left alone where it was ignored from the start (`nohup`).
 //!
 //! One thread (`adapter-signals`) waits for signals, and raises the server's [`ShutdownTrigger`], which wakes the
 //! server's own threads. Signals that arrive while the server still starts are kept: one makes it drain as soon as it
@@ -6,14 +10,19 @@
 //! signal-hook's handlers, which then ignore both signals.
 
 use std::io;
-use std::io::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use adapter_core::ShutdownTrigger;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals as Incoming};
 use signal_hook::low_level;
+
+use crate::stderr;
+
+/// Within this time the same signal is one signal.
+const ONE: Duration = Duration::from_secs(1);
 
 /// The watching thread.
 pub(crate) struct Signals {
@@ -25,6 +34,8 @@ pub(crate) struct Signals {
 #[derive(Default)]
 struct State {
     received: u32,
+    /// The last one that counted, and when.
+    last: Option<(i32, Instant)>,
     trigger: Option<ShutdownTrigger>,
 }
 
@@ -37,14 +48,19 @@ enum Step {
 }
 
 impl State {
-    fn receive(&mut self) -> Step {
+    /// `None`: it was the last one once more.
+    fn receive(&mut self, signal: i32, now: Instant) -> Option<Step> {
+        if self.last.is_some_and(|(last, at)| last == signal && now.saturating_duration_since(at) < ONE) {
+            return None;
+        }
+        self.last = Some((signal, now));
         self.received += 1;
-        match (self.received, &self.trigger) {
+        Some(match (self.received, &self.trigger) {
             (1, _) => Step::Drain,
             (2, Some(_)) => Step::Force,
             // Still starting: there is nothing to force yet.
             (2, None) | (3.., _) | (0, _) => Step::Kill,
-        }
+        })
     }
 }
 
@@ -55,7 +71,8 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 impl Signals {
     /// Starts to watch.
     pub(crate) fn watch() -> io::Result<Self> {
-        let mut incoming = Incoming::new([SIGINT, SIGTERM])?;
+        let hang_up = (!is_ignored(SIGHUP)).then_some(SIGHUP);
+        let mut incoming = Incoming::new([SIGINT, SIGTERM].into_iter().chain(hang_up))?;
         let handle = incoming.handle();
         let state = Arc::new(Mutex::new(State::default()));
         let shared = state.clone();
@@ -75,24 +92,37 @@ impl Signals {
         }
         state.trigger = Some(trigger);
     }
+
+    /// Whether the end is to come at once.
+    pub(crate) fn is_forced(&self) -> bool {
+        lock(&self.state).received > 1
+    }
+}
+
+/// Whether the parent of this process had `signal` ignored. Where the system does not tell, it had not.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    ignored & (1 << (signal - 1)) != 0
 }
 
 fn act(signal: i32, state: &Mutex<State>) {
     let mut state = lock(state);
-    let step = state.receive();
+    let Some(step) = state.receive(signal, Instant::now()) else { return };
     let name = low_level::signal_name(signal).unwrap_or("signal");
     let says = match step {
         Step::Drain => "draining, once more to force",
         Step::Force => "stopping at once, once more to kill",
         Step::Kill => "killed",
     };
-    // Nobody reads stderr: still no reason not to stop.
-    let _ = writeln!(io::stderr(), "adapter: {name}: {says}");
+    stderr::say(format!("adapter: {name}: {says}\n"));
     match (step, &state.trigger) {
         (Step::Drain, Some(trigger)) => trigger.trigger(),
         (Step::Force, Some(trigger)) => trigger.force(),
         (Step::Drain | Step::Force, None) => {}
         (Step::Kill, _) => {
+            stderr::flush(|| false);
             // Ends the process as if nobody had watched, so that the parent sees the signal.
             let _ = low_level::emulate_default_handler(signal);
         }
@@ -117,16 +147,31 @@ mod tests {
 
     #[test]
     fn first_drains_second_forces_third_kills() {
+        let now = Instant::now();
         let mut state = State { trigger: Some(ShutdownTrigger::new()), ..State::default() };
-        assert_eq!([state.receive(), state.receive(), state.receive()], [Step::Drain, Step::Force, Step::Kill]);
+        let steps = [SIGINT, SIGTERM, SIGHUP].map(|signal| state.receive(signal, now));
+        assert_eq!(steps, [Some(Step::Drain), Some(Step::Force), Some(Step::Kill)]);
         let mut starting = State::default();
-        assert_eq!([starting.receive(), starting.receive()], [Step::Drain, Step::Kill]);
+        let steps = [SIGINT, SIGTERM].map(|signal| starting.receive(signal, now));
+        assert_eq!(steps, [Some(Step::Drain), Some(Step::Kill)]);
+    }
+
+    #[test]
+    fn a_signal_passed_on_is_the_same_one() {
+        let now = Instant::now();
+        let later = |millis| now + Duration::from_millis(millis);
+        let mut state = State { trigger: Some(ShutdownTrigger::new()), ..State::default() };
+        assert_eq!(state.receive(SIGINT, now), Some(Step::Drain));
+        assert_eq!([0, 20, 999].map(|after| state.receive(SIGINT, later(after))), [None, None, None]);
+        assert_eq!(state.receive(SIGINT, later(1000)), Some(Step::Force));
+        assert_eq!(state.receive(SIGINT, later(1020)), None);
+        assert_eq!(state.receive(SIGINT, later(2000)), Some(Step::Kill));
     }
 
     #[test]
     fn a_signal_before_the_server_started_is_kept() {
         let signals = Signals::watch().expect("signals can be watched");
-        lock(&signals.state).receive();
+        lock(&signals.state).receive(SIGTERM, Instant::now());
         let trigger = ShutdownTrigger::new();
         signals.attach(trigger.clone());
         assert_eq!(trigger.level(), ShutdownLevel::Draining);

@@ -30,7 +30,7 @@ mod unix {
             trial("help_version_and_list_go_to_stdout", informational),
         ];
         type Case = (&'static str, fn(&str));
-        let cases: [Case; 8] = [
+        let cases: [Case; 16] = [
             ("a_port_in_use_is_one_line_and_status_1", port_in_use),
             ("an_unknown_option_is_one_line_and_status_2", unknown_option),
             ("sigterm_drains_and_the_port_is_free_at_once", sigterm_drains),
@@ -39,6 +39,14 @@ mod unix {
             ("inherited_sockets_are_served", inherited),
             ("unix_sockets_are_served", unix_sockets),
             ("the_access_log_is_complete_when_the_program_ends", access_log),
+            ("an_interrupt_passed_on_is_no_second_one", interrupt_twice),
+            ("a_hang_up_drains_unless_it_was_ignored", hang_up),
+            ("empty_variables_are_not_set", empty_variables),
+            ("an_inherited_socket_that_does_not_listen_is_an_error", inherited_deaf),
+            ("a_port_alone_is_every_interface_of_both_families", every_interface),
+            ("a_stdout_nobody_reads_holds_up_nothing", stdout_unread),
+            ("a_stderr_nobody_reads_holds_up_nothing", stderr_unread),
+            ("a_successors_socket_is_not_deleted", successor),
         ];
         for server in adapter::registry::names() {
             for (name, case) in cases {
@@ -59,6 +67,14 @@ mod unix {
     /// The program under test.
     async fn application(request: Request, environ: Environ) -> Result<Response, Error> {
         let path = request.uri().path();
+        if path.starts_with("/report/") {
+            environ.report(format!("reported {path}"));
+        }
+        if path == "/slow" {
+            writeln!(std::io::stderr(), "called {path}")?;
+            environ.shutting_down().await;
+            environ.runtime().sleep(Duration::from_millis(300)).await;
+        }
         if path == "/drained" || path == "/never" {
             // tells the test that the request is in flight
             writeln!(std::io::stderr(), "called {path}")?;
@@ -205,6 +221,13 @@ mod unix {
             assert_eq!((ended.code(), stderr.len()), (Some(0), 0), "{flag}: {stderr:?}");
             assert!(!stdout.is_empty(), "{flag}");
         }
+        let (_, _, stdout) = start(command(&["--version"])).end();
+        let program = std::env::current_exe().expect("this binary has a path");
+        let program = program.file_stem().expect("and a name").to_string_lossy().into_owned();
+        let says = format!("{program} (version unknown), on adapter {}", env!("CARGO_PKG_VERSION"));
+        assert_eq!(stdout, [says]);
+        let (_, _, stdout) = start(command(&["--help"])).end();
+        assert!(stdout.iter().any(|line| line.contains(&program)), "{stdout:?}");
     }
 
     fn port_in_use(server: &str) {
@@ -265,6 +288,159 @@ mod unix {
         }
         program.signal("-TERM");
         assert_eq!(program.end().0.code(), Some(0));
+    }
+
+    fn interrupt_twice(server: &str) {
+        let program = start(command(&["--server", server, "--bind", "127.0.0.1:0"]));
+        let address = program.address();
+        let mut in_flight = ask(&address, "/slow");
+        assert_eq!(program.line(), "called /slow");
+        program.signal("-INT");
+        assert_eq!(program.line(), "adapter: SIGINT: draining, once more to force");
+        program.signal("-INT");
+        let answer = answer(&mut in_flight);
+        assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
+        let (ended, stderr, _) = program.end();
+        assert_eq!((ended.code(), stderr.len()), (Some(0), 0), "{stderr:?}");
+    }
+
+    fn hang_up(server: &str) {
+        let program = start(command(&["--server", server, "--bind", "127.0.0.1:0"]));
+        let address = program.address();
+        let mut in_flight = ask(&address, "/drained");
+        assert_eq!(program.line(), "called /drained");
+        program.signal("-HUP");
+        assert_eq!(program.line(), "adapter: SIGHUP: draining, once more to force");
+        let answer = answer(&mut in_flight);
+        assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
+        assert_eq!(program.end().0.code(), Some(0));
+
+        let plain = command(&[]);
+        let mut nohup = Command::new("sh");
+        nohup.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(plain.get_program());
+        nohup.args(["--server", server, "--bind", "127.0.0.1:0"]).env(PROGRAM, "1").stdin(Stdio::null());
+        let program = start(nohup);
+        let address = program.address();
+        program.signal("-HUP");
+        assert!(talk(connect(&address), "/").ends_with("\r\n\r\nhello"));
+        program.signal("-TERM");
+        assert_eq!(program.line(), "adapter: SIGTERM: draining, once more to force");
+        assert_eq!(program.end().0.code(), Some(0));
+    }
+
+    /// A program with every variable set to nothing but `ADAPTER_SERVER` and those in `but`.
+    fn emptied(server: &str, args: &[&str]) -> Command {
+        use clap::CommandFactory as _;
+        #[derive(clap::Parser)]
+        struct Cli {
+            #[command(flatten)]
+            _serving: adapter::Args,
+        }
+        let mut command = command(args);
+        for argument in Cli::command().get_arguments() {
+            command.envs(argument.get_env().map(|name| (name.to_owned(), "")));
+        }
+        command.env("ADAPTER_SERVER", server);
+        command
+    }
+
+    fn empty_variables(server: &str) {
+        let program = start(emptied(server, &["--bind", "127.0.0.1:0"]));
+        assert!(talk(connect(&program.address()), "/").ends_with("\r\n\r\nhello"));
+        program.signal("-TERM");
+        assert_eq!(program.end().0.code(), Some(0));
+    }
+
+    fn inherited_deaf(server: &str) {
+        let deaf = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        deaf.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("an address");
+        let (ended, stderr, _) = activated(server, deaf).end();
+        assert_eq!(ended.code(), Some(1), "{stderr:?}");
+        let says = "error: cannot listen on descriptor 3 (LISTEN_FDS): it does not listen";
+        assert_eq!(stderr.last().map(String::as_str), Some(says), "{stderr:?}");
+        let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let (ended, stderr, _) = activated(server, datagrams).end();
+        assert_eq!((ended.code(), stderr.len()), (Some(1), 1), "{stderr:?}");
+        assert!(stderr[0].starts_with("error: cannot listen on descriptor 3 (LISTEN_FDS): "), "{stderr:?}");
+    }
+
+    fn every_interface(server: &str) {
+        let program = start(command(&["--server", server, "--bind", ":0", "--access-log"]));
+        let told = program.address();
+        let port = told.split_once("localhost:").and_then(|(_, rest)| rest.split_once(' ')).expect("a port").0;
+        assert!(told.contains("every interface"), "{told}");
+        assert!(talk(connect(&format!("127.0.0.1:{port}")), "/").ends_with("\r\n\r\nhello"));
+        let mut expected = vec!["127.0.0.1 - - "];
+        if TcpListener::bind("[::1]:0").is_ok() {
+            assert!(talk(connect(&format!("[::1]:{port}")), "/").ends_with("\r\n\r\nhello"));
+            expected.push("::1 - - ");
+        }
+        program.signal("-TERM");
+        let (ended, _, stdout) = program.end();
+        assert_eq!(ended.code(), Some(0));
+        let peers: Vec<_> = stdout.iter().filter_map(|line| line.split_once('[').map(|(peer, _)| peer)).collect();
+        assert_eq!(peers, expected);
+    }
+
+    /// Lines of some kilobytes fill the buffers of a pipe soon.
+    fn long(folder: &str) -> String {
+        format!("/{folder}/{}", "x".repeat(8000))
+    }
+
+    fn stdout_unread(server: &str) {
+        let mut unread = command(&["--server", server, "--bind", "127.0.0.1:0", "--access-log"]);
+        let mut child = unread.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
+        let stdout = child.stdout.take().expect("piped");
+        let (_silent, nothing) = channel();
+        let program = Program { stderr: lines(child.stderr.take().expect("piped")), stdout: nothing, child };
+        let address = program.address();
+        for _ in 0..50 {
+            assert!(talk(connect(&address), &long("x")).ends_with("\r\n\r\nhello"));
+        }
+        program.signal("-TERM");
+        assert_eq!(program.line(), "adapter: SIGTERM: draining, once more to force");
+        let said = rest(&program.stderr);
+        assert!(said.len() == 1 && said[0].contains("access log lines are lost"), "{said:?}");
+        drop(stdout);
+    }
+
+    fn stderr_unread(server: &str) {
+        let (_directory, path) = socket_path();
+        let mut unread = command(&["--server", server, "--bind", &format!("unix:{}", path.display())]);
+        let mut child = unread.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
+        let stderr = child.stderr.take().expect("piped");
+        let (_silent, nothing) = channel();
+        let program = Program { stdout: lines(child.stdout.take().expect("piped")), stderr: nothing, child };
+        let deadline = Instant::now() + DEADLINE;
+        // Nothing says that it listens.
+        while UnixStream::connect(&path).is_err() {
+            assert!(Instant::now() < deadline, "it does not listen");
+            thread::yield_now();
+        }
+        for _ in 0..50 {
+            let stream = UnixStream::connect(&path).expect("it listens");
+            stream.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
+            assert!(talk(stream, &long("report")).ends_with("\r\n\r\nhello"));
+        }
+        program.signal("-TERM");
+        assert_eq!(rest(&program.stdout), Vec::<String>::new());
+        drop(stderr);
+    }
+
+    fn successor(server: &str) {
+        let (_directory, path) = socket_path();
+        let address = format!("unix:{}", path.display());
+        let first = start(command(&["--server", server, "--bind", &address]));
+        assert_eq!(first.address(), address);
+        std::fs::remove_file(&path).expect("a socket is there");
+        let second = start(command(&["--server", server, "--bind", &address]));
+        assert_eq!(second.address(), address);
+        first.signal("-TERM");
+        assert_eq!(first.end().0.code(), Some(0));
+        assert!(talk(UnixStream::connect(&path).expect("it listens"), "/").ends_with("\r\n\r\nhello"));
+        second.signal("-TERM");
+        assert_eq!(second.end().0.code(), Some(0));
+        assert!(!path.exists());
     }
 
     /// The program with `socket` as descriptor 3, the way systemd does it.

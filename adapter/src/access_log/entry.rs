@@ -11,7 +11,7 @@ use adapter_core::{Environ, Outcome, Request};
 use tracing::Span;
 
 use super::date::Date;
-use super::writer::Lines;
+use crate::output::Queue;
 
 /// What nginx logs when the client went away before there was a response.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -22,7 +22,7 @@ pub(super) struct Entry {
     received: SystemTime,
     started: Instant,
     span: Span,
-    lines: Option<Lines>,
+    lines: Option<Queue>,
     status: u16,
     ended: bool,
 }
@@ -39,7 +39,7 @@ struct Head {
 
 impl Entry {
     /// A request that has just arrived. Clones reference counts, not texts.
-    pub(super) fn begin(request: &Request, environ: &Environ, combined: bool, lines: Option<Lines>) -> Self {
+    pub(super) fn begin(request: &Request, environ: &Environ, combined: bool, lines: Option<Queue>) -> Self {
         let head = Head {
             peer: environ.peer_addr(),
             method: request.method().clone(),

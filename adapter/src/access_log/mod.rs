@@ -23,6 +23,7 @@ use tracing::Instrument as _;
 use self::entry::Entry;
 use self::in_span::InSpan;
 pub use self::writer::Writer;
+use crate::output::Queue;
 
 /// The target of the event at the end of each request.
 pub const TARGET: &str = "adapter::access";
@@ -63,7 +64,7 @@ pub enum Format {
 pub struct AccessLog {
     inner: DynApplication,
     format: Format,
-    lines: Option<writer::Lines>,
+    lines: Option<Queue>,
 }
 
 impl AccessLog {

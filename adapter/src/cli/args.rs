@@ -13,7 +13,8 @@ use super::values::{OrOff, Period, Size};
 use crate::access_log::Format;
 
 /// The flags every program shares. Each is also read from the environment: `--timeout-write` from
-/// `ADAPTER_TIMEOUT_WRITE`. Flatten it into a parser of your own with `#[command(flatten)]`.
+/// `ADAPTER_TIMEOUT_WRITE`. Flatten it into a parser of your own with `#[command(flatten)]`, and parse by
+/// [`cli::main`](super::main) or [`cli::parse`](super::parse), to which a variable that is empty is not set.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Serving")]
 #[non_exhaustive]
@@ -22,7 +23,8 @@ pub struct Args {
     #[arg(long, env = "ADAPTER_SERVER", value_name = "NAME", default_value = "auto")]
     pub server: String,
 
-    /// Address to listen on: HOST:PORT, :PORT or unix:PATH; may be repeated [default: 127.0.0.1:8080]
+    /// Address to listen on: HOST:PORT (all addresses of the host), :PORT (every interface) or unix:PATH; may be repeated
+    /// [default: 127.0.0.1:8080]
     #[arg(long = "bind", env = "ADAPTER_BIND", value_name = "ADDR", value_delimiter = ',')]
     pub binds: Vec<Bind>,
 
@@ -145,7 +147,7 @@ pub struct Args {
         default_value_t = OrOff(timeouts().handler.map(Period)))]
     pub timeout_handler: OrOff<Period>,
 
-    /// From the start of a shutdown until what still runs is dropped
+    /// From the start of a shutdown (SIGTERM, SIGINT, SIGHUP) until what still runs is dropped
     #[arg(long, env = "ADAPTER_TIMEOUT_GRACEFUL_SHUTDOWN", value_name = "TIME",
         help_heading = "Timeouts (500ms, 2s, 1m)", default_value_t = Period(timeouts().graceful_shutdown))]
     pub timeout_graceful_shutdown: Period,

@@ -8,6 +8,7 @@ use adapter_core::ServeError;
 use clap::Args as _;
 
 use super::args::Args;
+use crate::stderr;
 
 /// Why a program ends before, or instead of, serving to a good end.
 ///
@@ -47,11 +48,13 @@ impl Exit {
 
     /// Prints the text where it belongs and gives the status to return from `main`.
     pub fn report(&self) -> ExitCode {
-        // A closed stdout or stderr must not turn the end of the program into a panic.
-        let _ = match self.status {
-            0 => io::stdout().write_all(self.text.as_bytes()),
-            _ => writeln!(io::stderr(), "{self}"),
-        };
+        match self.status {
+            // A closed stdout must not turn the end of the program into a panic.
+            0 => {
+                let _ = io::stdout().write_all(self.text.as_bytes());
+            }
+            _ => stderr::say_last(format!("{self}\n")),
+        }
         ExitCode::from(self.status)
     }
 }

@@ -40,6 +40,7 @@ use clap::Parser;
 
 pub use self::args::Args;
 pub use self::exit::Exit;
+pub(crate) use self::parse::parse_with;
 pub use self::parse::{parse, parse_from};
 pub use self::values::{OrOff, ParseValueError, Period, Size};
 
