@@ -30,7 +30,7 @@ mod unix {
             trial("help_version_and_list_go_to_stdout", informational),
         ];
         type Case = (&'static str, fn(&str));
-        let cases: [Case; 16] = [
+        let cases: [Case; 18] = [
             ("a_port_in_use_is_one_line_and_status_1", port_in_use),
             ("an_unknown_option_is_one_line_and_status_2", unknown_option),
             ("sigterm_drains_and_the_port_is_free_at_once", sigterm_drains),
@@ -47,6 +47,8 @@ mod unix {
             ("a_stdout_nobody_reads_holds_up_nothing", stdout_unread),
             ("a_stderr_nobody_reads_holds_up_nothing", stderr_unread),
             ("a_successors_socket_is_not_deleted", successor),
+            ("the_longest_times_are_never", longest_times),
+            ("limits_that_cannot_be_kept_are_refused", limits_too_large),
         ];
         for server in adapter::registry::names() {
             for (name, case) in cases {
@@ -328,7 +330,36 @@ mod unix {
         assert_eq!(program.end().0.code(), Some(0));
     }
 
-    /// A program with every variable set to nothing but `ADAPTER_SERVER` and those in `but`.
+    fn longest_times(server: &str) {
+        let names = ["header-read", "keep-alive", "body-read", "write", "handler", "graceful-shutdown", "hooks"];
+        let flags = names.map(|name| [format!("--timeout-{name}"), "18446744073709551615s".into()]).concat();
+        let mut command = command(&["--server", server, "--bind", "127.0.0.1:0"]);
+        command.args(flags);
+        let program = start(command);
+        let address = program.address();
+        let mut stream = connect(&address);
+        write!(stream, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi")
+            .expect("written");
+        assert!(answer(&mut stream).ends_with("\r\n\r\nhello"));
+        let mut in_flight = ask(&address, "/slow");
+        assert_eq!(program.line(), "called /slow");
+        program.signal("-TERM");
+        assert!(answer(&mut in_flight).ends_with("\r\n\r\nhello"));
+        let (ended, stderr, _) = program.end();
+        assert_eq!((ended.code(), stderr.len()), (Some(0), 1), "{stderr:?}");
+    }
+
+    fn limits_too_large(server: &str) {
+        for (flag, value, says) in [
+            ("--limit-header-count", "40000", "error: --limit-header-count: must be at most 16384"),
+            ("--limit-target-bytes", "1m", "error: --limit-target-bytes: must be at most 65534"),
+            ("--limit-head-bytes", "8g", "error: --limit-head-bytes: must be at most 16777216"),
+        ] {
+            fails(&["--server", server, "--bind", "127.0.0.1:0", flag, value], 2, says);
+        }
+    }
+
+    /// A program with every variable set to nothing but `ADAPTER_SERVER`.
     fn emptied(server: &str, args: &[&str]) -> Command {
         use clap::CommandFactory as _;
         #[derive(clap::Parser)]

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use adapter_core::ServerConfig;
 use adapter_core::server::ForwardedFields;
+use adapter_core::{Limits, ServerConfig};
 
 /// A named configuration.
 #[derive(Debug)]
@@ -46,6 +46,16 @@ pub static SMALL_LIMITS: Setting = Setting {
         config.limits.target_bytes = 1024;
         config.limits.header_count = 20;
         config.limits.body_bytes = Some(64 * 1024);
+    },
+};
+
+/// Limits as large as any may be, but for the head: 1 MiB.
+pub static LARGE_LIMITS: Setting = Setting {
+    name: "large-limits",
+    apply: |config| {
+        config.limits.head_bytes = 1 << 20;
+        config.limits.target_bytes = Limits::MOST_TARGET_BYTES;
+        config.limits.header_count = Limits::MOST_HEADERS;
     },
 };
 
@@ -100,6 +110,7 @@ pub static BEHIND_RFC_7239: Setting = Setting {
 pub static ALL: &[&Setting] = &[
     &DEFAULT,
     &SMALL_LIMITS,
+    &LARGE_LIMITS,
     &SHORT_HEADER,
     &SHORT_IDLE,
     &SHORT_BODY,

@@ -122,6 +122,17 @@ impl ServerConfig {
         if self.limits.head_bytes < 8192 {
             return Err(ServeError::config("limits.head_bytes", "must be at least 8192"));
         }
+        // A limit that can't be kept would be found out by a client.
+        let most = [
+            ("limits.head_bytes", self.limits.head_bytes, Limits::MOST_HEAD_BYTES),
+            ("limits.header_count", self.limits.header_count, Limits::MOST_HEADERS),
+            ("limits.target_bytes", self.limits.target_bytes, Limits::MOST_TARGET_BYTES),
+        ];
+        for (setting, value, most) in most {
+            if value > most {
+                return Err(ServeError::config(setting, format!("must be at most {most}")));
+            }
+        }
         if self.threads.is_some_and(|threads| threads > 4096) || self.blocking_threads > 4096 {
             return Err(ServeError::config("threads", "more than 4096 threads"));
         }
@@ -164,11 +175,13 @@ impl ServerConfig {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Bytes of a request head, request line included; beyond it 431 (\[LIM-01\]). Default 64 KiB, at least 8 KiB.
+    /// Bytes of a request head, request line included; beyond it 431 (\[LIM-01\]). Default 64 KiB, at least 8 KiB and at
+    /// most [`MOST_HEAD_BYTES`](Self::MOST_HEAD_BYTES).
     pub head_bytes: usize,
-    /// Header lines of a request; beyond it 431 (\[LIM-02\]). Default 100.
+    /// Header lines of a request; beyond it 431 (\[LIM-02\]). Default 100, at most [`MOST_HEADERS`](Self::MOST_HEADERS).
     pub header_count: usize,
-    /// Bytes of a request target; beyond it 414 (\[TGT-24\]). Default 16 KiB.
+    /// Bytes of a request target; beyond it 414 (\[TGT-24\]). Default 16 KiB, at most
+    /// [`MOST_TARGET_BYTES`](Self::MOST_TARGET_BYTES).
     pub target_bytes: usize,
     /// Bytes of a request body; beyond it 413 (\[LIM-03\]). Default 1 GiB; `None`: no limit.
     pub body_bytes: Option<u64>,
@@ -176,6 +189,15 @@ pub struct Limits {
     pub connections: usize,
     /// Requests served on one connection before it is closed (\[KAP-12\]). Default `None`: no limit.
     pub requests_per_connection: Option<u64>,
+}
+
+impl Limits {
+    /// A head beyond 16 MiB is for every server as good as none: 10,000 clients would take 160 GB.
+    pub const MOST_HEAD_BYTES: usize = 16 << 20;
+    /// An [`http::HeaderMap`] ends at 24,576 fields, and panics; servers and middleware add to those of the client.
+    pub const MOST_HEADERS: usize = 16_384;
+    /// An [`http::Uri`] ends there.
+    pub const MOST_TARGET_BYTES: usize = 65_534;
 }
 
 impl Default for Limits {
@@ -237,6 +259,14 @@ mod tests {
         config.timeouts.write = Some(Duration::ZERO);
         assert!(config.validate().unwrap_err().to_string().starts_with("timeouts.write:"));
         assert!(ServerConfig::default().threads(0).validate().is_err());
+        let refused = |change: fn(&mut Limits)| {
+            let mut config = ServerConfig::default();
+            change(&mut config.limits);
+            config.validate().map_err(|error| error.to_string()).unwrap_err()
+        };
+        assert_eq!(refused(|it| it.header_count = 40_000), "limits.header_count: must be at most 16384");
+        assert_eq!(refused(|it| it.target_bytes = 65_535), "limits.target_bytes: must be at most 65534");
+        assert_eq!(refused(|it| it.head_bytes = usize::MAX), "limits.head_bytes: must be at most 16777216");
         config = ServerConfig::default();
         config.options.insert("colour".into(), "red".into());
         let message = config.refuse_unknown_options("hyper", &["http2"]).unwrap_err().to_string();

@@ -219,7 +219,7 @@ impl Link {
             self.end = Some(Close { code: close_code, reason: reason.to_owned(), by_peer: false });
             // Nobody receives after a close of ours, and the peer's must not wait behind it.
             self.incoming = None;
-            self.enter(Phase::Closing { deadline: now + self.options.close_timeout });
+            self.enter(Phase::Closing { deadline: later(now, self.options.close_timeout) });
         }
     }
 
@@ -359,7 +359,7 @@ impl Link {
         let mut next: Option<Instant> = None;
         let mut look_at = |at: Instant| next = Some(next.map_or(at, |other| other.min(at)));
         if self.backlog() > 0 {
-            let at = self.progressed + self.options.send_timeout;
+            let at = later(self.progressed, self.options.send_timeout);
             if now >= at {
                 self.give_up("it does not read");
                 return None;
@@ -367,7 +367,7 @@ impl Link {
             look_at(at);
         }
         if let Some(idle) = self.options.idle_timeout {
-            let at = self.busy + idle;
+            let at = later(self.busy, idle);
             if now >= at {
                 self.close(code::GOING_AWAY, "idle", now);
                 return Some(now);
@@ -376,7 +376,7 @@ impl Link {
         }
         if let Some(interval) = self.options.ping_interval {
             let asked = self.pinged.filter(|pinged| *pinged > self.received);
-            if now >= asked.unwrap_or(self.received) + interval {
+            if now >= later(asked.unwrap_or(self.received), interval) {
                 // [UPG-23b]
                 if asked.is_some() {
                     self.give_up("it does not answer pings");
@@ -389,11 +389,17 @@ impl Link {
                 self.push(now, Wire::queue_ping);
                 // Later than what was received before it, whatever the clock's resolution.
                 self.pinged = Some(now.max(self.received + Duration::from_nanos(1)));
-                look_at(now + interval);
+                look_at(later(now, interval));
             } else {
-                look_at(asked.unwrap_or(self.received) + interval);
+                look_at(later(asked.unwrap_or(self.received), interval));
             }
         }
         next
     }
+}
+
+/// `now + duration`, or a day so far away that it never comes: `Duration::MAX` is "never".
+fn later(now: Instant, duration: Duration) -> Instant {
+    const NEVER: Duration = Duration::from_secs(86_400 * 365 * 30);
+    now + duration.min(NEVER)
 }

@@ -301,7 +301,21 @@ fn unusable(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     zero.timeouts.header_read = Some(Duration::ZERO);
     let mut threads = lifecycle::config();
     threads.threads = Some(0);
-    for (config, name) in [(unknown, "no-such-option"), (zero, "header_read"), (threads, "threads")] {
+    // No `http::HeaderMap` holds so many fields, no `http::Uri` is so long: what is not refused here panics later.
+    let mut fields = lifecycle::config();
+    fields.limits.header_count = 40_000;
+    let mut target = lifecycle::config();
+    target.limits.target_bytes = 1 << 20;
+    let mut head = lifecycle::config();
+    head.limits.head_bytes = usize::MAX;
+    for (config, name) in [
+        (unknown, "no-such-option"),
+        (zero, "header_read"),
+        (threads, "threads"),
+        (fields, "header_count"),
+        (target, "target_bytes"),
+        (head, "head_bytes"),
+    ] {
         let records = Records::default();
         match life.start_with(records.clone(), Hooks::default(), config) {
             Err(error @ ServeError::Config { .. }) => {

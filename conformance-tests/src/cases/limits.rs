@@ -1,5 +1,7 @@
 //! Limits on sizes and counts, both sides of each. LIM-01 to LIM-03, LIM-07, LIM-08, LIM-10, TGT-24
 
+use adapter_core::Limits;
+
 use crate::case::{Case, Failure, Group, Level, ensure, ensure_eq};
 use crate::context::Context;
 use crate::lifecycle::{self, Lifecycle};
@@ -78,6 +80,15 @@ pub(crate) static GROUP: Group = Group {
             ordinary_chunks,
         ),
         Case::must("trailers_are_bounded", "endless trailers are a read error", &["LIM-08b"], trailers),
+        Case::must("largest_limits_are_kept", "also as large as any may be", &["LIM-02", "TGT-24"], largest)
+            .with(&setting::LARGE_LIMITS),
+        Case::must(
+            "huge_names_are_refused",
+            "a field name no map can hold is refused",
+            &["LIM-01", "HDR-06"],
+            huge_name,
+        )
+        .with(&setting::LARGE_LIMITS),
         Case::should("defaults_are_finite", "an endless head ends without any configuration", &["LIM-10"], defaults),
     ],
 };
@@ -129,6 +140,35 @@ fn fields_at(cx: &mut Context) -> Result<(), Failure> {
     ensure_eq!(connection.response("GET")?.status(), 200, "the status for 20 fields");
     ensure_eq!(cx.seen()?.call()?.fields.len(), 20, "the fields delivered");
     Ok(())
+}
+
+fn largest(cx: &mut Context) -> Result<(), Failure> {
+    let mut connection = cx.connect()?;
+    connection.send(many(cx, Limits::MOST_HEADERS))?;
+    ensure_eq!(connection.response("GET")?.status(), 200, "the status for as many fields as may be");
+    // Beyond what fits an `http::HeaderMap`, too.
+    for count in [Limits::MOST_HEADERS + 1, 24_576, 24_577, 40_000] {
+        let rest = (2..count).map(|index| format!("a{index}:\r\n")).collect::<String>();
+        cx.refused_while_sending(format!("GET / HTTP/1.1\r\nhost: a\r\n{{t}}{rest}\r\n"), &[431])
+            .map_err(|failure| Failure(format!("{count} fields: {failure}")))?;
+    }
+    let target = |length: usize| format!("/{}", "t".repeat(length - 1));
+    cx.again();
+    cx.answered(&cx.get("").target(&target(Limits::MOST_TARGET_BYTES)), 200)?;
+    for length in [Limits::MOST_TARGET_BYTES + 1, 65_536, 70_000, 500_000] {
+        cx.refused_while_sending(format!("GET {} HTTP/1.1\r\nhost: a\r\n{{t}}\r\n", target(length)), &[414])
+            .map_err(|failure| Failure(format!("a target of {length} octets: {failure}")))?;
+    }
+    Ok(())
+}
+
+fn huge_name(cx: &mut Context) -> Result<(), Failure> {
+    for length in [65_536, 70_000, 500_000] {
+        let name = "n".repeat(length);
+        cx.refused_while_sending(format!("GET / HTTP/1.1\r\nhost: a\r\n{{t}}{name}: v\r\n\r\n"), &[400, 431])
+            .map_err(|failure| Failure(format!("a name of {length} octets: {failure}")))?;
+    }
+    cx.answered(&cx.get(""), 200).map(drop)
 }
 
 fn declared(cx: &mut Context) -> Result<(), Failure> {

@@ -180,6 +180,22 @@ impl Context {
         Ok(response)
     }
 
+    /// As [`refused`](Self::refused), for bytes that the server need not read to their end.
+    ///
+    /// # Errors
+    /// It does something else.
+    pub fn refused_while_sending(&mut self, bytes: impl AsRef<[u8]>, statuses: &[u16]) -> Result<(), Failure> {
+        self.again();
+        let mut connection = self.connect()?;
+        let sending = connection.send_in_background(self.raw(bytes))?;
+        let response = connection.response("GET")?;
+        let status = response.status();
+        ensure!(statuses.contains(&status), "expected a refusal with {statuses:?}, seen a {status}");
+        ensure!(!response.is_from_application(), "the {status} was made by the application");
+        sending.finish();
+        self.not_called()
+    }
+
     /// As [`refused`](Self::refused), or the connection closed without an answer.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use adapter_core::http::{HeaderValue, Uri, Version, header};
-use adapter_core::{Application, Body, Response};
+use adapter_core::{Application, Body, Limits, Response};
 
 use crate::body_faults::{poll, reading};
 use crate::fault::{Base, Fault};
@@ -241,7 +241,7 @@ pub(crate) static FAULTS: &[Fault] = &[
         |config| {
             config.limits.head_bytes = 1 << 20;
             config.limits.header_count = 1000;
-            config.limits.target_bytes = 1 << 16;
+            config.limits.target_bytes = Limits::MOST_TARGET_BYTES;
         },
     ),
     Fault::new("http2_connections_persist", &["http2_limits::keep_alive_can_be_off"])

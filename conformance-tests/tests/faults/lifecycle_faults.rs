@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use adapter_core::{Application, Bind, ListenAddr, ServeError, ServerHandle, ShutdownTrigger};
+use adapter_core::{Application, Bind, Limits, ListenAddr, ServeError, ServerHandle, ShutdownTrigger};
 
 use crate::fault::Fault;
 
@@ -199,13 +199,17 @@ pub(crate) static FAULTS: &[Fault] = &[
         ],
     )
     .config(|config| {
-        config.limits.head_bytes = 100_000_000;
+        config.limits.head_bytes = Limits::MOST_HEAD_BYTES;
         config.limits.header_count = 1000;
-        config.limits.target_bytes = 100_000_000;
+        config.limits.target_bytes = Limits::MOST_TARGET_BYTES;
     }),
     Fault::new(
         "heads_are_limited_too_early",
-        &["limits::fields_at_their_limit_are_served", "target::target_at_its_limit_is_served"],
+        &[
+            "limits::fields_at_their_limit_are_served",
+            "target::target_at_its_limit_is_served",
+            "limits::largest_limits_are_kept",
+        ],
     )
     .config(|config| {
         config.limits.header_count = config.limits.header_count.min(19);

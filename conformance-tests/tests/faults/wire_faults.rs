@@ -54,6 +54,7 @@ pub(crate) static FAULTS: &[Fault] = &[
             "errors::parse_errors_are_the_servers",
             "keep_alive::not_reused_after_refusal",
             "limits::endless_head_is_431",
+            "limits::huge_names_are_refused",
             "no_body::interim_status_is_500",
             "framing::invalid_length_is_500",
         ],

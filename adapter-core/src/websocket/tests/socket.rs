@@ -173,6 +173,28 @@ fn the_shutdown_says_1001_and_gives_up_after_the_close_timeout() {
 }
 
 #[test]
+fn the_longest_times_are_never() {
+    let options = Options {
+        ping_interval: Some(Duration::MAX),
+        idle_timeout: Some(Duration::MAX),
+        send_timeout: Duration::MAX,
+        close_timeout: Duration::MAX,
+        ..Options::default()
+    };
+    let Setup { mut socket, mut client, mut keeper, tether: _tether } = open_with(10, options, ShutdownTrigger::new());
+    let mut cx = Context::from_waker(Waker::noop());
+    // More than the client takes, so that the send timeout runs.
+    let mut sending = Box::pin(socket.send("x".repeat(1000)));
+    assert!(sending.as_mut().poll(&mut cx).is_pending());
+    assert!(Pin::new(&mut keeper).poll(&mut cx).is_pending());
+    drop(sending);
+    let mut closing = Box::pin(socket.close(1000, ""));
+    assert!(closing.as_mut().poll(&mut cx).is_pending());
+    assert!(Pin::new(&mut keeper).poll(&mut cx).is_pending());
+    drop((closing, read(&mut client, 1)));
+}
+
+#[test]
 fn closing_waits_for_the_answer_and_drops_what_crosses_it() {
     let Setup { mut socket, mut client, mut keeper, tether: _tether } = open();
     let mut closing = Box::pin(socket.close(4000, "now"));
