@@ -3,12 +3,14 @@
 //! Runs on the task or thread that serves the connection; polls the application there.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use http::{StatusCode, response};
+use http::{Method, StatusCode, Uri, response};
 
 use crate::application::{DynApplication, Handler, Request, Response};
 use crate::body::Body;
@@ -20,7 +22,7 @@ use crate::rules;
 use crate::rules::request::Facts;
 use crate::rules::response::{Framing, Plan};
 use crate::rules::trailers;
-use crate::runtime::TaskError;
+use crate::runtime::{Runtime, TaskError};
 
 /// Calls `application`; an error or a panic becomes the response a client gets instead, logged once. \[ERR-01\],
 /// \[ERR-02\], \[ERR-03\]
@@ -69,6 +71,18 @@ impl Call {
         Poll::Ready(())
     }
 
+    /// The answer to who waited too long: drops the application's future and logs that, once and in the same words on
+    /// every server. Does not block but as that drop does. \[LIM-09\]
+    #[cold]
+    pub fn time_out(&mut self, asked: &Asked) -> Response {
+        let (method, path) = (&asked.method, asked.uri.path());
+        tracing::error!(target: "adapter", %method, path, "[LIM-09] the application did not answer in time");
+        if let Some(handler) = self.0.take() {
+            instead(StatusCode::SERVICE_UNAVAILABLE, handler);
+        }
+        failure(StatusCode::SERVICE_UNAVAILABLE)
+    }
+
     /// \[ERR-02\], \[ERR-08\]
     #[cold]
     fn panicked(&mut self, place: &'static str, payload: Box<dyn Any + Send>) {
@@ -106,6 +120,50 @@ impl std::fmt::Debug for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Call")
     }
+}
+
+/// What was asked, kept for the log where a handler has a time limit. For server authors.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    method: Method,
+    uri: Uri,
+}
+
+impl Asked {
+    /// Of the request, before the application gets it. Clones reference counts.
+    pub fn of<B>(request: &http::Request<B>) -> Self {
+        Asked { method: request.method().clone(), uri: request.uri().clone() }
+    }
+}
+
+/// Waits for `call`, at most for `limit`; then the answer is 503 and the handler is dropped. Cancel safe, as [`Call`]. For
+/// servers that have no timers of their own beside their connections. \[LIM-09\]
+pub async fn within(runtime: &Runtime, limit: Option<Duration>, asked: Asked, mut call: Call) -> Response {
+    let Some(limit) = limit else { return call.await };
+    match runtime.timeout(limit, &mut call).await {
+        Ok(response) => response,
+        Err(_) => call.time_out(&asked),
+    }
+}
+
+thread_local! {
+    static INSTEAD: Cell<Option<StatusCode>> = const { Cell::new(None) };
+}
+
+/// Drops what an application made, a future or a body, because the server answers with `status` instead. Whoever wrapped
+/// the application learns that from [`answered_instead`] while it is dropped. Blocks only as the drop does; its panic is
+/// contained. For server authors.
+#[cold]
+pub fn instead<T>(status: StatusCode, value: T) {
+    let before = INSTEAD.replace(Some(status));
+    contain::discard("drop of what is not sent", value);
+    INSTEAD.set(before);
+}
+
+/// The status the server answers with in place of what is being dropped; `None` where it is dropped for another reason,
+/// such as a client that has gone. For middleware that logs, in the drop of its future or of its body's hook.
+pub fn answered_instead() -> Option<StatusCode> {
+    INSTEAD.get()
 }
 
 /// The answer to an error of the application, which is logged. \[ERR-01\], \[ERR-03\]

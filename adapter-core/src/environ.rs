@@ -14,6 +14,8 @@ use http::{Extensions, HeaderMap};
 
 use crate::error::Error;
 use crate::hints::EarlyHints;
+use crate::refused::{Asked, OnRefused, Refused};
+use crate::rules::Rejection;
 use crate::rules::forwarded::{self, Forwarded, Trust};
 use crate::runtime::Runtime;
 use crate::server::{ListenAddr, ServerConfig, ServerInfo, ShutdownTrigger};
@@ -38,6 +40,8 @@ pub struct Serving {
     pub mount_prefix: Option<Arc<str>>,
     /// See [`ServerConfig::trusted_proxies`] and [`ServerConfig::forwarded`].
     pub trust: Trust,
+    /// See [`ServerConfig::on_refused`].
+    pub on_refused: Option<OnRefused>,
 }
 
 impl Serving {
@@ -50,6 +54,7 @@ impl Serving {
             values: config.values.clone(),
             mount_prefix: (!config.mount_prefix.is_empty()).then(|| config.mount_prefix.as_str().into()),
             trust: Trust::new(config.forwarded, &config.trusted_proxies),
+            on_refused: config.on_refused.clone(),
         })
     }
 }
@@ -112,6 +117,24 @@ impl Connection {
         }
         self.blocking_jobs.fetch_add(1, Ordering::Relaxed);
         Counted(self.clone())
+    }
+
+    /// Tells whoever keeps a log that the server answers a request by itself, with `rejection`. For servers, before each
+    /// such answer: for heads that are malformed, too large or late, and where there is no room for a request. An answer
+    /// of 503 in place of a handler's is [`Call::time_out`](crate::dispatch::Call::time_out)'s. Does not block, never
+    /// panics.
+    #[cold]
+    pub fn refused(&self, rejection: &Rejection, asked: Asked<'_>) {
+        tracing::debug!(target: "adapter", %rejection, "a request was refused");
+        let Some(on_refused) = &self.serving.on_refused else { return };
+        let forwarded = match asked {
+            Asked::Head(head) => {
+                forwarded::evaluate(&head.headers, self.peer_addr, &self.local_addr, &self.serving.trust)
+            }
+            _ => None,
+        };
+        let peer = forwarded.map_or(self.peer_addr, |forwarded| forwarded.peer);
+        on_refused.tell(&Refused::new(rejection, peer, asked));
     }
 
     /// The same connection under TLS.

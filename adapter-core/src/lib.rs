@@ -10,6 +10,7 @@ pub mod environ;
 mod error;
 pub mod hints;
 pub mod lint;
+pub mod refused;
 pub mod request_body;
 pub mod rules;
 pub mod runtime;

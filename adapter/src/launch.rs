@@ -145,6 +145,9 @@ impl Launcher {
             Format::Off | Format::Events => None,
         };
         let application = DynApplication::new(application);
+        if self.access_log != Format::Off && self.config.on_refused.is_none() {
+            self.config.on_refused = Some(AccessLog::refusals(self.access_log, writer.as_ref()));
+        }
         let application = match self.access_log {
             Format::Off => application,
             format => DynApplication::new(AccessLog::new(application, format, writer.as_ref())),

@@ -2,13 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::io::{self, Write};
+#[path = "wire/mod.rs"]
+mod wire;
+
+use std::io::{self, Read as _, Write};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use adapter::access_log::{AccessLog, Format, Writer};
 use adapter::http::StatusCode;
 use adapter::testing::Client;
-use adapter::{Body, DynApplication, Environ, Error, Request, Response};
+use adapter::{Body, DynApplication, Environ, Error, Request, Response, ServerConfig};
 
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Vec<u8>>>);
@@ -31,15 +36,22 @@ async fn application(request: Request, _environ: Environ) -> Result<Response, Er
         "/error" => Err(Error::new("no").with_status(StatusCode::IM_A_TEAPOT)),
         "/panic" => panic!("no"),
         "/never" => std::future::pending().await,
+        "/impossible" => Ok(Response::builder().status(103).body(Body::from("12345"))?),
         _ => Ok(Response::builder().status(404).body(Body::empty())?),
     }
 }
 
 /// The lines of what `drive` does, without host and date.
 fn lines(format: Format, drive: impl FnOnce(&Client)) -> Vec<String> {
+    lines_with(ServerConfig::default(), format, drive)
+}
+
+fn lines_with(mut config: ServerConfig, format: Format, drive: impl FnOnce(&Client)) -> Vec<String> {
     let sink = Shared::default();
     let writer = Writer::to(sink.clone()).unwrap();
+    config.on_refused = Some(AccessLog::refusals(format, Some(&writer)));
     let client = Client::new(AccessLog::new(DynApplication::new(application), format, Some(&writer)));
+    let client = client.configured(config);
     drive(&client);
     drop(client);
     writer.close();
@@ -100,4 +112,99 @@ fn combined_adds_referer_and_user_agent() {
 fn a_client_that_goes_away_is_logged_as_499() {
     let found = lines(Format::Common, |client| client.get("/never").open().disconnect());
     assert_eq!(found, ["\"GET /never HTTP/1.1\" 499 -"]);
+}
+
+#[test]
+fn what_the_server_answers_is_logged_as_that() {
+    let mut config = ServerConfig::default();
+    config.timeouts.handler = Some(Duration::from_millis(10));
+    config.limits.body_bytes = Some(10);
+    let found = lines_with(config, Format::Common, |client| {
+        assert_eq!(client.get("/never").send().status(), 503);
+        assert_eq!(client.get("http://a:x/").send().status(), 400);
+        assert_eq!(client.post("/text", "12345678901").send().status(), 413);
+        // It can't be sent: a 500 instead.
+        assert_eq!(client.get("/impossible").send().status(), 500);
+    });
+    let statuses: Vec<_> =
+        found.iter().map(|line| line.split_once("\" ").unwrap().1.split(' ').next().unwrap()).collect();
+    assert_eq!(statuses, ["503", "400", "413", "500"], "{found:?}");
+    assert_eq!(found[0], "\"GET /never HTTP/1.1\" 503 -");
+}
+
+/// Sends `octets` to each server that is told to log; what it logs, without host and date.
+fn logged(config: &ServerConfig, octets: &[u8], mut test: impl FnMut(&str, &[String])) {
+    for server in adapter::servers() {
+        let sink = Shared::default();
+        let writer = Writer::to(sink.clone()).unwrap();
+        let mut config = config.clone();
+        config.on_refused = Some(AccessLog::refusals(Format::Common, Some(&writer)));
+        let application = AccessLog::new(DynApplication::new(application), Format::Common, Some(&writer));
+        let running = wire::start(server, application, config);
+        let mut stream = TcpStream::connect(running.addr).unwrap();
+        stream.set_read_timeout(Some(wire::PATIENCE)).unwrap();
+        stream.write_all(octets).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        running.stop();
+        writer.close();
+        let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<_> = text.lines().map(|line| line.split_once("] ").unwrap().1.to_owned()).collect();
+        assert!(text.lines().all(|line| line.starts_with("127.0.0.1 - - [")), "{text}");
+        test(&server.info().name, &lines);
+    }
+}
+
+#[test]
+fn a_late_handler_is_logged_with_the_servers_status() {
+    let mut config = wire::config();
+    config.timeouts.handler = Some(Duration::from_millis(50));
+    logged(&config, b"GET /never HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", |server, lines| {
+        assert_eq!(lines, ["\"GET /never HTTP/1.1\" 503 -"], "{server}");
+    });
+}
+
+#[test]
+fn refused_requests_are_logged() {
+    let mut config = wire::config();
+    config.limits.target_bytes = 1024;
+    config.limits.body_bytes = Some(1024);
+    for (octets, line) in [
+        ("GET /a HTTP/1.1\r\n\r\n".to_owned(), "\"GET /a HTTP/1.1\" 400 ".to_owned()),
+        ("HEAD /a HTTP/1.1\r\n\r\n".to_owned(), "\"HEAD /a HTTP/1.1\" 400 -".to_owned()),
+        (
+            "POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 2000\r\n\r\n".to_owned(),
+            "\"POST /b HTTP/1.1\" 413 ".to_owned(),
+        ),
+        (
+            format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(2000)),
+            format!("\"GET /{} HTTP/1.1\" 414 ", "x".repeat(2000)),
+        ),
+    ] {
+        logged(&config, octets.as_bytes(), |server, lines| {
+            assert!(lines.len() == 1 && lines[0].starts_with(&line), "{server}: {lines:?}, expected {line}");
+        });
+    }
+}
+
+/// What a server's own parser refuses, which is not the same code on each.
+#[test]
+fn heads_that_cannot_be_parsed_are_logged() {
+    // The hyper engine's parser tells nobody yet.
+    const TELL: &[&str] = &["threadpool"];
+    let mut config = wire::config();
+    config.limits.head_bytes = 8192;
+    config.timeouts.header_read = Some(Duration::from_millis(100));
+    for (octets, line) in [
+        ("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), "\"GET /a b HTTP/1.1\" 400 "),
+        ("\u{16}\u{3}\u{1}\r\n\r\n".to_owned(), "\"\\x16\\x03\\x01\" 400 "),
+        (format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(9000)), "\"GET / HTTP/1.1\" 431 "),
+        ("GET /late HTTP/1.1\r\nHost: a\r\n".to_owned(), "\"GET /late HTTP/1.1\" 408 "),
+    ] {
+        logged(&config, octets.as_bytes(), |server, lines| {
+            if TELL.contains(&server) {
+                assert!(lines.len() == 1 && lines[0].starts_with(line), "{server}: {lines:?}, expected {line}");
+            }
+        });
+    }
 }

@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use adapter_core::body::{BodySender, Exact};
 use adapter_core::environ::{Connection, Serving};
-use adapter_core::http::{Request, StatusCode};
+use adapter_core::http::Request;
+use adapter_core::refused::Asked;
 use adapter_core::rules::{request::Facts, response::Framing};
 use adapter_core::runtime::Threads;
 use adapter_core::server::{Guard, Lifecycle, ShutdownLevel, Tracker};
@@ -232,19 +233,17 @@ impl Wire {
     async fn exchange(self: &Arc<Self>, inbound: &mut Inbound) -> Result<(), End> {
         let head = match inbound.head().await.ok_or(End::Close)? {
             Ok(head) => head,
-            Err((rejection, facts)) => return self.answer(rejection.response(), &facts).await, // [ERR-05]
+            Err((rejection, facts)) => {
+                self.facts.refused(&rejection, Asked::Nothing);
+                return self.answer(rejection.response(), &facts).await; // [ERR-05]
+            }
         };
         let mut facts = head.facts;
         let request = Request::from_parts(head.parts, inbound.body(&facts));
         let environ = Environ::new(self.facts.clone(), Instant::now()).with_forwarded(request.headers());
-        let call = self.drive(dispatch::call(&self.state.application, request, environ));
-        let response = match self.state.config.timeouts.handler {
-            None => call.await?,
-            Some(limit) => match self.state.serving.runtime.timeout(limit, call).await {
-                Ok(response) => response?,
-                Err(_) => dispatch::failure(StatusCode::SERVICE_UNAVAILABLE), // [LIM-09]
-            },
-        };
+        let (asked, limit) = (dispatch::Asked::of(&request), self.state.config.timeouts.handler);
+        let call = dispatch::call(&self.state.application, request, environ);
+        let response = self.drive(dispatch::within(&self.state.serving.runtime, limit, asked, call)).await?; // [LIM-09]
         if dispatch::is_unanswerable(&response) {
             return Err(End::Close); // [ERR-12]
         }

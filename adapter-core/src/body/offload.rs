@@ -3,14 +3,15 @@
 //! One job on a blocking thread pulls the body and feeds a queue the connection's task sends from; dropping the queue
 //! ends the job when its current `next()` returns, and with it the body. \[BOD-15\], \[BOD-10\]
 
-use crate::body::handover::{Giver, handover};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
+use crate::body::handover::{Giver, handover};
 use crate::body::{Body, Exact, Extras, Frames, Kind};
+use crate::dispatch;
 use crate::error::Error;
 use crate::runtime::{BlockingJob, Runtime, TaskError, Withdrawal};
 
@@ -41,7 +42,11 @@ impl Body {
             let _held = held;
             span.in_scope(|| feed.run());
         });
-        runtime.run_blocking_job(job).map_err(|_| TaskError::Refused)?;
+        if runtime.run_blocking_job(job).is_err() {
+            let error = Error::new(TaskError::Refused);
+            dispatch::instead(error.status(), body);
+            return Err(error);
+        }
         if let Kind::Stream(frames) = std::mem::replace(&mut body.kind, Kind::Empty) {
             body.kind = Kind::Stream(Box::pin(Offloaded { frames, _withdrawal: withdrawal }));
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::Extensions;
 
+use crate::refused::OnRefused;
 use crate::server::{Bind, ForwardedFields, ServeError, TrustedProxy};
 
 /// How a server is to serve.
@@ -49,6 +50,8 @@ pub struct ServerConfig {
     pub mount_prefix: String,
     /// Values the deployer hands to the application, see [`Environ::deployed`](crate::Environ::deployed) (\[ENV-10\]).
     pub values: Extensions,
+    /// Who is told of requests the server answers by itself, such as an access log. Default: nobody.
+    pub on_refused: Option<OnRefused>,
     /// Settings only one server knows, by name; a server refuses those it does not know (\[REG-03\]).
     pub options: BTreeMap<String, String>,
 }
@@ -67,6 +70,7 @@ impl Default for ServerConfig {
             forwarded: ForwardedFields::default(),
             mount_prefix: String::new(),
             values: Extensions::new(),
+            on_refused: None,
             options: BTreeMap::new(),
         }
     }

@@ -19,6 +19,7 @@ use crate::dispatch;
 use crate::environ::{Connection, Environ, Serving};
 use crate::error::Error;
 use crate::hints::{EarlyHints, HintError, Sink};
+use crate::refused::Asked;
 use crate::request_body::RequestBody;
 use crate::rules::request::{BodyLength, Facts};
 use crate::rules::response::{Framing, Plan, prepare};
@@ -163,17 +164,20 @@ pub(super) struct Reply {
 /// Answers one request.
 pub(super) async fn respond(site: &Site, outbound: Outbound, gone: Signal, hints: Hints) -> Reply {
     let peer = outbound.peer;
+    let local = if peer.is_some() { local_addr() } else { ListenAddr::Unix(Default::default()) };
+    let connection = Arc::new(Connection::new(site.serving.clone(), peer, local));
     let (mut head, body) = outbound.complete();
     rules::cookies::join(&mut head);
     let checked = body.and_then(|body| Ok((body, rules::request::check(&head, &site.config.limits)?)));
     let (body, facts) = match checked {
         Ok(accepted) => accepted,
-        Err(rejection) => return refuse(site, &head, rejection),
+        Err(rejection) => {
+            connection.refused(&rejection, Asked::Head(&head));
+            return refuse(site, &head, rejection);
+        }
     };
     rules::target::normalize(&mut head);
 
-    let local = if peer.is_some() { local_addr() } else { ListenAddr::Unix(Default::default()) };
-    let connection = Arc::new(Connection::new(site.serving.clone(), peer, local));
     let mut environ =
         Environ::new(connection, Instant::now()).with_disconnect(gone.clone()).with_forwarded(&head.headers);
     if facts.version >= Version::HTTP_11 {
@@ -186,15 +190,10 @@ pub(super) async fn respond(site: &Site, outbound: Outbound, gone: Signal, hints
         environ = environ.with_upgrade(offer);
     }
     let body = Incoming::wrap(body, facts.body, site.config.limits.body_bytes, gone.clone());
-    let call = dispatch::call(&site.application, Request::from_parts(head, body), environ);
-    let response = match site.config.timeouts.handler {
-        None => call.await,
-        // [LIM-09]
-        Some(most) => match site.serving.runtime.timeout(most, call).await {
-            Ok(response) => response,
-            Err(_) => dispatch::failure(StatusCode::SERVICE_UNAVAILABLE),
-        },
-    };
+    let request = Request::from_parts(head, body);
+    let asked = dispatch::Asked::of(&request);
+    let call = dispatch::call(&site.application, request, environ);
+    let response = dispatch::within(&site.serving.runtime, site.config.timeouts.handler, asked, call).await;
     hints.0.committed.store(true, Ordering::Release);
     let mut reply = commit(site, response, &facts);
     let switches = upgrade::switches(reply.head.status, &facts);
@@ -252,7 +251,7 @@ fn commit(site: &Site, response: Response, facts: &Facts) -> Reply {
 
 /// Another response takes the place of one whose `body` is dropped unpulled. It is the server's own and always sendable.
 fn substitute(site: &Site, response: Response, body: Body, facts: &Facts) -> Reply {
-    contain::discard("drop of a body", body);
+    dispatch::instead(response.status(), body);
     commit(site, response, facts)
 }
 

@@ -16,7 +16,7 @@ use adapter_core::rules::{self, Rejection, response};
 use adapter_core::server::ShutdownLevel;
 use adapter_core::signal::Signal;
 use adapter_core::upgrade::switches;
-use adapter_core::{Environ, Request, RequestBody, Response, Sleep, contain};
+use adapter_core::{Environ, Request, RequestBody, Response, Sleep, contain, refused};
 use http::{StatusCode, Version, header};
 use hyper::body::Incoming;
 
@@ -90,7 +90,7 @@ impl Service {
         let mut facts = match rules::request::check(&head, &engine.limits) {
             Ok(facts) => facts,
             Err(rejection) => {
-                tracing::debug!(target: "adapter", %rejection, "request refused");
+                self.shared.environ.refused(&rejection, refused::Asked::Head(&head));
                 let facts = Facts::of_rejected(&head);
                 let rare = Rare { refused: Some(rejection), ..Rare::default() };
                 return Answer { facts, in_flight: Some(in_flight), call: None, rare: Some(Box::new(rare)) };
@@ -111,8 +111,10 @@ impl Service {
         } else {
             self.shared.socket().inflow.begin_body(facts.body);
         }
-        let call = dispatch::call(&engine.application, Request::from_parts(head, body), environ);
-        let limit = engine.timeouts.handler.map(|limit| engine.serving.runtime.sleep(limit));
+        let request = Request::from_parts(head, body);
+        let limit = engine.timeouts.handler;
+        let limit = limit.map(|limit| (engine.serving.runtime.sleep(limit), dispatch::Asked::of(&request)));
+        let call = dispatch::call(&engine.application, request, environ);
         let is_rare = limit.is_some() || unanswered.is_some() || switch.is_some();
         let rare = is_rare.then(|| Box::new(Rare { refused: None, limit, unanswered, switch }));
         Answer { facts, in_flight: Some(in_flight), call: Some(call), rare }
@@ -134,7 +136,7 @@ pub(super) struct Answer {
 struct Rare {
     refused: Option<Rejection>,
     /// Until when there has to be an answer. \[LIM-09\]
-    limit: Option<Sleep>,
+    limit: Option<(Sleep, dispatch::Asked)>,
     /// HTTP/2 only.
     unanswered: Option<Unanswered>,
     /// For the application to take the connection over.
@@ -149,11 +151,9 @@ impl Answer {
         if let Some(rejection) = &rare.refused {
             return Poll::Ready(rejection.response());
         }
-        let Some(limit) = &mut rare.limit else { return Poll::Pending };
+        let (Some((limit, asked)), Some(call)) = (&mut rare.limit, &mut self.call) else { return Poll::Pending };
         ready!(Pin::new(limit).poll(cx));
-        // The handler is dropped with this future.
-        tracing::error!(target: "adapter", "[LIM-09] the application did not answer in time");
-        Poll::Ready(dispatch::failure(StatusCode::SERVICE_UNAVAILABLE))
+        Poll::Ready(call.time_out(asked))
     }
 
     /// Makes `answer` sendable. In the form `poll` returns it, which saves a move.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use adapter_core::dispatch::{Call, failure};
+use adapter_core::dispatch::{self, Call, failure};
+use adapter_core::refused::Asked;
 use adapter_core::rules::Rejection;
 use adapter_core::rules::request::Facts;
 use adapter_core::upgrade::{Handover, Tether};
@@ -74,6 +75,8 @@ pub(super) struct Handling {
     pub(super) facts: Facts,
     /// When it is answered 503 instead; 0 for never.
     pub(super) until: Tick,
+    /// For the log, where there is such a time.
+    pub(super) asked: Option<dispatch::Asked>,
     /// When the end of the client's stream was first seen.
     pub(super) ended: Tick,
     /// Whether it is to be polled.
@@ -303,9 +306,12 @@ pub(super) fn closed(conn: &Arc<Conn>, task: &mut Task) -> Flow {
 
 /// The server's own answer to what it can't accept. \[ERR-05\], \[FRM-08\]
 pub(super) fn reject(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, rejection: &Rejection) -> Flow {
-    tracing::debug!(target: "adapter", %rejection, "a request was refused");
     // [NOB-01] a HEAD that is refused has no body either
-    let facts = head::facts_of_rejected(lock(&conn.io).input.bytes());
+    let facts = {
+        let io = lock(&conn.io);
+        conn.environ.refused(rejection, Asked::Octets(io.input.bytes()));
+        head::facts_of_rejected(io.input.bytes())
+    };
     response::begin(conn, task, scratch, rejection.response(), facts);
     Flow::Next
 }
@@ -327,9 +333,11 @@ fn handling(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, taken: &mu
             // [LIM-09]
             Fate::TimedOut => {
                 let facts = handling.facts;
-                tracing::warn!(target: "adapter", "[LIM-09] a handler took too long; answered 503");
+                let asked = handling.asked.take();
+                let answer = asked
+                    .map_or_else(|| failure(StatusCode::SERVICE_UNAVAILABLE), |asked| handling.call.time_out(&asked));
                 task.phase = Phase::Head;
-                response::begin(conn, task, scratch, failure(StatusCode::SERVICE_UNAVAILABLE), facts);
+                response::begin(conn, task, scratch, answer, facts);
                 return Flow::Next;
             }
             Fate::Wait(until) if !handling.woken => {

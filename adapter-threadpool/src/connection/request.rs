@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use adapter_core::dispatch;
+use adapter_core::refused::Asked;
 use adapter_core::rules::Rejection;
 use adapter_core::rules::request::{BodyLength, Facts};
 use adapter_core::{Environ, RequestBody};
@@ -73,7 +74,10 @@ pub(super) fn call(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, hea
     if let Some(offer) = upgrade::offer(task, &facts) {
         environ = environ.with_upgrade(offer);
     }
-    let mut call = dispatch::call(&engine.application, Request::from_parts(head.parts, body), environ);
+    let request = Request::from_parts(head.parts, body);
+    let limit = engine.settings.timeouts.handler;
+    let asked = limit.is_some().then(|| dispatch::Asked::of(&request));
+    let mut call = dispatch::call(&engine.application, request, environ);
     let waker = Waker::from(conn.clone());
     match Pin::new(&mut call).poll(&mut Context::from_waker(&waker)) {
         Poll::Ready(response) => {
@@ -81,9 +85,8 @@ pub(super) fn call(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, hea
             response::begin(conn, task, scratch, response, facts);
         }
         Poll::Pending => {
-            let limit = engine.settings.timeouts.handler;
             let until = if limit.is_some() { after(engine.tick(received_at), limit) } else { 0 };
-            task.phase = Phase::Handling(Box::new(Handling { call, facts, until, ended: 0, woken: false }));
+            task.phase = Phase::Handling(Box::new(Handling { call, facts, until, asked, ended: 0, woken: false }));
         }
     }
     Flow::Next
@@ -96,6 +99,7 @@ impl Conn {
         let mut task = lock(&self.task);
         if let Phase::Ready(head) = &task.phase {
             tracing::warn!(target: "adapter", "no thread is free and no place to wait; answered 503");
+            self.environ.refused(&BUSY, Asked::Head(&head.parts));
             let facts = Facts::of_rejected(&head.parts);
             task.phase = Phase::Head;
             response::begin(self, &mut task, scratch, BUSY.response(), facts);

@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
 use adapter_core::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
-use adapter_core::{Environ, Outcome, Request};
+use adapter_core::refused::Refused;
+use adapter_core::{Environ, Outcome, Request, dispatch};
 use tracing::Span;
 
 use super::date::Date;
@@ -78,6 +79,10 @@ impl Entry {
 
     /// The server is done with the response body.
     pub(super) fn end(mut self, outcome: Outcome, bytes: u64) {
+        if let Some(status) = dispatch::answered_instead() {
+            self.status = status.as_u16();
+            return self.write(true, 0);
+        }
         // A body that must not be sent is dropped unpulled, and nothing is missing from the response then.
         let bodiless = self.head.method == Method::HEAD || matches!(self.status, 204 | 205 | 304);
         self.write(bodiless || outcome == Outcome::Complete, bytes);
@@ -103,7 +108,10 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         if !self.ended {
-            self.write(false, 0);
+            // [LIM-09] who answered matters: the client still waited
+            let instead = dispatch::answered_instead();
+            self.status = instead.map_or(self.status, |status| status.as_u16());
+            self.write(instead.is_some(), 0);
         }
     }
 }
@@ -116,26 +124,61 @@ impl Head {
     /// `host ident user [date] "request" status bytes`, and `"referer" "user-agent"`.
     fn line(&self, received: SystemTime, status: u16, bytes: u64) -> String {
         let mut line = String::with_capacity(160);
-        // Writing to a String can't fail.
-        let _ = write!(line, "{} - - [{}] \"", Host(self.peer), Date::from(received));
+        begin(&mut line, self.peer, received);
         escape(&mut line, self.method.as_str().as_bytes());
         line.push(' ');
         escape(&mut line, self.uri.to_string().as_bytes());
-        let _ = write!(line, " {:?}\" {status} ", self.version);
-        match bytes {
-            0 => line.push('-'),
-            bytes => {
-                let _ = write!(line, "{bytes}");
-            }
-        }
-        for value in self.agent.iter().flatten() {
-            line.push_str(" \"");
-            escape(&mut line, value.as_ref().map_or(b"-", HeaderValue::as_bytes));
-            line.push('"');
-        }
-        line.push('\n');
+        let _ = write!(line, " {:?}", self.version);
+        end(&mut line, status, bytes, self.agent.as_ref().map(|agent| agent.each_ref().map(Option::as_ref)));
         line
     }
+}
+
+/// The line and the event of a request the server answered by itself.
+pub(super) fn refused(refused: &Refused<'_>, combined: bool, lines: Option<&Queue>) {
+    let rejection = refused.rejection();
+    let mut asked = String::new();
+    escape(&mut asked, refused.line().as_deref().unwrap_or(b"-"));
+    tracing::info!(
+        target: super::TARGET,
+        status = rejection.status.as_u16(),
+        bytes = refused.bytes(),
+        peer = %Peer(refused.peer()),
+        request = %asked,
+        requirement = rejection.requirement,
+        reason = rejection.reason,
+        "refused"
+    );
+    if let Some(lines) = lines {
+        let mut line = String::with_capacity(160);
+        begin(&mut line, refused.peer(), SystemTime::now());
+        line.push_str(&asked);
+        end(&mut line, rejection.status.as_u16(), refused.bytes(), combined.then(|| refused.agent()));
+        lines.send(line);
+    }
+}
+
+/// A line up to its request.
+fn begin(line: &mut String, peer: Option<SocketAddr>, received: SystemTime) {
+    // Writing to a String can't fail.
+    let _ = write!(line, "{} - - [{}] \"", Host(peer), Date::from(received));
+}
+
+/// A line from behind its request on.
+fn end(line: &mut String, status: u16, bytes: u64, agent: Option<[Option<&HeaderValue>; 2]>) {
+    let _ = write!(line, "\" {status} ");
+    match bytes {
+        0 => line.push('-'),
+        bytes => {
+            let _ = write!(line, "{bytes}");
+        }
+    }
+    for value in agent.iter().flatten() {
+        line.push_str(" \"");
+        escape(line, value.map_or(b"-", HeaderValue::as_bytes));
+        line.push('"');
+    }
+    line.push('\n');
 }
 
 /// Apache's escapes: what could end the field, the line, or the terminal's patience becomes `\"`, `\\`, `\xHH`.

@@ -3,8 +3,9 @@
 //! [`AccessLog`] wraps an application and runs where that runs. The line is written when the server lets go of the
 //! response body, which is when the bytes are known; it is made on the server's thread and handed to the
 //! [`Writer`]'s thread over a bounded queue, so that a slow reader of stdout holds up no request. When the queue is
-//! full the line is dropped and counted; the count is logged. Requests a server refuses by itself (malformed ones)
-//! never reach an application and are not in this log.
+//! full the line is dropped and counted; the count is logged. Requests a server answers by itself (malformed ones, late
+//! ones, those it has no room for) never reach an application: [`AccessLog::refusals`] is told of them, by
+//! [`ServerConfig::on_refused`](adapter_core::ServerConfig::on_refused).
 //!
 //! The span `request` (target `adapter`) is entered around every poll of the handler and of an async response body.
 //! What a blocking handler or iterator logs on a blocking thread has no span. The event (target [`TARGET`], level
@@ -17,6 +18,7 @@ mod writer;
 
 use std::future::Future;
 
+use adapter_core::refused::OnRefused;
 use adapter_core::{Application, DynApplication, Environ, Error, Request, Response, ServerInfo, dispatch};
 use tracing::Instrument as _;
 
@@ -45,7 +47,9 @@ pub enum Format {
 /// An application whose requests are logged.
 ///
 /// Errors and panics of the application become the server's own answer to them here, so that what the client gets is
-/// what is logged. A request that is dropped before its response is logged as 499, as nginx does.
+/// what is logged. A request that is dropped before its response is logged as 499, as nginx does; one that the server
+/// answers in the application's place, such as after [`Timeouts::handler`](adapter_core::Timeouts::handler), with the
+/// server's status.
 ///
 /// ```
 /// use adapter::access_log::{AccessLog, Format, Writer};
@@ -71,6 +75,12 @@ impl AccessLog {
     /// Logs the requests of `inner`; lines, if `format` has any, go to `writer`.
     pub fn new(inner: DynApplication, format: Format, writer: Option<&Writer>) -> Self {
         AccessLog { inner, format, lines: writer.map(Writer::lines) }
+    }
+
+    /// Logs the requests the server answers by itself, for the configuration it is started with.
+    pub fn refusals(format: Format, writer: Option<&Writer>) -> OnRefused {
+        let lines = writer.filter(|_| matches!(format, Format::Common | Format::Combined)).map(Writer::lines);
+        OnRefused::new(move |refused| entry::refused(refused, format == Format::Combined, lines.as_ref()))
     }
 }
 

@@ -1,0 +1,128 @@
+//! Requests a server answers by itself, told to whoever keeps a log of requests.
+//!
+//! An application that is wrapped by a log never sees a malformed head, one that is too large or that never ended. The
+//! server tells of each with [`Connection::refused`](crate::environ::Connection::refused), on the thread that serves the
+//! connection, before it answers.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{HeaderValue, header, request};
+
+use crate::contain;
+use crate::rules::Rejection;
+
+/// What a server knows of a request it refuses.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Asked<'a> {
+    /// Nothing: not an octet of it came, or none is at hand.
+    Nothing,
+    /// The octets that came, from the first one of the head on, however many.
+    Octets(&'a [u8]),
+    /// The head, whole and parsed.
+    Head(&'a request::Parts),
+}
+
+/// A request that a server answers by itself.
+#[derive(Debug)]
+pub struct Refused<'a> {
+    rejection: &'a Rejection,
+    peer: Option<SocketAddr>,
+    asked: Asked<'a>,
+}
+
+impl<'a> Refused<'a> {
+    pub(crate) fn new(rejection: &'a Rejection, peer: Option<SocketAddr>, asked: Asked<'a>) -> Self {
+        Refused { rejection, peer, asked }
+    }
+
+    /// The status of the answer, and why.
+    pub fn rejection(&self) -> &'a Rejection {
+        self.rejection
+    }
+
+    /// The client, as [`Environ::peer_addr`](crate::Environ::peer_addr) would have it where the head is known, else the
+    /// last hop.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// The request line as far as it came, any octets, at most 8 KiB; `None` where nothing is known.
+    pub fn line(&self) -> Option<Cow<'a, [u8]>> {
+        const MOST: usize = 8192;
+        let line = match self.asked {
+            Asked::Nothing => return None,
+            Asked::Head(head) => {
+                let line = format!("{} {} {:?}", head.method, head.uri, head.version).into_bytes();
+                Cow::Owned(line.get(..MOST).map_or_else(|| line.clone(), <[u8]>::to_vec))
+            }
+            Asked::Octets(octets) => {
+                // RFC 9112 §2.2: empty lines before it are none of it
+                let leading = octets.iter().take_while(|octet| matches!(octet, b'\r' | b'\n')).count();
+                let line = octets.get(leading..).unwrap_or_default();
+                let line = line.get(..MOST).unwrap_or(line).split(|octet| *octet == b'\n').next().unwrap_or_default();
+                Cow::Borrowed(line.strip_suffix(b"\r").unwrap_or(line))
+            }
+        };
+        (!line.is_empty()).then_some(line)
+    }
+
+    /// Referer and User-Agent, where the head is known.
+    pub fn agent(&self) -> [Option<&'a HeaderValue>; 2] {
+        let Asked::Head(head) = self.asked else { return [None, None] };
+        [header::REFERER, header::USER_AGENT].map(|name| head.headers.get(name))
+    }
+
+    /// Octets of the answer's body.
+    pub fn bytes(&self) -> u64 {
+        let is_head = match self.asked {
+            Asked::Head(head) => head.method == http::Method::HEAD,
+            _ => self.line().is_some_and(|line| line.starts_with(b"HEAD ")),
+        };
+        if is_head { 0 } else { self.rejection.reason.len() as u64 }
+    }
+}
+
+/// Who is told of refused requests. Cheap to clone.
+#[derive(Clone)]
+pub struct OnRefused(Arc<dyn Fn(&Refused<'_>) + Send + Sync>);
+
+impl OnRefused {
+    /// Calls `told` for each, on a thread of the server: it must not block. Its panics are contained.
+    pub fn new(told: impl Fn(&Refused<'_>) + Send + Sync + 'static) -> Self {
+        OnRefused(Arc::new(told))
+    }
+
+    pub(crate) fn tell(&self, refused: &Refused<'_>) {
+        let _ = contain::catch("log of refused requests", || (self.0)(refused));
+    }
+}
+
+impl fmt::Debug for OnRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnRefused")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+
+    #[test]
+    fn the_line_is_what_came() {
+        const BAD: Rejection = Rejection::new(StatusCode::BAD_REQUEST, "TGT-20", "no");
+        let line = |octets: &[u8]| Refused::new(&BAD, None, Asked::Octets(octets)).line().map(Cow::into_owned);
+        assert_eq!(line(b"\r\n\nGET / HTTP/1.1\r\nHost: x\r\n"), Some(b"GET / HTTP/1.1".to_vec()));
+        assert_eq!(line(b"GET /ha"), Some(b"GET /ha".to_vec()));
+        assert_eq!(line(b"\x16\x03\x01\x02\n"), Some(b"\x16\x03\x01\x02".to_vec()));
+        assert_eq!((line(b""), line(b"\r\n\r\n")), (None, None));
+        assert_eq!(line(&[b'x'; 100_000]).map(|line| line.len()), Some(8192));
+        assert_eq!(Refused::new(&BAD, None, Asked::Octets(b"HEAD / HT")).bytes(), 0);
+        assert_eq!(Refused::new(&BAD, None, Asked::Nothing).bytes(), 2);
+    }
+}
