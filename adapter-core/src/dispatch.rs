@@ -16,7 +16,7 @@ use crate::application::{DynApplication, Handler, Request, Response};
 use crate::body::Body;
 use crate::contain::{self, Panic};
 use crate::environ::Environ;
-use crate::error::Error;
+use crate::error::{Error, Fault};
 use crate::request_body::RequestBodyError;
 use crate::rules;
 use crate::rules::request::Facts;
@@ -175,6 +175,7 @@ pub fn error_response(error: &Error) -> Response {
         }
         // a panic was logged where it was caught
         _ if matches!(error.downcast_ref::<TaskError>(), Some(TaskError::Panicked(_))) => {}
+        Fault::Server => tracing::error!(target: "adapter", error = %error, "the server failed the application"),
         fault => tracing::error!(target: "adapter", error = %error, ?fault, "the application failed"),
     }
     // [UPG-03] with what the protocol wants besides the status
@@ -264,7 +265,7 @@ pub fn log_broken(error: &Error) {
         // Logged where it was caught.
     } else if is_disconnect(error) {
         tracing::debug!(target: "adapter", %error, "the client is gone");
-    } else if error.downcast_ref::<RequestBodyError>().is_some() {
+    } else if error.fault() == Fault::Peer {
         tracing::info!(target: "adapter", %error, "a response broke off");
     } else {
         tracing::error!(target: "adapter", %error, "a response broke off");

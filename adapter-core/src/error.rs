@@ -8,6 +8,7 @@ use std::fmt;
 
 use http::StatusCode;
 
+use crate::lint::{Side, Violation};
 use crate::request_body::RequestBodyError;
 use crate::runtime::TaskError;
 use crate::upgrade::UpgradeError;
@@ -22,7 +23,7 @@ pub enum Fault {
     Peer,
     /// The application failed or panicked.
     Application,
-    /// The server could not do what the interface promises (no thread free, shutting down).
+    /// The server could not do what the interface promises (no thread free, shutting down), or broke a rule of it.
     Server,
 }
 
@@ -96,8 +97,17 @@ impl Error {
         if let Some(error) = self.downcast_ref::<crate::websocket::HandshakeError>() {
             return if error.status().is_client_error() { Fault::Peer } else { Fault::Application };
         }
+        if let Some(error) = self.downcast_ref::<RequestBodyError>() {
+            return if error.status().is_server_error() { Fault::Server } else { Fault::Peer };
+        }
+        if let Some(violation) = self.downcast_ref::<Violation>() {
+            return match violation.side {
+                Side::Application => Fault::Application,
+                Side::Server => Fault::Server,
+            };
+        }
         let not_requested = matches!(self.downcast_ref::<UpgradeError>(), Some(UpgradeError::NotRequested));
-        if not_requested || self.downcast_ref::<RequestBodyError>().is_some() {
+        if not_requested {
             Fault::Peer
         } else if matches!(self.downcast_ref::<TaskError>(), Some(TaskError::Refused)) {
             Fault::Server
@@ -109,7 +119,7 @@ impl Error {
     /// The status a server answers with if the head is not committed yet.
     ///
     /// A status set by [`Error::with_status`]; else the one of a [`RequestBodyError`] in the chain of causes (400, 408,
-    /// 413), of an [`UpgradeError`] (400, 501) or of a WebSocket's `HandshakeError` (400, 426, 501); else 503 where the
+    /// 413, 500), of an [`UpgradeError`] (400, 501) or of a WebSocket's `HandshakeError` (400, 426, 501); else 503 where the
     /// server refused to run blocking work; else 500. \[ERR-01\]
     pub fn status(&self) -> StatusCode {
         if let Some(status) = self.status {
@@ -172,6 +182,15 @@ mod tests {
         let error = Error::from(boxed);
         assert_eq!(error.status(), StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(error.fault(), Fault::Peer);
+    }
+
+    #[test]
+    fn a_servers_violation_is_the_servers_fault() {
+        let body = Error::from(RequestBodyError::ServerFault("[REQ-03] too long".into()));
+        assert_eq!((body.status(), body.fault()), (StatusCode::INTERNAL_SERVER_ERROR, Fault::Server));
+        let violation = |side| Error::from(Violation { requirement: "X", side, message: String::new() });
+        assert_eq!(violation(Side::Server).fault(), Fault::Server);
+        assert_eq!(violation(Side::Application).fault(), Fault::Application);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Version, request};
+use http::request;
 use http_body::{Body as _, Frame, SizeHint};
 
 use super::request::declared_length;
@@ -14,13 +14,9 @@ use crate::rules::trailers;
 
 /// `body`, with each frame looked at.
 pub(super) fn watch(body: RequestBody, head: &request::Parts, sink: Sink) -> RequestBody {
-    let owed = match declared_length(head) {
-        None if head.version < Version::HTTP_2 && !head.headers.contains_key(http::header::TRANSFER_ENCODING) => {
-            Some(0)
-        }
-        declared => declared,
-    };
-    RequestBody::from_source(Watched { body, sink, owed, trailers: false })
+    // Without a Content-Length nothing is owed: a head that had Transfer-Encoding may have lost it, to a server that
+    // delivers no hop-by-hop fields or to middleware. [HDR-15]
+    RequestBody::from_source(Watched { body, sink, owed: declared_length(head), trailers: false })
 }
 
 struct Watched {
@@ -51,7 +47,7 @@ impl Watched {
         }
         match self.sink.report(findings.found) {
             Ok(()) => next,
-            Err(violation) => Some(Err(RequestBodyError::Malformed(violation.to_string()))),
+            Err(violation) => Some(Err(RequestBodyError::ServerFault(violation.to_string()))),
         }
     }
 

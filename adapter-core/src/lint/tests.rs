@@ -376,6 +376,11 @@ fn request_bodies_of_the_wrong_length_are_caught() {
     assert_eq!(said(vec![data("123"), data("456")]), [("REQ-03", Side::Server)]);
     let after = vec![data("1234"), Frame::trailers(HeaderMap::new()), data("5")];
     assert_eq!(said(after), [("TRL-01", Side::Server)]);
+    // Where the head says nothing, the server may have removed Transfer-Encoding. [HDR-15]
+    let mut server = BadServer::new();
+    server.head.method = Method::POST;
+    server.body = RequestBody::from_source(Other(vec![data("12345")]));
+    assert_eq!(server.said(), []);
 }
 
 #[test]

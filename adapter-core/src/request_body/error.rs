@@ -4,7 +4,7 @@ use std::io;
 
 use http::StatusCode;
 
-/// Why a request body could not be read to its end. Always the client's fault, or its network's.
+/// Why a request body could not be read to its end. The client's fault, or its network's, unless it says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestBodyError {
@@ -23,15 +23,20 @@ pub enum RequestBodyError {
     /// The client took too long to send the next piece (\[LIM-05\]).
     #[error("the request body did not arrive in time")]
     TimedOut,
+    /// The server, or middleware, delivered something that can't be: [`lint`](crate::lint) says what.
+    #[error("the request body was not delivered as it should be: {0}")]
+    ServerFault(String),
 }
 
 impl RequestBodyError {
-    /// The status a server answers with when a handler passes this error on: 400, 413 or 408.
+    /// The status a server answers with when a handler passes this error on: 400, 413, 408, or 500 for the server's own
+    /// fault.
     pub fn status(&self) -> StatusCode {
         match self {
             RequestBodyError::Disconnected | RequestBodyError::Malformed(_) => StatusCode::BAD_REQUEST,
             RequestBodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             RequestBodyError::TimedOut => StatusCode::REQUEST_TIMEOUT,
+            RequestBodyError::ServerFault(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 }
@@ -43,6 +48,7 @@ impl From<RequestBodyError> for io::Error {
             RequestBodyError::Malformed(_) => io::ErrorKind::InvalidData,
             RequestBodyError::TooLarge { .. } => io::ErrorKind::QuotaExceeded,
             RequestBodyError::TimedOut => io::ErrorKind::TimedOut,
+            RequestBodyError::ServerFault(_) => io::ErrorKind::Other,
         };
         io::Error::new(kind, error)
     }
