@@ -422,3 +422,40 @@ fn files_are_sent_from_offset_to_end() {
     shrunk.set_len(5).unwrap();
     assert!(collect(body).is_err(), "[FIL-02]");
 }
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_ordinary_file_has_no_length() {
+    use std::io::Write as _;
+    let folder = tempfile::tempdir().unwrap();
+    let refused = Body::from_path(folder.path()).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::IsADirectory, "[FIL-08a]");
+    assert!(Body::from_file(std::fs::File::open(folder.path()).unwrap(), ..).is_err());
+    let fifo = folder.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    assert!(Body::from_path(&fifo).is_err(), "it does not wait");
+
+    // Both ends, so that opening waits for nobody.
+    let both = std::fs::OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
+    (&both).write_all(b"0123456789").unwrap();
+    let mut body = Body::from_file(both.try_clone().unwrap(), ..4).unwrap();
+    assert_eq!((body.len(), body.is_blocking()), (None, true), "[FIL-08b]");
+    assert_eq!(future::block_on(body.frame()).unwrap().unwrap().into_data().unwrap(), "0123");
+    assert!(future::block_on(body.frame()).is_none());
+    assert_eq!(Body::from_file(both, 4..).unwrap_err().kind(), std::io::ErrorKind::NotSeekable);
+
+    let text = |body| String::from_utf8(collect(body).unwrap().to_vec()).unwrap();
+    let of = |path: &str| Body::from_path(path).map(|body| (body.len(), text(body))).unwrap();
+    assert_eq!(of("/dev/null"), (None, String::new()));
+    let path = folder.path().join("file");
+    std::fs::write(&path, "").unwrap();
+    assert_eq!(of(path.to_str().unwrap()), (Some(0), String::new()), "an empty file is one");
+    // A sparse file has nothing on disk, and a length.
+    std::fs::File::create(&path).unwrap().set_len(65_536).unwrap();
+    assert_eq!(of(path.to_str().unwrap()), (Some(65_536), "\0".repeat(65_536)));
+    if let Ok(expected) = std::fs::read_to_string("/proc/self/limits") {
+        assert_eq!(of("/proc/self/limits"), (None, expected.clone()));
+        let part = Body::from_file(std::fs::File::open("/proc/self/limits").unwrap(), 2..10).unwrap();
+        assert_eq!((part.len(), text(part)), (None, expected[2..10].to_owned()));
+    }
+}

@@ -151,8 +151,14 @@ impl Body {
     /// body is dropped (\[FIL-05\]). Its offset is left alone on Unix: clones of one open file
     /// ([`File::try_clone`](std::fs::File::try_clone)) can be sent at the same time.
     ///
+    /// What is no ordinary file is read until it ends, with a length that is not known: pipes, FIFOs, devices, and files
+    /// that the system makes up, such as those of `/proc`, of which the first piece is read at once (\[FIL-08b\]). A
+    /// reader that waits for a pipe holds a blocking thread, also when the client has gone, until the pipe has
+    /// something to give or is closed.
+    ///
     /// # Errors
-    /// What the operating system says of the file's size and offset. Blocks as file metadata does.
+    /// A directory (\[FIL-08a\]); a range that does not begin at 0 of what has no positions; what the operating system
+    /// says of the file's size and offset. Blocks as file metadata does, and, for a file that is on no disk, a read.
     pub fn from_file(file: std::fs::File, range: impl RangeBounds<u64>) -> std::io::Result<Self> {
         Ok(Kind::File(Box::new(FileChunks::new(file, range)?)).into())
     }
@@ -160,9 +166,10 @@ impl Body {
     /// The file at `path`, whole. \[FIL-06\]
     ///
     /// # Errors
-    /// As [`std::fs::File::open`]. Blocks as that does.
+    /// As [`std::fs::File::open`] and [`from_file`](Self::from_file), and blocks as those do; a FIFO, which would block
+    /// until somebody writes to it.
     pub fn from_path(path: impl AsRef<Path>) -> std::io::Result<Self> {
-        Body::from_file(std::fs::File::open(path)?, ..)
+        Body::from_file(file::open(path.as_ref())?, ..)
     }
 
     /// With trailers after the last byte; sent where the client and the protocol allow it, else dropped
@@ -197,7 +204,7 @@ impl Body {
             Kind::Stream(stream) if stream.is_end_stream() => Some(0),
             // Without a byte, but not ended: there may be trailers, and a length would keep them back. [TRL-04]
             Kind::Stream(stream) => stream.size_hint().exact().filter(|length| *length > 0),
-            Kind::File(file) => Some(file.remaining()),
+            Kind::File(file) => file.remaining(),
         }
     }
 

@@ -32,6 +32,18 @@ pub(crate) static GROUP: Group = Group {
             &["FIL-06b"],
             missing,
         ),
+        Case::must(
+            "directory_is_an_error",
+            "so is one that names a directory, or a FIFO nobody writes to",
+            &["FIL-08a", "FIL-06b"],
+            directory,
+        ),
+        Case::must(
+            "made_up_file_has_no_length",
+            "a file that says it is empty, and is not, is sent to its end",
+            &["FIL-08b"],
+            made_up,
+        ),
     ],
 };
 
@@ -122,12 +134,43 @@ fn path(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn missing(cx: &mut Context) -> Result<(), Failure> {
-    for script in ["path /no/such/file", "blocking; path /no/such/file"] {
-        let (mut connection, response) = cx.exchange(&cx.get(script))?;
+    no_path(cx, "/no/such/file")
+}
+
+/// The path is an error, from a handler and from blocking code.
+fn no_path(cx: &mut Context, path: &str) -> Result<(), Failure> {
+    let path = text::encode(path.as_bytes());
+    for script in [format!("path {path}"), format!("blocking; path {path}")] {
+        let (mut connection, response) = cx.exchange(&cx.get(&script))?;
         ensure_eq!(response.status(), 500, "the status");
-        ensure!(!response.text().contains("/no/such"), "the error text reached the client");
+        ensure!(!response.text().contains(&path), "the error text reached the client");
         connection.send(cx.get("body next").bytes())?;
         ensure_eq!(connection.response("GET")?.text(), "next", "the next response");
     }
+    Ok(())
+}
+
+fn directory(cx: &mut Context) -> Result<(), Failure> {
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    no_path(cx, &folder.path().to_string_lossy())?;
+    let fifo = folder.path().join("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    ensure!(made.is_ok_and(|status| status.success()), "no FIFO can be made");
+    no_path(cx, &fifo.to_string_lossy())
+}
+
+fn made_up(cx: &mut Context) -> Result<(), Failure> {
+    // Not the same from read to read, but never empty; on systems without it there is nothing to see.
+    let path = "/proc/self/limits";
+    let Ok(expected) = std::fs::read(path) else { return Ok(()) };
+    for script in ["", "blocking; "] {
+        let (mut connection, response) = cx.answered(&cx.get(&format!("{script}path {path}")), 200)?;
+        ensure!(response.body.starts_with(&expected[..20.min(expected.len())]), "the octets of {path} differ");
+        ensure!(!matches!(response.framing, Framing::Length(_)), "a Content-Length that nobody knows");
+        connection.send(cx.get("body next").bytes())?;
+        ensure_eq!(connection.response("GET")?.text(), "next", "the next response");
+    }
+    let (_, empty) = cx.answered(&cx.get("path /dev/null"), 200)?;
+    ensure_eq!(empty.body, b"", "the octets of /dev/null");
     Ok(())
 }

@@ -184,6 +184,7 @@ pub(crate) static FAULTS: &[Fault] = &[
         &[
             "errors::error_is_500",
             "files::missing_path_is_an_error",
+            "files::directory_is_an_error",
             "response::no_line_breaks_from_values",
             "errors::gone_peer_gets_no_response",
             "no_body::head_has_no_octets",

@@ -497,12 +497,14 @@ pub(crate) static FAULTS: &[Fault] = &[
             through.body()
         })
     })),
-    Fault::new("hints_become_lengths", &["body::hint_is_no_length"]).call(answered!(|_, mut response| {
-        if response.body().len().is_none() {
-            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("100"));
-        }
-        response
-    })),
+    Fault::new("hints_become_lengths", &["body::hint_is_no_length", "files::made_up_file_has_no_length"]).call(
+        answered!(|_, mut response| {
+            if response.body().len().is_none() {
+                response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("100"));
+            }
+            response
+        }),
+    ),
     Fault::new(
         "declared_lengths_are_ignored",
         &[
