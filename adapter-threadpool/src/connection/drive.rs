@@ -2,6 +2,12 @@
 //!
 //! Run by one worker at a time, until it has to wait. Each phase says how it goes on ([`Flow`]); deadlines are
 //! compared with the clock in every run, so an early or idle run does no harm.
+//!
+//! *Invariants*: a connection that is parked has a report to come (an edge of the poller, a waker) or a deadline that was
+//! in the future when it was parked; a phase that finds its deadline passed acts on it and does not park on it again,
+//! which would be a loop through the timers. Output nobody takes has a deadline in every phase that is HTTP's (\[LIM-06\]).
+//! Nothing that closes a connection or drops what is the application's is called under the lock of [`Io`]. Loops that
+//! read, decode or poll give way after a bounded amount.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -16,9 +22,9 @@ use adapter_core::{Limits, RequestBodyError};
 use adapter_http1::head::{self, Head};
 use http::StatusCode;
 
-use super::close::Closing;
+use super::close::{Closing, Lingering};
 use super::hints::Template;
-use super::io::{BUFFER, Fill, Flush, Scratch};
+use super::io::{BUFFER, Fill, Flush, Io, Scratch};
 use super::response::{self, Sending};
 use super::{Conn, Step, bit, upgrade};
 use crate::engine::{Engine, Tick, after, earlier, lock, nanos};
@@ -27,6 +33,10 @@ use crate::engine::{Engine, Tick, after, earlier, lock, nanos};
 const GRACE: Duration = Duration::from_millis(250);
 /// Requests of one connection answered before others get their turn.
 const AT_A_TIME: u32 = 128;
+/// Times a handler is polled that wakes itself, before others get their turn.
+const POLLS: u32 = 8;
+/// Reads for one head before others get their turn: more than a head of the default limit takes.
+const READS: u32 = 16;
 
 /// What the worker that runs a connection knows of it.
 pub(super) struct Task {
@@ -62,7 +72,7 @@ pub(super) enum Phase {
     /// The application has the socket.
     Taken(Tether),
     /// What the application left of the request body is being read.
-    Draining { left: u64, until: Tick },
+    Draining(Lingering),
     /// No more requests: the rest goes out, then the socket is closed with care.
     Closing(Closing),
     /// Over.
@@ -130,6 +140,7 @@ impl Task {
 
 pub(super) fn drive(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, taken: &mut u32, permit: bool) -> Step {
     let mut served = 0;
+    let mut late = 0;
     task.clock = None;
     loop {
         if conn.has(bit::FORCED) && !matches!(task.phase, Phase::Closed) {
@@ -145,11 +156,14 @@ pub(super) fn drive(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, ta
                 served += 1;
                 if served > AT_A_TIME { Flow::Again } else { read_head(conn, task, scratch, permit) }
             }
-            Phase::Ready(_) if !permit => Flow::Permit { is_new: true },
+            // [CON-05] nobody is there to be answered
+            Phase::Ready(_) if conn.has(bit::GONE) => closed(conn, task),
+            // Answers to earlier requests do not wait in the line.
+            Phase::Ready(_) if !permit => flush(conn, task).unwrap_or(Flow::Permit { is_new: true }),
             Phase::Ready(_) => super::request::call_ready(conn, task, scratch),
             Phase::Handling(_) => handling(conn, task, scratch, taken, permit),
             Phase::Sending(_) => response::sending(conn, task, taken, permit),
-            Phase::Draining { .. } => super::close::draining(conn, task),
+            Phase::Draining(_) => super::close::draining(conn, task),
             Phase::Closing(_) => super::close::closing(conn, task, scratch),
             Phase::Switching => upgrade::switching(conn, task),
             Phase::Taken(_) => upgrade::taken(conn, task, taken),
@@ -160,105 +174,144 @@ pub(super) fn drive(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, ta
         };
         match flow {
             Flow::Next => {}
+            Flow::Park(_) if matches!(task.phase, Phase::Closed) => return Step::Parked,
+            // Reported since the look at the top, and taken in by the phase.
+            Flow::Park(_) if conn.has(bit::FORCED) => {}
             Flow::Park(deadline) => {
-                if !matches!(task.phase, Phase::Closed) {
-                    conn.arm(deadline);
+                if cfg!(debug_assertions) && deadline != 0 && deadline <= conn.engine.now() {
+                    // It may have passed just now.
+                    late += 1;
+                    assert!(late < 10, "invariant: nobody parks on a deadline that has passed");
+                    continue;
                 }
+                conn.arm(deadline);
                 return Step::Parked;
             }
-            Flow::Again => return Step::Again,
-            Flow::Permit { is_new } => return Step::NeedsPermit { is_new },
+            Flow::Again => {
+                hand_over(conn);
+                return Step::Again;
+            }
+            Flow::Permit { is_new } => {
+                hand_over(conn);
+                return Step::NeedsPermit { is_new };
+            }
         }
     }
+}
+
+/// Writes what there is before the connection gets in line. What can't be written is looked after when its turn comes.
+fn hand_over(conn: &Conn) {
+    let mut io = lock(&conn.io);
+    if !io.output.is_empty() {
+        let _: Flush = io.flush(conn);
+    }
+}
+
+/// What [`next_head`] came to, and what is done about it without the lock.
+enum Found {
+    Head(Head),
+    Refused(Rejection),
+    /// Answers are stuck since then.
+    Stalled(Tick),
+    /// The client's stream has ended, or is broken.
+    Over,
+    /// There is no more input now.
+    Starved,
+    /// There is more input, but it is the turn of others.
+    Enough,
 }
 
 /// Until there is a whole head.
 fn read_head(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, permit: bool) -> Flow {
     let engine = &conn.engine;
     let settings = &engine.settings;
-    let mut io = lock(&conn.io);
+    let found = next_head(conn, task, &mut lock(&conn.io), scratch);
+    match found {
+        Found::Head(head) => {
+            task.requests += 1;
+            task.begun = false;
+            task.parsed = 0;
+            if permit {
+                return super::request::call(conn, task, scratch, head);
+            }
+            task.phase = Phase::Ready(Box::new(head));
+            return Flow::Next;
+        }
+        Found::Refused(rejection) => return reject(conn, task, scratch, &rejection),
+        Found::Stalled(since) => return stalled(conn, task, since),
+        // [KAP-08] nothing was asked, nothing is answered
+        Found::Over => return closed(conn, task),
+        Found::Enough => return Flow::Again,
+        Found::Starved => {}
+    }
+    // [SHU-03], [SHU-04], [SHU-05]
+    if engine.is_draining() {
+        return closed(conn, task);
+    }
+    let now = task.clock.map_or_else(|| engine.now(), |clock| engine.tick(clock));
+    if task.since == 0 {
+        task.since = now;
+    }
+    // [LIM-04] the first head is waited for from the accept on
+    let first = task.requests == 0;
+    let limit = if task.begun || first { settings.timeouts.header_read } else { settings.timeouts.keep_alive };
+    let deadline = after(task.since, limit);
+    if deadline == 0 || now < deadline {
+        return Flow::Park(deadline);
+    }
+    if task.begun {
+        let timeout = Rejection::new(StatusCode::REQUEST_TIMEOUT, "LIM-04", "the request head did not arrive in time");
+        reject(conn, task, scratch, &timeout)
+    } else {
+        closed(conn, task)
+    }
+}
+
+/// The next head out of the input, which is read on as far as it goes.
+fn next_head(conn: &Arc<Conn>, task: &mut Task, io: &mut Io, scratch: &mut Scratch) -> Found {
+    let limits = &conn.engine.settings.limits;
+    let mut reads = 0;
     loop {
-        if task.is_worth_parsing(io.input.bytes(), &settings.limits) {
-            match head::parse_with(io.input.bytes(), &settings.limits, &mut scratch.heads) {
+        if task.is_worth_parsing(io.input.bytes(), limits) {
+            match head::parse_with(io.input.bytes(), limits, &mut scratch.heads) {
                 Ok(Some(head)) => {
                     // Answers of pipelined requests are gathered, up to a point. [KAP-06], [KAP-07]
                     if io.output.gathered() >= BUFFER {
                         match io.flush(conn) {
                             Flush::Done => {}
                             // [BOD-16] who does not take answers gets no more
-                            Flush::Wait => {
-                                return stalled(conn, task, io.stalled_since);
-                            }
-                            Flush::Broken => {
-                                drop(io);
-                                return closed(conn, task);
-                            }
+                            Flush::Wait => return Found::Stalled(io.stalled_since),
+                            Flush::Broken => return Found::Over,
                         }
                     }
                     io.input.consume(head.length);
-                    drop(io);
-                    task.requests += 1;
-                    task.begun = false;
-                    task.parsed = 0;
-                    if permit {
-                        return super::request::call(conn, task, scratch, head);
-                    }
-                    task.phase = Phase::Ready(Box::new(head));
-                    return Flow::Next;
+                    return Found::Head(head);
                 }
                 Ok(None) => {
-                    task.begin(engine);
+                    task.begin(&conn.engine);
                     task.parsed = io.input.bytes().len();
                 }
-                Err(rejection) => {
-                    drop(io);
-                    return reject(conn, task, scratch, &rejection);
-                }
+                Err(rejection) => return Found::Refused(rejection),
             }
         }
         if !io.output.is_empty() {
             match io.flush(conn) {
                 Flush::Done => {}
-                Flush::Wait => return stalled(conn, task, io.stalled_since),
-                Flush::Broken => {
-                    drop(io);
-                    return closed(conn, task);
-                }
+                Flush::Wait => return Found::Stalled(io.stalled_since),
+                Flush::Broken => return Found::Over,
             }
         }
-        if conn.has(bit::READABLE) {
-            match io.fill(conn, scratch) {
-                Fill::Data | Fill::Wait => continue,
-                // [KAP-08] nothing was asked, nothing is answered
-                Fill::End | Fill::Broken => {
-                    drop(io);
-                    return closed(conn, task);
-                }
-            }
+        if !conn.has(bit::READABLE) {
+            return Found::Starved;
         }
-        drop(io);
-        // [SHU-03], [SHU-04], [SHU-05]
-        if engine.is_draining() {
-            return closed(conn, task);
+        reads += 1;
+        if reads > READS {
+            return Found::Enough;
         }
-        let now = task.clock.map_or_else(|| engine.now(), |clock| engine.tick(clock));
-        if task.since == 0 {
-            task.since = now;
+        match io.fill(conn, scratch) {
+            Fill::Data | Fill::Wait => {}
+            Fill::End | Fill::Broken => return Found::Over,
         }
-        // [LIM-04] the first head is waited for from the accept on
-        let first = task.requests == 0;
-        let limit = if task.begun || first { settings.timeouts.header_read } else { settings.timeouts.keep_alive };
-        let deadline = after(task.since, limit);
-        if deadline == 0 || now < deadline {
-            return Flow::Park(deadline);
-        }
-        return if task.begun {
-            let timeout =
-                Rejection::new(StatusCode::REQUEST_TIMEOUT, "LIM-04", "the request head did not arrive in time");
-            reject(conn, task, scratch, &timeout)
-        } else {
-            closed(conn, task)
-        };
     }
 }
 
@@ -276,12 +329,24 @@ impl Task {
 
 /// \[LIM-06\] the client takes nothing: until when that is put up with.
 pub(super) fn stalled(conn: &Arc<Conn>, task: &mut Task, since: Tick) -> Flow {
-    let deadline = after(since, conn.engine.settings.timeouts.write);
-    if deadline != 0 && conn.engine.now() >= deadline {
+    if expired(conn, since) {
         tracing::debug!(target: "adapter", "[LIM-06] a client takes nothing; its connection is closed");
-        return closed(conn, task);
+        task.phase = Phase::Closed;
+        // What the operating system still holds goes too, and can't be taken for the end of a response.
+        conn.close(true);
+        return Flow::Next;
     }
-    Flow::Park(deadline)
+    Flow::Park(write_deadline(conn, since))
+}
+
+/// \[LIM-06\] until when it is put up with that nothing was taken since `since`; 0 for ever.
+pub(super) fn write_deadline(conn: &Conn, since: Tick) -> Tick {
+    after(since, conn.engine.settings.timeouts.write)
+}
+
+pub(super) fn expired(conn: &Conn, since: Tick) -> bool {
+    let deadline = write_deadline(conn, since);
+    deadline != 0 && conn.engine.now() >= deadline
 }
 
 /// Writes what is left; how to go on instead, if that takes time or is of no use.
@@ -319,10 +384,16 @@ pub(super) fn reject(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, r
 /// While the application has the request.
 fn handling(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, taken: &mut u32, permit: bool) -> Flow {
     let Phase::Handling(handling) = &mut task.phase else { return Flow::Next };
-    loop {
+    for _ in 0..POLLS {
         let deadline = look(conn, taken);
+        if conn.has(bit::FORCED) {
+            return Flow::Next;
+        }
         handling.woken |= *taken & bit::WOKEN != 0;
+        *taken &= !bit::WOKEN;
 
+        // Answers to earlier requests, or a 100.
+        let unsent = if !handling.woken || conn.has(bit::WANT_WRITE) { unsent(conn) } else { 0 };
         let now = if conn.has(bit::ENDED) || handling.until != 0 { conn.engine.now() } else { 0 };
         let verdict = fate(conn, handling, now);
         if (handling.woken || !matches!(verdict, Fate::Wait(_))) && !permit {
@@ -341,19 +412,11 @@ fn handling(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, taken: &mu
                 return Flow::Next;
             }
             Fate::Wait(until) if !handling.woken => {
-                let mut io = lock(&conn.io);
-                return match io.flush(conn) {
-                    Flush::Wait => Flow::Park(earlier(
-                        earlier(deadline, until),
-                        after(io.stalled_since, conn.engine.settings.timeouts.write),
-                    )),
-                    Flush::Done | Flush::Broken => Flow::Park(earlier(deadline, until)),
-                };
+                return Flow::Park(earlier(earlier(deadline, until), unsent));
             }
             Fate::Wait(_) => {}
         }
         handling.woken = false;
-        *taken &= !bit::WOKEN;
         let waker = Waker::from(conn.clone());
         if let Poll::Ready(response) = std::pin::Pin::new(&mut handling.call).poll(&mut Context::from_waker(&waker)) {
             let facts = handling.facts;
@@ -361,6 +424,26 @@ fn handling(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, taken: &mu
             task.phase = Phase::Head;
             response::begin(conn, task, scratch, response, facts);
             return Flow::Next;
+        }
+    }
+    Flow::Again
+}
+
+/// Writes what is there while the application has the request; until when the client may take nothing of it. One that
+/// has taken nothing for too long is cut off at once, although the application may be held up. \[LIM-06\]
+fn unsent(conn: &Conn) -> Tick {
+    let mut io = lock(&conn.io);
+    match io.flush(conn) {
+        Flush::Done | Flush::Broken => 0,
+        Flush::Wait => {
+            let since = io.stalled_since;
+            drop(io);
+            if !expired(conn, since) {
+                return write_deadline(conn, since);
+            }
+            tracing::debug!(target: "adapter", "[LIM-06] a client takes nothing; its connection is closed");
+            conn.cut_off(true);
+            0
         }
     }
 }
@@ -432,6 +515,7 @@ fn stir(conn: &Conn) -> Option<Tick> {
         return Some(0);
     }
     let waker = if conn.has(bit::READABLE | bit::GONE) {
+        incoming.stop_waiting(conn.engine.now());
         incoming.waker.take()
     } else if incoming.deadline != 0 && conn.engine.now() >= incoming.deadline {
         // [LIM-05]

@@ -189,6 +189,7 @@ impl Io {
                 }
                 // [ERR-07] quiet: the client is gone
                 Err(_) => {
+                    conn.set(bit::GONE);
                     self.output.clear();
                     return Flush::Broken;
                 }

@@ -252,12 +252,12 @@ impl Conn {
         true
     }
 
-    /// [`Io::flush`] for others than the worker that runs the connection: if that worker had found no room and gone,
-    /// the connection must be run again, because the report of room was used up here.
+    /// [`Io::flush`] for others than the worker that runs the connection. That worker may have gone: it must come again
+    /// where the report of room was used up here, and where from now on output waits, which has a deadline.
     fn flush_aside(self: &Arc<Self>, io: &mut Io) -> Flush {
         let stalled = io.stalled_since != 0;
         let outcome = io.flush(self);
-        if stalled && outcome != Flush::Wait {
+        if stalled != (outcome == Flush::Wait) || outcome == Flush::Broken {
             self.wake_up(0);
         }
         outcome

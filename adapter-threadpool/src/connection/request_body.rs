@@ -4,10 +4,15 @@
 //! Async: a read that must wait registers its waker; the worker that runs the connection wakes it when there is more,
 //! or when the time is up. Blocking: the thread waits in poll(2), because application code is what holds it. A body
 //! that outlives its request is cut off from the connection by its number.
+//!
+//! *The time* (\[LIM-05\]) is that in which somebody waits and no data comes: it is added up over the waits, and only
+//! data sets it back, so that a client that drips framing gains nothing. A reader that never has to wait gives way after
+//! [`AT_A_TIME`] frames.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use adapter_core::RequestBodyError;
 use adapter_core::request_body::Source;
@@ -18,12 +23,15 @@ use bytes::{Buf, Bytes};
 use http_body::{Frame, SizeHint};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::drive::{expired, write_deadline};
 use super::io::{Fill, Flush, Io};
 use super::{Conn, bit};
-use crate::engine::{Tick, after, lock};
+use crate::engine::{Tick, after, earlier, lock};
 
 /// Bytes read at a time.
 const PIECE: usize = 64 * 1024;
+/// Frames that are there without waiting, before others get their turn.
+const AT_A_TIME: u32 = 16;
 
 /// The receiving side of a body, kept with the connection.
 pub(super) struct Incoming {
@@ -34,6 +42,11 @@ pub(super) struct Incoming {
     pub(super) waker: Option<Waker>,
     /// Until when it waits.
     pub(super) deadline: Tick,
+    /// Since when somebody waits, 0 if nobody does, and how long it was before. \[LIM-05\]
+    waiting_since: Tick,
+    waited: Tick,
+    /// Frames since a reader had to wait or gave way.
+    in_a_row: u32,
     /// The client waits for 100 Continue.
     pub(super) expects_continue: bool,
     /// The application has dropped it.
@@ -49,6 +62,9 @@ impl Incoming {
             carry: Bytes::new(),
             waker: None,
             deadline: 0,
+            waiting_since: 0,
+            waited: 0,
+            in_a_row: 0,
             expects_continue,
             abandoned: false,
             failed: None,
@@ -58,6 +74,33 @@ impl Incoming {
     /// Bytes to come, if known.
     pub(super) fn remaining(&self) -> Option<u64> {
         self.decoder.remaining()
+    }
+
+    /// \[LIM-05\] somebody waits from `now` on, or still: until when, 0 for ever.
+    fn wait(&mut self, now: Tick, limit: Option<Duration>) -> Tick {
+        if self.waiting_since == 0 {
+            self.waiting_since = now;
+        }
+        // Not 0, which is never.
+        self.deadline =
+            limit.map_or(0, |limit| after(self.waiting_since, Some(limit)).saturating_sub(self.waited).max(1));
+        self.deadline
+    }
+
+    /// Something has come, data or not: nobody waits now.
+    pub(super) fn stop_waiting(&mut self, now: Tick) {
+        if self.waiting_since != 0 {
+            self.waited = self.waited.saturating_add(now.saturating_sub(self.waiting_since));
+        }
+        self.waiting_since = 0;
+        self.deadline = 0;
+    }
+
+    /// Data has come.
+    fn has_progress(&mut self) {
+        self.waited = 0;
+        self.waiting_since = 0;
+        self.deadline = 0;
     }
 
     /// Fails the body, for whoever reads it next.
@@ -104,6 +147,7 @@ impl Io {
                     data.advance(start);
                     data
                 };
+                incoming.has_progress();
                 if incoming.decoder.is_done() {
                     self.end_of_body(conn);
                 }
@@ -244,10 +288,41 @@ impl BodySource {
     }
 }
 
+impl BodySource {
+    /// \[LIM-05\] the time is up.
+    fn late(&self, io: &mut Io) -> Next {
+        if io.request == self.request
+            && let Some(incoming) = &mut io.incoming
+        {
+            incoming.failed.get_or_insert(RequestBodyError::TimedOut);
+        }
+        Some(Err(RequestBodyError::TimedOut))
+    }
+
+    /// Whether it is the turn of others, after many frames without waiting.
+    fn gives_way(&self, io: &mut Io) -> bool {
+        if io.request != self.request {
+            return false;
+        }
+        let Some(incoming) = &mut io.incoming else { return false };
+        incoming.in_a_row += 1;
+        let enough = incoming.in_a_row > AT_A_TIME;
+        if enough {
+            incoming.in_a_row = 0;
+        }
+        enough
+    }
+}
+
 impl Source for BodySource {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next> {
         let conn = self.conn.clone();
         let mut io = lock(&conn.io);
+        if self.gives_way(&mut io) {
+            drop(io);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         match self.attempt(&mut io, false) {
             Ok(next) => {
                 let stale = io.stale.take();
@@ -256,14 +331,20 @@ impl Source for BodySource {
                 Poll::Ready(self.seen(next))
             }
             Err(_) => {
-                let deadline = after(conn.engine.now(), conn.engine.settings.timeouts.body_read);
-                let old = match &mut io.incoming {
-                    Some(incoming) => {
-                        incoming.deadline = deadline;
-                        incoming.waker.replace(cx.waker().clone())
-                    }
-                    None => None,
-                };
+                let now = conn.engine.now();
+                let mut old = None;
+                let mut deadline = 0;
+                if let Some(incoming) = &mut io.incoming {
+                    incoming.in_a_row = 0;
+                    deadline = incoming.wait(now, conn.engine.settings.timeouts.body_read);
+                    old = incoming.waker.replace(cx.waker().clone());
+                }
+                if deadline != 0 && now >= deadline {
+                    let next = self.late(&mut io);
+                    drop(io);
+                    drop(old);
+                    return Poll::Ready(next);
+                }
                 drop(io);
                 drop(old);
                 // The worker that runs the connection arms its timer after each run; a thread of the application's
@@ -279,36 +360,43 @@ impl Source for BodySource {
     fn next_frame(mut self: Pin<&mut Self>) -> Next {
         let conn = self.conn.clone();
         let limit = conn.engine.settings.timeouts.body_read;
-        let timeout = limit.and_then(|limit| Timespec::try_from(limit).ok());
         loop {
             let mut io = lock(&conn.io);
-            let (socket, writing) = match self.attempt(&mut io, true) {
-                Ok(next) => {
-                    let stale = io.stale.take();
-                    drop(io);
-                    drop(stale);
-                    return self.seen(next);
-                }
-                Err(_) => (io.socket(), !io.output.is_empty()),
-            };
+            if let Ok(next) = self.attempt(&mut io, true) {
+                let stale = io.stale.take();
+                drop(io);
+                drop(stale);
+                return self.seen(next);
+            }
+            let now = conn.engine.now();
+            let late = io.incoming.as_mut().map_or(0, |incoming| incoming.wait(now, limit));
+            if late != 0 && now >= late {
+                return self.late(&mut io);
+            }
+            // [LIM-06] a 100, or answers to earlier requests, that nobody takes
+            let stuck = io.stalled_since;
+            let writing = !io.output.is_empty();
+            let until = if stuck != 0 { earlier(late, write_deadline(&conn, stuck)) } else { late };
+            let socket = io.socket();
             drop(io);
             let Some(socket) = socket else { return Some(Err(RequestBodyError::Disconnected)) };
+            if stuck != 0 && expired(&conn, stuck) {
+                conn.cut_off(true);
+                continue;
+            }
+            let timeout = (until != 0).then(|| Duration::from_nanos(until.saturating_sub(now)));
+            let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
             let interest = if writing { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
-            match poll(&mut [PollFd::new(&*socket, interest)], timeout.as_ref()) {
-                // [LIM-05]
-                Ok(0) => {
-                    let mut io = lock(&conn.io);
-                    if io.request == self.request
-                        && let Some(incoming) = &mut io.incoming
-                    {
-                        incoming.failed.get_or_insert(RequestBodyError::TimedOut);
-                    }
-                    return Some(Err(RequestBodyError::TimedOut));
-                }
-                Ok(_) if writing => {
-                    let _: Flush = conn.flush_aside(&mut lock(&conn.io));
-                }
-                Ok(_) | Err(_) => {}
+            // An error is one of the socket, and shows when it is read.
+            let polled = poll(&mut [PollFd::new(&*socket, interest)], timeout.as_ref());
+            let mut io = lock(&conn.io);
+            if writing && polled != Ok(0) {
+                let _: Flush = conn.flush_aside(&mut io);
+            }
+            if io.request == self.request
+                && let Some(incoming) = &mut io.incoming
+            {
+                incoming.stop_waiting(conn.engine.now());
             }
         }
     }

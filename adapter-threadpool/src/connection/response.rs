@@ -22,7 +22,7 @@ use bytes::Bytes;
 use http_body::Frame;
 
 use super::close::{self, Closing};
-use super::drive::{Flow, Phase, Task, closed, grace, look, stalled};
+use super::drive::{Flow, Phase, Task, closed, expired, grace, look, stalled};
 use super::io::{Flush, Scratch};
 use super::{Conn, bit, upgrade};
 use crate::engine::{Tick, lock};
@@ -94,7 +94,7 @@ pub(super) fn begin(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, re
     facts.keep_alive &=
         settings.keep_alive && most.is_none_or(|most| task.requests < most) && !conn.engine.is_draining();
     if facts.keep_alive && conn.has(bit::BODY_OPEN) {
-        facts.keep_alive = close::can_drain(&lock(&conn.io));
+        facts.keep_alive = close::can_drain(conn, &mut lock(&conn.io));
     }
     let (head, body, mut plan) = dispatch::prepare(response, &facts, task.handover.is_some());
     let switches = upgrade::decide(conn, task, head.status, &facts);
@@ -176,7 +176,10 @@ pub(super) fn sending(conn: &Arc<Conn>, task: &mut Task, taken: &mut u32, permit
     loop {
         // Within a batch of quick chunks nothing else is looked at.
         let deadline = if gathering { 0 } else { look_at(conn, sending, taken) };
-        if sending.flush_first || sending.complete || !sending.woken {
+        if conn.has(bit::FORCED) {
+            return Flow::Next;
+        }
+        if sending.flush_first || sending.complete || !sending.woken || !permit {
             let mut io = lock(&conn.io);
             let flushed = io.flush(conn);
             let since = io.stalled_since;
@@ -185,6 +188,8 @@ pub(super) fn sending(conn: &Arc<Conn>, task: &mut Task, taken: &mut u32, permit
                 Flush::Done => {}
                 Flush::Wait if !conn.has(bit::GONE) => {
                     if expired(conn, since) && !permit {
+                        // [LIM-06] at once, although the application may be held up
+                        conn.cut_off(true);
                         return permit_later(sending, taken);
                     }
                     return match stalled(conn, task, since) {
@@ -260,11 +265,6 @@ fn look_at(conn: &Conn, sending: &mut Sending, taken: &mut u32) -> Tick {
     sending.woken |= *taken & bit::WOKEN != 0;
     *taken &= !bit::WOKEN;
     deadline
-}
-
-fn expired(conn: &Conn, since: Tick) -> bool {
-    let deadline = crate::engine::after(since, conn.engine.settings.timeouts.write);
-    deadline != 0 && conn.engine.now() >= deadline
 }
 
 /// Comes back with a permit; a wake-up that was seen is not forgotten.

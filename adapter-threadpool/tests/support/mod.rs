@@ -3,11 +3,14 @@
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, reason = "each test file uses a part of it")]
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use adapter_core::{Application, DynApplication, Server, ServerConfig, ServerHandle};
+use adapter_core::{Application, Bind, DynApplication, Server, ServerConfig, ServerHandle};
 use adapter_threadpool::ThreadPoolServer;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
+use rustix::net::{AddressFamily, SocketType, connect, socket};
 
 /// No step of any test takes longer.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -22,6 +25,17 @@ pub fn serve_with(application: impl Application, config: ServerConfig) -> Runnin
     let config = config.bind("127.0.0.1:0".parse().unwrap());
     let handle = ThreadPoolServer::new().start(DynApplication::new(application), config).unwrap();
     let addr = handle.local_addrs()[0].tcp().unwrap();
+    Running { addr, handle: Some(handle) }
+}
+
+/// Serves on a listener whose connections take only a few KiB that the client does not read.
+pub fn serve_narrow(application: impl Application, config: ServerConfig) -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // The sockets that are accepted inherit it.
+    set_socket_send_buffer_size(&listener, 1).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let config = config.bind(Bind::from(listener));
+    let handle = ThreadPoolServer::new().start(DynApplication::new(application), config).unwrap();
     Running { addr, handle: Some(handle) }
 }
 
@@ -95,6 +109,24 @@ impl Client {
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Client { stream, buffer: Vec::new() }
+    }
+
+    /// Whose socket takes only a few KiB as long as nothing is read.
+    pub fn narrow(addr: SocketAddr) -> Self {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        set_socket_recv_buffer_size(&socket, 1).unwrap();
+        connect(&socket, &addr).unwrap();
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Client { stream, buffer: Vec::new() }
+    }
+
+    /// Waits until the server has broken the connection off, without reading; `false` if it does not.
+    pub fn is_broken_off(&self, limit: Duration) -> bool {
+        let limit = Timespec::try_from(limit).unwrap();
+        poll(&mut [PollFd::new(&self.stream, PollFlags::empty())], Some(&limit)).unwrap() > 0
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
