@@ -207,9 +207,8 @@ fn hand_over(conn: &Conn) {
     }
 }
 
-/// What [`next_head`] came to, and what is done about it without the lock.
-enum Found {
-    Head(Head),
+/// Why [`next_head`] found none; what is done about it is done without the lock.
+enum NoHead {
     Refused(Rejection),
     /// Answers are stuck since then.
     Stalled(Tick),
@@ -227,7 +226,7 @@ fn read_head(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, permit: b
     let settings = &engine.settings;
     let found = next_head(conn, task, &mut lock(&conn.io), scratch);
     match found {
-        Found::Head(head) => {
+        Ok(head) => {
             task.requests += 1;
             task.begun = false;
             task.parsed = 0;
@@ -237,12 +236,12 @@ fn read_head(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, permit: b
             task.phase = Phase::Ready(Box::new(head));
             return Flow::Next;
         }
-        Found::Refused(rejection) => return reject(conn, task, scratch, &rejection),
-        Found::Stalled(since) => return stalled(conn, task, since),
+        Err(NoHead::Refused(rejection)) => return reject(conn, task, scratch, &rejection),
+        Err(NoHead::Stalled(since)) => return stalled(conn, task, since),
         // [KAP-08] nothing was asked, nothing is answered
-        Found::Over => return closed(conn, task),
-        Found::Enough => return Flow::Again,
-        Found::Starved => {}
+        Err(NoHead::Over) => return closed(conn, task),
+        Err(NoHead::Enough) => return Flow::Again,
+        Err(NoHead::Starved) => {}
     }
     // [SHU-03], [SHU-04], [SHU-05]
     if engine.is_draining() {
@@ -268,7 +267,7 @@ fn read_head(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, permit: b
 }
 
 /// The next head out of the input, which is read on as far as it goes.
-fn next_head(conn: &Arc<Conn>, task: &mut Task, io: &mut Io, scratch: &mut Scratch) -> Found {
+fn next_head(conn: &Arc<Conn>, task: &mut Task, io: &mut Io, scratch: &mut Scratch) -> Result<Head, NoHead> {
     let limits = &conn.engine.settings.limits;
     let mut reads = 0;
     loop {
@@ -280,37 +279,37 @@ fn next_head(conn: &Arc<Conn>, task: &mut Task, io: &mut Io, scratch: &mut Scrat
                         match io.flush(conn) {
                             Flush::Done => {}
                             // [BOD-16] who does not take answers gets no more
-                            Flush::Wait => return Found::Stalled(io.stalled_since),
-                            Flush::Broken => return Found::Over,
+                            Flush::Wait => return Err(NoHead::Stalled(io.stalled_since)),
+                            Flush::Broken => return Err(NoHead::Over),
                         }
                     }
                     io.input.consume(head.length);
-                    return Found::Head(head);
+                    return Ok(head);
                 }
                 Ok(None) => {
                     task.begin(&conn.engine);
                     task.parsed = io.input.bytes().len();
                 }
-                Err(rejection) => return Found::Refused(rejection),
+                Err(rejection) => return Err(NoHead::Refused(rejection)),
             }
         }
         if !io.output.is_empty() {
             match io.flush(conn) {
                 Flush::Done => {}
-                Flush::Wait => return Found::Stalled(io.stalled_since),
-                Flush::Broken => return Found::Over,
+                Flush::Wait => return Err(NoHead::Stalled(io.stalled_since)),
+                Flush::Broken => return Err(NoHead::Over),
             }
         }
         if !conn.has(bit::READABLE) {
-            return Found::Starved;
+            return Err(NoHead::Starved);
         }
         reads += 1;
         if reads > READS {
-            return Found::Enough;
+            return Err(NoHead::Enough);
         }
         match io.fill(conn, scratch) {
             Fill::Data | Fill::Wait => {}
-            Fill::End | Fill::Broken => return Found::Over,
+            Fill::End | Fill::Broken => return Err(NoHead::Over),
         }
     }
 }
