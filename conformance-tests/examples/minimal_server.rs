@@ -6,7 +6,7 @@
 //! and `timeout` say what it waits for. `spec/IMPLEMENTING.md` walks through it.
 
 use std::collections::HashMap;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::pin::{Pin, pin};
@@ -28,12 +28,15 @@ use adapter_core::{
     ServerConfig, ServerHandle, ServerInfo, ShutdownTrigger, contain, dispatch,
 };
 use adapter_http1::encoder;
-use adapter_http1::inbound::{Feed, Inbound};
+use adapter_http1::inbound::{Feed, Idle, Inbound};
 use adapter_listen::blocking::{accept_on_thread, bind_tcp};
 use futures_lite::future::{block_on, or, zip};
 
 /// How long a half-closed client may be kept waiting. \[DIS-04b\]
 const GRACE: Duration = Duration::from_millis(250);
+
+/// How long an idle connection is spared when another client waits. \[LIM-07\]
+const SPARED: Duration = Duration::from_secs(1);
 
 /// The server.
 pub(crate) struct MinimalServer;
@@ -55,10 +58,11 @@ impl Server for MinimalServer {
         let serving = Serving::new(info, runtime, trigger.clone(), &config);
         let life = Lifecycle::new(application.clone(), serving.clone(), &config);
         block_on(life.startup()).inspect_err(|_| threads.stop())?; // [LIF-01], [LIF-02]
-        let (turns, wires) = (Tracker::default(), Mutex::default());
-        let state = Arc::new(State { application, config, serving, turns, wires });
+        let (turns, places, wires) = (Tracker::default(), Tracker::default(), Mutex::default());
+        let state = Arc::new(State { application, config, serving, turns, places, wires });
         for listener in listeners {
-            let (shared, most) = (state.clone(), state.config.limits.connections);
+            // One more, which waits for a place.
+            let (shared, most) = (state.clone(), state.config.limits.connections.saturating_add(1));
             let serve = move |socket, peer, open| {
                 let state = shared.clone();
                 // Without a thread the connection is closed again.
@@ -78,6 +82,8 @@ struct State {
     serving: Arc<Serving>,
     /// Threads that are in the application.
     turns: Tracker,
+    /// Connections that are served.
+    places: Tracker,
     wires: Mutex<HashMap<(SocketAddr, SocketAddr), Arc<Wire>>>,
 }
 
@@ -92,6 +98,29 @@ impl State {
         threads.stop(); // [RTM-05b]
         let _ = self.serving.runtime.timeout(Duration::from_secs(1), threads.idle()).await;
         ended
+    }
+
+    /// Waits for a place among the connections, and ends the one that has been idle for longest if there is none.
+    async fn place(&self) -> Option<Guard> {
+        let (runtime, most) = (&self.serving.runtime, self.config.limits.connections);
+        let room = async {
+            loop {
+                let wires: Vec<Arc<Wire>> = lock(&self.wires).values().cloned().collect();
+                let idle = wires.iter().filter_map(|wire| Some((wire.idle.since()?, &wire.idle)));
+                let longest = idle.min_by_key(|(since, _)| *since).filter(|(since, _)| since.elapsed() >= SPARED);
+                // If it is not idle any more, another one is looked for.
+                if longest.is_some_and(|(_, idle)| idle.end()) {
+                    pending::<()>().await;
+                }
+                runtime.sleep(SPARED / 4).await;
+            }
+        };
+        let place = async { Some(self.places.enter(most).await) };
+        let stop = async {
+            self.serving.shutdown.draining().fired().await;
+            None
+        };
+        or(place, or(stop, room)).await
     }
 }
 
@@ -109,6 +138,7 @@ struct Wire {
     writing: Mutex<()>,
     /// The connection was reset, by the client or by us.
     broken: Signal,
+    idle: Idle,
 }
 
 /// How a connection ends.
@@ -137,16 +167,18 @@ impl Feed for Piped {
 impl Wire {
     fn serve(state: Arc<State>, socket: TcpStream, peer: SocketAddr, _open: Guard) {
         let (Ok(local), Ok(())) = (socket.local_addr(), socket.set_nodelay(true)) else { return };
+        let Some(_place) = block_on(state.place()) else { return };
         let _ = socket.set_write_timeout(state.config.timeouts.write); // [LIM-06]
         let facts = Arc::new(Connection::new(state.serving.clone(), Some(peer), ListenAddr::Tcp(local)));
-        let (socket, writing, broken) = (Arc::new(socket), Mutex::default(), Signal::new());
-        let wire = Wire { state, facts, socket: Mutex::new(Some(socket.clone())), writing, broken };
+        let (socket, writing, broken, idle) = (Arc::new(socket), Mutex::default(), Signal::new(), Idle::default());
+        let wire = Wire { state, facts, socket: Mutex::new(Some(socket.clone())), writing, broken, idle };
         let (wire, (pieces, body)) = (Arc::new(wire), Body::channel(1));
         let reading = wire.clone();
         let Ok(reader) = thread::Builder::new().spawn(move || reading.read(&socket, &pieces)) else { return };
         lock(&wire.state.wires).insert((peer, local), wire.clone());
         let feed = Piped { wire: wire.clone(), pieces: body };
-        let mut inbound = Inbound::new(feed, wire.state.serving.clone(), &wire.state.config);
+        let mut inbound =
+            Inbound::new(feed, wire.state.serving.clone(), &wire.state.config).with_idle(wire.idle.clone());
         // Application code is contained where it is called; this is for mistakes of our own.
         let end = contain::catch("connection", || block_on(wire.exchanges(&mut inbound)));
         wire.cut(!matches!(end, Ok(End::Close)));

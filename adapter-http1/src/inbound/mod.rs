@@ -6,6 +6,8 @@
 //! decoded; no waker of the application is woken under it. Timers are those of the server's
 //! [`Runtime`](adapter_core::Runtime).
 
+mod idle;
+
 use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,17 +20,28 @@ use adapter_core::rules::Rejection;
 use adapter_core::rules::request::{BodyLength, Facts};
 use adapter_core::{Bytes, Elapsed, Limits, RequestBody, RequestBodyError, ServerConfig, Sleep, Timeouts, contain};
 use bytes::{Buf, BytesMut};
-use futures_lite::future::or;
+use futures_lite::future::{or, yield_now};
 use http::StatusCode;
 use http_body::{Frame, SizeHint};
 
+pub use self::idle::Idle;
 use crate::body_decoder::Decoder;
 use crate::head::{self, Head};
 
-/// Octets of an unread body that are read to keep the connection. \[REQ-12\]
-const DRAIN: usize = 256 * 1024;
-/// How long that may take, and how long a client may take to end its stream.
-const LINGER: Duration = Duration::from_secs(1);
+/// Octets of a body nobody wants that are read to keep the connection: with more to come, the answer says that it ends.
+/// \[REQ-12\]
+const DRAIN: u64 = 256 * 1024;
+/// How long the next octet of an unread body may take.
+const DRAIN_IDLE: Duration = LINGER;
+/// How long a client may take to send more, or to end its stream. \[KAP-13\]
+const LINGER: Duration = Duration::from_secs(2);
+/// How long either may take in all.
+const LINGER_MOST: Duration = Duration::from_secs(30);
+/// As [`LINGER`] and [`LINGER_MOST`], while the server is shutting down.
+const LAST_LINGER: Duration = Duration::from_millis(250);
+const LAST_LINGER_MOST: Duration = Duration::from_secs(2);
+/// Pieces that are there without waiting, before others get their turn.
+const AT_A_TIME: u32 = 16;
 
 /// Where the octets of an [`Inbound`] come from.
 pub trait Feed: Send + 'static {
@@ -50,6 +63,7 @@ pub struct Inbound {
     timeouts: Timeouts,
     keep_alive: bool,
     requests: u64,
+    idle: Idle,
 }
 
 struct Shared {
@@ -68,6 +82,19 @@ struct Upload {
     unwanted: bool,
     /// Who waits for more of it.
     reader: Option<Waker>,
+}
+
+impl Upload {
+    /// Throws away what has come of it; how much is to come, if that is known. \[REQ-12\]
+    fn unwanted_rest(&mut self, input: &mut BytesMut) -> Option<u64> {
+        while let Poll::Ready(Some(frame)) = self.decoder.poll_frame(input) {
+            self.failed |= frame.is_err();
+            if self.failed {
+                break;
+            }
+        }
+        self.decoder.remaining()
+    }
 }
 
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
@@ -94,16 +121,18 @@ impl Inbound {
         let shared = Shared { feed: Some(Box::new(feed)), input: BytesMut::new(), body: None };
         let (limits, timeouts) = (config.limits.clone(), config.timeouts.clone());
         let (shared, keep_alive) = (Arc::new(Mutex::new(shared)), config.keep_alive);
-        Inbound { shared, serving, limits, timeouts, keep_alive, requests: 0 }
+        Inbound { shared, serving, limits, timeouts, keep_alive, requests: 0, idle: Idle::default() }
     }
 
     /// Waits for the next request, as long as the configuration allows. `None`: there is none, close silently: the client
     /// has ended its stream, was idle for too long, or the server is shutting down. `Err`: answer that, and close.
     pub async fn head(&mut self) -> Option<Result<Head, (Rejection, Facts)>> {
         // [KAP-08] idle; a first request is late from the accept on [LIM-04a]
-        if self.requests > 0 && self.is_empty() && self.within(self.timeouts.keep_alive, self.more()).await != Ok(true)
-        {
-            return None;
+        if self.requests > 0 && self.is_empty() {
+            let _waiting = self.idle.begin();
+            if self.within(self.timeouts.keep_alive, self.more()).await != Ok(true) {
+                return None;
+            }
         }
         let found = self.within(self.timeouts.header_read, self.parse()).await;
         let late = || match self.is_empty() {
@@ -112,6 +141,13 @@ impl Inbound {
         };
         let head = found.unwrap_or_else(|Elapsed| late())?;
         Some(head.map_err(|rejection| (rejection, head::facts_of_rejected(&lock(&self.shared).input))))
+    }
+
+    /// Lets others see by `idle` whether the connection waits between two requests, and end it then. \[LIM-07\]
+    #[must_use]
+    pub fn with_idle(mut self, idle: Idle) -> Self {
+        self.idle = idle;
+        self
     }
 
     /// Requests there were so far.
@@ -146,11 +182,14 @@ impl Inbound {
         // [KAP-12], [SHU-05]
         let mut keep = self.keep_alive && most.is_none_or(|most| self.requests < most);
         keep &= !self.serving.shutdown.draining().is_fired();
-        if let Some(body) = &mut lock(&self.shared).body {
-            let awaited = std::mem::take(&mut body.expects_continue);
-            let large = body.decoder.remaining().is_some_and(|left| left > DRAIN as u64);
-            // [KAP-11], [EXP-02b], [REQ-12]
-            keep &= !body.failed && !(body.unwanted && (awaited || large));
+        let Shared { input, body, .. } = &mut *lock(&self.shared);
+        if let Some(body) = body {
+            // [EXP-02b] it can't be asked for any more, and the client may leave it out
+            let held_back = std::mem::take(&mut body.expects_continue) && input.is_empty();
+            // [REQ-12] what nobody wants must have an end in sight
+            let left = body.unwanted && body.unwanted_rest(input).is_none_or(|left| left > DRAIN);
+            // [KAP-11]
+            keep &= !body.failed && !held_back && !left;
         }
         facts.keep_alive &= keep;
     }
@@ -167,27 +206,53 @@ impl Inbound {
         };
         let _ = contain::catch("waker", || reader.map(Waker::wake));
         let mut rest = RequestBody::from_source(self.source(0));
-        matches!(self.serving.runtime.timeout(LINGER, rest.bytes(DRAIN)).await, Ok(Ok(_)))
+        let runtime = &self.serving.runtime;
+        let all = async {
+            // [LIM-05] only data comes out of it
+            while let Some(frame) = runtime.timeout(DRAIN_IDLE, rest.frame()).await.ok()? {
+                frame.ok()?;
+            }
+            Some(())
+        };
+        matches!(self.at_most(all).await, Some(Some(())))
     }
 
-    /// After the server has ended its own direction: waits for the client to end its own, for a second, and throws away
-    /// what still comes. A socket that is closed with octets unread sends a reset, and the response may be lost.
-    /// \[KAP-13\]
+    /// After the server has ended its own direction: waits for the client to end its own, two seconds from each octet and
+    /// thirty in all, less in a shutdown, and throws away what still comes. A socket that is closed with octets unread
+    /// sends a reset, and the response may be lost. \[KAP-13\]
     pub async fn linger(&mut self) {
-        let shared = &self.shared;
-        let end = poll_fn(|cx| {
+        let (runtime, stopping) = (&self.serving.runtime, self.serving.shutdown.draining());
+        let end = async {
+            let mut pieces = 0_u32;
             loop {
-                let mut shared = lock(shared);
-                shared.input.clear();
-                match shared.poll_more(cx) {
-                    Poll::Ready(true) => {}
-                    Poll::Ready(false) => return Poll::Ready(()),
-                    Poll::Pending => return Poll::Pending,
+                lock(&self.shared).input.clear();
+                let idle = if stopping.is_fired() { LAST_LINGER } else { LINGER };
+                let more = poll_fn(|cx| lock(&self.shared).poll_more(cx));
+                if runtime.timeout(idle, more).await != Ok(true) {
+                    return;
+                }
+                pieces += 1;
+                if pieces.is_multiple_of(AT_A_TIME) {
+                    yield_now().await;
                 }
             }
-        });
+        };
         // In time or not, the connection is closed now.
-        let _ = self.serving.runtime.timeout(LINGER, end).await;
+        let _ = self.at_most(end).await;
+    }
+
+    /// What comes of it in the time there is for a client that lingers.
+    async fn at_most<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let (runtime, stopping) = (&self.serving.runtime, self.serving.shutdown.draining());
+        let late = async {
+            or(runtime.sleep(LINGER_MOST), async {
+                stopping.fired().await;
+                runtime.sleep(LAST_LINGER_MOST).await;
+            })
+            .await;
+            None
+        };
+        or(async { Some(work.await) }, late).await
     }
 
     fn is_empty(&self) -> bool {
@@ -196,7 +261,7 @@ impl Inbound {
 
     fn source(&self, request: u64) -> BodySource {
         let (shared, serving) = (self.shared.clone(), self.serving.clone());
-        BodySource { shared, request, serving, limit: self.timeouts.body_read, late: None }
+        BodySource { shared, request, serving, limit: self.timeouts.body_read, late: None, in_a_row: 0 }
     }
 
     async fn within<T>(&self, limit: Option<Duration>, work: impl Future<Output = T>) -> Result<T, Elapsed> {
@@ -206,11 +271,12 @@ impl Inbound {
         }
     }
 
-    /// Waits for more; `false` at the end, or if nothing has begun when the shutdown does. \[SHU-03\], \[SHU-04\]
+    /// Waits for more; `false` at the end, or if nothing has begun when the shutdown does or the connection is to make
+    /// room. \[SHU-03\], \[SHU-04\], \[LIM-07\]
     async fn more(&self) -> bool {
         let more = poll_fn(|cx| lock(&self.shared).poll_more(cx));
         let stop = async {
-            self.serving.shutdown.draining().fired().await;
+            or(self.serving.shutdown.draining().fired(), self.idle.ended().fired()).await;
             if !self.is_empty() {
                 pending::<()>().await;
             }
@@ -263,8 +329,10 @@ struct BodySource {
     request: u64,
     serving: Arc<Serving>,
     limit: Option<Duration>,
-    /// Runs while the application waits. \[LIM-05\]
+    /// Runs while the application waits for data, whatever else comes. \[LIM-05\]
     late: Option<Sleep>,
+    /// Frames since the reader had to wait or gave way.
+    in_a_row: u32,
 }
 
 type Next = Option<Result<Frame<Bytes>, RequestBodyError>>;
@@ -302,9 +370,16 @@ impl Shared {
 impl Source for BodySource {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next> {
         let this = &mut *self;
+        this.in_a_row += 1;
+        if this.in_a_row > AT_A_TIME {
+            this.in_a_row = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let mut shared = lock(&this.shared);
         let mut next = shared.poll_body(this.request, cx);
         if next.is_pending() {
+            this.in_a_row = 0;
             if this.late.is_none() {
                 this.late = this.limit.map(|limit| this.serving.runtime.sleep(limit));
             }

@@ -230,6 +230,9 @@ fn read_head(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, permit: b
             task.requests += 1;
             task.begun = false;
             task.parsed = 0;
+            if conn.has(bit::MAKE_ROOM) {
+                conn.clear(bit::MAKE_ROOM);
+            }
             if permit {
                 return super::request::call(conn, task, scratch, head);
             }
@@ -255,7 +258,15 @@ fn read_head(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, permit: b
     let first = task.requests == 0;
     let limit = if task.begun || first { settings.timeouts.header_read } else { settings.timeouts.keep_alive };
     let deadline = after(task.since, limit);
+    let is_idle = !task.begun && !first;
+    if conn.has(bit::MAKE_ROOM) && conn.clear(bit::MAKE_ROOM) != 0 && is_idle {
+        tracing::debug!(target: "adapter", "[LIM-07] an idle connection makes room for another");
+        return closed(conn, task);
+    }
     if deadline == 0 || now < deadline {
+        if is_idle {
+            conn.idle_since.store(task.since, std::sync::atomic::Ordering::Relaxed);
+        }
         return Flow::Park(deadline);
     }
     if task.begun {

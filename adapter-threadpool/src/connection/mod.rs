@@ -57,6 +57,8 @@ mod bit {
     pub(super) const CLOSED: u32 = 1 << 11;
     /// It is not HTTP's any more, but the application's.
     pub(super) const TAKEN: u32 = 1 << 12;
+    /// If it is idle, it is to make room for another.
+    pub(super) const MAKE_ROOM: u32 = 1 << 13;
 }
 
 /// What is to be done with a connection after a run.
@@ -93,6 +95,8 @@ pub(crate) struct Conn {
     armed: AtomicU64,
     /// When bytes last went in or out while that mattered.
     progress: AtomicU64,
+    /// Since when it has been idle between two requests, 0 if it is not.
+    idle_since: AtomicU64,
     environ: Arc<environ::Connection>,
     io: Mutex<Io>,
     task: Mutex<Task>,
@@ -113,6 +117,7 @@ impl Conn {
             deadline: AtomicU64::new(0),
             armed: AtomicU64::new(u64::MAX),
             progress: AtomicU64::new(now),
+            idle_since: AtomicU64::new(0),
             environ,
             io: Mutex::new(Io::new(socket)),
             task: Mutex::new(Task::new(now)),
@@ -217,6 +222,16 @@ impl Conn {
         self.progress.store(self.engine.now(), Ordering::Relaxed);
     }
 
+    /// Since when it has been idle between two requests, 0 if it is not as far as is known.
+    pub(crate) fn idle_since(&self) -> Tick {
+        self.idle_since.load(Ordering::Relaxed)
+    }
+
+    /// Another client waits at the limit: close it if it is still idle. \[LIM-07\]
+    pub(crate) fn make_room(self: &Arc<Self>) {
+        self.wake_up(bit::MAKE_ROOM);
+    }
+
     /// The server is stopping: close it if it is idle. \[SHU-03\]
     pub(crate) fn drain(self: &Arc<Self>) {
         self.wake_up(0);
@@ -271,6 +286,7 @@ impl Conn {
             return Step::Parked;
         }
         taken &= bit::WOKEN;
+        self.idle_since.store(0, Ordering::Relaxed);
         let mut task = lock(&self.task);
         let step = drive::drive(self, &mut task, scratch, &mut taken, permit);
         lock(&self.io).settle(scratch);

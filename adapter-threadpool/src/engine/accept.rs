@@ -1,21 +1,31 @@
 //! Accepting connections; run by the leader. \[ERR-06\], \[LIM-07\], \[SHU-01\]
 //!
-//! Listeners are level-triggered and taken out of the poller while the server is full or out of descriptors; closing a
-//! connection, or a timer, brings them back.
+//! Listeners are level-triggered. One that reports a client while the server is full, or that fails, is taken out of the
+//! poller by itself; closing a connection brings the former back, a timer the latter. While a client waits at the limit,
+//! the connections that have been idle for longest are asked to make room.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use adapter_core::{ListenAddr, environ};
 use adapter_listen::{AcceptError, ListenSocket, Listener, UnixPath, classify};
+use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with, getsockname, sockopt};
 
-use super::{Engine, after, lock};
+use super::{Engine, Tick, after, earlier, lock, nanos};
 use crate::connection::Conn;
 
 /// Connections accepted before others get their turn.
 const AT_A_TIME: usize = 256;
+
+/// How long a connection is spared that has become idle: its next request may be on its way. \[LIM-07\]
+const SPARED: Duration = Duration::from_secs(1);
+/// How often it is looked for one while a client waits.
+const LOOK: Duration = Duration::from_millis(250);
+/// How often an error of one kind is logged.
+const QUIET: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub(crate) struct Acceptor(Mutex<Inner>);
@@ -23,8 +33,11 @@ pub(crate) struct Acceptor(Mutex<Inner>);
 #[derive(Default)]
 struct Inner {
     listeners: Vec<Entry>,
-    paused: bool,
     closed: bool,
+    /// Connections that were idle when it was looked for some, the longest idle last, and since when.
+    idle: Vec<(Arc<Conn>, Tick)>,
+    /// When an error was last logged.
+    logged: Vec<(Errno, Tick)>,
 }
 
 struct Entry {
@@ -32,7 +45,18 @@ struct Entry {
     addr: ListenAddr,
     /// Whether each connection must be asked for its local address.
     is_wildcard: bool,
+    watch: Watch,
     _unlink: Option<UnixPath>,
+}
+
+/// Whether the poller watches a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watch {
+    Yes,
+    /// Not until there is room: a client waits.
+    NotWhileFull,
+    /// Not until then: it has failed.
+    NotUntil(Tick),
 }
 
 impl Entry {
@@ -42,6 +66,11 @@ impl Entry {
             ListenSocket::Unix(listener) => listener.as_fd(),
         }
     }
+
+    fn rest(&mut self, engine: &Engine, watch: Watch) {
+        self.watch = watch;
+        engine.poller.remove(self.fd());
+    }
 }
 
 /// Starts to accept. \[LIF-01\]
@@ -50,7 +79,7 @@ pub(crate) fn listen(engine: &Engine, listeners: Vec<Listener>) -> std::io::Resu
     for listener in listeners {
         let (socket, addr, unlink) = listener.into_parts();
         let is_wildcard = addr.tcp().is_some_and(|addr| addr.ip().is_unspecified());
-        let entry = Entry { socket, addr, is_wildcard, _unlink: unlink };
+        let entry = Entry { socket, addr, is_wildcard, watch: Watch::Yes, _unlink: unlink };
         if matches!(entry.socket, ListenSocket::Tcp(_)) {
             // Accepted sockets inherit it (Linux), which saves a call for each.
             sockopt::set_tcp_nodelay(entry.fd(), true)?;
@@ -61,17 +90,22 @@ pub(crate) fn listen(engine: &Engine, listeners: Vec<Listener>) -> std::io::Resu
     Ok(())
 }
 
-/// Accepts what waits at the listeners of the bit set `which`.
+/// Accepts what waits at the listeners of the bit set `which`. Run by the leader.
 pub(crate) fn accept(engine: &Arc<Engine>, which: u64) {
     let mut inner = lock(&engine.acceptor.0);
-    let mut pause = None;
     let mut failed = Vec::new();
-    'listeners: for (_, entry) in inner.listeners.iter().enumerate().filter(|(n, _)| which & 1 << (*n).min(63) != 0) {
-        for _ in 0..AT_A_TIME {
+    let mut errors = Vec::new();
+    let mut retry = 0;
+    for (_, entry) in inner.listeners.iter_mut().enumerate().filter(|(n, _)| which & 1 << (*n).min(63) != 0) {
+        for n in 0..AT_A_TIME {
             // [LIM-07] the next one waits in the backlog
             if engine.connections.is_full() {
-                pause = Some(0);
-                break 'listeners;
+                // If there is none, that is not known yet; as it is watched, it will be.
+                if n == 0 {
+                    // A connection that ends from the look at their number on finds this: it waits for the lock.
+                    entry.rest(engine, Watch::NotWhileFull);
+                }
+                break;
             }
             match acceptfrom_with(entry.fd(), SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
                 Ok((socket, peer)) => {
@@ -82,40 +116,101 @@ pub(crate) fn accept(engine: &Arc<Engine>, which: u64) {
                     AcceptError::WouldBlock => break,
                     AcceptError::Retry => {}
                     AcceptError::Backoff(wait) => {
-                        tracing::warn!(target: "adapter", %error, "accepting is interrupted");
-                        pause = Some(after(engine.now(), Some(wait)));
-                        break 'listeners;
+                        // [ERR-06] this listener rests, the others do not
+                        let until = after(engine.now(), Some(wait));
+                        entry.rest(engine, Watch::NotUntil(until));
+                        retry = earlier(retry, until);
+                        errors.push((error, entry.addr.clone()));
+                        break;
                     }
                 },
             }
         }
     }
-    if pause.is_some() {
-        // A connection that ends from the look at their number on finds this, because it waits for the lock.
-        inner.paused = true;
-        for entry in &inner.listeners {
-            engine.poller.remove(entry.fd());
+    for (error, listener) in errors {
+        if inner.may_log(error, engine.now()) {
+            tracing::warn!(target: "adapter", %error, %listener, "accepting is interrupted");
         }
     }
     drop(inner);
     for conn in failed {
         conn.abort();
     }
-    if let Some(until) = pause
-        && until > 0
-    {
+    if retry != 0 {
         // The leader runs this, so it need not be interrupted.
-        let _ = engine.timers.arm_acceptor(until);
+        let _ = engine.timers.arm_acceptor(retry);
     }
+    make_room(engine);
 }
 
-/// Accepts again after a pause.
-pub(crate) fn resume(engine: &Engine) {
+/// Accepts again where the time has come, and looks again for room. Run by the leader.
+pub(crate) fn on_timer(engine: &Arc<Engine>) {
+    let now = engine.now();
     let mut inner = lock(&engine.acceptor.0);
-    if std::mem::take(&mut inner.paused) && !inner.closed {
-        for (index, entry) in inner.listeners.iter().enumerate() {
+    inner.resume(engine, |watch| matches!(watch, Watch::NotUntil(until) if until <= now));
+    let rest = inner.listeners.iter().filter_map(|entry| match entry.watch {
+        Watch::NotUntil(until) => Some(until),
+        _ => None,
+    });
+    if let Some(next) = rest.min() {
+        let _ = engine.timers.arm_acceptor(next);
+    }
+    drop(inner);
+    make_room(engine);
+}
+
+/// There is room again.
+pub(crate) fn resume(engine: &Engine) {
+    lock(&engine.acceptor.0).resume(engine, |watch| watch == Watch::NotWhileFull);
+}
+
+/// \[LIM-07\] RFC 9112 §9.5: while a client waits at the limit, asks the longest-idle connection to make room.
+fn make_room(engine: &Engine) {
+    let mut inner = lock(&engine.acceptor.0);
+    if !inner.listeners.iter().any(|entry| entry.watch == Watch::NotWhileFull) {
+        inner.idle.clear();
+        return;
+    }
+    let now = engine.now();
+    let is_idle = |(conn, since): &(Arc<Conn>, Tick)| conn.idle_since() == *since;
+    let mut found = std::iter::from_fn(|| inner.idle.pop()).find(is_idle);
+    if found.is_none() {
+        let before = now.saturating_sub(nanos(SPARED));
+        inner.idle = engine.connections.idle_before(before);
+        found = inner.idle.pop();
+    }
+    drop(inner);
+    if let Some((conn, _)) = found {
+        conn.make_room();
+    }
+    // It may not come to it, because its next request has begun.
+    let _ = engine.timers.arm_acceptor(after(now, Some(LOOK)));
+}
+
+impl Inner {
+    fn resume(&mut self, engine: &Engine, which: impl Fn(Watch) -> bool) {
+        if self.closed {
+            return;
+        }
+        for (index, entry) in self.listeners.iter_mut().enumerate().filter(|(_, entry)| which(entry.watch)) {
+            entry.watch = Watch::Yes;
             if let Err(error) = engine.poller.add_listener(entry.fd(), index) {
                 tracing::error!(target: "adapter", %error, "a listener could not be resumed");
+            }
+        }
+    }
+
+    /// Whether an error of this kind has not been logged just now.
+    fn may_log(&mut self, error: Errno, now: Tick) -> bool {
+        match self.logged.iter_mut().find(|(kind, _)| *kind == error) {
+            Some((_, last)) if now < after(*last, Some(QUIET)) => false,
+            Some((_, last)) => {
+                *last = now;
+                true
+            }
+            None => {
+                self.logged.push((error, now));
+                true
             }
         }
     }
@@ -125,6 +220,7 @@ pub(crate) fn resume(engine: &Engine) {
 pub(crate) fn close(engine: &Engine) {
     let mut inner = lock(&engine.acceptor.0);
     inner.closed = true;
+    inner.idle.clear();
     let listeners = std::mem::take(&mut inner.listeners);
     for entry in &listeners {
         engine.poller.remove(entry.fd());

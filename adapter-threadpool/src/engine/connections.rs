@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::lock;
+use super::{Tick, lock};
 use crate::connection::Conn;
 
 #[derive(Debug)]
@@ -82,6 +82,24 @@ impl Connections {
                 visit(conn, payload);
             }
         }
+    }
+
+    /// Some of those that have been idle from before `before` on, the longest idle last, and since when.
+    pub(crate) fn idle_before(&self, before: Tick) -> Vec<(Arc<Conn>, Tick)> {
+        /// They are looked at once for that many.
+        const SOME: usize = 64;
+        let slots = lock(&self.slots);
+        let conns = slots.entries.iter().filter_map(|slot| slot.conn.as_ref());
+        let mut idle: Vec<(Arc<Conn>, Tick)> = conns
+            .map(|conn| (conn, conn.idle_since()))
+            .filter(|(_, since)| (1..before).contains(since))
+            .map(|(conn, since)| (conn.clone(), since))
+            .collect();
+        drop(slots);
+        idle.sort_by_key(|(_, since)| *since);
+        idle.truncate(SOME);
+        idle.reverse();
+        idle
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Conn>> {

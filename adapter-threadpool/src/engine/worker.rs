@@ -118,7 +118,7 @@ fn lead(engine: &Arc<Engine>, desk: &mut Desk, block: bool) {
                     ready.push(Job::Connection(conn.clone()));
                 }
             }),
-            Due::Acceptor => accept::resume(engine),
+            Due::Acceptor => accept::on_timer(engine),
         }
     }
     if listeners != 0 {

@@ -1,5 +1,7 @@
 //! Expect and 100 Continue. EXP-01 to EXP-05
 
+use std::time::{Duration, Instant};
+
 use crate::case::{Case, Failure, Group, ensure, ensure_eq};
 use crate::context::{Context, RequestBuilder};
 use crate::wire::Connection;
@@ -23,6 +25,12 @@ pub(crate) static GROUP: Group = Group {
             "then the connection closes, or the body is still a body",
             &["EXP-02b", "REQ-12"],
             after_unread,
+        ),
+        Case::must(
+            "end_without_continue_is_announced",
+            "a client that then leaves its body out was told of the end, or is waited for",
+            &["EXP-02b", "REQ-29"],
+            announced,
         ),
         Case::must("ignored_in_http10", "no 100 to HTTP/1.0", &["EXP-03a", "RSP-11"], http10),
         Case::must("value_ignores_case", "100-Continue and 100-CONTINUE count", &["EXP-03b"], any_case),
@@ -114,6 +122,33 @@ fn after_unread(cx: &mut Context) -> Result<(), Failure> {
         ensure_eq!(connection.response("GET")?.text(), "next", "the response to the next request");
     }
     super::request_body::nothing_smuggled(cx)
+}
+
+fn announced(cx: &mut Context) -> Result<(), Failure> {
+    /// Longer than a server waits that would close without having said so.
+    const SILENCE: Duration = Duration::from_secs(7);
+    let mut silent = Vec::new();
+    for script in ["status 403; body no", "drop-request; status 403; body no", "blocking; status 403; body no"] {
+        for framing in [("content-length", "5"), ("transfer-encoding", "chunked")] {
+            let mut connection = cx.connect()?;
+            let request = cx.request("POST", "/").script(script).field("expect", "100-continue");
+            connection.send(request.field(framing.0, framing.1).bytes())?;
+            let response = connection.response("POST")?;
+            ensure_eq!(response.status(), 403, "the status");
+            if response.head.lists("connection", "close") {
+                connection.closed()?;
+            } else {
+                silent.push((connection, framing.0, Instant::now()));
+            }
+        }
+    }
+    for (mut connection, framing, since) in silent {
+        connection.stays_silent(SILENCE.saturating_sub(since.elapsed()), "after a response that announced no end")?;
+        connection.send(if framing == "content-length" { "hello" } else { "5\r\nhello\r\n0\r\n\r\n" })?;
+        connection.send(cx.request("GET", "/next").script("body next").bytes())?;
+        ensure_eq!(connection.response("GET")?.text(), "next", "the response to the next request");
+    }
+    Ok(())
 }
 
 fn http10(cx: &mut Context) -> Result<(), Failure> {

@@ -44,6 +44,8 @@ pub(crate) static GROUP: Group = Group {
         Case::may("requests_are_counted", "the last of the allowed requests closes", &["KAP-12b"], counted)
             .with(&setting::TWO_REQUESTS),
         Case::should("close_is_in_stages", "an orderly end for a client that is still sending", &["KAP-13"], in_stages),
+        Case::should("slow_uploads_get_their_answer", "also for one that goes on for long", &["KAP-13"], slow_uploads)
+            .with(&setting::SMALL_LIMITS),
     ],
 };
 
@@ -317,6 +319,43 @@ fn in_stages(cx: &mut Context) -> Result<(), Failure> {
         sending.finish();
         connection.closed()?;
         ensure_eq!(connection.was_reset(), Some(false), "whether the connection was reset instead of closed");
+    }
+    Ok(())
+}
+
+fn slow_uploads(cx: &mut Context) -> Result<(), Failure> {
+    let refused = |field: &str| cx.raw(format!("POST / HTTP/1.1\r\nhost: a\r\n{{t}}{field}\r\n\r\n"));
+    let mut connections = Vec::new();
+    for request in [
+        refused("content-length: 10000000"),
+        refused("expect: nothing\r\ncontent-length: 10000000"),
+        refused("transfer-encoding: gzip, chunked"),
+        refused("content-length: 3, 4"),
+        cx.request("POST", "/")
+            .script("read?; body no")
+            .field("transfer-encoding", "chunked")
+            .tail("fffff\r\n")
+            .bytes(),
+    ] {
+        let mut connection = cx.connect()?;
+        connection.send(request)?;
+        connections.push(connection);
+    }
+    for piece in 0..12 {
+        for (index, connection) in connections.iter_mut().enumerate() {
+            connection
+                .send(vec![b'x'; 20_000])
+                .map_err(|failure| Failure(format!("upload {index}, piece {piece}: {failure}")))?;
+        }
+        cx.pause(300)?;
+    }
+    for (index, mut connection) in connections.into_iter().enumerate() {
+        let what = |failure| Failure(format!("upload {index}: {failure}"));
+        let response = connection.response("POST").map_err(what)?;
+        ensure!(response.status() >= 400, "expected an error, seen {}", response.status());
+        ensure!(response.head.lists("connection", "close"), "upload {index}: no Connection: close");
+        connection.closed().map_err(what)?;
+        ensure_eq!(connection.was_reset(), Some(false), "whether upload {index} was reset instead of closed");
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Limits on sizes and counts, both sides of each. LIM-01 to LIM-03, LIM-07, LIM-08, LIM-10, TGT-24
 
+use std::time::{Duration, Instant};
+
 use adapter_core::Limits;
 
 use crate::case::{Case, Failure, Group, Level, ensure, ensure_eq};
@@ -60,6 +62,13 @@ pub(crate) static GROUP: Group = Group {
             "beyond the cap 503 or a wait, then service as before",
             &["LIM-07"],
             capped,
+        ),
+        Case::owned(
+            Level::Must,
+            "idle_connections_make_room",
+            "at the cap the longest-idle connection is closed for one that waits, and no other",
+            &["LIM-07"],
+            idle_makes_room,
         ),
         Case::must(
             "chunk_extensions_are_bounded",
@@ -243,6 +252,8 @@ fn capped(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
         let mut connection = cx.connect()?;
         connection.send(cx.get("body held").bytes())?;
         ensure_eq!(connection.response("GET")?.text(), "held", "a response below the cap");
+        // Not idle: the next request has begun.
+        connection.send(&cx.get("sleep 20; body held").bytes()[..20])?;
         held.push(connection);
     }
     let mut waiting: Vec<Connection> = Vec::new();
@@ -254,7 +265,8 @@ fn capped(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     }
     // Those below it are served meanwhile.
     for connection in &mut held {
-        connection.send(cx.get("sleep 20; body held").bytes())?;
+        let request = [&cx.get("sleep 20; body held").bytes()[20..], &cx.get("body held").bytes()[..20]].concat();
+        connection.send(request)?;
         ensure_eq!(connection.response("GET")?.text(), "held", "a response at the cap");
     }
     let early = running.seen().calls().iter().filter(|call| call.uri == "/beyond").count();
@@ -271,6 +283,48 @@ fn capped(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     let mut connection = cx.connect()?;
     connection.send(cx.get("body after").bytes())?;
     ensure_eq!(connection.response("GET")?.text(), "after", "service after the cap");
+    Ok(())
+}
+
+fn idle_makes_room(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    const CAP: usize = 10;
+    let mut config = lifecycle::config();
+    config.limits.connections = CAP;
+    let running = life.start(config)?;
+    let cx = &running.context;
+    let mut held = Vec::new();
+    for index in 0..CAP {
+        let mut connection = cx.connect()?;
+        connection.send(cx.get("body held").bytes())?;
+        ensure_eq!(connection.response("GET")?.text(), "held", "response {index} below the cap");
+        held.push(connection);
+    }
+    // The first three are in the middle of a request: in its head, in its body, in the handler.
+    let head = cx.get("body late").bytes();
+    held[0].send(&head[..20])?;
+    held[1].send(cx.request("POST", "/").script("read; body late").field("content-length", "5").bytes())?;
+    held[2].send(cx.get("gate go; body late").bytes())?;
+    running.wait_for("at go")?;
+    for index in 0..2 {
+        let asked = Instant::now();
+        let mut late = cx.connect()?;
+        late.send(cx.get("body in; header connection close").bytes())?;
+        ensure_eq!(late.response("GET")?.text(), "in", "the response to connection {index} beyond the cap");
+        ensure!(asked.elapsed() < Duration::from_secs(10), "it took {:?}", asked.elapsed());
+        late.closed()?;
+        // The longest idle one is gone for it, or was for the one before.
+        held[3].closed()?;
+    }
+    held[0].send(&head[20..])?;
+    held[1].send("hello")?;
+    running.open("go");
+    for connection in &mut held[..3] {
+        ensure_eq!(connection.response("GET")?.text(), "late", "a response to one that was not idle");
+    }
+    // Not more than was needed.
+    let last = &mut held[CAP - 1];
+    last.send(cx.get("body last").bytes())?;
+    ensure_eq!(last.response("GET")?.text(), "last", "the response to the last that was idle");
     Ok(())
 }
 

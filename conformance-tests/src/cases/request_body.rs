@@ -32,6 +32,12 @@ pub(crate) static GROUP: Group = Group {
             &["REQ-04", "REQ-07"],
             no_body,
         ),
+        Case::must(
+            "body_in_a_packet_of_its_own",
+            "an unread body that comes behind its head: the next request is answered, or the end was announced",
+            &["REQ-29", "REQ-12"],
+            own_packet,
+        ),
         Case::must("chunks_are_decoded", "sizes in either case and with leading zeros", &["REQ-05"], chunks_decoded),
         Case::must(
             "length_is_known_or_not",
@@ -289,6 +295,45 @@ fn unread_large(cx: &mut Context) -> Result<(), Failure> {
     let _ = connection.send(cx.request("GET", "/next").script("body next").bytes());
     next_or_closed(&mut connection, &response)?;
     nothing_smuggled(cx)
+}
+
+fn own_packet(cx: &mut Context) -> Result<(), Failure> {
+    for script in ["status 404; body answered", "drop-request; sleep 5; body answered", "blocking; body answered"] {
+        for length in [2, 200_000, 1_000_000] {
+            for kind in ["sized", "chunked", "HTTP/1.0"] {
+                let body = text::pattern(length);
+                let request = cx.request("POST", "/").script(script);
+                let (request, body) = match kind {
+                    "chunked" => {
+                        let wire = [format!("{length:x}\r\n").as_bytes(), &body, b"\r\n0\r\n\r\n"].concat();
+                        (request.field("transfer-encoding", "chunked"), wire)
+                    }
+                    "sized" => (request.field("content-length", length.to_string()), body),
+                    _ => {
+                        let request = request.http10().field("connection", "keep-alive");
+                        (request.field("content-length", length.to_string()), body)
+                    }
+                };
+                let what = |failure| Failure(format!("{kind}, {length} octets ({script}): {failure}"));
+                let mut connection = cx.connect()?;
+                connection.send(request.bytes())?;
+                cx.pause(5)?;
+                let sending = connection.send_in_background(body)?;
+                let response = connection.response("POST").map_err(what)?;
+                ensure_eq!(response.text(), "answered", "the response");
+                sending.finish();
+                let kept = response.head.lists("connection", "keep-alive") || kind != "HTTP/1.0";
+                if response.head.lists("connection", "close") || !kept {
+                    connection.closed().map_err(what)?;
+                    ensure_eq!(connection.was_reset(), Some(false), "whether the connection was reset");
+                    continue;
+                }
+                connection.send(cx.request("GET", "/next").script("body next").bytes()).map_err(what)?;
+                ensure_eq!(connection.response("GET").map_err(what)?.text(), "next", "the next response");
+            }
+        }
+    }
+    Ok(())
 }
 
 fn partly_read(cx: &mut Context) -> Result<(), Failure> {

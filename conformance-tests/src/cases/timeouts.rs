@@ -33,6 +33,13 @@ pub(crate) static GROUP: Group = Group {
             slow_body,
         )
         .with(&setting::SHORT_BODY),
+        Case::must(
+            "dripped_framing_is_a_read_error",
+            "octets that are no data set no time back",
+            &["LIM-05"],
+            dripped_framing,
+        )
+        .with(&setting::SHORT_BODY),
         Case::must("body_timeout_starts_anew", "a body that moves may take long", &["LIM-05"], moving_body)
             .with(&setting::SHORT_BODY),
         Case::must(
@@ -44,6 +51,13 @@ pub(crate) static GROUP: Group = Group {
         .with(&setting::SHORT_BODY),
         Case::must("client_that_takes_nothing_ends", "the body is dropped after the write timeout", &["LIM-06"], write)
             .with(&setting::SHORT_WRITE),
+        Case::must(
+            "stuck_pipelines_end",
+            "answers to pipelined requests too, and they hold up nobody",
+            &["LIM-06"],
+            stuck_pipelines,
+        )
+        .with(&setting::SHORT_WRITE),
         Case::must("write_timeout_starts_anew", "a slow application is no slow client", &["LIM-06"], slow_application)
             .with(&setting::SHORT_WRITE),
         Case::should("slow_handler_is_503", "503 and the handler dropped after its timeout", &["LIM-09"], handler)
@@ -153,6 +167,33 @@ fn slow_body(cx: &mut Context) -> Result<(), Failure> {
     Ok(())
 }
 
+fn dripped_framing(cx: &mut Context) -> Result<(), Failure> {
+    // More than what drips in the time there is for it.
+    const DRIPS: usize = 100;
+    for face in ["", "blocking; "] {
+        for (before, drip) in [("", "0"), ("1", " "), ("1;", "x"), ("3\r\nabc\r\n", "0"), ("0\r\n", "x: y\r\n")] {
+            cx.again();
+            let script = format!("{face}read; body handled");
+            let request = cx.request("POST", "/").script(&script).field("transfer-encoding", "chunked").tail(before);
+            let mut connection = cx.connect()?;
+            connection.send(request.bytes())?;
+            let mut seen = cx.wait_for("call")?;
+            for _ in 0..DRIPS {
+                if connection.send(drip).is_err() || seen.has("read-error") {
+                    break;
+                }
+                cx.pause(50)?;
+                seen = cx.seen()?;
+            }
+            let what = |failure| Failure(format!("{before:?} and then {drip:?} ({face}): {failure}"));
+            ensure_eq!(seen.details("read-error"), ["timed-out"], "the read error where {drip:?} drips ({face})");
+            ensure_eq!(connection.response("POST").map_err(what)?.text(), "handled", "the response");
+            connection.closed().map_err(what)?;
+        }
+    }
+    Ok(())
+}
+
 fn moving_body(cx: &mut Context) -> Result<(), Failure> {
     let mut connection = cx.connect()?;
     connection.send(cx.request("POST", "/").script("read; body read").field("content-length", "8").bytes())?;
@@ -193,6 +234,39 @@ fn write(cx: &mut Context) -> Result<(), Failure> {
     connection.send(cx.get("size 50000000; hook").bytes())?;
     connection.head()?;
     cx.wait_for("hook").map(drop)
+}
+
+fn stuck_pipelines(cx: &mut Context) -> Result<(), Failure> {
+    /// More than a small server has threads.
+    const CLIENTS: usize = 6;
+    let mut connections = Vec::new();
+    let mut sendings = Vec::new();
+    for last in
+        ["body last", "sleep 60000", "read; body last", "drop-request; body last", "stream forever:size:65536", ""]
+    {
+        for _ in 0..CLIENTS {
+            let mut connection = cx.connect()?;
+            connection.small_window();
+            let mut bytes = cx.get("size 20000").bytes().repeat(1000);
+            if !last.is_empty() {
+                bytes.extend_from_slice(&cx.request("POST", "/").script(last).field("content-length", "10").bytes());
+            }
+            sendings.push(connection.send_in_background(bytes)?);
+            connections.push(connection);
+        }
+        ensure_eq!(cx.answered(&cx.get("body other"), 200)?.1.text(), "other", "the response to another client");
+    }
+    for (index, connection) in connections.iter_mut().enumerate() {
+        // What is sent on a connection that has ended is answered by a reset; the answers stay unread.
+        let deadline = Instant::now() + crate::wire::patience();
+        while connection.send("x").is_ok() {
+            ensure!(Instant::now() < deadline, "client {index}, which takes nothing, is not ended");
+            cx.pause(20)?;
+        }
+    }
+    sendings.into_iter().for_each(crate::wire::Sending::finish);
+    ensure_eq!(cx.answered(&cx.get("body after"), 200)?.1.text(), "after", "the response afterwards");
+    Ok(())
 }
 
 fn slow_application(cx: &mut Context) -> Result<(), Failure> {

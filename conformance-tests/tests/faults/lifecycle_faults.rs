@@ -168,11 +168,18 @@ pub(crate) static FAULTS: &[Fault] = &[
     .config(|config| config.timeouts.header_read = None),
     Fault::new(
         "bodies_may_take_for_ever",
-        &["timeouts::slow_body_is_a_read_error", "errors::timed_out_keeps_its_status"],
+        &[
+            "timeouts::slow_body_is_a_read_error",
+            "timeouts::dripped_framing_is_a_read_error",
+            "errors::timed_out_keeps_its_status",
+        ],
     )
     .config(|config| config.timeouts.body_read = None),
-    Fault::new("clients_may_stop_for_ever", &["timeouts::client_that_takes_nothing_ends"])
-        .config(|config| config.timeouts.write = None),
+    Fault::new(
+        "clients_may_stop_for_ever",
+        &["timeouts::client_that_takes_nothing_ends", "timeouts::stuck_pipelines_end"],
+    )
+    .config(|config| config.timeouts.write = None),
     Fault::new(
         "late_handlers_are_503",
         &[
@@ -187,7 +194,7 @@ pub(crate) static FAULTS: &[Fault] = &[
         &["keep_alive::idle_connections_hold_no_thread", "keep_alive::slow_heads_hold_no_thread"],
     )
     .config(|config| config.limits.connections = 100),
-    Fault::new("connections_are_unlimited", &["limits::connections_are_capped"])
+    Fault::new("connections_are_unlimited", &["limits::connections_are_capped", "limits::idle_connections_make_room"])
         .config(|config| config.limits.connections = 10_000),
     Fault::new(
         "heads_are_unlimited",

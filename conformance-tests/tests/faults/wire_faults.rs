@@ -72,6 +72,8 @@ pub(crate) static FAULTS: &[Fault] = &[
             "keep_alive::client_closes",
             "keep_alive::application_closes",
             "headers::hop_by_hop_is_the_servers",
+            "request_body::body_in_a_packet_of_its_own",
+            "expect::end_without_continue_is_announced",
         ],
     )
     .down(|_, data| replace(data, b"connection: close\r\n", b"")),
