@@ -1,6 +1,7 @@
 //! Sockets as the engine's. Polled by the tasks of connections; woken by the server's [`Watch`].
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -123,6 +124,10 @@ impl Transport for Stream {
 
     fn was_reset(&self) -> bool {
         !matches!(SockRef::from(&self.socket).take_error(), Ok(None))
+    }
+
+    fn has_input(&self) -> bool {
+        SockRef::from(&self.socket).peek(&mut [MaybeUninit::uninit()]).is_ok_and(|count| count > 0)
     }
 
     fn reset_on_close(&mut self) {

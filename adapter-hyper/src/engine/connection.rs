@@ -16,12 +16,15 @@ use std::task::{Context, Poll, Waker, ready};
 
 use adapter_core::Sleep;
 use adapter_core::environ;
+use adapter_core::refused::Asked;
+use adapter_core::rules::Rejection;
 use adapter_core::server::{Guard, ShutdownLevel, ShutdownWatch};
 use adapter_core::upgrade::Tether;
+use http::StatusCode;
 use hyper::server::conn::{http1, http2};
 
 use super::frames;
-use super::io::{Ahead, Handle, Shared};
+use super::io::{Ahead, Handle, LINE, Shared};
 use super::request_body::Rest;
 use super::service::Service;
 use super::status::{Expired, LAST_LINGER, LINGER, LINGER_AT_MOST, LOOK, Phase};
@@ -193,6 +196,8 @@ impl Connection {
             (Poll::Pending, _) => Poll::Pending,
             // Of HTTP/2 the GOAWAY that says why is on its way.
             (Poll::Ready(Err(_)), _) if self.shared.status.is_multiplexed() => self.poll_close_taken(cx),
+            // It has refused a head, and said so.
+            (Poll::Ready(Err(error)), _) if error.is_parse() => self.poll_linger(cx),
             (Poll::Ready(Err(_)), _) => self.abort(),
             // hyper shuts down only after a flush
             (Poll::Ready(Ok(())), _) => self.poll_linger(cx),
@@ -264,6 +269,7 @@ impl Connection {
 
     /// \[KAP-13\] RFC 9112 §9.6: a close with unread bytes resets the connection and may destroy the response on its way.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.tell_refusal();
         let status = &self.shared.status;
         // An idle connection has nothing on its way.
         let may_send = status.says_close.load(Relaxed)
@@ -275,6 +281,27 @@ impl Connection {
         }
         self.protocol = self.linger();
         self.poll_protocol(cx)
+    }
+
+    /// Tells the log of a head that hyper has refused by itself, or that was late. \[ERR-05\]
+    fn tell_refusal(&self) {
+        if self.shared.status.phase() != Phase::Head {
+            return;
+        }
+        let socket = self.shared.socket();
+        let late = self.shared.status.head_timed_out.load(Relaxed) && self.shared.status.head_begun.load(Relaxed);
+        let rejection = match socket.answered() {
+            _ if late => Rejection::new(StatusCode::REQUEST_TIMEOUT, "LIM-04b", "the request head is late"),
+            Some(status) if status.is_client_error() || status.is_server_error() => {
+                Rejection::new(status, "ERR-05", "the request head can't be parsed")
+            }
+            _ => return,
+        };
+        let mut line = [0; LINE];
+        let length = socket.line().len();
+        line[..length].copy_from_slice(socket.line());
+        drop(socket);
+        self.shared.environ.refused(&rejection, Asked::Octets(&line[..length]));
     }
 
     /// Lets what is under way finish, closes what is idle. \[SHU-03\] to \[SHU-05\]
@@ -460,7 +487,8 @@ impl Future for Connection {
         }
         if this.shared.status.unwanted.load(Relaxed) {
             this.shared.status.unwanted.store(false, Relaxed);
-            if !this.draining && this.rest.is_none() && this.shared.status.idle_since().is_some() {
+            let idle = !this.draining && this.rest.is_none() && this.shared.status.idle_since().is_some();
+            if idle && !this.shared.socket().has_input() {
                 // [LIM-07] as at a shutdown: RFC 9112 §9.5 lets a server close an idle connection at any time
                 this.drain();
                 if this.poll_protocol(cx).is_ready() {

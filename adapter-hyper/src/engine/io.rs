@@ -15,6 +15,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use adapter_core::environ;
 use bytes::Buf;
+use http::StatusCode;
 use hyper::rt::{ReadBuf, ReadBufCursor};
 
 use super::Engine;
@@ -25,6 +26,8 @@ use super::status::{Phase, Status};
 use super::transport::Transport;
 use super::upgrade::Switch;
 
+/// Octets of a head that are remembered, for the log.
+pub(super) const LINE: usize = 128;
 /// Bytes gathered at most before they are written.
 const CORK: usize = 32 * 1024;
 /// Bytes read at most past what hyper asks for.
@@ -70,6 +73,9 @@ impl Shared {
             io,
             inflow: Inflow::default(),
             early: Vec::new(),
+            line: [0; LINE],
+            line_length: 0,
+            answered: None,
             frames: Frames::default(),
             out: Vec::new(),
             sent: 0,
@@ -176,6 +182,11 @@ pub(super) struct Socket {
     io: Box<dyn Transport>,
     /// Between the socket and hyper.
     pub(super) inflow: Inflow,
+    /// How the head under way begins, for when hyper refuses it.
+    line: [u8; LINE],
+    line_length: usize,
+    /// The status of what hyper said last while there was no request.
+    answered: Option<StatusCode>,
     /// Octets for hyper as they are, for which it had no room.
     early: Vec<u8>,
     /// Follows what hyper writes of HTTP/2.
@@ -260,6 +271,11 @@ impl Socket {
 
     pub(super) fn poll_shutdown_raw(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.io.poll_shutdown(cx)
+    }
+
+    /// Whether something has come that was not read yet.
+    pub(super) fn has_input(&mut self) -> bool {
+        !self.inflow.raw().is_empty() || self.io.has_input()
     }
 
     pub(super) fn reset_on_close(&mut self) {
@@ -367,8 +383,16 @@ impl Socket {
 
     /// Lets hyper have what it may of `input`, or of what was read before.
     fn filter(&mut self, status: &Status, buffer: &mut ReadBufCursor<'_>, input: Option<&[u8]>) {
-        let Socket { inflow, early, .. } = self;
+        let Socket { inflow, early, line, line_length, .. } = self;
         status.received(inflow.is_in_body());
+        if inflow.is_between() {
+            let first = match input {
+                Some(input) => input,
+                None => inflow.raw(),
+            };
+            *line_length = first.len().min(LINE);
+            line[..*line_length].copy_from_slice(&first[..*line_length]);
+        }
         let mut out = |octets: &[u8]| {
             let fits = if early.is_empty() { octets.len().min(buffer.remaining()) } else { 0 };
             buffer.put_slice(&octets[..fits]);
@@ -381,6 +405,7 @@ impl Socket {
                 inflow.raw().extend_from_slice(&input[count..]);
             }
         }
+        status.head_ahead.store(inflow.has_begun_head(), Relaxed);
     }
 
     /// There is nothing to read now, or not any more.
@@ -413,6 +438,16 @@ impl Socket {
         if hold { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 
+    /// How the head under way begins, as far as it is remembered.
+    pub(super) fn line(&self) -> &[u8] {
+        &self.line[..self.line_length]
+    }
+
+    /// The status with which hyper has refused the head under way, if it has.
+    pub(super) fn answered(&self) -> Option<StatusCode> {
+        self.answered
+    }
+
     /// Whether hyper is not in the middle of a frame of HTTP/2.
     pub(super) fn is_between_frames(&self) -> bool {
         self.frames.is_between()
@@ -433,6 +468,11 @@ impl Socket {
     fn poll_write(&mut self, status: &Status, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
+        }
+        if status.phase() == Phase::Head {
+            // Answers to earlier requests of a pipeline may stand in front of it.
+            let last = memchr::memmem::rfind(bytes, b"HTTP/1.1 ").and_then(|at| bytes.get(at + 9..at + 12));
+            self.answered = last.and_then(|digits| StatusCode::from_bytes(digits).ok());
         }
         if !self.out.is_empty() && self.out.len() - self.sent + bytes.len() > CORK {
             ready!(self.poll_flush(status, cx))?;

@@ -103,6 +103,8 @@ pub(super) struct Status {
     pub(super) end_held: AtomicBool,
     /// The application has not read the request body to its end, nor dropped it.
     pub(super) body_open: AtomicBool,
+    /// A byte of the next head is here, perhaps while a request is being answered.
+    pub(super) head_ahead: AtomicBool,
     /// A byte of the current head is here.
     pub(super) head_begun: AtomicBool,
     /// The engine is to give up reading the head and say 408.
@@ -263,7 +265,9 @@ impl Status {
             return self.open.fetch_sub(1, AcqRel) == 1;
         }
         self.open.store(0, Relaxed);
-        self.enter(Phase::Idle);
+        let ahead = self.head_ahead.load(Relaxed);
+        self.enter(if ahead { Phase::Head } else { Phase::Idle });
+        self.head_begun.store(ahead, Relaxed);
         false
     }
 

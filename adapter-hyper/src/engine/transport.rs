@@ -27,6 +27,10 @@ pub trait Transport: Send + Unpin + 'static {
     /// reading can't tell, because too much is read ahead.
     fn was_reset(&self) -> bool;
 
+    /// Whether something that can be read has come, as the operating system knows and no event has told yet. Asked before an
+    /// idle connection is closed to make room.
+    fn has_input(&self) -> bool;
+
     /// Makes the coming drop reset the connection, so that the client can't take what it has for the whole.
     fn reset_on_close(&mut self);
 }

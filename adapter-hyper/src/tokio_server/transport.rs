@@ -1,6 +1,7 @@
 //! tokio's sockets as the engine's.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -102,6 +103,10 @@ impl Transport for Stream {
     fn was_reset(&self) -> bool {
         let error = on!(self, socket => SockRef::from(socket).take_error());
         !matches!(error, Ok(None))
+    }
+
+    fn has_input(&self) -> bool {
+        on!(self, socket => SockRef::from(socket).peek(&mut [MaybeUninit::uninit()])).is_ok_and(|count| count > 0)
     }
 
     fn reset_on_close(&mut self) {

@@ -109,6 +109,16 @@ impl Inflow {
         matches!(self.state, State::Held | State::Sized(_) | State::Chunked(_) | State::Failed(_))
     }
 
+    /// Whether the next octet is the first of a head.
+    pub(super) fn is_between(&self) -> bool {
+        matches!(&self.state, State::Head(scan) if !scan.begun && scan.seen == 0)
+    }
+
+    /// Whether part of a head has come that is not complete, or something that was not looked at.
+    pub(super) fn has_begun_head(&self) -> bool {
+        !self.raw.is_empty() || matches!(&self.state, State::Head(scan) if scan.begun || scan.seen > 0)
+    }
+
     /// That many octets went straight to hyper.
     pub(super) fn passed(&mut self, count: usize) {
         if let State::Sized(left) = &mut self.state {
