@@ -38,3 +38,8 @@ pub use self::access_log::AccessLog;
 pub use self::cli::{Args, Exit};
 pub use self::launch::{Launcher, run, serve};
 pub use self::registry::servers;
+
+/// The programs that others are compared with compile as they stand.
+#[cfg(doctest)]
+#[doc = include_str!("../../spec/COMPARE.md")]
+struct Compared;

@@ -6,6 +6,9 @@
 use std::sync::OnceLock;
 
 use crate::case::{Case, Level};
+use crate::registry::{self, Listed};
+use crate::runner::Outcome;
+use crate::specification;
 
 /// One entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +40,48 @@ pub fn also(text: &str) {
 pub fn of(server: &str) -> Vec<Exception> {
     let all = ours().into_iter().chain(ALSO.get().into_iter().flatten().cloned());
     all.filter(|entry| entry.server == server).collect()
+}
+
+/// The cases of the requirement `entry` is about.
+pub fn cases_of(entry: &Exception) -> impl Iterator<Item = Listed> {
+    registry::all().filter(|listed| listed.case.requirements.contains(&&*entry.requirement))
+}
+
+/// Why `entry` excuses nothing, if it doesn't: there is no such requirement, it is a MUST, or no case tests it.
+pub fn problem(entry: &Exception) -> Option<String> {
+    let Exception { requirement: id, server, .. } = entry;
+    match specification::find(id) {
+        _ if id.is_empty() => Some(format!("an exception of {server} names no requirement")),
+        None => Some(format!("an exception of {server} names {id}, which is no requirement of the specification")),
+        Some(found) if found.level == Some(Level::Must) => {
+            Some(format!("{id} is a MUST, which no exception excuses: remove the entry, and mend {server}"))
+        }
+        Some(_) if server != "*" && cases_of(entry).next().is_none() => {
+            Some(format!("{id} has no case that {server} could fail: remove the entry"))
+        }
+        Some(_) => None,
+    }
+}
+
+/// What to say of `entry` where its cases ended with `outcomes` and none of them needed it.
+pub fn no_longer_needed(entry: &Exception, outcomes: &[Outcome]) -> Option<String> {
+    let Exception { requirement: id, server, .. } = entry;
+    if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Excepted { .. })) {
+        return None;
+    }
+    let failed = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Failed { .. })).count();
+    let passed = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Passed)).count();
+    Some(match (failed, passed) {
+        (0, 0) => format!("an exception can't be checked: every case of {id} is skipped for {server}"),
+        (0, _) => {
+            format!(
+                "an exception is no longer needed: {server} passes every case of {id} that it runs. Remove its entry."
+            )
+        }
+        _ => {
+            format!("{server} still fails {failed} of the cases of {id}, which are a MUST for another requirement too")
+        }
+    })
 }
 
 /// Why `server` may fail `case`: it is a MAY, or a SHOULD with an entry for one of its requirements.
@@ -74,7 +119,24 @@ pub fn parse(text: &str) -> Vec<Exception> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry;
+
+    #[test]
+    fn wrong_entries_are_told_for_what_they_are() {
+        let entry = |id: &str| Exception { requirement: id.into(), server: "mine".into(), ..Exception::default() };
+        let says = |id: &str| problem(&entry(id)).unwrap_or_default();
+        assert_eq!(says("ZZZ-99"), "an exception of mine names ZZZ-99, which is no requirement of the specification");
+        assert!(says("HDR-06").starts_with("HDR-06 is a MUST, which no exception excuses"), "{}", says("HDR-06"));
+        assert_eq!(says("LIM-04b"), "");
+        assert!(ours().iter().all(|entry| problem(entry).is_none() || entry.server == "*"));
+        let told = |outcomes: &[Outcome]| no_longer_needed(&entry("LIM-04b"), outcomes).unwrap_or_default();
+        let skipped = || Outcome::Skipped("no".into());
+        let failed = || Outcome::Failed { failure: "no".into(), exchanges: Vec::new(), transcript: String::new() };
+        let excepted = || Outcome::Excepted { reason: "no".into(), failure: "no".into() };
+        assert_eq!(told(&[Outcome::Passed, excepted()]), "");
+        assert!(told(&[Outcome::Passed, skipped()]).contains("no longer needed"));
+        assert!(told(&[skipped()]).contains("skipped"));
+        assert!(told(&[failed(), Outcome::Passed]).contains("still fails 1"));
+    }
 
     #[test]
     fn only_what_is_no_must_is_excused() {

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use adapter_core::Server;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
 
 use crate::exceptions::Exception;
 use crate::registry::{self, Listed};
@@ -33,7 +33,11 @@ type Job = (usize, Listed, mpsc::Sender<Run>);
 pub fn main(servers: &[&dyn Server]) -> ! {
     alone::enter(servers.iter().copied());
     application::quiet_panics();
-    let mut arguments = Arguments::from_args();
+    run(servers, Arguments::from_args()).exit()
+}
+
+/// The whole of [`main`] but the end of the process: when it returns, the servers have been stopped.
+fn run(servers: &[&dyn Server], mut arguments: Arguments) -> Conclusion {
     // Most of the time is spent waiting for timeouts and for what must not come.
     arguments.test_threads = arguments.test_threads.or(Some(8));
     let subjects: Vec<Subject<'_>> = servers.iter().map(|server| Subject::local(*server)).collect();
@@ -49,7 +53,7 @@ pub fn main(servers: &[&dyn Server]) -> ! {
             trials.push(needed(subject, index, exception, jobs.clone()));
         }
     }
-    let conclusion = thread::scope(|scope| {
+    thread::scope(|scope| {
         let subjects = &subjects;
         scope.spawn(move || {
             for (index, listed, answer) in todo {
@@ -60,25 +64,23 @@ pub fn main(servers: &[&dyn Server]) -> ! {
         let conclusion = libtest_mimic::run(&arguments, trials);
         drop(jobs);
         conclusion
-    });
-    conclusion.exit()
+    })
 }
 
-/// Whether an exception is needed: some case of its requirement still fails.
+/// Whether an exception is one, and needed: some case of its requirement still fails.
 fn needed(subject: &Subject<'_>, index: usize, exception: Exception, jobs: mpsc::Sender<Job>) -> Trial {
     let name = format!("{}::exceptions::{}", subject.name(), exception.requirement);
     Trial::test(name, move || {
-        for listed in registry::all().filter(|listed| listed.case.requirements.contains(&&*exception.requirement)) {
+        if let Some(problem) = exceptions::problem(&exception) {
+            return Err(Failed::from(problem));
+        }
+        let mut outcomes = Vec::new();
+        for listed in exceptions::cases_of(&exception) {
             let (answer, run) = mpsc::channel();
             jobs.send((index, listed, answer)).map_err(|_| "the suite has ended")?;
-            if let Outcome::Excepted { .. } = run.recv().map_err(|_| "the case ended without a result")?.outcome {
-                return Ok(());
-            }
+            outcomes.push(run.recv().map_err(|_| "the case ended without a result")?.outcome);
         }
-        Err(Failed::from(format!(
-            "an exception is no longer needed: {} passes every case of {}. Remove its entry.",
-            exception.server, exception.requirement
-        )))
+        exceptions::no_longer_needed(&exception, &outcomes).map_or(Ok(()), |told| Err(Failed::from(told)))
     })
 }
 
@@ -100,5 +102,54 @@ fn trial(subject: &Subject<'_>, index: usize, listed: Listed, jobs: mpsc::Sender
     match skipped {
         Some(reason) => trial.with_ignored_flag(true).with_kind(format!("skipped: {reason}")),
         None => trial,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use adapter_core::{
+        DynApplication, ListenAddr, ServeError, ServerConfig, ServerHandle, ServerInfo, ShutdownTrigger,
+    };
+
+    use super::*;
+
+    /// Listens nowhere, and owns something outside of the process until it has stopped.
+    struct Owner(Arc<AtomicBool>);
+
+    impl Server for Owner {
+        fn info(&self) -> ServerInfo {
+            ServerInfo::new("owner", "1")
+        }
+
+        fn start(&self, _: DynApplication, _: ServerConfig) -> Result<ServerHandle, ServeError> {
+            let (owned, trigger) = (self.0.clone(), ShutdownTrigger::new());
+            owned.store(true, Ordering::SeqCst);
+            let forced = trigger.reached(adapter_core::server::ShutdownLevel::Forced);
+            let nowhere = vec![ListenAddr::Tcp(([127, 0, 0, 1], 1).into())];
+            Ok(ServerHandle::new(nowhere, trigger, move || {
+                futures_lite::future::block_on(forced);
+                owned.store(false, Ordering::SeqCst);
+                Ok(())
+            }))
+        }
+    }
+
+    #[test]
+    fn servers_have_stopped_when_the_suite_ends() {
+        let owned = Arc::new(AtomicBool::new(false));
+        let owner = Owner(owned.clone());
+        // The report of what fails here on purpose is for nobody.
+        let report = tempfile::NamedTempFile::new().unwrap();
+        let arguments = Arguments {
+            filter: Some("target::path_is_raw".into()),
+            logfile: Some(report.path().to_string_lossy().into_owned()),
+            ..Arguments::default()
+        };
+        let conclusion = run(&[&owner], arguments);
+        assert_eq!(conclusion.num_failed, 1, "nobody listens");
+        assert!(!owned.load(Ordering::SeqCst));
     }
 }

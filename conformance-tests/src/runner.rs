@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use adapter_core::{Server, ServerHandle};
@@ -20,6 +20,9 @@ use crate::lifecycle::Lifecycle;
 use crate::registry::Listed;
 use crate::setting::{self, Setting};
 use crate::wire::{self, Exchange, Transcript};
+
+/// How long servers are waited for when the cases are over.
+const ENDING: Duration = Duration::from_secs(10);
 
 /// What became of a case.
 #[derive(Clone, Debug)]
@@ -86,14 +89,22 @@ pub struct Instances(Mutex<HashMap<&'static str, Started>>);
 impl Drop for Instances {
     fn drop(&mut self) {
         let instances = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let (end, ended) = mpsc::channel::<()>();
         for started in instances.into_values() {
             let Some(Ok((_, handle))) = started.get() else { continue };
             if let Some(handle) = handle.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 handle.trigger().force();
-                // A server under test may never end, and the cases are over.
-                std::thread::spawn(move || handle.wait());
+                let end = end.clone();
+                std::thread::spawn(move || {
+                    // What became of it is the business of cases.
+                    let _ = handle.wait();
+                    drop(end);
+                });
             }
         }
+        drop(end);
+        // A server may own what outlives this process if it is not stopped; and one under test may never end.
+        let _ = ended.recv_timeout(ENDING);
     }
 }
 

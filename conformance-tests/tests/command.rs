@@ -37,6 +37,19 @@ fn wrong_use_is_one_line_and_status_2() {
 }
 
 #[test]
+fn wrong_exceptions_are_told_for_what_they_are() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    for (id, message) in
+        [("ZZZ-99", "ZZZ-99, which is no requirement"), ("HDR-06", "HDR-06 is a MUST, which no exception")]
+    {
+        let entry = format!("[[exception]]\nrequirement = \"{id}\"\nserver = \"hyper\"\nreason = \"no\"\n");
+        std::fs::write(file.path(), entry).expect("an entry");
+        let path = file.path().to_string_lossy().into_owned();
+        is_wrong_use(&["run", "--server", "hyper", "--exceptions", &path], message);
+    }
+}
+
+#[test]
 fn a_server_without_the_conformance_application_is_told_apart() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();

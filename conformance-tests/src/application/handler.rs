@@ -97,7 +97,7 @@ async fn chunks(body: &mut RequestBody, wanted: u64, log: &Log) {
 
 /// Serves one request.
 pub(super) async fn run(log: Log, mut request: Request, environ: Environ) -> Result<Response, Error> {
-    let mut guard = Dropped::new(&log, "handler-cancelled");
+    let mut guard = Dropped::new(&log, "handler-cancelled").of(&environ);
     let steps = script::parse(&super::field(request.headers(), super::DO).unwrap_or_default());
     let mut draft = Draft::new();
     for step in &steps {

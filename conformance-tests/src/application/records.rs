@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
+use adapter_core::Environ;
 use adapter_core::lint::{Side, Violations};
 
 /// One thing that happened.
@@ -163,12 +164,20 @@ impl Log {
 pub(super) struct Dropped {
     log: Log,
     text: String,
+    /// Of the request, to record what it knew when it was dropped.
+    environ: Option<Environ>,
     panics: bool,
 }
 
 impl Dropped {
     pub(super) fn new(log: &Log, text: impl Into<String>) -> Self {
-        Dropped { log: log.clone(), text: text.into(), panics: false }
+        Dropped { log: log.clone(), text: text.into(), environ: None, panics: false }
+    }
+
+    /// Will record whether the client was known to be gone, too.
+    pub(super) fn of(mut self, environ: &Environ) -> Self {
+        self.environ = Some(environ.clone());
+        self
     }
 
     /// Will record `text` instead.
@@ -184,6 +193,11 @@ impl Dropped {
 
 impl Drop for Dropped {
     fn drop(&mut self) {
+        if let Some(environ) = self.environ.take()
+            && self.text == "handler-cancelled"
+        {
+            self.log.record(format!("cancelled-knowing {}", environ.is_disconnected()));
+        }
         self.log.record(self.text.as_str());
         // A panic during a panic would abort the process, which no server can contain.
         if self.panics && !std::thread::panicking() {

@@ -373,7 +373,7 @@ fn deadline(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     let running = life.start(config)?;
     let cx = &running.context;
     let mut handler = cx.connect()?;
-    handler.send(cx.get("watch; gate never").bytes())?;
+    handler.send(cx.get("gate never").bytes())?;
     running.wait_for("at never")?;
     let mut body = cx.connect()?;
     body.send(cx.get("stream text:a pending; hook").bytes())?;
@@ -383,7 +383,8 @@ fn deadline(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     let ended = running.wait()?;
     ensure!(ended.is_ok(), "the server ended with an error: {ended:?}");
     let seen = crate::context::Seen::new(records.events(&token));
-    for event in ["saw-disconnect true", "handler-cancelled", "body-dropped", "hook aborted"] {
+    // What was spawned need not run once more; the handler itself is told before it is dropped.
+    for event in ["cancelled-knowing true", "handler-cancelled", "body-dropped", "hook aborted"] {
         ensure!(seen.has(event), "\"{event}\" was not recorded: {}", seen.summary());
     }
     handler.rest()?;

@@ -34,6 +34,10 @@ pub(super) fn run(options: &RunOptions) -> Result<ExitCode, String> {
         Some(address) => vec![Subject::external(resolve(address)?).map_err(|failure| failure.0)?],
         None => servers.iter().map(|server| Subject::local(&**server)).collect(),
     };
+    let entries: Vec<_> = subjects.iter().flat_map(|subject| exceptions::of(&subject.name())).collect();
+    if let Some(problem) = entries.iter().find_map(exceptions::problem) {
+        return Err(problem);
+    }
     // Most of the time is spent waiting for timeouts and for what must not come.
     let jobs = options.jobs.unwrap_or(8).max(1);
     let results: Vec<Results> = subjects
@@ -51,6 +55,20 @@ pub(super) fn run(options: &RunOptions) -> Result<ExitCode, String> {
     if let Some(mut page) = page {
         let written = page.write_all(report::html(&results).as_bytes());
         written.map_err(|error| format!("cannot write the page: {error}"))?;
+    }
+    for entry in &entries {
+        let Some(runs) = results.iter().find(|results| results.server == entry.server).map(|results| &results.runs)
+        else {
+            continue;
+        };
+        let is_about = |run: &&Run| run.listed.case.requirements.contains(&&*entry.requirement);
+        let outcomes: Vec<Outcome> = runs.iter().filter(is_about).map(|run| run.outcome.clone()).collect();
+        // A filter may have left some out, which may be the ones that need it.
+        if outcomes.len() == exceptions::cases_of(entry).count()
+            && let Some(told) = exceptions::no_longer_needed(entry, &outcomes)
+        {
+            eprintln!("{told}");
+        }
     }
     let sum = Count::of(results.iter().flat_map(|result| &result.runs));
     if !matches!(options.format, Format::Table) {
