@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Instant;
@@ -177,7 +178,9 @@ impl Future for Timer {
         if Instant::now() >= self.deadline {
             return Poll::Ready(());
         }
-        let key = TIMERS.register(self.key, self.deadline, cx.waker());
+        let registered = TIMERS.register(self.key, self.deadline, cx.waker(), start_timers);
+        // Nobody would wake it. A later sleep tries again.
+        let key = registered.unwrap_or_else(|error| panic!("no thread for the timers of sleepers: {error}"));
         self.key = Some(key);
         Poll::Pending
     }
@@ -191,12 +194,15 @@ impl Drop for Timer {
     }
 }
 
-static TIMERS: LazyLock<Timers> = LazyLock::new(|| {
-    // The thread waits for the initialisation it is started in, and ends with the process.
-    let spawned = thread::Builder::new().name("adapter-timer".into()).spawn(|| TIMERS.run());
-    spawned.expect("a thread for the timers of sleepers");
-    Timers { state: Mutex::default(), earlier: Condvar::new() }
-});
+static TIMERS: Timers = Timers {
+    state: Mutex::new(TimerState { is_running: false, next: 0, sleepers: BTreeMap::new() }),
+    earlier: Condvar::new(),
+};
+
+/// Starts the timer thread, which ends with the process.
+fn start_timers() -> io::Result<()> {
+    thread::Builder::new().name("adapter-timer".into()).spawn(|| TIMERS.run()).map(drop)
+}
 
 struct Timers {
     state: Mutex<TimerState>,
@@ -204,15 +210,30 @@ struct Timers {
     earlier: Condvar,
 }
 
-#[derive(Default)]
 struct TimerState {
+    /// The thread has been started.
+    is_running: bool,
     next: u64,
     sleepers: BTreeMap<(Instant, u64), Waker>,
 }
 
 impl Timers {
-    fn register(&self, key: Option<(Instant, u64)>, deadline: Instant, waker: &Waker) -> (Instant, u64) {
+    /// Wakes `waker` at `deadline`, by the thread that `start` starts if there is none yet.
+    ///
+    /// # Errors
+    /// No thread can be had; nothing is registered then.
+    fn register(
+        &self,
+        key: Option<(Instant, u64)>,
+        deadline: Instant,
+        waker: &Waker,
+        start: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<(Instant, u64)> {
         let mut state = lock(&self.state);
+        if !state.is_running {
+            start()?;
+            state.is_running = true;
+        }
         let key = key.unwrap_or_else(|| {
             state.next += 1;
             (deadline, state.next)
@@ -221,7 +242,7 @@ impl Timers {
         if state.sleepers.first_key_value().is_some_and(|(first, _)| *first == key) {
             self.earlier.notify_one();
         }
-        key
+        Ok(key)
     }
 
     fn run(&self) {
@@ -233,7 +254,8 @@ impl Timers {
                 Some(first) if first.key().0 <= now => {
                     let waker = first.remove();
                     drop(state);
-                    waker.wake();
+                    // It may be anybody's, and all sleepers hang on this thread.
+                    let _ = contain::catch("waker", || waker.wake());
                     state = lock(&self.state);
                 }
                 Some(first) => {
@@ -243,5 +265,21 @@ impl Timers {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timer_thread_that_could_not_be_started_is_started_later() {
+        let state = TimerState { is_running: false, next: 0, sleepers: BTreeMap::new() };
+        let timers = Timers { state: Mutex::new(state), earlier: Condvar::new() };
+        let register = |start: fn() -> io::Result<()>| timers.register(None, Instant::now(), Waker::noop(), start);
+        assert!(register(|| Err(io::ErrorKind::WouldBlock.into())).is_err());
+        assert!(lock(&timers.state).sleepers.is_empty());
+        assert!(register(|| Ok(())).is_ok());
+        assert!(register(|| Err(io::ErrorKind::WouldBlock.into())).is_ok(), "it runs already");
     }
 }

@@ -1,7 +1,9 @@
 //! The client, and requests under construction.
 
+use std::backtrace::Backtrace;
 use std::fmt;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +24,8 @@ use crate::upgrade::Upgraded;
 
 /// How long a blocking method waits before it takes the application for stuck.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it waits before it looks whether the application can go on at all.
+const SUSPICION: Duration = Duration::from_secs(2);
 
 /// Drives an application in this process. Cheap to clone; all clones share one application and one startup.
 ///
@@ -29,14 +33,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct Client {
     pub(super) site: Arc<Site>,
-    pub(super) patience: Duration,
+    /// `None`: [`PATIENCE`], if there is hope.
+    patience: Option<Duration>,
 }
 
 impl Client {
     /// A client of `application`, which is polled as on an event loop: what blocks runs on other threads.
     pub fn new(application: impl Application) -> Self {
         let site = Site::new(DynApplication::new(application), ServerConfig::default(), false);
-        Client { site: Arc::new(site), patience: PATIENCE }
+        Client { site: Arc::new(site), patience: None }
     }
 
     /// The same application, not started, on threads that may block, as on a thread-pool server: blocking applications
@@ -61,10 +66,11 @@ impl Client {
         Client { site: Arc::new(site), ..self }
     }
 
-    /// Waits at most that long (default 60 s) in any method that blocks, then panics.
+    /// Waits at most that long in any method that blocks, then panics. The default is 60 s, or 2 s on a thread that drives
+    /// a tokio runtime of one thread, see [`RequestBuilder::send`].
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+        self.patience = Some(patience);
         self
     }
 
@@ -138,9 +144,27 @@ impl Client {
     /// # Panics
     /// When the client's patience is over.
     pub(super) fn wait<F: Future>(&self, what: &str, future: F) -> F::Output {
-        let patient = self.site.serving.runtime.timeout(self.patience, future);
-        futures_lite::future::block_on(patient).unwrap_or_else(|_| panic!("{what}: nothing in {:?}", self.patience))
+        let runtime = &self.site.serving.runtime;
+        let mut future = pin!(future);
+        let mut wait = |time| futures_lite::future::block_on(runtime.timeout(time, future.as_mut()));
+        let mut outcome = wait(self.patience.unwrap_or(SUSPICION));
+        if outcome.is_err() && self.patience.is_none() {
+            if drives_tokio() {
+                panic!(
+                    "{what}: nothing in {SUSPICION:?}, and this thread drives a tokio runtime whose timers and sockets \
+                     stand still while it blocks: use `send_async().await`, or a runtime of several threads"
+                );
+            }
+            outcome = wait(PATIENCE - SUSPICION);
+        }
+        outcome.unwrap_or_else(|_| panic!("{what}: nothing in {:?}", self.patience.unwrap_or(PATIENCE)))
     }
+}
+
+/// Whether this thread is the one of a tokio runtime that has only one, as in `#[tokio::test]`. Nothing but the stack can
+/// tell without tokio; where it has no names, nobody is accused.
+fn drives_tokio() -> bool {
+    Backtrace::force_capture().to_string().contains("tokio::runtime::scheduler::current_thread")
 }
 
 impl fmt::Debug for Client {
@@ -209,15 +233,20 @@ impl RequestBuilder {
 
     /// Sends it and collects the answer. Blocks; the application is polled on this thread.
     ///
+    /// Not for applications that wait for tokio's timers or sockets within `#[tokio::test]`: that runtime stands still
+    /// while its thread blocks. [`send_async`](Self::send_async) is, also with a paused clock.
+    ///
     /// # Panics
-    /// If the startup hook failed, or nothing came for [`Client::patience`].
+    /// If the startup hook failed, or nothing came for [`Client::patience`]; after 2 s where this thread drives a tokio
+    /// runtime of one thread.
     pub fn send(self) -> Answer {
         let client = self.client.clone();
         client.wait("answer", self.send_async())
     }
 
-    /// Sends it and collects the answer; the application is polled by whoever polls this. Dropping the future is the
-    /// client going away: the handler and the body are dropped with it.
+    /// Sends it and collects the answer; the application is polled by whoever polls this, so that one that needs tokio
+    /// finds it in `#[tokio::test]`. Dropping the future is the client going away: the handler and the body are dropped
+    /// with it.
     ///
     /// # Panics
     /// If the startup hook failed.
@@ -270,8 +299,9 @@ impl RequestBuilder {
         (Answer { head: reply.head, body: body.freeze(), trailers, error, hints: hints.list() }, reply.stream)
     }
 
-    /// Sends it and gives the answer as it comes, head first; the application runs on a thread of its own. Does not
-    /// block.
+    /// Sends it and gives the answer as it comes, head first; the application runs on a thread of its own, where there is
+    /// no runtime but [`Environ::runtime`](crate::Environ::runtime): one that needs tokio panics there, which is a 500.
+    /// Does not block.
     pub fn open(self) -> OpenAnswer {
         OpenAnswer::start(self.client, self.outbound)
     }

@@ -8,7 +8,7 @@
 //! WebSocket held on it, in memory: [`RequestBuilder::upgrade`], `RequestBuilder::websocket`.
 //!
 //! Who runs what: [`RequestBuilder::send`] polls the application on the calling thread, [`RequestBuilder::open`] on a
-//! thread of its own. By default those count as threads that must not block, as on an event loop, so that blocking
+//! thread of its own, [`RequestBuilder::send_async`] where you poll it: for applications that need tokio. By default those count as threads that must not block, as on an event loop, so that blocking
 //! applications, iterators and files run on others; [`Client::on_threads`] makes it a thread pool instead. One timer
 //! thread serves the whole process and wakes whoever sleeps.
 //!
