@@ -26,7 +26,7 @@ fn send_async_finds_the_runtime() {
 #[test]
 fn send_tells_that_it_blocks_the_runtime_the_application_needs() {
     let panic = runtime().block_on(async { catch_unwind(AssertUnwindSafe(|| Client::new(sleeps).get("/").send())) });
-    let payload = panic.err().expect("a panic, long before a minute is over");
+    let payload = panic.expect_err("a panic, long before a minute is over");
     let message = payload.downcast_ref::<String>().unwrap();
     assert!(message.contains("send_async().await"), "{message}");
 }
