@@ -8,7 +8,7 @@
 mod support;
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use adapter_core::{Application, Body, Environ, Error, Request, Response, ServerConfig};
-use rustix::net::{AddressFamily, SocketType, connect, socket};
+use rustix::net::{AddressFamily, Shutdown, SocketType, connect, shutdown, socket};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{Client, DEADLINE, Running, serve_with};
 use tracing::span::{Attributes, Id, Record};
@@ -104,8 +104,31 @@ fn the_server_waits_and_goes_on() {
     tracing::subscriber::set_global_default(Count).unwrap();
     no_place();
     places_change_hands();
+    no_listener();
     no_descriptor();
     no_thread();
+}
+
+/// \[ERR-06\] one listener can't accept any more: the others go on, and the log stays readable.
+fn no_listener() {
+    let broken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let handle = broken.try_clone().unwrap();
+    let server = serve_with(app(channel().1), ServerConfig::default().bind(broken.into()));
+    assert_eq!(server.get("/").text(), "done");
+    let before = WARNINGS.load(Ordering::SeqCst);
+    shutdown(&handle, Shutdown::Both).unwrap();
+    let start = Instant::now();
+    while WARNINGS.load(Ordering::SeqCst) == before {
+        assert!(start.elapsed() < DEADLINE, "a listener that fails is not reported");
+    }
+    while start.elapsed() < Duration::from_millis(500) {
+        let asked = Instant::now();
+        // The second address.
+        assert_eq!(server.get("/").text(), "done");
+        assert!(asked.elapsed() < DEADLINE);
+    }
+    let lines = WARNINGS.load(Ordering::SeqCst) - before;
+    assert!(u64::from(lines) <= start.elapsed().as_secs() + 1, "{lines} lines");
 }
 
 fn limited_to(connections: usize) -> Running {

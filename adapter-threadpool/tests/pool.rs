@@ -172,6 +172,40 @@ fn beyond_the_line_the_answer_is_503() {
     }
 }
 
+/// \[CON-05\] requests whose clients have gone take nobody's place in the line.
+#[test]
+fn who_has_gone_is_not_in_the_line() {
+    const PLACES: usize = 3;
+    let (open, gate) = gated();
+    let mut config = threads(1);
+    config.blocking_queue = PLACES;
+    let server = serve_with(app(gate, Signal::new()), config);
+    let mut blocked = server.connect();
+    blocked.get("/block");
+    for _ in 0..3 {
+        for _ in 0..PLACES {
+            let mut client = server.connect();
+            client.get("/gone");
+            // The one that polls has read it once it has answered a refusal that came after it.
+            let mut probe = server.connect();
+            probe.send("GET / HTTP/1.1\r\n\r\n");
+            assert_eq!(probe.answer().status, 400);
+            rustix::net::sockopt::set_socket_linger(&client.stream, Some(Duration::ZERO)).unwrap();
+        }
+    }
+    let mut waiting: Vec<Client> = (0..PLACES).map(|_| server.connect()).collect();
+    waiting.iter_mut().for_each(|client| client.get("/waits"));
+    let mut refused = server.connect();
+    refused.get("/refused");
+    // One of four, and nobody knows which one comes last.
+    open.send(()).unwrap();
+    assert_eq!(blocked.answer().text(), "/block");
+    let mut statuses: Vec<u16> =
+        waiting.iter_mut().chain([&mut refused]).map(|client| client.answer().status).collect();
+    statuses.sort_unstable();
+    assert_eq!(&statuses[..PLACES], [200; PLACES]);
+}
+
 #[test]
 fn a_slow_reader_of_an_iterator_holds_no_thread() {
     static PULLED: AtomicUsize = AtomicUsize::new(0);

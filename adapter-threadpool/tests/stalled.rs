@@ -30,6 +30,8 @@ const FILL: usize = 24 * 1024;
 struct Live {
     now: Arc<AtomicUsize>,
     filled: Arc<AtomicUsize>,
+    /// Handlers that blocked and were not told that the client is gone.
+    blocked: Arc<AtomicUsize>,
 }
 
 struct Guard(Arc<AtomicUsize>);
@@ -82,6 +84,15 @@ fn app(live: Live) -> impl Application {
                         assert!(guard.0.load(Ordering::SeqCst) > 0);
                     }
                 }
+                "/block" => {
+                    // Not for ever: nobody can end it.
+                    let since = Instant::now();
+                    while since.elapsed() < Duration::from_secs(3) && !environ.is_disconnected() {
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                    live.blocked.fetch_add(usize::from(!environ.is_disconnected()), Ordering::SeqCst);
+                    Body::empty()
+                }
                 "/read" => Body::from(request.into_body().bytes(1 << 20).await?),
                 "/read-blocking" => return read_blocking.call(request, environ).await,
                 "/stream" => Body::from_stream(stream::repeat_with(move || {
@@ -112,11 +123,12 @@ fn app(live: Live) -> impl Application {
 }
 
 /// What a client has going on behind the answer it does not take.
-const PHASES: [(&str, &str); 17] = [
+const PHASES: [(&str, &str); 18] = [
     ("silence", ""),
     ("half a head", "GET / HT"),
     ("a handler that waits", "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n"),
     ("a handler that is busy", "GET /busy HTTP/1.1\r\nHost: a\r\n\r\n"),
+    ("a handler that blocks", "GET /block HTTP/1.1\r\nHost: a\r\n\r\n"),
     ("an upload", "POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc"),
     ("a 100", "POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"),
     ("a blocking 100", "POST /read-blocking HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"),
@@ -181,6 +193,7 @@ fn who_takes_nothing_is_ended_in_every_phase() {
             let clients = stuck(&server, &live, threads, request);
             assert_eq!(server.get("/").text(), "quick", "{what}");
             ends(&live, &clients, &what);
+            assert_eq!(live.blocked.load(Ordering::SeqCst), 0, "{what}");
             assert_eq!(server.get("/").text(), "quick", "{what}");
         }
         let handle = server.take();

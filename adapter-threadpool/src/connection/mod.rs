@@ -57,6 +57,8 @@ mod bit {
     pub(super) const CLOSED: u32 = 1 << 11;
     /// It is not HTTP's any more, but the application's.
     pub(super) const TAKEN: u32 = 1 << 12;
+    /// It waits for a permit, and the application has not been called for its request.
+    pub(super) const UNBEGUN: u32 = 1 << 14;
     /// If it is idle, it is to make room for another.
     pub(super) const MAKE_ROOM: u32 = 1 << 13;
 }
@@ -82,6 +84,21 @@ pub(crate) struct Reported {
     pub(crate) queue: bool,
     /// [`Conn::signal_end`] must be called.
     pub(crate) ended: bool,
+    /// The supervisor must look after output that application code holds up.
+    pub(crate) corked: bool,
+    /// The client of a request that waits in the line has gone.
+    pub(crate) left: bool,
+}
+
+/// What is left of output that application code holds up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Uncorked {
+    /// Nothing, or the code has returned.
+    Done,
+    /// It waits for room: look when something is reported.
+    Waits,
+    /// Look again.
+    Soon,
 }
 
 /// One connection.
@@ -128,6 +145,17 @@ impl Conn {
         self.token
     }
 
+    /// Whether the client is known to be gone.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.has(bit::GONE)
+    }
+
+    /// Whether it waits for a permit with a request the application has not been called for. Set before it gets in line,
+    /// and cleared when it is run.
+    pub(crate) fn is_unbegun(&self) -> bool {
+        self.has(bit::UNBEGUN)
+    }
+
     fn has(&self, bits: u32) -> bool {
         self.state.load(Ordering::Acquire) & bits != 0
     }
@@ -163,10 +191,22 @@ impl Conn {
         }
         if bits & bit::READABLE == 0 {
             // Room to write concerns nobody, unless somebody waits for it.
-            let queue = self.set(bits) & bit::WANT_WRITE != 0 && self.report(0);
-            return Reported { queue, ended: false };
+            let wanted = self.set(bits) & bit::WANT_WRITE != 0;
+            return Reported {
+                queue: wanted && self.report(0),
+                ended: false,
+                corked: wanted && self.has(bit::CORKED),
+                left: false,
+            };
         }
-        Reported { queue: self.report(bits), ended: bits & (bit::ENDED | bit::GONE) != 0 }
+        let corked = self.has(bit::CORKED);
+        let queue = self.report(bits);
+        Reported {
+            queue,
+            ended: bits & (bit::ENDED | bit::GONE) != 0,
+            corked,
+            left: bits & bit::GONE != 0 && self.is_unbegun(),
+        }
     }
 
     /// \[DIS-01\] fires `disconnected()` once the client's stream has ended as far as the application has read it. Of a
@@ -178,17 +218,15 @@ impl Conn {
         }
     }
 
-    /// The timer entry fired; `true` if the connection must be put into the queue.
-    pub(crate) fn on_timer(&self, now: Tick) -> bool {
+    /// The timer entry fired.
+    pub(crate) fn on_timer(&self, now: Tick) -> Reported {
         self.armed.store(u64::MAX, Ordering::SeqCst);
-        match self.deadline.load(Ordering::SeqCst) {
-            0 => false,
-            deadline if deadline <= now => self.report(0),
-            deadline => {
-                self.arm(deadline);
-                false
-            }
+        let deadline = self.deadline.load(Ordering::SeqCst);
+        let is_due = deadline != 0 && deadline <= now;
+        if deadline != 0 && !is_due {
+            self.arm(deadline);
         }
+        Reported { queue: is_due && self.report(0), ended: false, corked: is_due && self.has(bit::CORKED), left: false }
     }
 
     /// Sets the deadline; 0 is none. Touches the timers only if it is earlier than what they know.
@@ -251,20 +289,33 @@ impl Conn {
     fn cork(self: &Arc<Self>) {
         if !self.has(bit::CORKED) && self.set(bit::CORKED) & bit::CORKED == 0 {
             lock(&self.engine.corked).push(self.clone());
+            self.engine.scheduler.watch_on();
         }
     }
 
-    /// Called by the supervisor: writes what is held back, if application code still runs. `true` if it is to come
-    /// again.
-    pub(crate) fn uncork(self: &Arc<Self>) -> bool {
+    /// Called by the supervisor: writes what is held back, if application code still runs; cuts off a client that takes
+    /// nothing of it. \[LIM-06\]
+    pub(crate) fn uncork(self: &Arc<Self>) -> Uncorked {
         if !self.has(bit::CORKED) {
-            return false;
+            return Uncorked::Done;
         }
-        if let Ok(mut io) = self.io.try_lock() {
-            // What can't be written now goes out when there is room.
-            let _ = self.flush_aside(&mut io);
+        let Ok(mut io) = self.io.try_lock() else { return Uncorked::Soon };
+        if self.flush_aside(&mut io) != Flush::Wait {
+            // Whoever adds to the output holds the lock, and corks again.
+            self.clear(bit::CORKED);
+            return Uncorked::Done;
         }
-        true
+        let since = io.stalled_since;
+        drop(io);
+        if drive::expired(self, since) {
+            tracing::debug!(target: "adapter", "[LIM-06] a client takes nothing; its connection is closed");
+            self.cut_off(true);
+            return Uncorked::Done;
+        }
+        // The worker that runs it has no deadline of its own now; if it had just set one, it comes again to set it anew.
+        self.arm(drive::write_deadline(self, since));
+        self.wake_up(0);
+        Uncorked::Waits
     }
 
     /// [`Io::flush`] for others than the worker that runs the connection. That worker may have gone: it must come again
@@ -281,7 +332,7 @@ impl Conn {
     /// Runs the connection as far as it goes without waiting; application code only with a `permit`.
     pub(crate) fn run(self: &Arc<Self>, scratch: &mut Scratch, permit: bool) -> Step {
         self.set(bit::RUNNING);
-        let mut taken = self.clear(bit::QUEUED | bit::WOKEN);
+        let mut taken = self.clear(bit::QUEUED | bit::WOKEN | bit::UNBEGUN);
         if taken & bit::CLOSED != 0 {
             return Step::Parked;
         }
@@ -303,7 +354,7 @@ impl Conn {
                 Step::Again
             }
             Step::NeedsPermit { is_new } => {
-                self.set(bit::QUEUED | taken);
+                self.set(bit::QUEUED | taken | if is_new { bit::UNBEGUN } else { 0 });
                 self.clear(bit::RUNNING | bit::CORKED);
                 Step::NeedsPermit { is_new }
             }

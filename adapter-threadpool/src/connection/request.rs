@@ -107,7 +107,7 @@ impl Conn {
         lock(&self.io).settle(scratch);
         drop(task);
         // It is marked as queued, but is not.
-        self.clear(bit::QUEUED);
+        self.clear(bit::QUEUED | bit::UNBEGUN);
         self.wake_up(0);
     }
 }

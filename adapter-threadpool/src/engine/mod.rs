@@ -28,7 +28,7 @@ use self::poller::Poller;
 use self::schedule::Scheduler;
 use self::tasks::Tasks;
 use self::timers::Timers;
-use crate::connection::Conn;
+use crate::connection::{Conn, Uncorked};
 
 /// A point in time, in nanoseconds since the engine was made; 0 is "never".
 pub(crate) type Tick = u64;
@@ -109,13 +109,24 @@ impl Engine {
         nanos(instant.saturating_duration_since(self.origin)).max(1)
     }
 
-    /// Writes output that application code has held up since the last call. For the supervisor.
-    pub(crate) fn uncork(&self) {
+    /// Writes output that application code has held up since the last call; whether it is to come again. For the
+    /// supervisor.
+    pub(crate) fn uncork(&self) -> bool {
         let corked = std::mem::take(&mut *lock(&self.corked));
-        if !corked.is_empty() {
-            let again: Vec<_> = corked.into_iter().filter(Conn::uncork).collect();
-            lock(&self.corked).extend(again);
+        if corked.is_empty() {
+            return false;
         }
+        let mut soon = false;
+        let again: Vec<_> = corked
+            .into_iter()
+            .filter(|conn| {
+                let left = conn.uncork();
+                soon |= left == Uncorked::Soon;
+                left != Uncorked::Done
+            })
+            .collect();
+        lock(&self.corked).extend(again);
+        soon
     }
 
     /// Whether the server is shutting down.

@@ -5,13 +5,14 @@
 //! and no other is woken. *Hands*: a thread is woken where calls are known to be slow ("brisk" mode, entered by the
 //! supervisor when it sees a call that does not return), where a batch is long and a core is free, and for work that is
 //! blocking by declaration. *Permits*: at most `cap` threads are inside application code; one more may exist, which
-//! polls, accepts, reads heads, fires timers and refuses. Work that needs a permit waits in order, bounded.
+//! polls, accepts, reads heads, fires timers and refuses. Work that needs a permit waits in order; of requests that have
+//! not begun a bounded number, of which those are none whose client has gone.
 //! \[CON-01\], \[CON-05\], \[KAP-10\], \[RTM-03\]
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adapter_core::runtime::BlockingJob;
 
@@ -84,6 +85,8 @@ struct State {
     ready: VecDeque<Job>,
     /// What needs a permit and found none, in order.
     waiting: VecDeque<Job>,
+    /// How many of them are requests the application has not been called for.
+    unbegun: usize,
     /// Blocking jobs, in order; they come first, because requests that are being served wait for them.
     blocking: VecDeque<Job>,
     /// Permits in use, and how many there are.
@@ -107,6 +110,8 @@ struct State {
     /// The supervisor sleeps until it is woken.
     unwatched: bool,
     quiet_ticks: u32,
+    /// When it looked last.
+    watched_at: Option<Instant>,
     /// Milliseconds in which no thread is started, after one could not be.
     barren_ticks: u32,
     seen_epoch: u64,
@@ -143,6 +148,16 @@ impl State {
         !self.ready.is_empty() || (self.running < self.cap && (!self.waiting.is_empty() || self.may_run_blocking()))
     }
 
+    /// The supervisor, where it must be woken to look after something.
+    fn watch(&mut self) -> Option<Thread> {
+        if !self.unwatched {
+            return None;
+        }
+        self.unwatched = false;
+        self.quiet_ticks = 0;
+        self.supervisor.clone()
+    }
+
     fn may_run_blocking(&self) -> bool {
         !self.blocking.is_empty() && self.running_blocking < self.blocking_cap
     }
@@ -157,7 +172,7 @@ impl State {
                 self.running_blocking += 1;
                 (self.blocking.pop_front()?, Permit::Blocking)
             } else {
-                (self.waiting.pop_front().or_else(|| self.ready.pop_front())?, Permit::Any)
+                (self.next_waiting().or_else(|| self.ready.pop_front())?, Permit::Any)
             };
             self.running += 1;
             return Some((job, permit));
@@ -170,10 +185,34 @@ impl State {
         }
     }
 
+    fn next_waiting(&mut self) -> Option<Job> {
+        let job = self.waiting.pop_front()?;
+        self.unbegun -= usize::from(is_unbegun(&job));
+        Some(job)
+    }
+
+    /// Lets the requests out of the line whose clients have gone: they end without a permit.
+    fn let_out(&mut self) {
+        let is_over = |job: &Job| matches!(job, Job::Connection(conn) if conn.is_unbegun() && conn.is_gone());
+        if !self.waiting.iter().any(is_over) {
+            return;
+        }
+        let (over, waiting): (VecDeque<Job>, VecDeque<Job>) =
+            std::mem::take(&mut self.waiting).into_iter().partition(is_over);
+        self.waiting = waiting;
+        self.unbegun -= over.len();
+        self.ready.extend(over);
+    }
+
     fn give_back(&mut self, permit: Permit) {
         self.running -= usize::from(permit != Permit::None);
         self.running_blocking -= usize::from(permit == Permit::Blocking);
     }
+}
+
+/// Whether it is a request that waits and that the application has not been called for. Does not change in the line.
+fn is_unbegun(job: &Job) -> bool {
+    matches!(job, Job::Connection(conn) if conn.is_unbegun())
 }
 
 impl Scheduler {
@@ -183,6 +222,7 @@ impl Scheduler {
             state: Mutex::new(State {
                 ready: VecDeque::new(),
                 waiting: VecDeque::new(),
+                unbegun: 0,
                 blocking: VecDeque::new(),
                 running: 0,
                 cap,
@@ -199,6 +239,7 @@ impl Scheduler {
                 brisk_ticks: 0,
                 unwatched: false,
                 quiet_ticks: 0,
+                watched_at: None,
                 barren_ticks: 0,
                 seen_epoch: 0,
                 supervisor: None,
@@ -215,11 +256,28 @@ impl Scheduler {
     /// A job that needs a permit takes its place in the line. New requests are refused where the line is full.
     pub(crate) fn wait_for_permit(&self, job: Job, is_new: bool) -> Result<(), Job> {
         let mut state = lock(&self.state);
-        if is_new && state.waiting.len() >= self.limit {
-            return Err(job);
+        if is_new && state.unbegun >= self.limit {
+            state.let_out();
+            if state.unbegun >= self.limit {
+                return Err(job);
+            }
         }
+        state.unbegun += usize::from(is_new);
         state.waiting.push_back(job);
         Ok(())
+    }
+
+    /// Clients have gone whose requests may be waiting. Called by the leader, which comes to them.
+    pub(crate) fn let_out(&self) {
+        lock(&self.state).let_out();
+    }
+
+    /// Wakes the supervisor, which has something to look after.
+    pub(crate) fn watch_on(&self) {
+        let supervisor = lock(&self.state).watch();
+        if let Some(supervisor) = supervisor {
+            supervisor.unpark();
+        }
     }
 
     pub(crate) fn set_supervisor(&self, supervisor: Thread) {
@@ -365,13 +423,7 @@ impl Engine {
             }
             if let Some((job, permit)) = state.next_job() {
                 state.since_poll += 1;
-                let watch = if state.unwatched {
-                    state.unwatched = false;
-                    state.quiet_ticks = 0;
-                    state.supervisor.clone()
-                } else {
-                    None
-                };
+                let watch = state.watch();
                 let hand = self.hand_before(&mut state, permit);
                 drop(state);
                 if let Some(supervisor) = watch {
@@ -425,17 +477,24 @@ impl Engine {
     }
 
     /// Once a millisecond while there is activity: sees to it that a call that does not return holds up nobody.
-    /// Returns whether to come again; if not, the supervisor is woken when there is.
+    /// Returns whether to come again; if not, the supervisor is woken when there is: by whoever takes a job, and by
+    /// application code that leaves output behind ([`Scheduler::watch_on`]). A call that runs is nothing to look after by
+    /// itself, as long as another thread leads and nothing waits.
     pub(crate) fn watch(self: &Arc<Self>) -> bool {
         /// Turns a millisecond below which calls count as slow.
         const FEW: u64 = 16;
         /// Milliseconds for which hands are given freely after a slow call was seen.
         const BRISK_TICKS: u32 = 500;
         /// Milliseconds without work after which the supervisor sleeps.
-        const QUIET_TICKS: u32 = 50;
+        const QUIET_TICKS: u32 = 8;
 
-        self.uncork();
+        let is_corked = self.uncork();
         let mut state = lock(&self.scheduler.state);
+        // It may have slept for long.
+        let now = Instant::now();
+        let elapsed =
+            state.watched_at.replace(now).map_or(1, |before| now.saturating_duration_since(before).as_millis());
+        let elapsed = u32::try_from(elapsed).unwrap_or(u32::MAX).max(1);
         let turns = state.epoch.wrapping_sub(state.seen_epoch);
         state.seen_epoch = state.epoch;
         let backlog = state.has_backlog();
@@ -450,13 +509,12 @@ impl Engine {
         } else {
             Hand::None
         };
-        state.barren_ticks = state.barren_ticks.saturating_sub(1);
+        state.barren_ticks = state.barren_ticks.saturating_sub(elapsed);
         if state.brisk_ticks > 0 {
-            state.brisk_ticks -= 1;
+            state.brisk_ticks = state.brisk_ticks.saturating_sub(elapsed);
             state.brisk = state.brisk_ticks > 0;
         }
-        // A call that runs may yet leave output to be written.
-        let idle = state.sleeping && !backlog && state.running == 0;
+        let idle = state.sleeping && !backlog && !is_corked;
         state.quiet_ticks = if idle && turns == 0 { state.quiet_ticks + 1 } else { 0 };
         state.unwatched = state.quiet_ticks >= QUIET_TICKS;
         let again = !state.unwatched;

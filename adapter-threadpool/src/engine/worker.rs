@@ -86,6 +86,7 @@ fn lead(engine: &Arc<Engine>, desk: &mut Desk, block: bool) {
 
     let ready = &mut desk.ready;
     let mut listeners = 0_u64;
+    let (mut corked, mut left) = (false, false);
     let tokens = desk.events.iter().filter_map(|event| match Poller::source(event) {
         Source::Connection(token) => Some((token, { event.flags }.bits())),
         Source::Listener(index) => {
@@ -99,6 +100,8 @@ fn lead(engine: &Arc<Engine>, desk: &mut Desk, block: bool) {
         if reported.ended {
             desk.ended.push(conn.clone());
         }
+        corked |= reported.corked;
+        left |= reported.left;
         if reported.queue {
             ready.push(Job::Connection(conn.clone()));
         }
@@ -114,12 +117,20 @@ fn lead(engine: &Arc<Engine>, desk: &mut Desk, block: bool) {
                 let _ = adapter_core::contain::catch("waker", || waker.wake());
             }
             Due::Connection(token) => engine.connections.visit(std::iter::once((token, 0)), |conn, _| {
-                if conn.on_timer(now) {
+                let reported = conn.on_timer(now);
+                corked |= reported.corked;
+                if reported.queue {
                     ready.push(Job::Connection(conn.clone()));
                 }
             }),
             Due::Acceptor => accept::on_timer(engine),
         }
+    }
+    if left {
+        engine.scheduler.let_out();
+    }
+    if corked {
+        engine.scheduler.watch_on();
     }
     if listeners != 0 {
         accept::accept(engine, listeners);

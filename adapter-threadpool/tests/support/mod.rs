@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use adapter_core::{Application, Bind, DynApplication, Server, ServerConfig, ServerHandle};
+use adapter_core::{Application, Bind, DynApplication, ListenAddr, Server, ServerConfig, ServerHandle};
 use adapter_threadpool::ThreadPoolServer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
@@ -24,7 +24,8 @@ pub struct Running {
 pub fn serve_with(application: impl Application, config: ServerConfig) -> Running {
     let config = config.bind("127.0.0.1:0".parse().unwrap());
     let handle = ThreadPoolServer::new().start(DynApplication::new(application), config).unwrap();
-    let addr = handle.local_addrs()[0].tcp().unwrap();
+    // After those of the configuration.
+    let addr = handle.local_addrs().last().and_then(ListenAddr::tcp).unwrap();
     Running { addr, handle: Some(handle) }
 }
 
