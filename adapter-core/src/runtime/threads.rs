@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use futures_lite::FutureExt;
 
+use crate::contain;
 use crate::runtime::{BlockingJob, BoxFuture, Driver};
 use crate::server::{ServerConfig, Tracker};
 use crate::signal::Signal;
