@@ -283,6 +283,13 @@ impl Connection {
         self.poll_protocol(cx)
     }
 
+    /// \[LIM-06\] The client takes nothing: what lies in the operating system for it is thrown away with the connection.
+    fn give_up(&mut self) -> Poll<()> {
+        self.shared.environ.disconnected.fire();
+        self.shared.socket().reset_on_close();
+        Poll::Ready(())
+    }
+
     /// Tells the log of a head that hyper has refused by itself, or that was late. \[ERR-05\]
     fn tell_refusal(&self) {
         if self.shared.status.phase() != Phase::Head {
@@ -410,19 +417,31 @@ impl Connection {
             // Looked at in every poll from now on, until hyper reads again.
             Expired::Look => {
                 let looked = self.shared.socket().poll_ahead(&self.shared, cx);
-                match looked {
+                let again = match looked {
                     Ahead::Reset => return self.abort(),
-                    Ahead::Full => self.arm(now + LOOK.as_nanos() as u64, cx),
-                    Ahead::Waits => {}
+                    Ahead::Full => Some(now + LOOK.as_nanos() as u64),
+                    Ahead::Waits => None,
+                };
+                if self.shared.status.has_ended() {
+                    return self.poll_deadline(cx, now);
                 }
-                if self.shared.status.has_ended() { self.poll_deadline(cx, now) } else { Poll::Pending }
+                // Who is looked past may take nothing, too. [LIM-06]
+                let write = self.shared.status.write_deadline(&self.shared.engine.timeouts);
+                if write.is_some_and(|(deadline, _)| deadline <= now) {
+                    return self.give_up();
+                }
+                if let Some(next) = [again, write.map(|(deadline, _)| deadline)].into_iter().flatten().min() {
+                    self.arm(next, cx);
+                }
+                Poll::Pending
             }
             Expired::Rest => {
                 // hyper closes
                 self.rest = None;
                 self.poll_protocol(cx)
             }
-            Expired::Write | Expired::Grace => {
+            Expired::Write => self.give_up(),
+            Expired::Grace => {
                 self.shared.environ.disconnected.fire();
                 self.abort()
             }

@@ -325,22 +325,26 @@ impl Status {
         }
     }
 
-    /// When the connection's patience ends, and why. Times are since the engine's start.
+    /// When patience ends with a client that takes nothing of what there is for it. \[LIM-06\]
     #[inline]
-    pub(super) fn deadline(&self, timeouts: &Timeouts) -> Option<(u64, Expired)> {
-        let since = self.since.load(Relaxed);
-        let after = |start: u64, limit: Option<Duration>, why| {
-            limit.map(|limit| (start.saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)), why))
-        };
+    pub(super) fn write_deadline(&self, timeouts: &Timeouts) -> Option<(u64, Expired)> {
         let blocked = self.blocked.load(Relaxed);
-        let write = if blocked != 0 {
+        if blocked != 0 {
             after(blocked, timeouts.write, Expired::Write)
         } else if self.queued.load(Relaxed) != 0 {
             let start = self.queued_since.load(Relaxed).max(self.written.load(Relaxed));
             after(start, timeouts.write, Expired::Write)
         } else {
             None
-        };
+        }
+    }
+
+    /// When the connection's patience ends, and why. Times are since the engine's start.
+    #[inline]
+    pub(super) fn deadline(&self, timeouts: &Timeouts) -> Option<(u64, Expired)> {
+        let since = self.since.load(Relaxed);
+        let write = self.write_deadline(timeouts);
+        let blocked = self.blocked.load(Relaxed);
         let drained = self.drained.load(Relaxed);
         let wait = match self.phase() {
             Phase::Idle | Phase::Head if drained != 0 => after(drained.max(since), Some(LINGER), Expired::Linger),
@@ -361,6 +365,10 @@ impl Status {
             (a, b) => a.or(b),
         }
     }
+}
+
+fn after(start: u64, limit: Option<Duration>, why: Expired) -> Option<(u64, Expired)> {
+    limit.map(|limit| (start.saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)), why))
 }
 
 #[cfg(test)]
