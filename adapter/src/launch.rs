@@ -127,6 +127,8 @@ impl Launcher {
         let signals = Signals::watch().map_err(ServeError::Io)?;
         #[cfg(not(unix))]
         let signals = Signals;
+        #[cfg(unix)]
+        stderr::guard_panics();
         let ended = self.serve(application, &signals);
         stderr::flush(|| signals.is_forced());
         ended

@@ -34,8 +34,8 @@ pub(crate) struct Signals {
 #[derive(Default)]
 struct State {
     received: u32,
-    /// The last one that counted, and when.
-    last: Option<(i32, Instant)>,
+    /// When the last one of each kind counted.
+    counted: Vec<(i32, Instant)>,
     trigger: Option<ShutdownTrigger>,
 }
 
@@ -48,12 +48,13 @@ enum Step {
 }
 
 impl State {
-    /// `None`: it was the last one once more.
+    /// `None`: it was an earlier one once more.
     fn receive(&mut self, signal: i32, now: Instant) -> Option<Step> {
-        if self.last.is_some_and(|(last, at)| last == signal && now.saturating_duration_since(at) < ONE) {
-            return None;
+        match self.counted.iter_mut().find(|(known, _)| *known == signal) {
+            Some((_, at)) if now.saturating_duration_since(*at) < ONE => return None,
+            Some((_, at)) => *at = now,
+            None => self.counted.push((signal, now)),
         }
-        self.last = Some((signal, now));
         self.received += 1;
         Some(match (self.received, &self.trigger) {
             (1, _) => Step::Drain,
@@ -166,6 +167,10 @@ mod tests {
         assert_eq!(state.receive(SIGINT, later(1000)), Some(Step::Force));
         assert_eq!(state.receive(SIGINT, later(1020)), None);
         assert_eq!(state.receive(SIGINT, later(2000)), Some(Step::Kill));
+        // Two kinds, each passed on.
+        let mut state = State { trigger: Some(ShutdownTrigger::new()), ..State::default() };
+        let steps = [SIGINT, SIGTERM, SIGINT, SIGTERM].map(|signal| state.receive(signal, now));
+        assert_eq!(steps, [Some(Step::Drain), Some(Step::Force), None, None]);
     }
 
     #[test]

@@ -65,6 +65,35 @@ pub(crate) fn say_last(line: String) {
     }
 }
 
+/// Lets the hook for panics, which writes to stderr on the thread that panics, have its say only while that would not
+/// wait; else the panic is said here. Whatever hook the program has set before stays in use.
+#[cfg(unix)]
+pub(crate) fn guard_panics() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if takes_more() {
+                hook(panic);
+            } else {
+                let thread = thread::current();
+                say(format!("thread '{}' {panic}\n", thread.name().unwrap_or("<unnamed>")));
+            }
+        }));
+    });
+}
+
+/// Whether stderr has room for a panic with its backtrace: it is writable and, if it is a pipe, everything in it has been
+/// read; one that is writable may have room for no more than a page. What can't be asked has.
+#[cfg(unix)]
+fn takes_more() -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let stderr = io::stderr();
+    let mut asked = [PollFd::new(&stderr, PollFlags::OUT)];
+    let writable = !matches!(poll(&mut asked, Some(&Timespec::default())), Ok(0));
+    writable && rustix::io::ioctl_fionread(&stderr).unwrap_or(0) == 0
+}
+
 /// For `tracing`: each event is one line.
 pub(crate) struct Lines;
 

@@ -152,6 +152,35 @@ fn help_and_version_and_the_list_of_servers_are_no_errors() {
 }
 
 #[test]
+fn servers_of_ones_own_are_listed_and_picked() {
+    struct Own;
+    impl adapter::Server for Own {
+        fn info(&self) -> adapter::ServerInfo {
+            adapter::ServerInfo::new("own", "7")
+        }
+
+        fn start(
+            &self,
+            _application: adapter::DynApplication,
+            _config: ServerConfig,
+        ) -> Result<adapter::ServerHandle, adapter::ServeError> {
+            Err(adapter::ServeError::config("own", "serves nothing"))
+        }
+    }
+    let args = |line: &[&str]| parse(line).unwrap().serving;
+    for listed in [
+        Launcher::with_server(&Own, &args(&["--list-servers"])).unwrap_err(),
+        Launcher::among(&[&Own], &args(&["--list-servers"])).unwrap_err(),
+    ] {
+        assert!(listed.status() == 0 && listed.text().contains("own"), "{listed}");
+        assert_eq!(listed.text().lines().count(), 2);
+    }
+    assert!(Launcher::among(&[&Own], &args(&["--server", "own"])).is_ok());
+    let unknown = Launcher::among(&[&Own], &args(&["--server", "other"])).unwrap_err();
+    assert_eq!(unknown.text(), "unknown server \"other\"; known are: own");
+}
+
+#[test]
 fn every_flag_has_its_environment_variable() {
     use clap::CommandFactory as _;
     let command = Cli::command();

@@ -72,6 +72,9 @@ mod unix {
         if path.starts_with("/report/") {
             environ.report(format!("reported {path}"));
         }
+        if path.starts_with("/panic/") {
+            panic!("panicked at {path}");
+        }
         if path == "/slow" {
             writeln!(std::io::stderr(), "called {path}")?;
             environ.shutting_down().await;
@@ -452,6 +455,10 @@ mod unix {
             let stream = UnixStream::connect(&path).expect("it listens");
             stream.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
             assert!(talk(stream, &long("report")).ends_with("\r\n\r\nhello"));
+            // The hook for panics writes to stderr on the thread that panics.
+            let stream = UnixStream::connect(&path).expect("it listens");
+            stream.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
+            assert!(talk(stream, &long("panic")).starts_with("HTTP/1.1 500 "));
         }
         program.signal("-TERM");
         assert_eq!(rest(&program.stdout), Vec::<String>::new());
