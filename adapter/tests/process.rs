@@ -30,7 +30,7 @@ mod unix {
             trial("help_version_and_list_go_to_stdout", informational),
         ];
         type Case = (&'static str, fn(&str));
-        let cases: [Case; 18] = [
+        let cases: [Case; 19] = [
             ("a_port_in_use_is_one_line_and_status_1", port_in_use),
             ("an_unknown_option_is_one_line_and_status_2", unknown_option),
             ("sigterm_drains_and_the_port_is_free_at_once", sigterm_drains),
@@ -44,6 +44,7 @@ mod unix {
             ("empty_variables_are_not_set", empty_variables),
             ("an_inherited_socket_that_does_not_listen_is_an_error", inherited_deaf),
             ("a_port_alone_is_every_interface_of_both_families", every_interface),
+            ("localhost_is_both_families_with_one_port", localhost),
             ("a_stdout_nobody_reads_holds_up_nothing", stdout_unread),
             ("a_stderr_nobody_reads_holds_up_nothing", stderr_unread),
             ("a_successors_socket_is_not_deleted", successor),
@@ -414,6 +415,20 @@ mod unix {
         assert_eq!(ended.code(), Some(0));
         let peers: Vec<_> = stdout.iter().filter_map(|line| line.split_once('[').map(|(peer, _)| peer)).collect();
         assert_eq!(peers, expected);
+    }
+
+    fn localhost(server: &str) {
+        let program = start(command(&["--server", server, "--bind", "localhost:0"]));
+        let address = program.address();
+        let port = address.rsplit_once(':').expect("a port").1;
+        assert_eq!(address, format!("127.0.0.1:{port}"));
+        assert!(talk(connect(&address), "/").ends_with("\r\n\r\nhello"));
+        if TcpListener::bind("[::1]:0").is_ok() {
+            assert_eq!(program.address(), format!("[::1]:{port}"));
+            assert!(talk(connect(&format!("[::1]:{port}")), "/").ends_with("\r\n\r\nhello"));
+        }
+        program.signal("-TERM");
+        assert_eq!(program.end().0.code(), Some(0));
     }
 
     /// Lines of some kilobytes fill the buffers of a pipe soon.
