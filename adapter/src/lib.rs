@@ -21,6 +21,18 @@
 //! * [`access_log`] writes Common or Combined Log Format and gives each request a `tracing` span.
 //!
 //! Nothing here touches a request unless the access log is on.
+//!
+//! # Signals
+//!
+//! SIGTERM, SIGINT and SIGHUP (unless it was ignored from the start, as by `nohup`) drain: what is in flight completes
+//! until `--timeout-graceful-shutdown`. Another one forces, a third kills; the same signal again within a second is the
+//! one before, passed on by a terminal or a wrapper. Nobody has to read stdout or stderr for that.
+//!
+//! # Behind a proxy
+//!
+//! `--trusted-proxy` names who is believed, an address or `unix`, and `--forwarded` the fields it writes: `x-forwarded`
+//! (the default, for nginx, HAProxy, Caddy and load balancers) or `forwarded` (RFC 7239). The other family is the
+//! client's own and changes nothing. [`Environ::peer_addr`] is `None` where a proxy does not say who the client is.
 
 pub mod access_log;
 pub mod cli;
