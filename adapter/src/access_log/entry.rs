@@ -80,12 +80,18 @@ impl Entry {
     /// The server is done with the response body.
     pub(super) fn end(mut self, outcome: Outcome, bytes: u64) {
         if let Some(status) = dispatch::answered_instead() {
-            self.status = status.as_u16();
-            return self.write(true, 0);
+            return self.write_instead(status);
         }
         // A body that must not be sent is dropped unpulled, and nothing is missing from the response then.
         let bodiless = self.head.method == Method::HEAD || matches!(self.status, 204 | 205 | 304);
         self.write(bodiless || outcome == Outcome::Complete, bytes);
+    }
+
+    /// The server answers with `status` and a text of its own.
+    fn write_instead(&mut self, status: StatusCode) {
+        self.status = status.as_u16();
+        let body = dispatch::failure(status).into_body();
+        self.write(true, if self.head.method == Method::HEAD { 0 } else { body.len().unwrap_or(0) });
     }
 
     fn write(&mut self, complete: bool, bytes: u64) {
@@ -109,9 +115,10 @@ impl Drop for Entry {
     fn drop(&mut self) {
         if !self.ended {
             // [LIM-09] who answered matters: the client still waited
-            let instead = dispatch::answered_instead();
-            self.status = instead.map_or(self.status, |status| status.as_u16());
-            self.write(instead.is_some(), 0);
+            match dispatch::answered_instead() {
+                Some(status) => self.write_instead(status),
+                None => self.write(false, 0),
+            }
         }
     }
 }
