@@ -30,6 +30,11 @@ fn chunked_bodies() {
 }
 
 #[test]
+fn ordinary_bodies() {
+    replay("ordinary", checks::ordinary);
+}
+
+#[test]
 fn connections() {
     replay("connection", checks::connection);
 }

@@ -8,6 +8,7 @@ mod differential;
 
 use std::path::Path;
 
+use differential::expand;
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -183,6 +184,55 @@ proptest! {
     #[test]
     fn they_agree_on_generated_requests(octets in connection()) {
         if let Err(disagreement) = differential::check(&octets) {
+            prop_assert!(false, "{}", disagreement);
+        }
+    }
+}
+
+prop_compose! {
+    /// A request that is long in one way or another, written short: see `fuzz/src/expand.rs`.
+    fn long_request()(
+        target in select(&["/x", "/xy", "/xyz"][..]), kind in 0..5_u8, times in any::<u8>(), length in 1..200_usize,
+        zeros in 0..15_usize, extension in 0..80_usize, fields in 0..120_u8,
+    ) -> Vec<u8> {
+        let mut octets = format!("POST {target} HTTP/1.1\r\nHost: h\r\n").into_bytes();
+        let piece = "x".repeat(length);
+        match kind {
+            0 => {
+                let whole = expand::count(times).min(4000) * length;
+                octets.extend_from_slice(format!("Content-Length: {whole}\r\n\r\n").as_bytes());
+                let times = (0..=times).rev().find(|times| expand::count(*times) <= 4000).unwrap_or(0);
+                octets.extend_from_slice(&expand::repeated(times, piece.as_bytes()));
+            }
+            1 | 2 => {
+                let extension = if extension > 0 { format!(";{}", "e".repeat(extension - 1)) } else { String::new() };
+                let length = if kind == 1 { length.min(99) } else { 1 };
+                let size = format!("{}{length:x}", "0".repeat(zeros));
+                let chunk = format!("{size}{extension}\r\n{}\r\n", "x".repeat(length));
+                octets.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
+                octets.extend_from_slice(&expand::repeated(times, chunk.as_bytes()));
+                octets.extend_from_slice(b"0\r\n\r\n");
+            }
+            3 => {
+                for field in 0..fields {
+                    octets.extend_from_slice(format!("x-{field}: {piece}\r\n").as_bytes());
+                }
+                octets.extend_from_slice(b"\r\n");
+            }
+            _ => {
+                octets = expand::repeated(times.min(160), b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+            }
+        }
+        octets
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn they_agree_on_what_is_long(requests in proptest::collection::vec(long_request(), 1..4)) {
+        if let Err(disagreement) = differential::check(&requests.concat()) {
             prop_assert!(false, "{}", disagreement);
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! Shared by the fuzz targets and by `adapter-threadpool/tests/corpus.rs`, which replays the corpus.
 
+#[path = "expand.rs"]
+mod expand;
 #[path = "served.rs"]
 mod served;
 
@@ -12,10 +14,13 @@ use adapter_http1::head::parse;
 use adapter_threadpool::ThreadPoolServer;
 use http::HeaderMap;
 
+use self::expand::expand;
 use self::served::Served;
 
 /// Request heads: a head is accepted or refused the same however much of what follows has arrived.
 pub fn head(data: &[u8]) {
+    // A head of more than a few hundred KiB is refused by its length alone.
+    let data = &expand(data, 2048)[..];
     let limits = Limits::default();
     let whole = parse(data, &limits);
     let length = whole.as_ref().ok().and_then(|head| head.as_ref()).map(|head| head.length);
@@ -67,8 +72,10 @@ fn decode(pieces: &[&[u8]]) -> Decoded {
 
 /// Chunked bodies: every split of the input decodes to the same.
 pub fn chunked(data: &[u8]) {
+    let data = &expand(data, usize::MAX)[..];
     let whole = decode(&[data]);
-    let step = data.len() / 256 + 1;
+    // Few splits where the input is long: each costs a pass.
+    let step = data.len() / (if data.len() > 16 * 1024 { 16 } else { 256 }) + 1;
     for cut in (0..data.len()).step_by(step) {
         assert_eq!(decode(&[&data[..cut], &data[cut..]]), whole, "cut at {cut}");
     }
@@ -76,8 +83,42 @@ pub fn chunked(data: &[u8]) {
     assert_eq!(decode(&single), whole, "byte by byte");
 }
 
+/// Ordinary chunked bodies: whatever their length, the number and sizes of their chunks, with leading zeros and the
+/// extension of a signature, they are read. \[LIM-08c\]
+pub fn ordinary(data: &[u8]) {
+    let (mut wire, mut sent) = (Vec::new(), Vec::new());
+    for shape in data.chunks_exact(4) {
+        let [times, size, how, extension] = *shape else { continue };
+        let size = expand::count(size);
+        let payload: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
+        let room = (1_usize << 20).saturating_sub(sent.len()) / size;
+        for _ in 0..expand::count(times).min(room) {
+            let digits = format!("{size:x}");
+            let zeros = usize::from(how & 15).saturating_sub(digits.len());
+            wire.extend_from_slice("0".repeat(zeros).as_bytes());
+            wire.extend_from_slice(digits.as_bytes());
+            let extension = usize::from(extension % 81);
+            if extension > 0 {
+                wire.push(b';');
+                wire.extend(std::iter::repeat_n(b'x', extension - 1));
+            }
+            wire.extend_from_slice(b"\r\n");
+            wire.extend_from_slice(&payload);
+            wire.extend_from_slice(b"\r\n");
+            sent.extend_from_slice(&payload);
+        }
+    }
+    wire.extend_from_slice(b"0\r\n\r\n");
+    let pieces: Vec<&[u8]> = wire.chunks(64 * 1024).collect();
+    match decode(&pieces) {
+        Some(Ok((read, None, left))) => assert!(read == sent && left.is_empty(), "another body is read"),
+        other => panic!("{} octets in {} of chunks: {other:?}", sent.len(), wire.len()),
+    }
+}
+
 /// Whole connections: the answers to whatever is sent are well-formed responses, and then the connection ends.
 pub fn connection(data: &[u8]) {
+    let data = &expand(data, usize::MAX)[..];
     let answers = SERVER.with(|server| server.answers(data)).unwrap_or_else(|error| panic!("{error}"));
     // A HEAD that is refused has a length and no body, and the application has not marked the answer.
     let asks_head = data.windows(4).any(|window| window == b"HEAD");
@@ -113,7 +154,7 @@ fn well_formed(mut rest: &[u8], asks_head: bool) {
 }
 
 thread_local! {
-    static SERVER: Served = Served::start(&ThreadPoolServer::new(), application, 1 << 16);
+    static SERVER: Served = Served::start(&ThreadPoolServer::new(), application, 1 << 20);
 }
 
 async fn application(request: Request, _environ: Environ) -> Result<Response, Error> {
@@ -121,7 +162,7 @@ async fn application(request: Request, _environ: Environ) -> Result<Response, Er
     let whole = request.uri().path().len() % 2 == 0;
     let mut body = request.into_body();
     // Some bodies are read, some are left to the server.
-    let data = if whole { body.bytes(1 << 16).await? } else { Default::default() };
+    let data = if whole { body.bytes(1 << 20).await? } else { Default::default() };
     let mut response = Response::new(Body::from(data));
     if is_head {
         response.headers_mut().insert("x-head", http::HeaderValue::from_static("1"));

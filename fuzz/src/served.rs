@@ -36,11 +36,20 @@ impl Served {
         let mut stream = UnixStream::connect(&self.path).expect("the server listens");
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
         let mut writer = stream.try_clone().expect("a second handle");
-        // The server may stop reading; what it has answered by then is to be read all the same.
-        let _ = writer.write_all(data);
-        let _ = writer.shutdown(Shutdown::Write);
         let mut answers = Vec::new();
-        match stream.read_to_end(&mut answers) {
+        let read = std::thread::scope(|scope| {
+            // Both at a time: a server that is not read from stops reading. It may do so for other reasons; what it has
+            // answered by then is to be read all the same.
+            scope.spawn(move || {
+                let _ = writer.write_all(data);
+                let _ = writer.shutdown(Shutdown::Write);
+            });
+            let read = stream.read_to_end(&mut answers);
+            // The writer ends too.
+            let _ = stream.shutdown(Shutdown::Both);
+            read
+        });
+        match read {
             Err(error) if error.kind() != ErrorKind::ConnectionReset => {
                 Err(format!("{error} after {}", answers.escape_ascii()))
             }
