@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use adapter_core::{Body, Environ, Error, Request, Response, ServerConfig};
+use adapter_core::{Body, Bytes, Environ, Error, Request, Response, ServerConfig};
 use support::{Running, serve_with};
 
 /// More than there are threads and cores.
@@ -20,7 +20,7 @@ async fn app(request: Request, _environ: Environ) -> Result<Response, Error> {
     if request.uri().path() == "/read" {
         let mut body = request.into_body();
         while let Some(frame) = body.frame().await {
-            count += frame?.data_ref().map_or(0, |data| data.len());
+            count += frame?.data_ref().map_or(0, Bytes::len);
         }
     }
     Ok(Response::new(Body::from(count.to_string())))

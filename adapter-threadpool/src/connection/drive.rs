@@ -13,12 +13,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use adapter_core::Limits;
 use adapter_core::dispatch::{self, Call, failure};
 use adapter_core::refused::Asked;
 use adapter_core::rules::Rejection;
 use adapter_core::rules::request::Facts;
 use adapter_core::upgrade::{Handover, Tether};
-use adapter_core::{Limits, RequestBodyError};
 use adapter_http1::head::{self, Head};
 use http::StatusCode;
 
@@ -182,6 +182,7 @@ pub(super) fn drive(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, ta
                     // It may have passed just now.
                     late += 1;
                     assert!(late < 10, "invariant: nobody parks on a deadline that has passed");
+                    task.clock = None;
                     continue;
                 }
                 conn.arm(deadline);
@@ -524,15 +525,13 @@ fn stir(conn: &Conn) -> Option<Tick> {
     if incoming.waker.is_none() {
         return Some(0);
     }
-    let waker = if conn.has(bit::READABLE | bit::GONE) {
-        incoming.stop_waiting(conn.engine.now());
-        incoming.waker.take()
-    } else if incoming.deadline != 0 && conn.engine.now() >= incoming.deadline {
-        // [LIM-05]
-        incoming.fail(RequestBodyError::TimedOut)
-    } else {
+    let is_late = || incoming.deadline != 0 && conn.engine.now() >= incoming.deadline;
+    if !conn.has(bit::READABLE | bit::GONE) && !is_late() {
         return Some(incoming.deadline);
-    };
+    }
+    // [LIM-05] whoever is late learns it when it reads again, if nothing has come by then
+    incoming.stop_waiting(conn.engine.now());
+    let waker = incoming.waker.take();
     drop(io);
     if let Some(waker) = waker {
         // It may be anybody's.

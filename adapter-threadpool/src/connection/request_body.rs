@@ -102,13 +102,6 @@ impl Incoming {
         self.waiting_since = 0;
         self.deadline = 0;
     }
-
-    /// Fails the body, for whoever reads it next.
-    pub(super) fn fail(&mut self, error: RequestBodyError) -> Option<Waker> {
-        self.failed.get_or_insert(error);
-        self.deadline = 0;
-        self.waker.take()
-    }
 }
 
 /// What the buffers give.
