@@ -412,7 +412,8 @@ impl Connection {
                     return Poll::Ready(());
                 }
                 // hyper reads, finds the end, and closes
-                self.poll_protocol(cx)
+                let polled = self.poll_protocol(cx);
+                self.then_linger(polled, cx, now)
             }
             // Looked at in every poll from now on, until hyper reads again.
             Expired::Look => {
@@ -438,15 +439,29 @@ impl Connection {
             Expired::Rest => {
                 // hyper closes
                 self.rest = None;
-                self.poll_protocol(cx)
+                let polled = self.poll_protocol(cx);
+                self.then_linger(polled, cx, now)
             }
             Expired::Write => self.give_up(),
             Expired::Grace => {
                 self.shared.environ.disconnected.fire();
                 self.abort()
             }
+            // [KAP-13] what it still sends must not destroy what is on its way to it
+            Expired::Linger if !matches!(self.protocol, Protocol::Lingering(_)) => {
+                let polled = self.poll_close_taken(cx);
+                self.then_linger(polled, cx, now)
+            }
             _ => Poll::Ready(()),
         }
+    }
+
+    /// What was done at a deadline has ended the connection, or left it lingering, which has a deadline of its own.
+    fn then_linger(&mut self, polled: Poll<()>, cx: &mut Context<'_>, now: u64) -> Poll<()> {
+        if polled.is_pending() && matches!(self.protocol, Protocol::Lingering(_)) {
+            return self.poll_deadline(cx, now);
+        }
+        polled
     }
 
     /// Whether hyper may sit on a pipelined request and has to be polled again; once a response. hyper 1.12 polls a body

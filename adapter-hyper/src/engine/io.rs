@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
-use adapter_core::environ;
+use adapter_core::{RequestBodyError, environ};
 use bytes::Buf;
 use http::StatusCode;
 use hyper::rt::{ReadBuf, ReadBufCursor};
@@ -340,15 +340,21 @@ impl Socket {
             }
             let read = match self.inflow.want() {
                 // What is malformed is for the reader of the body, in hyper's form of it.
-                Err(error) => return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error.to_string()))),
+                Want::Failed => {
+                    let what = match self.inflow.error() {
+                        Some(RequestBodyError::Malformed(what)) => what.clone(),
+                        error => error.map_or_else(String::new, ToString::to_string),
+                    };
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, what)));
+                }
                 // Asked for what nobody knows the length of: it is being given up.
-                Ok(Want::Nothing) => return Poll::Pending,
-                Ok(_) if !self.inflow.raw().is_empty() => {
+                Want::Nothing => return Poll::Pending,
+                _ if !self.inflow.raw().is_empty() => {
                     self.filter(status, &mut buffer, None);
                     Poll::Ready(Ok(1))
                 }
-                Ok(_) if status.has_ended() => Poll::Ready(Ok(0)),
-                Ok(Want::Plain(left)) if left >= buffer.remaining() as u64 => {
+                _ if status.has_ended() => Poll::Ready(Ok(0)),
+                Want::Plain(left) if left >= buffer.remaining() as u64 => {
                     return match self.io.poll_read(cx, buffer) {
                         Poll::Ready(Ok(count)) if count > 0 => {
                             status.received(self.inflow.is_in_body());
@@ -358,7 +364,7 @@ impl Socket {
                         read => self.no_octets(shared, cx, read),
                     };
                 }
-                Ok(_) => {
+                _ => {
                     let mut input = LENT.take();
                     if input.is_empty() {
                         input = vec![0; INPUT];

@@ -26,6 +26,7 @@ pub(crate) static GROUP: Group = Group {
         )
         .with(&SMALL_LIMITS)
         .needs("http2"),
+        Case::must("rapid_resets_end", "whoever resets the streams", &["LIM-11"], rapid_resets).needs("http2"),
         Case::should("keep_alive_can_be_off", "a GOAWAY after the first request", &["KAP-12a"], one)
             .with(&setting::NO_KEEP_ALIVE)
             .needs("http2"),
@@ -51,6 +52,48 @@ fn fields<'a>(token: &'a str, changes: Changes<'a>, more: &[(&'a str, &'a str)])
     });
     let ours = [(crate::application::TOKEN, token), (crate::application::DO, "body never")];
     pseudo.chain(ours).chain(more.iter().copied()).collect()
+}
+
+/// RFC 9113 §7
+const ENHANCE_YOUR_CALM: u32 = 0xb;
+const BATCH: usize = 20;
+
+/// Streams that are reset once the server has seen all of them; an error once the connection has ended.
+fn reset_batch(http2: &mut Http2, script: &str) -> Result<(), Failure> {
+    let batch: Vec<u32> = (0..BATCH).map(|_| http2.get("/", script)).collect::<Result<_, _>>()?;
+    let seen = http2.get("/", "body seen")?;
+    http2.response(seen)?;
+    batch.into_iter().try_for_each(|stream| http2.reset(stream))
+}
+
+fn rapid_resets(cx: &mut Context) -> Result<(), Failure> {
+    for script in ["gate never; body late", "stream text:a pending"] {
+        let mut http2 = Http2::open(cx)?;
+        let mut opened = 0;
+        // In batches, each of which the server has seen before it is reset.
+        let end = loop {
+            ensure!(opened <= 1500, "{opened} streams were opened and reset, and the connection goes on ({script})");
+            if let Err(end) = reset_batch(&mut http2, script) {
+                break end;
+            }
+            opened += BATCH;
+        };
+        // RFC 9113 §7: with a GOAWAY that says why, or without one
+        ensure!(
+            http2.goaway.is_none_or(|(_, code)| code == ENHANCE_YOUR_CALM),
+            "{:?} as its GOAWAY: {end}",
+            http2.goaway
+        );
+    }
+    // A client that resets now and then is served on.
+    let mut http2 = Http2::open(cx)?;
+    for _ in 0..20 {
+        let stream = http2.get("/", "gate never; body late")?;
+        http2.reset(stream)?;
+        let stream = http2.get("/", "blocking; body served")?;
+        ensure_eq!(http2.response(stream)?.body, b"served", "the response beside resets");
+    }
+    Ok(())
 }
 
 fn malformed(cx: &mut Context) -> Result<(), Failure> {

@@ -65,6 +65,13 @@ pub(crate) static GROUP: Group = Group {
         ),
         Case::owned(
             Level::Must,
+            "ended_connections_make_room",
+            "also where the client stays",
+            &["LIM-07", "KAP-13"],
+            ended_makes_room,
+        ),
+        Case::owned(
+            Level::Must,
             "idle_connections_make_room",
             "at the cap the longest-idle connection is closed for one that waits, and no other",
             &["LIM-07"],
@@ -284,6 +291,27 @@ fn capped(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     let mut connection = cx.connect()?;
     connection.send(cx.get("body after").bytes())?;
     ensure_eq!(connection.response("GET")?.text(), "after", "service after the cap");
+    Ok(())
+}
+
+fn ended_makes_room(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    let mut config = lifecycle::config();
+    config.limits.connections = 1;
+    config.timeouts.header_read = Some(Duration::from_millis(300));
+    let running = life.start(config)?;
+    let cx = &running.context;
+    // Each has its answer, and the end of the server's direction, and does not close.
+    let late = "GET / HT".to_owned().into_bytes();
+    let refused = cx.raw("GET / HTTP/1.1\r\nhost: a b\r\n{t}\r\n".to_owned());
+    let unreadable = b"GET /\x01 HTTP/1.1\r\nhost: a\r\n\r\n".to_vec();
+    let last = cx.get("body last; header connection close").bytes();
+    for request in [late, refused, unreadable, last] {
+        let mut stays = cx.connect()?;
+        stays.send(request)?;
+        stays.rest()?;
+        let (_, response) = cx.answered(&cx.get("body next; header connection close"), 200)?;
+        ensure_eq!(response.text(), "next", "the response to who waited for its place");
+    }
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::application::TriggerSlot;
 use crate::case::{Case, Failure, Group, Level, ensure, ensure_eq};
 use crate::lifecycle::{self, Lifecycle, Running, server_sockets};
+use crate::wire::http2::Http2;
 
 /// The group.
 pub(crate) static GROUP: Group = Group {
@@ -29,6 +30,21 @@ pub(crate) static GROUP: Group = Group {
             &["SHU-04"],
             fresh_close,
         ),
+        Case::owned(
+            Level::Must,
+            "half_requests_close",
+            "those on which part of a head or a preface has",
+            &["SHU-04"],
+            half_close,
+        ),
+        Case::owned(
+            Level::Must,
+            "deaf_http2_clients_close",
+            "that acknowledge nothing and open streams",
+            &["SHU-12"],
+            deaf_close,
+        )
+        .needs("http2"),
         Case::owned(
             Level::Must,
             "last_response_says_close",
@@ -176,6 +192,59 @@ fn fresh_close(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     }
     running.wait()?.map_err(|error| Failure(error.to_string()))?;
     ensure!(started.elapsed() < PROMPT, "with fresh connections only the end took {:?}", started.elapsed());
+    Ok(())
+}
+
+fn half_close(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    let running = life.start(lifecycle::config())?;
+    let cx = &running.context;
+    let mut halves = Vec::new();
+    for begun in
+        ["G", "GET / HT", "GET / HTTP/1.1\r\nhost: a\r\n", "P", "PRI * HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nSM"]
+    {
+        let mut connection = cx.connect()?;
+        connection.send(begun)?;
+        halves.push(connection);
+    }
+    let mut second = cx.connect()?;
+    second.send(cx.get("body first").bytes())?;
+    second.response("GET")?;
+    second.send("GET / HT")?;
+    halves.push(second);
+    // Read by now: a request that is sent after them is answered.
+    cx.answered(&cx.get("").close(), 200)?;
+    let started = Instant::now();
+    running.trigger();
+    for connection in &mut halves {
+        connection.rest()?;
+    }
+    running.wait()?.map_err(|error| Failure(error.to_string()))?;
+    ensure!(started.elapsed() < PROMPT, "with parts of heads only the end took {:?}", started.elapsed());
+    Ok(())
+}
+
+fn deaf_close(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    let running = life.start(lifecycle::config())?;
+    let cx = &running.context;
+    let mut silent = Http2::open(cx)?;
+    let mut busy = Http2::open(cx)?;
+    for client in [&mut silent, &mut busy] {
+        let stream = client.get("/", "body hello")?;
+        ensure_eq!(client.response(stream)?.body, b"hello", "the response before the trigger");
+        client.answers_nothing();
+    }
+    let started = Instant::now();
+    running.trigger();
+    // Until one is refused, or the connection has ended.
+    while let Ok(stream) = busy.get("/", "sleep 100; body more")
+        && busy.response(stream).is_ok()
+    {
+        ensure!(started.elapsed() < 2 * PROMPT, "streams are served {:?} after the trigger", started.elapsed());
+    }
+    busy.ends()?;
+    silent.ends()?;
+    running.wait()?.map_err(|error| Failure(error.to_string()))?;
+    ensure!(started.elapsed() < 2 * PROMPT, "with deaf clients only the end took {:?}", started.elapsed());
     Ok(())
 }
 

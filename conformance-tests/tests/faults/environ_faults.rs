@@ -83,9 +83,9 @@ impl Driver for Broken {
 
     fn run_blocking(&self, job: BlockingJob) -> Result<(), BlockingJob> {
         match self.wrong {
-            Wrong::BlocksInline => job(),
+            Wrong::BlocksInline => job.run(),
             Wrong::RefusesBlocking => return Err(job),
-            Wrong::Unbounded => drop(thread::spawn(job)),
+            Wrong::Unbounded => drop(thread::spawn(move || job.run())),
             _ => return self.sound.run_blocking_job(job),
         }
         Ok(())

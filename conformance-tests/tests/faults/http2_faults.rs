@@ -133,6 +133,7 @@ pub(crate) static FAULTS: &[Fault] = &[
             "http2_streams::reset_drops_the_handler",
             "http2_streams::reset_drops_the_body",
             "http2_streams::reset_is_a_read_error",
+            "http2_limits::rapid_resets_end",
         ],
     )
     .on(Base::Hyper)

@@ -3,12 +3,32 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use adapter_core::{Application, Bind, Limits, ListenAddr, ServeError, ServerHandle, ShutdownTrigger};
+use adapter_core::{
+    Application, Bind, DynApplication, Limits, ListenAddr, ServeError, Server, ServerConfig, ServerHandle,
+    ShutdownTrigger,
+};
 
-use crate::fault::Fault;
+use crate::fault::{Base, Fault};
 
 /// For ever, as far as a test can tell.
 const LONG: Duration = Duration::from_secs(3600);
+
+/// The first call of the trigger does nothing.
+fn needing_two_calls(
+    server: &dyn Server,
+    application: DynApplication,
+    config: ServerConfig,
+) -> Result<ServerHandle, ServeError> {
+    let handle = server.start(application, config)?;
+    let (inner, outer) = (handle.trigger(), ShutdownTrigger::new());
+    let watched = outer.clone();
+    std::thread::spawn(move || {
+        let forced = watched.reached(adapter_core::server::ShutdownLevel::Forced);
+        futures_lite::future::block_on(forced);
+        inner.force();
+    });
+    Ok(ServerHandle::new(handle.local_addrs().to_vec(), outer, move || handle.wait()))
+}
 
 pub(crate) static FAULTS: &[Fault] = &[
     Fault::new("startup_comes_late", &["lifespan::startup_comes_first", "lifespan::failing_startup_is_an_error"])
@@ -114,22 +134,16 @@ pub(crate) static FAULTS: &[Fault] = &[
         &[
             "shutdown::idle_connections_close",
             "shutdown::fresh_connections_close",
+            "shutdown::half_requests_close",
             "shutdown::trigger_works_in_a_handler",
             "shutdown::accepting_stops",
             "shutdown::application_sees_the_shutdown",
         ],
     )
-    .start(|server, application, config| {
-        let handle = server.start(application, config)?;
-        let (inner, outer) = (handle.trigger(), ShutdownTrigger::new());
-        let watched = outer.clone();
-        std::thread::spawn(move || {
-            let forced = watched.reached(adapter_core::server::ShutdownLevel::Forced);
-            futures_lite::future::block_on(forced);
-            inner.force();
-        });
-        Ok(ServerHandle::new(handle.local_addrs().to_vec(), outer, move || handle.wait()))
-    }),
+    .start(needing_two_calls),
+    Fault::new("http2_trigger_needs_two_calls", &["shutdown::deaf_http2_clients_close"])
+        .on(Base::Hyper)
+        .start(needing_two_calls),
     Fault::new("wait_does_not_wait", &["shutdown::nothing_is_left", "lifespan::failing_shutdown_is_reported"]).start(
         |server, application, config| {
             let handle = server.start(application, config)?;
@@ -163,7 +177,12 @@ pub(crate) static FAULTS: &[Fault] = &[
         .config(|config| config.timeouts.keep_alive = None),
     Fault::new(
         "heads_may_take_for_ever",
-        &["timeouts::silent_connection_ends", "timeouts::slow_head_ends", "timeouts::slow_later_head_ends"],
+        &[
+            "timeouts::silent_connection_ends",
+            "timeouts::slow_head_ends",
+            "timeouts::slow_later_head_ends",
+            "limits::ended_connections_make_room",
+        ],
     )
     .config(|config| config.timeouts.header_read = None),
     Fault::new(

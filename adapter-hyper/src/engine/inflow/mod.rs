@@ -56,6 +56,8 @@ pub(super) enum Want {
     Plain(u64),
     /// Nothing for now.
     Nothing,
+    /// Nothing any more: the body is malformed, see [`Inflow::error`].
+    Failed,
 }
 
 impl Inflow {
@@ -65,16 +67,22 @@ impl Inflow {
     }
 
     /// What is wanted of the socket, or of [`raw`](Self::raw).
-    ///
-    /// # Errors
-    /// The body is malformed.
-    pub(super) fn want(&self) -> Result<Want, RequestBodyError> {
+    #[inline]
+    pub(super) fn want(&self) -> Want {
         match &self.state {
-            State::Head(_) | State::Chunked(_) => Ok(Want::Filtered),
-            State::Sized(left) => Ok(Want::Plain(*left)),
-            State::Open => Ok(Want::Plain(u64::MAX)),
-            State::Held => Ok(Want::Nothing),
-            State::Failed(error) => Err(error.clone()),
+            State::Head(_) | State::Chunked(_) => Want::Filtered,
+            State::Sized(left) => Want::Plain(*left),
+            State::Open => Want::Plain(u64::MAX),
+            State::Held => Want::Nothing,
+            State::Failed(_) => Want::Failed,
+        }
+    }
+
+    /// What is wrong with the body.
+    pub(super) fn error(&self) -> Option<&RequestBodyError> {
+        match &self.state {
+            State::Failed(error) => Some(error),
+            _ => None,
         }
     }
 
@@ -253,20 +261,24 @@ impl Scan {
 
     /// Up to where `input` belongs to heads without a body or to one that announces one; in the second case it is the last,
     /// and complete.
+    #[inline]
     fn advance(&mut self, input: &[u8]) -> (usize, bool) {
-        let mut at = 0;
-        for end in memchr::memchr_iter(b'\n', input) {
-            let piece = input.get(at..end).unwrap_or_default();
-            at = end + 1;
+        let mut rest = input;
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            let (piece, after) = rest.split_at(end);
+            rest = after.get(1..).unwrap_or_default();
             if self.line(piece) {
                 let announced = self.announced;
-                *self = Scan::default();
+                // `seen` is 0 behind a line, and `line` counts for nothing then.
+                (self.begun, self.announced) = (false, false);
                 if announced {
-                    return (at, true);
+                    return (input.len() - rest.len(), true);
                 }
             }
         }
-        self.keep(input.get(at..).unwrap_or_default());
+        if !rest.is_empty() {
+            self.keep(rest);
+        }
         (input.len(), false)
     }
 
@@ -296,6 +308,7 @@ impl Scan {
     }
 
     /// Remembers the beginning of a line that is not complete.
+    #[cold]
     fn keep(&mut self, piece: &[u8]) {
         let room = self.line.get_mut(self.seen.min(Self::LONGEST)..).unwrap_or_default();
         let count = room.len().min(piece.len());
