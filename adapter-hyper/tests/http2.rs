@@ -122,3 +122,133 @@ fn what_comes_before_a_failure_arrives_before_the_reset() {
         });
     }
 }
+
+/// What a body says and does.
+struct Says {
+    hint: Option<u64>,
+    ended: bool,
+    frames: Vec<Frame<Bytes>>,
+}
+
+impl http_body::Body for Says {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = (!self.frames.is_empty()).then(|| self.frames.remove(0));
+        let count = next.as_ref().and_then(Frame::data_ref).map_or(0, |data| data.len() as u64);
+        self.hint = self.hint.map(|left| left - count);
+        Poll::Ready(next.map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.hint.map_or_else(http_body::SizeHint::new, http_body::SizeHint::with_exact)
+    }
+}
+
+/// gRPC's "trailers only" is a HEADERS frame that ends the stream; clients take another end for a loss.
+#[test]
+fn a_body_that_has_ended_is_headers_alone() {
+    let application = |_: Request, _: Environ| async {
+        let body = Body::from_http_body(Says { hint: None, ended: true, frames: Vec::new() });
+        let mut response = Response::new(body);
+        response.headers_mut().insert("grpc-status", 7.into());
+        Ok::<_, Error>(response)
+    };
+    for server in servers() {
+        let server = start(&*server, application, config());
+        run(async {
+            let (mut client, connection) = connect(&server).await;
+            tokio::spawn(connection);
+            let body = get(&mut client, "/").await;
+            assert!(body.is_end_stream(), "END_STREAM is on the HEADERS");
+        });
+    }
+}
+
+#[test]
+fn trailers_follow_whatever_the_hint_says() {
+    let application = |request: Request, _: Environ| async move {
+        let mut trailers = adapter_core::http::HeaderMap::new();
+        trailers.insert("grpc-status", 0.into());
+        let data = || Frame::data(Bytes::from_static(b"ab"));
+        let (hint, mut frames) = match request.uri().path() {
+            "/none" => (Some(0), vec![]),
+            "/known" => (Some(2), vec![data()]),
+            _ => (None, vec![data()]),
+        };
+        frames.push(Frame::trailers(trailers));
+        Ok::<_, Error>(Response::new(Body::from_http_body(Says { hint, ended: false, frames })))
+    };
+    for server in servers() {
+        let server = start(&*server, application, config());
+        run(async {
+            let (mut client, connection) = connect(&server).await;
+            tokio::spawn(connection);
+            for (path, expected) in [("/none", 0), ("/known", 2), ("/unknown", 2)] {
+                let mut body = get(&mut client, path).await;
+                let mut count = 0;
+                while let Some(data) = body.data().await {
+                    count += data.unwrap().len();
+                }
+                assert_eq!(count, expected, "{path}");
+                let trailers = body.trailers().await.unwrap().expect(path);
+                assert_eq!(trailers["grpc-status"], "0", "{path}");
+            }
+        });
+    }
+}
+
+/// [RTM-03], [DIS-05] a job that no thread has begun goes with its stream, and leaves its place to others.
+#[test]
+fn a_job_that_has_not_begun_goes_with_its_stream() {
+    for server in servers() {
+        let (begun, has_begun) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let released = Mutex::new(released);
+        let application = adapter_core::blocking(move |request: Request<adapter_core::BlockingBody>, _: Environ| {
+            begun.send(request.uri().path().to_owned()).unwrap();
+            if request.uri().path() == "/first" {
+                let _ = released.lock().unwrap().recv_timeout(PATIENCE);
+            }
+            Ok::<_, Error>(Response::new(Body::from("done")))
+        });
+        let mut config = config();
+        (config.blocking_threads, config.blocking_queue) = (1, 1);
+        let server = start(&*server, application, config);
+        run(async {
+            let (mut client, connection) = connect(&server).await;
+            tokio::spawn(connection);
+            let mut send = |path: &str| {
+                let request = HttpRequest::get(format!("http://test.example{path}")).body(()).unwrap();
+                client.send_request(request, true).unwrap()
+            };
+            let (first, _) = send("/first");
+            let on_thread = tokio::task::spawn_blocking(move || (has_begun.recv_timeout(PATIENCE), has_begun));
+            let (path, has_begun) = on_thread.await.unwrap();
+            assert_eq!(path.unwrap(), "/first");
+            // Not so many that h2 takes it for an attack.
+            for _ in 0..10 {
+                // It takes the one place in the line, unless the one before it has not left it yet.
+                let (waiting, mut stream) = send("/abandoned");
+                stream.send_reset(Reason::CANCEL);
+                assert!(waiting.await.is_err());
+            }
+            // Refused until the last reset was handled, and then it waits for the one thread.
+            let mut last = tokio::spawn(send("/last").0);
+            while let Ok(answer) = tokio::time::timeout(Duration::from_millis(300), &mut last).await {
+                assert_eq!(answer.unwrap().unwrap().status(), 503);
+                last = tokio::spawn(send("/last").0);
+            }
+            release.send(()).unwrap();
+            assert_eq!(first.await.unwrap().status(), 200);
+            assert_eq!(last.await.unwrap().unwrap().status(), 200);
+            let begun: Vec<String> = has_begun.try_iter().collect();
+            assert_eq!(begun, ["/last"], "what was abandoned was not begun");
+        });
+    }
+}

@@ -78,6 +78,7 @@ fn rapid_resets(cx: &mut Context) -> Result<(), Failure> {
             }
             opened += BATCH;
         };
+        http2.ends().map_err(|failure| Failure(format!("{failure} ({end})")))?;
         // RFC 9113 §7: with a GOAWAY that says why, or without one
         ensure!(
             http2.goaway.is_none_or(|(_, code)| code == ENHANCE_YOUR_CALM),
