@@ -243,8 +243,13 @@ fn parse(mut octets: &[u8]) -> Option<Exchange> {
             octets = octets.get(body..)?;
         }
         answers.push(Answer {
-            // [TGT-20] allows both
-            status: if is_refusal && status == 505 { 400 } else { status },
+            status: match status {
+                // [TGT-20] allows both
+                505 if is_refusal => 400,
+                // [TGT-24], [LIM-01]: too long for a target may be too long for a head as well
+                414 if is_refusal => 431,
+                status => status,
+            },
             closes: is_refusal || field("connection").as_deref() == Some("close"),
             framing: if is_refusal { Framing::None } else { framing },
             seen,
