@@ -44,7 +44,7 @@ fn others_are_served(server: &Running, what: &str, begin: &str, piece: &[u8]) {
         let served = thread::spawn({
             let addr = server.addr;
             move || {
-                for _ in 0..20 {
+                for _ in 0..8 {
                     let mut client = support::Client::connect(addr);
                     client.get("/");
                     assert_eq!(client.answer().text(), "0");

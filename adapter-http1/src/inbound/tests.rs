@@ -173,3 +173,76 @@ fn the_rest_is_thrown_away_and_a_reader_is_told_of_the_end() {
     drop(over);
     assert_eq!(block_on(body.chunk()).unwrap(), Err(RequestBodyError::Disconnected));
 }
+
+/// Whether the response says that the connection goes on, where the application has dropped the body unread.
+fn is_kept(pieces: &[&'static str]) -> bool {
+    let mut fixture = fixture(pieces, false, |_| {});
+    let mut facts = head(&mut fixture.inbound).facts;
+    drop(fixture.inbound.body(&facts));
+    fixture.inbound.commit(&mut facts);
+    facts.keep_alive
+}
+
+#[test]
+fn an_end_because_of_the_body_is_announced() {
+    const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    assert!(is_kept(&[POST]), "[REQ-29] it is short, whenever it comes");
+    assert!(!is_kept(&["POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 262145\r\n\r\n"]), "[REQ-29] it is long");
+    assert!(!is_kept(&[CHUNKED]), "[REQ-29] nobody knows");
+    let whole = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    assert!(is_kept(&[whole]), "it has come");
+    let begun = "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhe";
+    assert!(is_kept(&[begun]), "[EXP-02b] the client did not wait");
+    let malformed = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nx";
+    assert!(!is_kept(&[malformed]), "[REQ-09]");
+}
+
+#[test]
+fn an_idle_connection_can_be_ended_by_others() {
+    const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+    let Fixture { inbound, .. } = fixture(&[GET], false, |_| {});
+    let idle = Idle::default();
+    let mut inbound = inbound.with_idle(idle.clone());
+    assert!(!idle.end(), "[LIM-07] it has not had a request yet");
+    let facts = head(&mut inbound).facts;
+    drop(inbound.body(&facts));
+    assert!(block_on(inbound.finish()) && idle.since().is_none());
+    let ended = std::thread::spawn(move || block_on(inbound.head()).is_none());
+    while !idle.end() {
+        std::thread::yield_now();
+    }
+    assert!(ended.join().unwrap());
+    assert!(idle.since().is_none());
+}
+
+/// \[LIM-05\]
+#[test]
+fn what_drips_is_no_data() {
+    /// A head and then a blank each time somebody asks again.
+    struct Drip(Option<&'static [u8]>, bool);
+    impl Feed for Drip {
+        fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+            if let Some(head) = self.0.take() {
+                return Poll::Ready(Some(Bytes::from_static(head)));
+            }
+            self.1 = !self.1;
+            if self.1 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+            Poll::Ready(Some(Bytes::from_static(b" ")))
+        }
+
+        fn send_continue(&mut self) {}
+    }
+    let mut config = ServerConfig::default();
+    config.timeouts.body_read = Some(Duration::from_millis(20));
+    let runtime = Runtime::new(Threads::new(&config));
+    let serving = Serving::new(ServerInfo::new("test", "1"), runtime, ShutdownTrigger::new(), &config);
+    let drip = Drip(Some(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5"), false);
+    let mut inbound = Inbound::new(drip, serving, &config);
+    let facts = head(&mut inbound).facts;
+    let mut body = inbound.body(&facts);
+    assert_eq!(block_on(body.bytes(10)), Err(RequestBodyError::TimedOut));
+}
