@@ -117,11 +117,18 @@ pub fn too_long_from(limits: &Limits) -> usize {
 
 /// \[LIM-01\], \[TGT-24\]: a head that is not complete may be too large already.
 fn unfinished(input: &[u8], limits: &Limits) -> Result<(), Rejection> {
-    let mut first_line = input.iter().skip_while(|byte| matches!(byte, b'\r' | b'\n'));
-    if input.len() >= too_long_from(limits) && !first_line.any(|byte| *byte == b'\n') {
+    if input.len() >= too_long_from(limits) && is_line_too_long(input, limits) {
         return Err(TOO_LONG);
     }
     if input.len() >= limits.head_bytes { Err(TOO_LARGE) } else { Ok(()) }
+}
+
+/// Whether the first line that is not empty is too long, with an end or without. \[TGT-24\]
+fn is_line_too_long(input: &[u8], limits: &Limits) -> bool {
+    let leading = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let line = input.get(leading..).unwrap_or_default();
+    let length = line.iter().position(|byte| *byte == b'\n').unwrap_or(line.len());
+    length >= too_long_from(limits)
 }
 
 fn refuse(error: httparse::Error, input: &[u8]) -> Rejection {
@@ -164,7 +171,9 @@ fn convert(
     let (Some(method), Some(path), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
         return Err(bad("TGT-03", "the request line is malformed"));
     };
-    if path.len() > limits.target_bytes {
+    // A long method is refused like one that was looked at before its end; and more than `Uri` takes is too long as well.
+    let is_long = method.len() + path.len() >= limits.target_bytes && is_line_too_long(input, limits);
+    if path.len() > limits.target_bytes || path.len() >= usize::from(u16::MAX) || is_long {
         return Err(TOO_LONG);
     }
     target::check_raw(path.as_bytes())?;
@@ -186,7 +195,7 @@ fn convert(
             .map_err(|_| bad("TGT-16", "the request target is malformed"))?;
     }
     parts.headers = std::mem::take(&mut spare.headers);
-    parts.headers.reserve(parsed.headers.len());
+    parts.headers.try_reserve(parsed.headers.len()).map_err(|_| TOO_LARGE)?;
     let mut lengths = 0;
     for header in parsed.headers.iter() {
         let name =
@@ -251,6 +260,36 @@ mod tests {
             assert_eq!(values, [b"1".as_slice(), b"\xff2"]);
             assert_eq!(head.facts.body, BodyLength::Sized(3));
         }
+    }
+
+    /// \[TGT-24\], \[LIM-02\] by the limits, and by what `http` can hold
+    #[test]
+    fn what_is_too_long_is_so_in_part_and_in_whole() {
+        let limits = Limits::default();
+        let most = too_long_from(&limits);
+        let get = |method: &str, target: &str| format!("{method} {target} HTTP/1.1\r\nHost: h\r\n\r\n").into_bytes();
+        for (input, expected) in [
+            (get(&"M".repeat(most), "/"), Some(414)),
+            (get(&"M".repeat(most - 20), "/"), None),
+            ([b"\r\n".repeat(most), get("GET", "/")].concat(), None),
+            (get("GET", &format!("/{}", "a".repeat(limits.target_bytes))), Some(414)),
+        ] {
+            let whole =
+                parse(&input, &limits).map(|head| head.is_some()).map_err(|rejection| rejection.status.as_u16());
+            assert_eq!(whole, expected.map_or(Ok(true), Err));
+            for cut in (0..input.len()).step_by(97) {
+                let part = parse(&input[..cut], &limits);
+                assert!(part.is_ok() || expected.is_some(), "{:?} at {cut}", part.err());
+            }
+        }
+        let mut limits = Limits::default();
+        limits.head_bytes = 10_000_000;
+        limits.target_bytes = 1_000_000;
+        limits.header_count = 40_000;
+        let status = |input: &[u8]| parse(input, &limits).unwrap_err().status.as_u16();
+        assert_eq!(status(&get("GET", &format!("/{}", "a".repeat(70_000)))), 414);
+        let many = [b"GET / HTTP/1.1\r\nHost: h\r\n".to_vec(), b"x: y\r\n".repeat(25_000), b"\r\n".to_vec()].concat();
+        assert_eq!(status(&many), 431);
     }
 
     #[test]
