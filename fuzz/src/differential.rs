@@ -61,6 +61,12 @@ impl Exchange {
         other.rest.is_empty() && last.is_some_and(|(last, before)| last.seen.is_none() && before == other.answers)
     }
 
+    /// Whether it refuses as too long what stands next in `other`.
+    fn is_too_long_for(&self, other: &Exchange) -> bool {
+        let last = self.answers.split_last();
+        last.is_some_and(|(last, before)| last.status == 431 && other.answers.starts_with(before))
+    }
+
     /// Without what hangs on how much of an unread body had come when it was answered. \[REQ-29\]
     fn normal(mut self) -> Self {
         self.answers.iter_mut().filter(|answer| answer.is_unread()).for_each(|answer| answer.closes = false);
@@ -107,7 +113,9 @@ pub fn check(data: &[u8]) -> Result<(), String> {
     if ours == theirs || theirs.is_cut_off_from(&ours) || ours.is_cut_off_from(&theirs) {
         return Ok(());
     }
-    if ends_in_a_long_head(octets) && ours.refuses_at_the_end_of(&theirs) {
+    if (ends_in_a_long_head(octets) && ours.refuses_at_the_end_of(&theirs))
+        || (has_long_word(octets) && ours.is_too_long_for(&theirs))
+    {
         return Ok(());
     }
     let (ours, theirs) = (ours.differing(&theirs), theirs.differing(&ours));
@@ -152,6 +160,12 @@ fn ends_in_a_long_head(octets: &[u8]) -> bool {
     let last = |blank: &[u8]| octets.windows(blank.len()).rposition(|part| part == blank).map(|at| at + blank.len());
     let tail = octets.len() - last(b"\n\r\n").max(last(b"\n\n")).unwrap_or(0);
     tail > LONG
+}
+
+/// [TGT-24] a method of many KiB is a method to hyper, and too long a line to threadpool.
+fn has_long_word(octets: &[u8]) -> bool {
+    const LONG: usize = 4096;
+    octets.split(|octet| *octet == b'\n').any(|line| line.get(..LONG).is_some_and(|start| !start.contains(&b' ')))
 }
 
 struct Servers {
