@@ -109,7 +109,8 @@ pub fn check(data: &[u8]) -> Result<(), String> {
     let (ours, theirs) =
         SERVERS.with(|servers| (exchange(&servers.threadpool, octets), exchange(&servers.hyper, octets)));
     let what = |error| format!("to {} ({} octets): {error}", data.escape_ascii(), octets.len());
-    let (ours, theirs) = (ours.map_err(what)?.normal(), theirs.map_err(what)?.normal());
+    let ours = ours.map_err(|error| what(format!("threadpool: {error}")))?.normal();
+    let theirs = theirs.map_err(|error| what(format!("hyper: {error}")))?.normal();
     if ours == theirs || theirs.is_cut_off_from(&ours) || ours.is_cut_off_from(&theirs) {
         return Ok(());
     }
