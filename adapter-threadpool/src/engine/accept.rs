@@ -164,25 +164,27 @@ pub(crate) fn resume(engine: &Engine) {
     lock(&engine.acceptor.0).resume(engine, |watch| watch == Watch::NotWhileFull);
 }
 
-/// \[LIM-07\] RFC 9112 §9.5: while a client waits at the limit, asks the longest-idle connection to make room.
+/// \[LIM-07\] RFC 9112 §9.5: while a client waits at the limit, asks the longest-idle connection to make room. Run by the
+/// leader, so by one thread at a time.
 fn make_room(engine: &Engine) {
     let mut inner = lock(&engine.acceptor.0);
-    if !inner.listeners.iter().any(|entry| entry.watch == Watch::NotWhileFull) {
-        inner.idle.clear();
+    // Searched without the lock: a connection that has closed meanwhile may be dropped here.
+    let mut idle = std::mem::take(&mut inner.idle);
+    let is_awaited = inner.listeners.iter().any(|entry| entry.watch == Watch::NotWhileFull);
+    drop(inner);
+    if !is_awaited {
         return;
     }
     let now = engine.now();
-    let is_idle = |(conn, since): &(Arc<Conn>, Tick)| conn.idle_since() == *since;
-    let mut found = std::iter::from_fn(|| inner.idle.pop()).find(is_idle);
+    let mut found = std::iter::from_fn(|| idle.pop()).find(|(conn, since)| conn.idle_since() == *since);
     if found.is_none() {
-        let before = now.saturating_sub(nanos(SPARED));
-        inner.idle = engine.connections.idle_before(before);
-        found = inner.idle.pop();
+        idle = engine.connections.idle_before(now.saturating_sub(nanos(SPARED)));
+        found = idle.pop();
     }
-    drop(inner);
     if let Some((conn, _)) = found {
         conn.make_room();
     }
+    lock(&engine.acceptor.0).idle = idle;
     // It may not come to it, because its next request has begun.
     let _ = engine.timers.arm_acceptor(after(now, Some(LOOK)));
 }
@@ -220,7 +222,6 @@ impl Inner {
 pub(crate) fn close(engine: &Engine) {
     let mut inner = lock(&engine.acceptor.0);
     inner.closed = true;
-    inner.idle.clear();
     let listeners = std::mem::take(&mut inner.listeners);
     for entry in &listeners {
         engine.poller.remove(entry.fd());
