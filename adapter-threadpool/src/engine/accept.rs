@@ -184,7 +184,12 @@ fn make_room(engine: &Engine) {
     if let Some((conn, _)) = found {
         conn.make_room();
     }
-    lock(&engine.acceptor.0).idle = idle;
+    let mut inner = lock(&engine.acceptor.0);
+    if !inner.closed {
+        // Else it would keep them, and they the engine.
+        inner.idle = idle;
+    }
+    drop(inner);
     // It may not come to it, because its next request has begun.
     let _ = engine.timers.arm_acceptor(after(now, Some(LOOK)));
 }
@@ -223,9 +228,12 @@ pub(crate) fn close(engine: &Engine) {
     let mut inner = lock(&engine.acceptor.0);
     inner.closed = true;
     let listeners = std::mem::take(&mut inner.listeners);
+    let idle = std::mem::take(&mut inner.idle);
+    drop(inner);
     for entry in &listeners {
         engine.poller.remove(entry.fd());
     }
+    drop(idle);
 }
 
 /// Gives the connection back if it can't be served.

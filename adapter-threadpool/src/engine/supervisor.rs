@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use adapter_core::ServeError;
 use adapter_core::server::ShutdownLevel;
 
-use super::{Engine, accept, hooks};
+use super::{Engine, accept, hooks, lock};
 
 /// How often it looks while there is activity.
 const TICK: Duration = Duration::from_millis(1);
@@ -77,6 +77,9 @@ pub(crate) fn run(engine: &Arc<Engine>) -> Result<(), ServeError> {
         }
     }
     engine.timers.clear();
+    // They keep the engine, and it would keep them.
+    let corked = std::mem::take(&mut *lock(&engine.corked));
+    drop(corked);
     result
 }
 
