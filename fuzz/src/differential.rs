@@ -114,7 +114,7 @@ pub fn check(data: &[u8]) -> Result<(), String> {
     if ours == theirs || theirs.is_cut_off_from(&ours) || ours.is_cut_off_from(&theirs) {
         return Ok(());
     }
-    if (ends_in_a_long_head(octets) && ours.refuses_at_the_end_of(&theirs))
+    if (ends_in_a_head(octets) && ours.refuses_at_the_end_of(&theirs))
         || (has_long_word(octets) && ours.is_too_long_for(&theirs))
     {
         return Ok(());
@@ -154,13 +154,10 @@ fn is_charged_by_hyper(octets: &[u8]) -> bool {
     coded && (extensions.sum::<usize>() > MANY || lines.any(filler))
 }
 
-/// Whether the stream ends within a head of several reads: hyper looks at it when its end has come, threadpool refuses
-/// what can't become a head before.
-fn ends_in_a_long_head(octets: &[u8]) -> bool {
-    const LONG: usize = 4096;
-    let last = |blank: &[u8]| octets.windows(blank.len()).rposition(|part| part == blank).map(|at| at + blank.len());
-    let tail = octets.len() - last(b"\n\r\n").max(last(b"\n\n")).unwrap_or(0);
-    tail > LONG
+/// Whether the stream ends within a head: one that came in several reads hyper looks at when its end has come, threadpool
+/// refuses what can't become a head before.
+fn ends_in_a_head(octets: &[u8]) -> bool {
+    !octets.ends_with(b"\n\r\n") && !octets.ends_with(b"\n\n")
 }
 
 /// [TGT-24] a method of many KiB is a method to hyper, and too long a line to threadpool.
