@@ -251,7 +251,7 @@ pub fn prepare(response: Response, facts: &Facts, offered: bool) -> (response::P
     } else {
         tracing::error!(target: "adapter", "[NOB-08] 101 to a request that can't be upgraded");
     }
-    drop(body);
+    instead(StatusCode::INTERNAL_SERVER_ERROR, body);
     let (mut head, body) = failure(StatusCode::INTERNAL_SERVER_ERROR).into_parts();
     let plan =
         rules::response::plan(&mut head, body.len(), facts).expect("invariant: the server's own response is valid");

@@ -196,8 +196,10 @@ impl Connection {
             (Poll::Pending, _) => Poll::Pending,
             // Of HTTP/2 the GOAWAY that says why is on its way.
             (Poll::Ready(Err(_)), _) if self.shared.status.is_multiplexed() => self.poll_close_taken(cx),
-            // It has refused a head, and said so.
-            (Poll::Ready(Err(error)), _) if error.is_parse() => self.poll_linger(cx),
+            // It has refused a head, and said so; or the engine has.
+            (Poll::Ready(Err(error)), _) if error.is_parse() || self.shared.status.head_timed_out.load(Relaxed) => {
+                self.poll_close_refused(cx)
+            }
             (Poll::Ready(Err(_)), _) => self.abort(),
             // hyper shuts down only after a flush
             (Poll::Ready(Ok(())), _) => self.poll_linger(cx),
@@ -288,6 +290,12 @@ impl Connection {
         self.shared.environ.disconnected.fire();
         self.shared.socket().reset_on_close();
         Poll::Ready(())
+    }
+
+    /// A head was refused. Our half ends, hyper may have left that undone; the client's is read to its end. \[KAP-13\]
+    fn poll_close_refused(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.tell_refusal();
+        if self.shared.status.has_ended() { Poll::Ready(()) } else { self.poll_close_taken(cx) }
     }
 
     /// Tells the log of a head that hyper has refused by itself, or that was late. \[ERR-05\]

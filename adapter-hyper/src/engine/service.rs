@@ -209,6 +209,7 @@ impl Answer {
         }
         let mut plan = response::plan(&mut head, length, &self.facts).unwrap_or_else(|invalid| {
             tracing::error!(target: "adapter", error = %invalid, "the application made an impossible response");
+            dispatch::instead(StatusCode::INTERNAL_SERVER_ERROR, std::mem::take(&mut body));
             (head, body) = dispatch::failure(StatusCode::INTERNAL_SERVER_ERROR).into_parts();
             response::plan(&mut head, body.len(), &self.facts).expect("invariant: our own response is sendable")
         });
