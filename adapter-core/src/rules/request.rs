@@ -142,7 +142,7 @@ pub(super) fn check_any(head: &request::Parts, limits: &Limits) -> Result<Facts,
     }
 
     // [HDR-25] RFC 9113 §8.2.1; in HTTP/1.1 the blanks are not part of the value
-    if http2 && head.headers.values().any(|value| has_blanks_around(value)) {
+    if http2 && head.headers.values().any(has_blanks_around) {
         return bad("HDR-25", "a field value has blanks around it");
     }
 

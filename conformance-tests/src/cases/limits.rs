@@ -302,7 +302,7 @@ fn ended_makes_room(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     let cx = &running.context;
     // Each has its answer, and the end of the server's direction, and does not close.
     let late = "GET / HT".to_owned().into_bytes();
-    let refused = cx.raw("GET / HTTP/1.1\r\nhost: a b\r\n{t}\r\n".to_owned());
+    let refused = cx.raw("GET / HTTP/1.1\r\nhost: a b\r\n{t}\r\n");
     let unreadable = b"GET /\x01 HTTP/1.1\r\nhost: a\r\n\r\n".to_vec();
     let last = cx.get("body last; header connection close").bytes();
     for request in [late, refused, unreadable, last] {
