@@ -257,7 +257,12 @@ impl Connection {
     /// The state of lingering, from now on.
     fn linger(&self) -> Protocol {
         let now = self.shared.status.now();
-        let most = if self.draining { LAST_LINGER } else { LINGER_AT_MOST };
+        let most = match () {
+            () if self.draining => LAST_LINGER,
+            // Nothing of an answer is on its way, but a GOAWAY.
+            () if self.shared.status.is_multiplexed() => LINGER,
+            () => LINGER_AT_MOST,
+        };
         Protocol::Lingering(Linger { heard: now, until: now + most.as_nanos() as u64 })
     }
 

@@ -6,7 +6,7 @@
 //! waits for the application (\[BOD-04\]). The end of the client's stream is kept from hyper while a response is under
 //! way, because hyper would drop the handler at once (\[DIS-04\]). What hyper reads passes through [`Inflow`].
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -46,7 +46,7 @@ thread_local! {
     /// A buffer between two uses, so that idle connections hold none and busy ones allocate none.
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     /// Where octets are that are being looked at.
-    static LENT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static LENT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What hyper, the requests and the supervisor of one connection share.
@@ -364,18 +364,14 @@ impl Socket {
                         read => self.no_octets(shared, cx, read),
                     };
                 }
-                _ => {
-                    let mut input = LENT.take();
-                    if input.is_empty() {
-                        input = vec![0; INPUT];
-                    }
-                    let read = self.poll_read_raw(cx, &mut input);
+                _ => LENT.with_borrow_mut(|input| {
+                    input.resize(INPUT, 0);
+                    let read = self.poll_read_raw(cx, input);
                     if let Poll::Ready(Ok(count)) = read {
                         self.filter(status, &mut buffer, input.get(..count));
                     }
-                    LENT.set(input);
                     read
-                }
+                }),
             };
             match read {
                 Poll::Ready(Ok(count)) if count > 0 => {}

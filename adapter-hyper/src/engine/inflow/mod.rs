@@ -263,48 +263,51 @@ impl Scan {
     /// and complete.
     #[inline]
     fn advance(&mut self, input: &[u8]) -> (usize, bool) {
+        let (mut begun, mut announced) = (self.begun, self.announced);
         let mut rest = input;
         while let Some(end) = memchr::memchr(b'\n', rest) {
             let (piece, after) = rest.split_at(end);
             rest = after.get(1..).unwrap_or_default();
-            if self.line(piece) {
-                let announced = self.announced;
-                // `seen` is 0 behind a line, and `line` counts for nothing then.
-                (self.begun, self.announced) = (false, false);
-                if announced {
-                    return (input.len() - rest.len(), true);
+            let kept;
+            let line = if self.seen == 0 {
+                piece
+            } else {
+                kept = self.rejoin(piece);
+                &kept
+            };
+            match line {
+                [] | [b'\r'] | [b'\r', 0, ..] => {
+                    // Empty lines in front of a request line are ignored (RFC 9112 §2.2).
+                    if begun && announced {
+                        (self.begun, self.announced) = (false, false);
+                        return (input.len() - rest.len(), true);
+                    }
+                    begun = false;
+                }
+                _ => {
+                    announced |= begun && announces_body(line);
+                    begun = true;
                 }
             }
         }
+        (self.begun, self.announced) = (begun, announced);
         if !rest.is_empty() {
             self.keep(rest);
         }
         (input.len(), false)
     }
 
-    /// The rest of a line; `true` if it was the empty one that ends a head.
-    #[inline]
-    fn line(&mut self, piece: &[u8]) -> bool {
-        if self.seen == 0 {
-            return self.whole(piece);
-        }
+    /// As much as matters of the line that `piece` ends, with 0 for what there is not: no line that hyper takes has such an
+    /// octet.
+    #[cold]
+    fn rejoin(&mut self, piece: &[u8]) -> [u8; Scan::LONGEST] {
         self.keep(piece);
-        let (line, seen) = (self.line, std::mem::take(&mut self.seen));
-        self.whole(line.get(..seen.min(Self::LONGEST)).unwrap_or_default())
-    }
-
-    /// A line, or as much of its beginning as matters.
-    #[inline]
-    fn whole(&mut self, line: &[u8]) -> bool {
-        if matches!(line, b"" | b"\r") {
-            // Empty lines in front of a request line are ignored (RFC 9112 §2.2).
-            return self.begun;
+        let mut line = self.line;
+        for octet in line.iter_mut().skip(self.seen) {
+            *octet = 0;
         }
-        if self.begun {
-            self.announced |= announces_body(line);
-        }
-        self.begun = true;
-        false
+        self.seen = 0;
+        line
     }
 
     /// Remembers the beginning of a line that is not complete.
@@ -322,11 +325,10 @@ impl Scan {
 /// Whether a field line is one from which hyper takes that there is a body. RFC 9112 §6.3
 #[inline]
 fn announces_body(line: &[u8]) -> bool {
-    let is = |name: &[u8]| line.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name));
-    match line.first() {
-        Some(b'c' | b'C') => is(b"content-length:"),
-        Some(b't' | b'T') => is(b"transfer-encoding:"),
-        _ => false,
+    // Most lines do not begin so.
+    matches!(line.first(), Some(b'c' | b'C' | b't' | b'T')) && {
+        let is = |name: &[u8]| line.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name));
+        is(b"content-length:") || is(b"transfer-encoding:")
     }
 }
 
