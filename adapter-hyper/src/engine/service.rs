@@ -97,6 +97,8 @@ impl Service {
             }
         };
         facts.keep_alive &= !last;
+        let announced =
+            [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].iter().any(|name| head.headers.contains_key(name));
         rules::target::normalize(&mut head);
         let (switch, offer) = Switch::offer(&mut head, &facts).unzip();
         let body = request_body(incoming, &self.shared, &facts);
@@ -108,7 +110,7 @@ impl Service {
             let signal = Signal::new();
             environ = environ.with_disconnect(signal.clone());
             unanswered = Some(Unanswered::new(signal, &self.shared));
-        } else {
+        } else if announced {
             self.shared.socket().inflow.begin_body(facts.body);
         }
         let request = Request::from_parts(head, body);

@@ -91,7 +91,8 @@ impl Inflow {
         &mut self.raw
     }
 
-    /// The head that hyper has parsed is followed by a body of `length`. Where it sees another head than was looked at here,
+    /// The head that hyper has parsed announces a body, of `length`. Not for one that announces none: it may stand in front of
+    /// one that does, which is held here already. Where hyper sees another head than was looked at here,
     /// nothing more is let through.
     pub(super) fn begin_body(&mut self, length: BodyLength) {
         self.state = match (&self.state, length) {
