@@ -234,6 +234,9 @@ pub fn prepare(response: Response, facts: &Facts, offered: bool) -> (response::P
         let with_trailers = facts.trailers && body.trailers().is_some();
         // [TRL-04] trailers need chunked framing
         let length = if with_trailers { None } else { body.len() };
+        if with_trailers {
+            head.headers.remove(http::header::CONTENT_LENGTH);
+        }
         match rules::response::plan(&mut head, length, facts) {
             Ok(plan) => {
                 if with_trailers

@@ -130,6 +130,11 @@ impl Transport for Stream {
         SockRef::from(&self.socket).peek(&mut [MaybeUninit::uninit()]).is_ok_and(|count| count > 0)
     }
 
+    fn limit_unsent(&self, limit: Duration) {
+        // A Unix-domain socket has no such thing, and needs none.
+        let _ = SockRef::from(&self.socket).set_tcp_user_timeout(Some(limit));
+    }
+
     fn reset_on_close(&mut self) {
         // It fails only for a socket that is closed already, or is no TCP socket.
         let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));

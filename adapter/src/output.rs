@@ -165,8 +165,16 @@ fn write(
 ) {
     let mut sink = BufWriter::new(Counted { sink, taken: &state.taken });
     let mut broken = false;
-    while let Ok(first) = receiver.recv() {
-        let mut next = Some(first);
+    loop {
+        // Closing, what is queued is still written, and nothing waited for.
+        let first = match state.closing.load(Ordering::SeqCst) {
+            true => receiver.try_recv().ok(),
+            false => receiver.recv().ok(),
+        };
+        let mut next = first;
+        if next.is_none() {
+            return;
+        }
         let (mut closing, mut lines) = (false, 0);
         let mut written = Ok(());
         while let Some(message) = next {
@@ -196,7 +204,7 @@ fn write(
             tell(Trouble::Broken(&error));
         }
         state.waiting.fetch_sub(lines, Ordering::Relaxed);
-        if closing || state.closing.load(Ordering::SeqCst) {
+        if closing {
             return;
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! A signal that comes again within a second of the first of its kind is the same one: a terminal sends Ctrl-C to every
 //! process of its group, and wrappers such as `npm run` pass it on to the one that has it already. SIGHUP, which the end
-//! of a terminal sends, is left alone where it was ignored from the start (`nohup`).
+//! of a terminal sends, is left alone where it was ignored from the start (`nohup`); it drains and never forces, and what
+//! comes within a second of it is the same: service managers send it along with SIGTERM.
 //!
 //! One thread (`adapter-signals`) waits for signals, and raises the server's [`ShutdownTrigger`], which wakes the
 //! server's own threads. Signals that arrive while the server still starts are kept: one makes it drain as soon as it
@@ -36,6 +37,8 @@ struct State {
     received: u32,
     /// When the last one of each kind counted.
     counted: Vec<(i32, Instant)>,
+    /// When the server was told to end by SIGHUP.
+    hung_up: Option<Instant>,
     trigger: Option<ShutdownTrigger>,
 }
 
@@ -50,8 +53,15 @@ enum Step {
 impl State {
     /// `None`: it was an earlier one once more.
     fn receive(&mut self, signal: i32, now: Instant) -> Option<Step> {
+        let is_recent = |at: Instant| now.saturating_duration_since(at) < ONE;
+        if self.received > 0 && (signal == SIGHUP || self.hung_up.is_some_and(is_recent)) {
+            return None;
+        }
+        if signal == SIGHUP {
+            self.hung_up = Some(now);
+        }
         match self.counted.iter_mut().find(|(known, _)| *known == signal) {
-            Some((_, at)) if now.saturating_duration_since(*at) < ONE => return None,
+            Some((_, at)) if is_recent(*at) => return None,
             Some((_, at)) => *at = now,
             None => self.counted.push((signal, now)),
         }
@@ -150,8 +160,9 @@ mod tests {
     fn first_drains_second_forces_third_kills() {
         let now = Instant::now();
         let mut state = State { trigger: Some(ShutdownTrigger::new()), ..State::default() };
-        let steps = [SIGINT, SIGTERM, SIGHUP].map(|signal| state.receive(signal, now));
-        assert_eq!(steps, [Some(Step::Drain), Some(Step::Force), Some(Step::Kill)]);
+        let steps = [SIGINT, SIGTERM].map(|signal| state.receive(signal, now));
+        assert_eq!(steps, [Some(Step::Drain), Some(Step::Force)]);
+        assert_eq!(state.receive(SIGINT, now + ONE), Some(Step::Kill));
         let mut starting = State::default();
         let steps = [SIGINT, SIGTERM].map(|signal| starting.receive(signal, now));
         assert_eq!(steps, [Some(Step::Drain), Some(Step::Kill)]);
@@ -167,6 +178,14 @@ mod tests {
         assert_eq!(state.receive(SIGINT, later(1000)), Some(Step::Force));
         assert_eq!(state.receive(SIGINT, later(1020)), None);
         assert_eq!(state.receive(SIGINT, later(2000)), Some(Step::Kill));
+        // A service manager's.
+        for (first, second) in [(SIGHUP, SIGTERM), (SIGTERM, SIGHUP), (SIGHUP, SIGHUP)] {
+            let mut state = State { trigger: Some(ShutdownTrigger::new()), ..State::default() };
+            assert_eq!(state.receive(first, now), Some(Step::Drain));
+            assert_eq!(state.receive(second, later(20)), None);
+            assert_eq!(state.receive(SIGHUP, later(3000)), None, "it never forces");
+            assert_eq!(state.receive(SIGTERM, later(3000)), Some(Step::Force));
+        }
         // Two kinds, each passed on.
         let mut state = State { trigger: Some(ShutdownTrigger::new()), ..State::default() };
         let steps = [SIGINT, SIGTERM, SIGINT, SIGTERM].map(|signal| state.receive(signal, now));

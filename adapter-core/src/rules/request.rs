@@ -142,7 +142,7 @@ pub(super) fn check_any(head: &request::Parts, limits: &Limits) -> Result<Facts,
     }
 
     // [HDR-25] RFC 9113 §8.2.1; in HTTP/1.1 the blanks are not part of the value
-    if http2 && head.headers.values().any(has_blanks_around) {
+    if http2 && head.headers.values().any(super::trailers::has_blanks_around) {
         return bad("HDR-25", "a field value has blanks around it");
     }
 
@@ -224,11 +224,6 @@ pub(super) fn check_any(head: &request::Parts, limits: &Limits) -> Result<Facts,
         // RFC 9110 §7.8: ignored in HTTP/1.0; HTTP/2 has other means
         upgrade: upgrade && connection.upgrade && head.version == Version::HTTP_11,
     })
-}
-
-fn has_blanks_around(value: &HeaderValue) -> bool {
-    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    blank(value.as_bytes().first()) || blank(value.as_bytes().last())
 }
 
 /// \[REQ-22\], \[REQ-23\] RFC 9110 §8.6: one decimal number; the same one twice is taken for one.

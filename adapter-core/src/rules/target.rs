@@ -21,7 +21,10 @@ pub fn check(method: &Method, uri: &Uri, limit: usize) -> Result<(), Rejection> 
     }
     if *method == Method::CONNECT {
         // [TGT-14] RFC 9112 §3.2.3; with `:protocol` HTTP/2 brings scheme and path too (RFC 8441 §4).
-        return if uri.authority().is_some() { Ok(()) } else { bad("TGT-14", "CONNECT needs an authority") };
+        let Some(authority) = uri.authority() else { return bad("TGT-14", "CONNECT needs an authority") };
+        // [TGT-14] RFC 9110 §9.3.6: an empty or invalid port is refused; an extended CONNECT is for a path
+        let tunnel = uri.path_and_query().is_none();
+        return if tunnel && authority.port_u16().is_none() { bad("TGT-14", "CONNECT needs a port") } else { Ok(()) };
     }
     match path_and_query.as_bytes() {
         [b'*'] if *method == Method::OPTIONS => Ok(()),

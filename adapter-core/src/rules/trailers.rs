@@ -52,6 +52,12 @@ pub fn is_allowed(name: &HeaderName) -> bool {
     )
 }
 
+/// Whether a field value has a blank at its beginning or end, which is malformed in HTTP/2. \[HDR-25\] RFC 9113 §8.2.1
+pub fn has_blanks_around(value: &HeaderValue) -> bool {
+    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    blank(value.as_bytes().first()) || blank(value.as_bytes().last())
+}
+
 /// Drops the fields that are not allowed. \[TRL-02\]
 pub fn sanitize(trailers: &mut HeaderMap) {
     let forbidden: Vec<HeaderName> = trailers.keys().filter(|name| !is_allowed(name)).cloned().collect();

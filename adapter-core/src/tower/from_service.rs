@@ -49,7 +49,11 @@ where
         request.extensions_mut().insert(environ);
         let mut service = self.0.clone();
         poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
-        let response = service.call(request).await.map_err(Into::into)?;
+        let mut response = service.call(request).await.map_err(Into::into)?;
+        // [TRL-04] axum makes a length of the hint; a body without a byte that has not ended may have trailers
+        if !response.body().is_end_stream() && response.body().size_hint().exact() == Some(0) {
+            response.headers_mut().remove(http::header::CONTENT_LENGTH);
+        }
         Ok(response.map(Body::from_http_body))
     }
 }

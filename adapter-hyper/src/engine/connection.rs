@@ -465,7 +465,11 @@ impl Connection {
                 let polled = self.poll_close_taken(cx);
                 self.then_linger(polled, cx, now)
             }
-            _ => Poll::Ready(()),
+            _ => {
+                // [LIM-06] what it has not taken yet does not stay for ever
+                self.shared.socket().limit_unsent(self.shared.engine.timeouts.write);
+                Poll::Ready(())
+            }
         }
     }
 
@@ -534,11 +538,11 @@ impl Future for Connection {
         }
         if this.shared.status.unwanted.load(Relaxed) {
             this.shared.status.unwanted.store(false, Relaxed);
-            let idle = !this.draining && this.rest.is_none() && this.shared.status.idle_since().is_some();
+            let idle = !this.draining && this.rest.is_none() && this.shared.status.idle_since(now).is_some();
             if idle && !this.shared.socket().has_input() {
                 // [LIM-07] as at a shutdown: RFC 9112 §9.5 lets a server close an idle connection at any time
                 this.drain();
-                if this.poll_protocol(cx).is_ready() {
+                if this.poll_protocol(cx).is_ready() || this.is_without_request() {
                     return Poll::Ready(());
                 }
             }

@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use adapter_core::{RequestBodyError, environ};
 use bytes::Buf;
@@ -276,6 +277,12 @@ impl Socket {
     /// Whether something has come that was not read yet.
     pub(super) fn has_input(&mut self) -> bool {
         !self.inflow.raw().is_empty() || self.io.has_input()
+    }
+
+    pub(super) fn limit_unsent(&self, limit: Option<Duration>) {
+        if let Some(limit) = limit {
+            self.io.limit_unsent(limit);
+        }
     }
 
     pub(super) fn reset_on_close(&mut self) {

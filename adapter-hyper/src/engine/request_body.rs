@@ -20,6 +20,7 @@ use adapter_core::request_body::Source;
 use adapter_core::rules::request::Facts;
 use adapter_core::rules::trailers;
 use adapter_core::{Bytes, RequestBody, RequestBodyError, Sleep};
+use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -223,6 +224,10 @@ impl Source for Body {
                     }
                     None => Some(Err(this.fail(RequestBodyError::TooLarge { limit: this.limit }))),
                 },
+                // [TRL-03] RFC 9113 §8.1, §8.2.1
+                Err(frame) if this.shared.status.is_multiplexed() && frame.trailers_ref().is_some_and(has_blanks) => {
+                    Some(Err(this.fail(RequestBodyError::Malformed("a trailer has blanks around its value".into()))))
+                }
                 Err(frame) => {
                     this.end();
                     frame.into_trailers().ok().map(|mut fields| {
@@ -275,6 +280,10 @@ impl Drop for Body {
             if at_end { self.end() } else { self.leave() }
         }
     }
+}
+
+fn has_blanks(fields: &HeaderMap) -> bool {
+    fields.values().any(trailers::has_blanks_around)
 }
 
 /// What went wrong, from what hyper tells.

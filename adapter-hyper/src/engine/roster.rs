@@ -33,9 +33,10 @@ impl Roster {
     /// Asks the connection that has been idle for longest to close. It does so in its own task, unless a request is faster.
     pub(super) fn make_room(&self) {
         let roster = self.lock();
+        let now = roster.values().find_map(|weak| Some(weak.upgrade()?.engine.now())).unwrap_or_default();
         let idle = roster.values().filter_map(|weak| {
             let shared = weak.upgrade()?;
-            let since = shared.status.idle_since()?;
+            let since = shared.status.idle_since(now)?;
             Some((since, shared))
         });
         let longest = idle.min_by_key(|(since, _)| *since);

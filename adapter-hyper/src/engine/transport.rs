@@ -7,6 +7,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use adapter_core::ListenAddr;
 use hyper::rt::ReadBufCursor;
@@ -30,6 +31,12 @@ pub trait Transport: Send + Unpin + 'static {
     /// Whether something that can be read has come, as the operating system knows and no event has told yet. Asked before an
     /// idle connection is closed to make room.
     fn has_input(&self) -> bool;
+
+    /// A drop is coming that is not the client's doing: what the operating system still holds for the client is to be thrown
+    /// away once it has taken nothing of it for `limit`. Does nothing where that can't be had. \[LIM-06\]
+    fn limit_unsent(&self, limit: Duration) {
+        let _ = limit;
+    }
 
     /// Makes the coming drop reset the connection, so that the client can't take what it has for the whole.
     fn reset_on_close(&mut self);

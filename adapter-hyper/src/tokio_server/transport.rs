@@ -109,6 +109,15 @@ impl Transport for Stream {
         on!(self, socket => SockRef::from(socket).peek(&mut [MaybeUninit::uninit()])).is_ok_and(|count| count > 0)
     }
 
+    fn limit_unsent(&self, limit: Duration) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Stream::Tcp(socket) = self {
+            let _ = SockRef::from(socket).set_tcp_user_timeout(Some(limit));
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _ = limit;
+    }
+
     fn reset_on_close(&mut self) {
         if let Stream::Tcp(socket) = self {
             // It fails only for a socket that is closed already.

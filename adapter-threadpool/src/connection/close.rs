@@ -229,6 +229,9 @@ pub(super) fn closing(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch) 
             Fill::End | Fill::Broken => at_end = true,
         }
     }
+    if !at_end && now >= lingering.until() {
+        io.limit_unsent(conn.engine.settings.timeouts.write);
+    }
     drop(io);
     if at_end || now >= lingering.until() { closed(conn, task) } else { Flow::Park(lingering.until()) }
 }

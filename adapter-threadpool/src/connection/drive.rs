@@ -274,6 +274,7 @@ fn read_head(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, permit: b
         let timeout = Rejection::new(StatusCode::REQUEST_TIMEOUT, "LIM-04", "the request head did not arrive in time");
         reject(conn, task, scratch, &timeout)
     } else {
+        lock(&conn.io).limit_unsent(settings.timeouts.write);
         closed(conn, task)
     }
 }
@@ -431,6 +432,8 @@ fn handling(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, taken: &mu
         let waker = Waker::from(conn.clone());
         if let Poll::Ready(response) = std::pin::Pin::new(&mut handling.call).poll(&mut Context::from_waker(&waker)) {
             let facts = handling.facts;
+            let asked = handling.asked.as_ref();
+            let response = super::request::in_time(conn, handling.until, asked, &mut handling.call, response);
             // The handler is gone before its response is begun.
             task.phase = Phase::Head;
             response::begin(conn, task, scratch, response, facts);

@@ -8,10 +8,12 @@ use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use adapter_http1::head::Spare;
 use bytes::Bytes;
 use rustix::io::Errno;
+use rustix::net::sockopt::set_tcp_user_timeout;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown};
 
 use super::request_body::Incoming;
@@ -208,6 +210,16 @@ impl Io {
         if let Some(socket) = &self.socket {
             // It may be gone already.
             let _ = shutdown(socket, Shutdown::Write);
+        }
+    }
+
+    /// The connection is about to be closed, and not by the client: what the operating system still holds for it is thrown
+    /// away once the client has taken nothing of it for `limit`. \[LIM-06\]
+    pub(super) fn limit_unsent(&self, limit: Option<Duration>) {
+        if let (Some(socket), Some(limit)) = (&self.socket, limit) {
+            let limit = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX).max(1);
+            // A Unix-domain socket has no such thing, and needs none.
+            let _ = set_tcp_user_timeout(socket, limit);
         }
     }
 

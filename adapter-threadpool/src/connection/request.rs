@@ -9,7 +9,7 @@ use adapter_core::dispatch;
 use adapter_core::refused::Asked;
 use adapter_core::rules::Rejection;
 use adapter_core::rules::request::{BodyLength, Facts};
-use adapter_core::{Environ, RequestBody};
+use adapter_core::{Environ, RequestBody, Response};
 use adapter_http1::head::Head;
 use bytes::Bytes;
 use http::{Request, StatusCode, Version};
@@ -19,7 +19,7 @@ use super::hints::Template;
 use super::io::{COPY, Scratch};
 use super::request_body::{BodySource, Incoming};
 use super::{Conn, bit, response, upgrade};
-use crate::engine::{after, lock};
+use crate::engine::{Tick, after, lock};
 
 /// Calls the application with the request that has waited for a permit.
 pub(super) fn call_ready(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch) -> Flow {
@@ -76,20 +76,39 @@ pub(super) fn call(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, hea
     }
     let request = Request::from_parts(head.parts, body);
     let limit = engine.settings.timeouts.handler;
+    let until = if limit.is_some() { after(engine.tick(received_at), limit) } else { 0 };
     let asked = limit.is_some().then(|| dispatch::Asked::of(&request));
     let mut call = dispatch::call(&engine.application, request, environ);
     let waker = Waker::from(conn.clone());
     match Pin::new(&mut call).poll(&mut Context::from_waker(&waker)) {
         Poll::Ready(response) => {
+            let response = in_time(conn, until, asked.as_ref(), &mut call, response);
             drop(call);
             response::begin(conn, task, scratch, response, facts);
         }
         Poll::Pending => {
-            let until = if limit.is_some() { after(engine.tick(received_at), limit) } else { 0 };
             task.phase = Phase::Handling(Box::new(Handling { call, facts, until, asked, ended: 0, woken: false }));
         }
     }
     Flow::Next
+}
+
+/// The answer of a handler that had until `until`, if it was in time; code that blocks can't be stopped, but its result is
+/// thrown away. \[LIM-09\]
+pub(super) fn in_time(
+    conn: &Conn,
+    until: Tick,
+    asked: Option<&dispatch::Asked>,
+    call: &mut dispatch::Call,
+    response: Response,
+) -> Response {
+    match asked {
+        Some(asked) if until != 0 && conn.engine.now() >= until => {
+            dispatch::instead(StatusCode::SERVICE_UNAVAILABLE, response);
+            call.time_out(asked)
+        }
+        _ => response,
+    }
 }
 
 impl Conn {

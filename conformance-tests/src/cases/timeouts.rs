@@ -284,6 +284,9 @@ fn handler(cx: &mut Context) -> Result<(), Failure> {
         ensure!(!response.is_from_application(), "the 503 was made by the application");
         cx.wait_for("handler-cancelled")?;
     }
+    // It runs on, and its result is thrown away.
+    let (_, response) = cx.answered(&cx.get("blocking; sleep 1500; body x"), 503)?;
+    ensure!(!response.is_from_application(), "the answer of blocking code that was late");
     ensure_eq!(cx.answered(&cx.get("sleep 10; body quick"), 200)?.1.text(), "quick", "a quick handler's response");
     Ok(())
 }

@@ -150,7 +150,7 @@ pub(crate) static FAULTS: &[Fault] = &[
         ],
     )
     .up(|flow, data| {
-        if flow.sent.len() == data.len() && !has(data, b"\r\n\r\n") {
+        if flow.sent.len() == data.len() && (!has(data, b"\r\n\r\n") || data.starts_with(b"\r\n")) {
             flow.reply = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_vec();
             flow.close = true;
         }
