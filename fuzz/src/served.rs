@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use adapter_core::{Application, DynApplication, Server, ServerConfig, ServerHandle};
 
+/// Bytes that may take a while to be read.
+const LONG: usize = 16 * 1024;
+
 /// Stops when it is dropped, and leaves no socket behind. Held by a thread-local, as statics are never dropped.
 pub(crate) struct Served {
     path: PathBuf,
@@ -38,13 +41,24 @@ impl Served {
         let mut writer = stream.try_clone().expect("a second handle");
         let mut answers = Vec::new();
         let read = std::thread::scope(|scope| {
+            let (begun, begins) = std::sync::mpsc::channel();
             // Both at a time: a server that is not read from stops reading. It may do so for other reasons; what it has
             // answered by then is to be read all the same.
             scope.spawn(move || {
                 let _ = writer.write_all(data);
+                if data.len() > LONG {
+                    // The time a handler has after the end of the stream is no measure of how fast it reads. [DIS-04]
+                    let _ = begins.recv_timeout(Duration::from_secs(5));
+                }
                 let _ = writer.shutdown(Shutdown::Write);
             });
-            let read = stream.read_to_end(&mut answers);
+            let mut first = [0];
+            let read = stream.read(&mut first).and_then(|count| {
+                let _ = begun.send(());
+                answers.extend_from_slice(&first[..count]);
+                if count > 0 { stream.read_to_end(&mut answers) } else { Ok(0) }
+            });
+            drop(begun);
             // The writer ends too.
             let _ = stream.shutdown(Shutdown::Both);
             read
