@@ -103,7 +103,7 @@ const UNREAD: &str = "unread";
 pub fn check(data: &[u8]) -> Result<(), String> {
     // What is excepted shows in a piece and its neighbours.
     let octets = &expand(data, usize::MAX)[..];
-    if is_excepted(&expand(data, 2)) || is_charged_by_hyper(octets) {
+    if is_excepted(&expand(data, 2)) {
         return Ok(());
     }
     let (ours, theirs) =
@@ -141,17 +141,6 @@ fn is_excepted(data: &[u8]) -> bool {
         || (coded && count(b"content-length:") > 1)
         // HTTP/2 by prior knowledge is not threadpool's
         || has(b"PRI * HTTP/2")
-}
-
-/// [LIM-08] hyper counts the extensions of a whole body against 16 KiB, and bounds neither zeros nor blanks.
-fn is_charged_by_hyper(octets: &[u8]) -> bool {
-    /// Less than either bound, as what is counted here is near it.
-    const MANY: usize = 4000;
-    let coded = octets.windows(17).any(|window| window.eq_ignore_ascii_case(b"transfer-encoding"));
-    let mut lines = octets.split(|octet| *octet == b'\n');
-    let extensions = octets.split(|octet| *octet == b'\n').filter(|line| line.contains(&b';')).map(<[u8]>::len);
-    let filler = |line: &[u8]| line.iter().filter(|octet| matches!(octet, b'0' | b' ' | b'\t')).count() > MANY;
-    coded && (extensions.sum::<usize>() > MANY || lines.any(filler))
 }
 
 /// Whether the stream ends within a head: one that came in several reads hyper looks at when its end has come, threadpool

@@ -116,6 +116,7 @@ impl ServerConfig {
             ("threads", self.threads.unwrap_or(1)),
             ("blocking_threads", self.blocking_threads),
             ("limits.header_count", self.limits.header_count),
+            ("limits.target_bytes", self.limits.target_bytes),
             ("limits.connections", self.limits.connections),
         ];
         for (setting, value) in counts {
@@ -149,7 +150,7 @@ impl ServerConfig {
         ];
         for (setting, value) in durations {
             if value.is_some_and(|value| value.is_zero()) {
-                return Err(ServeError::config(setting, "must not be zero (leave it out for no limit)"));
+                return Err(ServeError::config(setting, "must not be zero (None, or \"off\", for no limit)"));
             }
         }
         let prefix = &self.mount_prefix;

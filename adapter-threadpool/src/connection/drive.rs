@@ -259,7 +259,8 @@ fn read_head(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, permit: b
     let first = task.requests == 0;
     let limit = if task.begun || first { settings.timeouts.header_read } else { settings.timeouts.keep_alive };
     let deadline = after(task.since, limit);
-    let is_idle = !task.begun && !first;
+    // [LIM-07] one that has said nothing since it was accepted, too
+    let is_idle = !task.begun;
     if conn.has(bit::MAKE_ROOM) && conn.clear(bit::MAKE_ROOM) != 0 && is_idle {
         tracing::debug!(target: "adapter", "[LIM-07] an idle connection makes room for another");
         return closed(conn, task);
