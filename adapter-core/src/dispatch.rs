@@ -8,7 +8,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode, Uri, response};
 
@@ -83,6 +83,13 @@ impl Call {
         failure(StatusCode::SERVICE_UNAVAILABLE)
     }
 
+    /// The answer in place of `response`, which came after its time: the handler blocked, and could not be stopped. Drops it.
+    /// \[LIM-09\]
+    pub fn is_late(&mut self, asked: &Asked, response: Response) -> Response {
+        instead(StatusCode::SERVICE_UNAVAILABLE, response);
+        self.time_out(asked)
+    }
+
     /// \[ERR-02\], \[ERR-08\]
     #[cold]
     fn panicked(&mut self, place: &'static str, payload: Box<dyn Any + Send>) {
@@ -140,7 +147,10 @@ impl Asked {
 /// servers that have no timers of their own beside their connections. \[LIM-09\]
 pub async fn within(runtime: &Runtime, limit: Option<Duration>, asked: Asked, mut call: Call) -> Response {
     let Some(limit) = limit else { return call.await };
+    let began = Instant::now();
     match runtime.timeout(limit, &mut call).await {
+        // Code that blocks holds up the clock, too.
+        Ok(response) if began.elapsed() >= limit => call.is_late(&asked, response),
         Ok(response) => response,
         Err(_) => call.time_out(&asked),
     }

@@ -103,10 +103,7 @@ pub(super) fn in_time(
     response: Response,
 ) -> Response {
     match asked {
-        Some(asked) if until != 0 && conn.engine.now() >= until => {
-            dispatch::instead(StatusCode::SERVICE_UNAVAILABLE, response);
-            call.time_out(asked)
-        }
+        Some(asked) if until != 0 && conn.engine.now() >= until => call.is_late(asked, response),
         _ => response,
     }
 }
