@@ -271,15 +271,18 @@ impl Inbound {
         }
     }
 
-    /// Waits for more; `false` at the end, or if nothing has begun when the shutdown does or the connection is to make
-    /// room. \[SHU-03\], \[SHU-04\], \[LIM-07\]
+    /// Waits for more of a head; `false` at the end, when the shutdown begins, which part of a head does not hold up, or if
+    /// nothing has begun when the connection is to make room. \[SHU-03\], \[SHU-04\], \[LIM-07\]
     async fn more(&self) -> bool {
         let more = poll_fn(|cx| lock(&self.shared).poll_more(cx));
-        let stop = async {
-            or(self.serving.shutdown.draining().fired(), self.idle.ended().fired()).await;
+        let unwanted = async {
+            self.idle.ended().fired().await;
             if !self.is_empty() {
                 pending::<()>().await;
             }
+        };
+        let stop = async {
+            or(self.serving.shutdown.draining().fired(), unwanted).await;
             false
         };
         or(more, stop).await

@@ -1,5 +1,7 @@
 //! What the application saw, as the client reads it.
 
+use std::collections::HashMap;
+
 use crate::application::{Event, is_match};
 use crate::case::Failure;
 use crate::{mount, text};
@@ -65,9 +67,13 @@ impl Seen {
 
     /// The calls, in the order they began.
     pub fn calls(&self) -> Vec<Call> {
-        let begun: Vec<usize> =
-            self.events.iter().filter(|event| is_match(&event.text, "call")).map(|event| event.call).collect();
-        begun.into_iter().map(|call| self.call_of(call)).collect()
+        // There may be many: each is looked for in its own events.
+        let mut events: HashMap<usize, Vec<&Event>> = HashMap::new();
+        for event in &self.events {
+            events.entry(event.call).or_default().push(event);
+        }
+        let begun = self.events.iter().filter(|event| is_match(&event.text, "call"));
+        begun.map(|event| Call::of(events.get(&event.call).map_or(&[][..], Vec::as_slice))).collect()
     }
 
     /// The only call there was.
@@ -83,9 +89,17 @@ impl Seen {
         }
     }
 
-    fn call_of(&self, number: usize) -> Call {
+    /// How often `event` was recorded.
+    pub fn count(&self, event: &str) -> usize {
+        crate::application::matching(&self.events, event)
+    }
+}
+
+impl Call {
+    /// From its events.
+    fn of(events: &[&Event]) -> Self {
         let mut call = Call::default();
-        for event in self.events.iter().filter(|event| event.call == number) {
+        for event in events {
             let mut words = event.text.split(' ');
             let kind = words.next().unwrap_or("");
             let (one, two, three) =
@@ -110,12 +124,9 @@ impl Seen {
         }
         call
     }
+}
 
-    /// How often `event` was recorded.
-    pub fn count(&self, event: &str) -> usize {
-        crate::application::matching(&self.events, event)
-    }
-
+impl Seen {
     /// Whether `event` was recorded.
     pub fn has(&self, event: &str) -> bool {
         self.count(event) > 0
