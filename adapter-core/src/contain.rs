@@ -32,12 +32,23 @@ pub(crate) fn report(place: &'static str, payload: Box<dyn Any + Send>) -> Panic
         .map(|text| (*text).to_owned())
         .or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_default();
-    tracing::error!(target: "adapter", place, panic = %message, "application code panicked");
+    tracing::error!(target: "adapter", place, panic = %message, hint = hint(&message), "application code panicked");
     // A payload may be any value, and its own drop may panic; one more of those is leaked.
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(second);
     }
     Panic { message }
+}
+
+/// What to do about a panic that somebody meets on some servers and not on others.
+fn hint(message: &str) -> Option<&'static str> {
+    // tokio's own words, and those of libraries that look for its runtime themselves (sqlx).
+    let said =
+        ["there is no reactor running", "must be called from the context of a Tokio", "requires a Tokio context"];
+    said.iter().any(|words| message.contains(words)).then_some(
+        "this server does not run on tokio: wrap the application in `tokio::application(…)` (feature `tokio`) or, where \
+         it is an axum `Router`, in `axum(…)` (feature `axum`)",
+    )
 }
 
 /// Runs `work`; a panic is logged once and given as the error. \[ERR-02\]
@@ -101,5 +112,19 @@ impl<T> Drop for Contained<T> {
 impl<T> std::fmt::Debug for Contained<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Contained")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_tokio_is_told_with_its_cure() {
+        let outside = catch("test", || ::tokio::spawn(async {})).expect_err("there is no runtime");
+        assert!(hint(outside.message()).is_some_and(|hint| hint.contains("tokio::application")), "{outside}");
+        let sleeps = catch("test", || drop(::tokio::time::sleep(std::time::Duration::ZERO)));
+        assert!(sleeps.is_err_and(|panic| hint(panic.message()).is_some()));
+        assert_eq!(hint("index out of bounds"), None);
     }
 }

@@ -4,6 +4,7 @@
 mod application;
 mod blocking;
 pub mod body;
+mod carried;
 pub mod contain;
 pub mod dispatch;
 pub mod environ;
@@ -17,6 +18,8 @@ pub mod runtime;
 pub mod server;
 pub mod signal;
 pub mod testing;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 #[cfg(feature = "tower")]
 pub mod tower;
 pub mod upgrade;

@@ -40,6 +40,16 @@ impl Finish {
         self.failed = true;
     }
 
+    /// Runs the hooks of now where a tokio runtime is current.
+    #[cfg(feature = "tokio")]
+    pub(super) fn enter(&mut self, carried: &crate::carried::Carried) {
+        for hook in &mut self.hooks {
+            let carried = carried.clone();
+            let inner = std::mem::replace(hook, Box::new(|_, _| ()));
+            *hook = Box::new(move |outcome, bytes| carried.within(|| inner(outcome, bytes)));
+        }
+    }
+
     pub(super) fn run(self) {
         let outcome = if self.complete && !self.failed { Outcome::Complete } else { Outcome::Aborted };
         for hook in self.hooks {

@@ -7,6 +7,8 @@
 
 mod channel;
 mod chunk;
+#[cfg(feature = "tokio")]
+mod entered;
 mod exact;
 mod file;
 mod finish;

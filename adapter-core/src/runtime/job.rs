@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use crate::carried::Carried;
 use crate::contain;
 
 type Work = Box<dyn FnOnce() + Send>;
@@ -36,12 +37,12 @@ impl Slot {
 impl BlockingJob {
     /// `work`, which must not panic.
     pub fn new(work: impl FnOnce() + Send + 'static) -> Self {
-        BlockingJob(Kind::Firm(Some(Box::new(work))))
+        BlockingJob(Kind::Firm(Some(carrying(work))))
     }
 
     /// The same, until the [`Withdrawal`] is dropped.
     pub(crate) fn withdrawable(work: impl FnOnce() + Send + 'static) -> (Self, Withdrawal) {
-        let slot = Arc::new(Slot { work: Mutex::new(Some(Box::new(work))), withdrawn: OnceLock::new() });
+        let slot = Arc::new(Slot { work: Mutex::new(Some(carrying(work))), withdrawn: OnceLock::new() });
         (BlockingJob(Kind::Withdrawable(slot.clone())), Withdrawal(slot))
     }
 
@@ -67,6 +68,12 @@ impl BlockingJob {
             Kind::Withdrawable(slot) => slot.work.lock().unwrap_or_else(PoisonError::into_inner).is_none(),
         }
     }
+}
+
+/// `work`, where the tokio runtime is current that is so here.
+fn carrying(work: impl FnOnce() + Send + 'static) -> Work {
+    let carried = Carried::here();
+    Box::new(move || carried.within(work))
 }
 
 impl Drop for BlockingJob {

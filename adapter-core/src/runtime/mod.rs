@@ -9,10 +9,11 @@ mod task;
 mod threads;
 mod time;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 pub(crate) use self::job::Withdrawal;
@@ -21,6 +22,8 @@ pub(crate) use self::task::channel as task_channel;
 pub use self::task::{Task, TaskError};
 pub use self::threads::Threads;
 pub use self::time::{Elapsed, Interval, Sleep, Timeout};
+
+use crate::carried::Carried;
 
 /// An owned, erased future.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -101,7 +104,11 @@ impl Runtime {
         F::Output: Send + 'static,
     {
         let (sender, task) = task::channel();
-        let future = crate::contain::Contained::new(future);
+        let mut future = Carried::here().with(crate::contain::Contained::new(future));
+        let future = poll_fn(move |cx| match future.using(|future| Pin::new(future).poll(cx)) {
+            Some(polled) => polled,
+            None => Poll::Pending,
+        });
         self.0.spawn(Box::pin(async move { sender.send(future.await) }));
         task
     }

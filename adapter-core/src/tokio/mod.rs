@@ -1,0 +1,165 @@
+//! tokio's libraries on every server. Feature `tokio`.
+//!
+//! `tokio::time::sleep`, `tokio::spawn`, `tokio::fs`, `tokio::net` and all that is built upon them (reqwest, sqlx, tower's
+//! `Timeout`, axum's `Sse::keep_alive`) need a runtime of tokio's around whoever calls them. On servers that run on
+//! tokio there is one; on the others they panic. [`application`] wraps an application so that there is one everywhere:
+//!
+//! * If the thread that polls is in a runtime of tokio's, that is used, and the wrapper does nothing.
+//! * Otherwise one of the wrapper's own is: multi-threaded, started when it is first needed, which is the startup hook's
+//!   turn. The server goes on polling the application; the runtime's threads drive timers and sockets, and run what is
+//!   spawned with `tokio::spawn`.
+//!
+//! It is entered around each poll of a handler, of the hooks and of response bodies, around blocking iterators, what
+//! [`Body::on_finish`](crate::Body::on_finish) adds, and the drops of all these. What is spawned with
+//! [`Runtime::spawn`](crate::Runtime::spawn) or runs by [`Runtime::run_blocking`](crate::Runtime::run_blocking) inherits
+//! the runtime of who began it.
+//!
+//! The application's own drop runs where blocking is allowed, its panic contained: an application may own a
+//! `tokio::runtime::Runtime`. It may ask for the runtime there, but a server's own has ended by then: what is to be waited
+//! for belongs into the shutdown hook. The wrapper's runtime ends after it, without waiting for what is still spawned on it.
+//!
+//! ```
+//! use std::time::Duration;
+//! use adapter_core::{Body, Environ, Error, Request, Response, testing::Client, tokio as with_tokio};
+//!
+//! async fn late(_request: Request, _environ: Environ) -> Result<Response, Error> {
+//!     tokio::time::sleep(Duration::from_millis(5)).await;
+//!     Ok(Response::new(Body::from("late")))
+//! }
+//!
+//! let client = Client::new(with_tokio::application(late));
+//! assert_eq!(client.get("/").send().text(), "late"); // there is no runtime in this program
+//! ```
+
+mod shared;
+
+use std::future::poll_fn;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use self::shared::Shared;
+use crate::application::{Application, DynApplication, Handler, Request, Response};
+use crate::environ::Environ;
+use crate::error::Error;
+use crate::server::ServerInfo;
+
+/// `application`, able to use tokio's libraries on every server.
+///
+/// Costs one allocation a request, and one more for a streamed body where the runtime is the wrapper's own. Starts
+/// nothing by itself: see the [module](self).
+pub fn application(application: impl Application) -> WithTokio {
+    WithTokio(Arc::new(Shared::new(DynApplication::new(application))))
+}
+
+/// The application made by [`application`].
+///
+/// Its drop blocks as the application's own does. Where it happens in a runtime of tokio's, another thread does it and
+/// this one waits for that: an application's drop must not wait for the server's own runtime.
+pub struct WithTokio(Arc<Shared>);
+
+impl WithTokio {
+    /// So many threads for the runtime of its own, where it needs one. Default: one per core.
+    #[must_use]
+    pub fn worker_threads(mut self, threads: NonZeroUsize) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.worker_threads(threads);
+        }
+        self
+    }
+
+    fn begin(&self, request: Request, environ: Environ) -> Entered {
+        let shared = self.0.clone();
+        let handler = shared.within(|| shared.application().call_erased(request, environ));
+        Entered { handler: Some(handler), shared }
+    }
+}
+
+impl Application for WithTokio {
+    fn call(&self, request: Request, environ: Environ) -> impl Future<Output = Result<Response, Error>> + Send {
+        let mut entered = self.begin(request, environ);
+        async move {
+            let mut answer = None;
+            poll_fn(|cx| Pin::new(&mut entered).poll_into(cx, &mut answer)).await?;
+            Ok(answer.expect("invariant: a handler that is ready has answered"))
+        }
+    }
+
+    fn call_owned(&self, _: &DynApplication, request: Request, environ: Environ) -> Pin<Box<dyn Handler>> {
+        Box::pin(self.begin(request, environ))
+    }
+
+    async fn startup(&self, server: &ServerInfo) -> Result<(), Error> {
+        self.0.start()?;
+        Hook { future: Some(Box::pin(self.0.application().startup(server))), shared: &self.0 }.await
+    }
+
+    async fn shutdown(&self) -> Result<(), Error> {
+        Hook { future: Some(Box::pin(self.0.application().shutdown())), shared: &self.0 }.await
+    }
+}
+
+impl std::fmt::Debug for WithTokio {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WithTokio")
+    }
+}
+
+/// A call under way. Holds the application, so that its last reference is never the handler's within.
+struct Entered {
+    /// `None` only while it is dropped.
+    handler: Option<Pin<Box<dyn Handler>>>,
+    shared: Arc<Shared>,
+}
+
+impl Handler for Entered {
+    fn poll_into(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        answer: &mut Option<Response>,
+    ) -> Poll<Result<(), Error>> {
+        let Entered { handler, shared } = &mut *self;
+        let handler = handler.as_mut().expect("invariant: there until it is dropped").as_mut();
+        let Some(handle) = shared.missing() else { return handler.poll_into(cx, answer) };
+        let _entered = handle.enter();
+        let polled = handler.poll_into(cx, answer);
+        if let Some(response) = answer {
+            response.body_mut().enter(handle);
+        }
+        polled
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let handler = self.handler.take();
+        self.shared.within(|| drop(handler));
+    }
+}
+
+type Hooked<'a> = dyn Future<Output = Result<(), Error>> + Send + 'a;
+
+/// A hook under way.
+struct Hook<'a> {
+    /// `None` only while it is dropped.
+    future: Option<Pin<Box<Hooked<'a>>>>,
+    shared: &'a Shared,
+}
+
+impl Future for Hook<'_> {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Hook { future, shared } = &mut *self;
+        let future = future.as_mut().expect("invariant: there until it is dropped").as_mut();
+        shared.within(|| future.poll(cx))
+    }
+}
+
+impl Drop for Hook<'_> {
+    fn drop(&mut self) {
+        let future = self.future.take();
+        self.shared.within(|| drop(future));
+    }
+}
