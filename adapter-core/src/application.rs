@@ -26,8 +26,8 @@ pub type Response<B = Body> = http::Response<B>;
 /// What a server runs.
 ///
 /// A plain async function or closure `Fn(Request, Environ) -> impl Future<Output = Result<Response, E>>` is one, for
-/// any `E: Into<Error>`; so is [`blocking(f)`](crate::blocking()), an `Arc` of one and, with the feature `tower`, an
-/// axum `Router`.
+/// any `E: Into<Error>`; so is [`blocking(f)`](crate::blocking()), an `Arc` of one and, with the feature `axum`, an
+/// axum `Router` as `axum(router)`; with the feature `tower`, any tower service.
 ///
 /// ```
 /// use adapter_core::{Application, Body, Environ, Error, Request, Response};

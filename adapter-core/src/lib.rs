@@ -41,3 +41,5 @@ pub use self::server::{
     Bind, Capabilities, Concurrency, Limits, ListenAddr, ServeError, Server, ServerConfig, ServerHandle, ServerInfo,
     ShutdownTrigger, Timeouts,
 };
+#[cfg(feature = "axum")]
+pub use self::tower::axum;

@@ -18,6 +18,8 @@
 //!   line and an exit status.
 //! * [`Launcher`] picks the server, honours inherited sockets and signals, and waits.
 //! * [`registry`] knows the servers by name, for programs that want nothing of the above.
+//! * `axum(router)`, with the feature `axum`, is what an axum program serves in place of `axum::serve`; `tokio::application`,
+//!   with the feature `tokio`, brings tokio's libraries to the servers that do not run on tokio.
 //! * [`access_log`] writes Common or Combined Log Format and gives each request a `tracing` span.
 //!
 //! Nothing here touches a request unless the access log is on.

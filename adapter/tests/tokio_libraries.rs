@@ -4,7 +4,6 @@
 
 mod support;
 
-use std::io::Read as _;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -19,19 +18,9 @@ use tokio::runtime::Handle;
 use tower_http::services::ServeDir;
 use tower_http::timeout::TimeoutLayer;
 
-use crate::support::{Client, PATIENCE, Running, config, each, start};
+use crate::support::{Client, PATIENCE, Running, ask, config, each, start};
 
 const SOON: Duration = Duration::from_millis(5);
-
-/// Status and body, of an HTTP/1.0 exchange.
-fn ask(server: &Running, path: &str) -> (u16, String) {
-    let mut client = Client::connect(server.addr);
-    client.send(format!("GET {path} HTTP/1.0\r\nHost: a\r\n\r\n").as_bytes());
-    let mut all = String::new();
-    client.stream.read_to_string(&mut all).unwrap();
-    let (head, body) = all.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
-}
 
 #[track_caller]
 fn expect(server: &Running, path: &str, body: &str) {

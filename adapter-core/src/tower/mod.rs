@@ -4,6 +4,9 @@
 //! on every server of this interface. [`service`] makes a service of an application, so that it mounts in anything that
 //! speaks tower. Bodies stream both ways, trailers included.
 //!
+//! A program written for `axum::serve` finds more with `axum(router)` of the feature `axum`: tokio on every server,
+//! `ConnectInfo`, the path below a mount prefix. [`application`] takes a service as it is.
+//!
 //! Both run wherever their caller polls them and spawn nothing; a service that blocks its thread blocks the server's.
 //!
 //! ```
@@ -21,9 +24,13 @@
 
 mod from_service;
 mod into_service;
+#[cfg(feature = "axum")]
+mod router;
 
 pub use self::from_service::{FromService, Unsync, application};
 pub use self::into_service::{ApplicationService, EnvironSource, ServiceBody, ServiceFuture, service};
+#[cfg(feature = "axum")]
+pub use self::router::axum;
 
 /// The error type the tower world agrees on.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

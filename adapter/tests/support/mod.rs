@@ -42,3 +42,28 @@ pub fn each_with(config: ServerConfig, application: impl Application, mut test: 
         }
     }
 }
+
+/// Status and body, of an HTTP/1.0 exchange.
+pub fn ask(server: &Running, path: &str) -> (u16, String) {
+    let mut client = Client::connect(server.addr);
+    client.send(format!("GET {path} HTTP/1.0\r\nHost: a\r\n\r\n").as_bytes());
+    let (head, body) = client.whole();
+    (status(&head), body)
+}
+
+/// Of a response's head.
+pub fn status(head: &str) -> u16 {
+    head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line")
+}
+
+impl Client {
+    /// Head and body of a response that the end of the connection ends.
+    pub fn whole(&mut self) -> (String, String) {
+        let head = self.head();
+        let mut body = String::new();
+        while let Some(octet) = self.exact(1) {
+            body.push(char::from(octet[0]));
+        }
+        (head, body)
+    }
+}

@@ -1,0 +1,124 @@
+//! An axum `Router` as an application, with all that a program written for `axum::serve` finds there. Feature `axum`.
+//!
+//! Runs wherever the server polls, inside [`tokio::application`](crate::tokio::application).
+
+mod convert;
+mod watched;
+
+use std::net::SocketAddr;
+
+use ::axum::Router;
+use ::axum::extract::{ConnectInfo, OriginalUri};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, StatusCode, Uri, header, request};
+use tower_service::Service;
+
+use self::watched::{Failure, watched};
+use crate::application::{Application, Request, Response};
+use crate::body::Body;
+use crate::environ::Environ;
+use crate::error::Error;
+use crate::request_body::RequestBodyError;
+use crate::tokio::{self, WithTokio};
+
+/// Makes an axum `Router` an application that finds on every server what `axum::serve` would give it, and tokio, see
+/// [`tokio`](crate::tokio):
+///
+/// * `ConnectInfo<SocketAddr>` is [`Environ::peer_addr`], what a trusted proxy said included; it is missing where that is
+///   `None`, as for Unix-domain sockets.
+/// * The request's URI is the part below the [mount prefix](Environ::mount_prefix), as below a `nest`; `OriginalUri` is
+///   the whole. A path that lies outside the prefix stays as it is.
+/// * `Extension<Environ>` is the request's [`Environ`], for what axum has no extractor for.
+/// * A body that can't be read has the status it has on all servers: axum's extractors say 400, or 500, to a body that is
+///   too large or too late. A response with either to a request whose body failed becomes 413, 408, or what else
+///   [`RequestBodyError::status`] says; the rest of that response stays, and the connection is closed. One with another
+///   status is left alone.
+///
+/// The router is without missing state, as for `axum::serve`. Costs two allocations more than the router's own, and one
+/// for a request that has a body.
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use adapter_core::{axum as application, testing::Client};
+/// use axum::{Router, extract::ConnectInfo, routing::get};
+///
+/// async fn whoami(ConnectInfo(peer): ConnectInfo<SocketAddr>) -> String {
+///     format!("from {}", peer.ip())
+/// }
+///
+/// let router = Router::new().route("/", get(whoami));
+/// let client = Client::new(application(router));
+/// assert!(client.get("/").send().text().starts_with("from 127.0.0.1"));
+/// ```
+pub fn axum(router: Router) -> WithTokio {
+    // As axum's own make-services do: what is left to be made of the routes is made once.
+    tokio::application(Routed(router.with_state(())))
+}
+
+struct Routed(Router);
+
+impl Application for Routed {
+    async fn call(&self, request: Request, environ: Environ) -> Result<Response, Error> {
+        let (mut head, body) = request.into_parts();
+        if !environ.mount_prefix().is_empty() {
+            unmount(&mut head, &environ);
+        }
+        if let Some(peer) = environ.peer_addr() {
+            head.extensions.insert(ConnectInfo::<SocketAddr>(peer));
+        }
+        head.extensions.insert(environ);
+        let (body, failure) = watched(body);
+        let mut router = self.0.clone();
+        // A router is always ready.
+        let Ok(response) = router.call(http::Request::from_parts(head, body)).await;
+        let response = response.map(Body::from);
+        match failure.as_deref().and_then(Failure::get) {
+            Some(error) => instead_of_axums(response, error),
+            None => Ok(response),
+        }
+    }
+}
+
+/// Makes the URI what is left of it below the mount prefix.
+fn unmount(head: &mut request::Parts, environ: &Environ) {
+    let path = head.uri.path();
+    let below = environ.path_info(path);
+    if below.len() == path.len() {
+        return;
+    }
+    let slash = if below.is_empty() { "/" } else { "" };
+    let target = match head.uri.query() {
+        Some(query) => format!("{slash}{below}?{query}"),
+        None => format!("{slash}{below}"),
+    };
+    let Ok(target) = PathAndQuery::try_from(target) else { return };
+    let mut parts = head.uri.clone().into_parts();
+    parts.path_and_query = Some(target);
+    let Ok(uri) = Uri::from_parts(parts) else { return };
+    let original = std::mem::replace(&mut head.uri, uri);
+    // One is there already where a host has nested this application itself.
+    if head.extensions.get::<OriginalUri>().is_none() {
+        head.extensions.insert(OriginalUri(original));
+    }
+}
+
+/// axum's answer to a body that failed with `error`, with the status that has. \[REQ-11\]
+fn instead_of_axums(mut response: Response, error: &RequestBodyError) -> Result<Response, Error> {
+    if ![StatusCode::BAD_REQUEST, StatusCode::INTERNAL_SERVER_ERROR].contains(&response.status()) {
+        return Ok(response);
+    }
+    // [ERR-12] there is nobody to read it
+    if *error == RequestBodyError::Disconnected {
+        return Err(error.clone().into());
+    }
+    *response.status_mut() = error.status();
+    // [KAP-11] where the body ends is not known
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    Ok(response)
+}
+
+impl std::fmt::Debug for Routed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Routed")
+    }
+}
