@@ -39,8 +39,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use ::tokio::runtime::Handle;
+
 use self::shared::Shared;
 use crate::application::{Application, DynApplication, Handler, Request, Response};
+use crate::contain;
 use crate::environ::Environ;
 use crate::error::Error;
 use crate::server::ServerInfo;
@@ -108,7 +111,7 @@ impl std::fmt::Debug for WithTokio {
 
 /// A call under way. Holds the application, so that its last reference is never the handler's within.
 struct Entered {
-    /// `None` only while it is dropped.
+    /// `None` once it is ready.
     handler: Option<Pin<Box<dyn Handler>>>,
     shared: Arc<Shared>,
 }
@@ -120,11 +123,15 @@ impl Handler for Entered {
         answer: &mut Option<Response>,
     ) -> Poll<Result<(), Error>> {
         let Entered { handler, shared } = &mut *self;
-        let handler = handler.as_mut().expect("invariant: there until it is dropped").as_mut();
-        let Some(handle) = shared.missing() else { return handler.poll_into(cx, answer) };
-        let _entered = handle.enter();
-        let polled = handler.poll_into(cx, answer);
-        if let Some(response) = answer {
+        let running = handler.as_mut().expect("invariant: there until it is ready").as_mut();
+        let missing = shared.missing();
+        let _entered = missing.map(Handle::enter);
+        let polled = running.poll_into(cx, answer);
+        if polled.is_ready() {
+            // Here, so that the runtime need not be looked for again. [ERR-08]
+            contain::discard("drop of a handler", handler.take());
+        }
+        if let (Some(handle), Some(response)) = (missing, answer) {
             response.body_mut().enter(handle);
         }
         polled
@@ -133,8 +140,9 @@ impl Handler for Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let handler = self.handler.take();
-        self.shared.within(|| drop(handler));
+        if let Some(handler) = self.handler.take() {
+            self.shared.within(|| drop(handler));
+        }
     }
 }
 
