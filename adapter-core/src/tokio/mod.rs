@@ -72,10 +72,13 @@ impl WithTokio {
         self
     }
 
+    #[inline]
     fn begin(&self, request: Request, environ: Environ) -> Entered {
-        let shared = self.0.clone();
-        let handler = shared.within(|| shared.application().call_erased(request, environ));
-        Entered { handler: Some(handler), shared }
+        // No closure: a request is large, and moved into each.
+        let entered = self.0.missing().map(Handle::enter);
+        let handler = self.0.application().call_erased(request, environ);
+        drop(entered);
+        Entered { handler: Some(handler), shared: self.0.clone() }
     }
 }
 
