@@ -67,6 +67,15 @@ impl Exchange {
         last.is_some_and(|(last, before)| last.status == 431 && other.answers.starts_with(before))
     }
 
+    /// Whether both refuse the same head: of one that is malformed and too long, one sees this first, the other that.
+    fn refuses_as(&self, other: &Exchange) -> bool {
+        let refuses = |status| matches!(status, 400 | 414 | 431);
+        match (self.answers.split_last(), other.answers.split_last()) {
+            (Some((a, before)), Some((b, other))) => before == other && refuses(a.status) && refuses(b.status),
+            _ => false,
+        }
+    }
+
     /// Without what hangs on how much of an unread body had come when it was answered. \[REQ-29\]
     fn normal(mut self) -> Self {
         self.answers.iter_mut().filter(|answer| answer.is_unread()).for_each(|answer| answer.closes = false);
@@ -116,6 +125,7 @@ pub fn check(data: &[u8]) -> Result<(), String> {
     }
     if (ends_in_a_head(octets) && ours.refuses_at_the_end_of(&theirs))
         || (has_long_word(octets) && ours.is_too_long_for(&theirs))
+        || (octets.len() > LONG_HEAD && ours.refuses_as(&theirs))
     {
         return Ok(());
     }
@@ -131,7 +141,7 @@ fn is_excepted(data: &[u8]) -> bool {
     let bare_lf = data.iter().zip(data.iter().skip(1)).any(|(a, b)| *a != b'\r' && *b == b'\n');
     // [TGT-17b] its parser takes a fragment off
     has(b"#")
-        // [REQ-28b] it takes a bare LF in a trailer section
+        // Both refuse it, and an input of many such takes long.
         || (coded && bare_lf)
         // [EXP-02] nobody needs a 100 for a body that has come, and an unread one may be drained or ended by a close
         || has(b"expect:")
@@ -148,6 +158,9 @@ fn is_excepted(data: &[u8]) -> bool {
 fn ends_in_a_head(octets: &[u8]) -> bool {
     !octets.ends_with(b"\n\r\n") && !octets.ends_with(b"\n\n")
 }
+
+/// A head may be that long.
+const LONG_HEAD: usize = 64 * 1024;
 
 /// [TGT-24] a method of many KiB is a method to hyper, and too long a line to threadpool.
 fn has_long_word(octets: &[u8]) -> bool {
