@@ -141,7 +141,7 @@ fn is_excepted(data: &[u8]) -> bool {
     let bare_lf = data.iter().zip(data.iter().skip(1)).any(|(a, b)| *a != b'\r' && *b == b'\n');
     // [TGT-17b] its parser takes a fragment off
     has(b"#")
-        // Both refuse it, and an input of many such takes long.
+        // Left from when hyper read the framing itself; whether they agree without it was not tried for long
         || (coded && bare_lf)
         // [EXP-02] nobody needs a 100 for a body that has come, and an unread one may be drained or ended by a close
         || has(b"expect:")
