@@ -1,7 +1,7 @@
 //! The same octets to `threadpool` and to `hyper`: both accept or refuse the same requests, show the application the
 //! same, and frame what follows the same.
 //!
-//! Shared by the fuzz target `differential` and by `adapter/tests/differential.rs`, which generates requests and replays
+//! Shared by the fuzz target `differential` and by `adapter-web/tests/differential.rs`, which generates requests and replays
 //! the corpus.
 
 #[path = "expand.rs"]

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "tests; not every test uses all of it")]
 
-#[path = "../../../adapter/tests/wire/mod.rs"]
+#[path = "../../../adapter-web/tests/wire/mod.rs"]
 mod wire;
 
 use adapter_core::{Application, Server};

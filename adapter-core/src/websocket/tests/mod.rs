@@ -1,4 +1,4 @@
-//! Handshakes, frames and sockets, in memory. Over real sockets: `adapter/tests`.
+//! Handshakes, frames and sockets, in memory. Over real sockets: `adapter-web/tests`.
 
 mod client;
 mod handshake;

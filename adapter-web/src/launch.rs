@@ -1,0 +1,266 @@
+//! From a command line to a server that has stopped.
+//!
+//! Runs on the main thread, which picks the server, starts it, and then only waits; signals are watched by a thread
+//! of their own. Nothing here is on the path of a request.
+
+use std::io::{self, IsTerminal as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use adapter_core::{Application, DynApplication, ListenAddr, ServeError, Server, ServerConfig};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::access_log::{self, AccessLog, Format};
+use crate::cli::{self, Args, Exit};
+#[cfg(unix)]
+use crate::signals::Signals;
+use crate::{inherited, registry, stderr};
+
+/// Serves `application` as the command line says, until a signal ends it: the body of a `fn main`.
+///
+/// Wrong use and failures are told in one line on stderr, and by the exit status: 2 for wrong use, 1 for what failed
+/// at run time. SIGINT, SIGTERM and SIGHUP drain, a second one forces, a third one kills; the same one within a second is
+/// the first once more.
+///
+/// `--help` and `--version` tell the program's name from how it was called, and this crate's version, for the program's
+/// own is not known here: programs that have one, or flags, call [`cli::main`].
+///
+/// ```no_run
+/// use adapter_web::{Body, Environ, Error, Request, Response};
+///
+/// fn main() -> std::process::ExitCode {
+///     adapter_web::serve(|_request: Request, _environ: Environ| async {
+///         Ok::<_, Error>(Response::new(Body::from("Hello, World!\n")))
+///     })
+/// }
+/// ```
+pub fn serve(application: impl Application) -> ExitCode {
+    /// Serves its application over HTTP, by a server picked by name
+    #[derive(clap::Parser)]
+    struct Plain {
+        #[command(flatten)]
+        args: Args,
+    }
+    let program = program_name(std::env::args_os().next().as_deref().map(Path::new));
+    let command = <Plain as clap::CommandFactory>::command()
+        .name(program)
+        .version(concat!("(version unknown), on adapter ", env!("CARGO_PKG_VERSION")));
+    let parsed = cli::parse_with(command, std::env::args_os());
+    match parsed.and_then(|plain: Plain| run(application, &plain.args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(exit) => exit.report(),
+    }
+}
+
+/// The file this process was started from, without its folder.
+fn program_name(called: Option<&Path>) -> String {
+    let name = called.and_then(Path::file_stem).map(|name| name.to_string_lossy().into_owned());
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "the program".into())
+}
+
+/// Serves `application` as `args` say. Blocks until the server has stopped.
+///
+/// # Errors
+/// [`Exit`]: why it could not be served, or did not end well.
+pub fn run(application: impl Application, args: &Args) -> Result<(), Exit> {
+    Launcher::new(args)?.run(application)
+}
+
+/// A server that is chosen and configured, but not started yet.
+#[must_use = "nothing is served until `run` is called"]
+pub struct Launcher {
+    server: &'static dyn Server,
+    config: ServerConfig,
+    access_log: Format,
+}
+
+impl Launcher {
+    /// Picks and configures the server `args` name. Sets up logging to stderr, unless the program has a `tracing`
+    /// subscriber already.
+    ///
+    /// # Errors
+    /// [`Exit`]: wrong use, or the list of servers if that was asked for.
+    pub fn new(args: &Args) -> Result<Self, Exit> {
+        Launcher::among(&registry::servers(), args)
+    }
+
+    /// As [`new`](Self::new), with one of `servers`, such as some of the program's own beside
+    /// [those of this build](crate::servers); `auto` is the first.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn among(servers: &[&'static dyn Server], args: &Args) -> Result<Self, Exit> {
+        if args.list_servers {
+            return Err(Exit::done(registry::table_of(servers)));
+        }
+        Launcher::with_server(registry::pick(servers, &args.server)?, args)
+    }
+
+    /// As [`new`](Self::new), with a server that is in no registry; `args.server` is not looked at.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); the list of servers is that one.
+    pub fn with_server(server: &'static dyn Server, args: &Args) -> Result<Self, Exit> {
+        if args.list_servers {
+            return Err(Exit::done(registry::table_of(&[server])));
+        }
+        let config = args.config()?;
+        init_logging(&args.log, args.access_log)?;
+        Ok(Launcher { server, config, access_log: args.access_log })
+    }
+
+    /// The configuration, for what flags can't say, such as [`ServerConfig::values`].
+    pub fn config(&mut self) -> &mut ServerConfig {
+        &mut self.config
+    }
+
+    /// Starts the server, prints where it listens, and blocks until it has stopped.
+    ///
+    /// Sockets inherited through `LISTEN_FDS` replace the addresses of the configuration.
+    ///
+    /// # Errors
+    /// [`Exit`] with status 1 if it could not start or did not stop well, 2 if the server refuses a setting.
+    pub fn run(self, application: impl Application) -> Result<(), Exit> {
+        // Before the start, so that a signal during a long startup hook is not lost.
+        #[cfg(unix)]
+        let signals = Signals::watch().map_err(ServeError::Io)?;
+        #[cfg(not(unix))]
+        let signals = Signals;
+        #[cfg(unix)]
+        stderr::guard_panics();
+        let ended = self.serve(application, &signals);
+        stderr::flush(|| signals.is_forced());
+        ended
+    }
+
+    fn serve(mut self, application: impl Application, signals: &Signals) -> Result<(), Exit> {
+        let inherited = inherited::take()?;
+        if !inherited.is_empty() {
+            if !self.config.binds.is_empty() {
+                tracing::warn!(target: "adapter", "LISTEN_FDS is set; the addresses to bind are not used");
+            }
+            self.config.binds = inherited;
+        }
+        let writer = match self.access_log {
+            Format::Common | Format::Combined => Some(access_log::Writer::stdout().map_err(ServeError::Io)?),
+            Format::Off | Format::Events => None,
+        };
+        let application = DynApplication::new(application);
+        if self.access_log != Format::Off && self.config.on_refused.is_none() {
+            self.config.on_refused = Some(AccessLog::refusals(self.access_log, writer.as_ref()));
+        }
+        let application = match self.access_log {
+            Format::Off => application,
+            format => DynApplication::new(AccessLog::new(application, format, writer.as_ref())),
+        };
+        let prefix = self.config.mount_prefix.clone();
+        let info = self.server.info();
+        let handle = self.server.start(application, self.config)?;
+        // Before anybody is told that it listens, so that whoever was told can stop it.
+        signals.attach(handle.trigger());
+        for address in handle.local_addrs() {
+            let url = describe(address, handle.local_addrs(), &prefix);
+            stderr::say(format!("adapter: {} {} listening on {url}\n", info.name, info.version));
+        }
+        let ended = handle.wait();
+        if let Some(writer) = writer {
+            writer.close_unless(|| signals.is_forced());
+        }
+        ended.map_err(Exit::from)
+    }
+}
+
+/// Where there are no signals.
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn attach(&self, _trigger: adapter_core::ShutdownTrigger) {}
+
+    fn is_forced(&self) -> bool {
+        false
+    }
+}
+
+impl std::fmt::Debug for Launcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Launcher")
+            .field("server", &self.server.info().name)
+            .field("config", &self.config)
+            .field("access_log", &self.access_log)
+            .finish()
+    }
+}
+
+/// What to open in a browser, or the path of the socket: `address`, which is one of `all`.
+fn describe(address: &ListenAddr, all: &[ListenAddr], prefix: &str) -> String {
+    match address {
+        ListenAddr::Tcp(bound) if bound.ip().is_unspecified() => {
+            let port = bound.port();
+            // [::] takes IPv4 too, where no address of IPv4 has the port to itself.
+            let beside = all.iter().filter_map(ListenAddr::tcp).any(|other| other.is_ipv4() && other.port() == port);
+            let (host, which) = match (bound.is_ipv4(), beside) {
+                (true, _) => ("127.0.0.1", "every interface, IPv4"),
+                (false, true) => ("[::1]", "every interface, IPv6"),
+                (false, false) => ("localhost", "every interface"),
+            };
+            format!("http://{host}:{port}{prefix} ({which}: {bound})")
+        }
+        ListenAddr::Tcp(bound) => format!("http://{bound}{prefix}"),
+        other => other.to_string(),
+    }
+}
+
+fn init_logging(directives: &str, access_log: Format) -> Result<(), Exit> {
+    // tracing would take a misspelt level for the name of a target, and log nothing.
+    let is_level = |part: &str| part.parse::<LevelFilter>().is_ok();
+    if let Some(part) = directives.split(',').find(|part| !part.contains(['=', '[', '{', '}', ']']) && !is_level(part))
+    {
+        return Err(Exit::usage(format_args!("--log: \"{part}\" is no level (off, error, warn, info, debug, trace)")));
+    }
+    let problem = |error| Exit::usage(format_args!("--log: {error}"));
+    let mut filter = EnvFilter::try_new(directives).map_err(problem)?;
+    // The lines on stdout say it already; who wants the events as well asks for them by name.
+    if matches!(access_log, Format::Common | Format::Combined)
+        && !directives.contains(access_log::TARGET)
+        && let Ok(directive) = format!("{}=warn", access_log::TARGET).parse()
+    {
+        filter = filter.add_directive(directive);
+    }
+    // An error means that the program has a subscriber of its own, which is then the one to use.
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr::Lines);
+    // Colours, which another crate may have turned on, are for people.
+    let _ = if io::stderr().is_terminal() { subscriber.try_init() } else { subscriber.with_ansi(false).try_init() };
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_told_as_urls() {
+        let tcp = |text: &str| ListenAddr::Tcp(text.parse().expect("an address"));
+        assert_eq!(describe(&tcp("127.0.0.1:80"), &[], ""), "http://127.0.0.1:80");
+        assert_eq!(describe(&tcp("[::1]:80"), &[], "/shop"), "http://[::1]:80/shop");
+        let every = tcp("[::]:80");
+        assert_eq!(
+            describe(&every, std::slice::from_ref(&every), ""),
+            "http://localhost:80 (every interface: [::]:80)"
+        );
+        let both = [tcp("0.0.0.0:80"), every];
+        let told = both.each_ref().map(|address| describe(address, &both, "/x"));
+        assert_eq!(told[0], "http://127.0.0.1:80/x (every interface, IPv4: 0.0.0.0:80)");
+        assert_eq!(told[1], "http://[::1]:80/x (every interface, IPv6: [::]:80)");
+        assert_eq!(describe(&ListenAddr::Unix("/run/x".into()), &[], "/shop"), "unix:/run/x");
+    }
+
+    #[test]
+    fn programs_are_called_by_their_file() {
+        assert_eq!(program_name(Some(Path::new("/usr/bin/shop"))), "shop");
+        assert_eq!(program_name(Some(Path::new(""))), "the program");
+        assert_eq!(program_name(None), "the program");
+    }
+}

@@ -1,0 +1,194 @@
+//! The command line: what it makes of flags, and what it says of wrong ones.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::time::Duration;
+
+use adapter_web::access_log::Format;
+use adapter_web::cli::{Exit, parse_from};
+use adapter_web::{Args, Bind, Launcher, ServerConfig};
+
+/// A program with a flag of its own beside the shared ones.
+#[derive(Debug, clap::Parser)]
+#[command(name = "program", version)]
+struct Cli {
+    #[command(flatten)]
+    serving: Args,
+    #[arg(long)]
+    own: Option<String>,
+}
+
+fn parse(args: &[&str]) -> Result<Cli, Exit> {
+    parse_from(std::iter::once("program").chain(args.iter().copied()))
+}
+
+fn config(args: &[&str]) -> ServerConfig {
+    parse(args).and_then(|cli| Ok(cli.serving.config()?)).unwrap()
+}
+
+/// The error of these flags, from parsing, from the configuration, or from picking the server.
+fn error(args: &[&str]) -> Exit {
+    let exit = parse(args).and_then(|cli| {
+        cli.serving.config()?;
+        Launcher::new(&cli.serving)
+    });
+    let exit = exit.unwrap_err();
+    assert_eq!(exit.to_string().lines().count(), 1, "{exit}");
+    exit
+}
+
+#[test]
+fn without_flags_the_configuration_is_the_default_one() {
+    assert_eq!(format!("{:?}", config(&[])), format!("{:?}", ServerConfig::default()));
+    let cli = parse(&[]).unwrap();
+    assert_eq!((cli.serving.server.as_str(), cli.serving.access_log, cli.own), ("auto", Format::Off, None));
+}
+
+#[test]
+fn every_flag_reaches_the_configuration() {
+    let line = "--bind 127.0.0.1:0 --bind unix:/run/a.sock --bind [::1]:81 --threads 3 --blocking-threads 4 \
+                --blocking-queue 5 --no-keep-alive --mount-prefix /shop --trusted-proxy 10.0.0.1 \
+                --trusted-proxy ::ffff:10.0.0.2 --trusted-proxy unix --forwarded forwarded --option a=b --option c=d=e --limit-head-bytes 8k \
+                --limit-header-count 6 --limit-target-bytes 7k --limit-body-bytes 1m --limit-connections 8 \
+                --limit-requests-per-connection 9 --timeout-header-read 100ms --timeout-keep-alive 2s \
+                --timeout-body-read 3 --timeout-write 1m --timeout-handler 1h --timeout-graceful-shutdown 0 \
+                --timeout-hooks off";
+    let config = config(&line.split_whitespace().collect::<Vec<_>>());
+    let binds: Vec<_> = config.binds.iter().map(Bind::to_string).collect();
+    assert_eq!(binds, ["127.0.0.1:0", "unix:/run/a.sock", "[::1]:81"]);
+    assert_eq!((config.threads, config.blocking_threads, config.blocking_queue), (Some(3), 4, 5));
+    assert!(!config.keep_alive);
+    assert_eq!(config.mount_prefix, "/shop");
+    assert_eq!(format!("{:?}", config.trusted_proxies), "[Ip(10.0.0.1), Ip(10.0.0.2), Unix]");
+    assert_eq!(config.forwarded, adapter_web::server::ForwardedFields::Forwarded);
+    assert_eq!(format!("{:?}", config.options), r#"{"a": "b", "c": "d=e"}"#);
+    let limits = config.limits;
+    assert_eq!((limits.head_bytes, limits.header_count, limits.target_bytes), (8192, 6, 7168));
+    assert_eq!(limits.body_bytes, Some(1 << 20));
+    assert_eq!((limits.connections, limits.requests_per_connection), (8, Some(9)));
+    let timeouts = config.timeouts;
+    let millis = |value: Option<Duration>| value.map(|value| value.as_millis());
+    assert_eq!(millis(timeouts.header_read), Some(100));
+    assert_eq!(millis(timeouts.keep_alive), Some(2000));
+    assert_eq!(millis(timeouts.body_read), Some(3000));
+    assert_eq!(millis(timeouts.write), Some(60_000));
+    assert_eq!(millis(timeouts.handler), Some(3_600_000));
+    assert_eq!(timeouts.graceful_shutdown, Duration::ZERO);
+    assert_eq!(timeouts.hooks, None);
+}
+
+#[test]
+fn limits_and_timeouts_can_be_turned_off() {
+    let config = config(&["--limit-body-bytes", "off", "--timeout-keep-alive", "none"]);
+    assert_eq!((config.limits.body_bytes, config.timeouts.keep_alive), (None, None));
+}
+
+#[test]
+fn the_access_log_is_common_unless_said_otherwise() {
+    let format = |args: &[&str]| parse(args).unwrap().serving.access_log;
+    assert_eq!(format(&["--access-log"]), Format::Common);
+    assert_eq!(format(&["--access-log", "--own", "x"]), Format::Common);
+    assert_eq!(format(&["--access-log", "combined"]), Format::Combined);
+    assert_eq!(format(&["--access-log=events"]), Format::Events);
+    assert_eq!(format(&["--access-log", "off"]), Format::Off);
+}
+
+#[test]
+fn wrong_use_is_one_line_and_status_2() {
+    for (args, says) in [
+        (&["--nope"][..], "unexpected argument '--nope' found"),
+        (&["--bnd", "x"], "unexpected argument '--bnd' found; a similar argument exists: '--bind'"),
+        (&["stray"], "unexpected argument 'stray' found"),
+        (&["--bind", "127.0.0.1"], "invalid value '127.0.0.1' for '--bind <ADDR>'"),
+        (&["--bind", "unix:"], "invalid value 'unix:' for '--bind <ADDR>'"),
+        (&["--bind", "127.0.0.1:99999"], "invalid value '127.0.0.1:99999' for '--bind <ADDR>'"),
+        (&["--bind"], "a value is required for '--bind <ADDR>' but none was supplied"),
+        (&["--threads", "many"], "invalid value 'many' for '--threads <N>'"),
+        (&["--threads", "0"], "threads: must be at least 1"),
+        (&["--timeout-write", "soon"], "expected a duration like 500ms, 2s, 1m or 1h"),
+        (&["--timeout-write", "0"], "--timeout-write: must not be zero"),
+        (&["--limit-body-bytes", "1x"], "expected a size like 4096, 64k, 1m or 1g"),
+        (&["--limit-head-bytes", "10"], "--limit-head-bytes: must be at least 8192"),
+        (&["--mount-prefix", "shop/"], "--mount-prefix: must be empty or begin with"),
+        (&["--trusted-proxy", "proxy"], "expected an IP address, or \"unix\" for peers on Unix-domain sockets"),
+        (&["--forwarded", "both"], "possible values: x-forwarded, forwarded, off"),
+        (&["--option", "novalue"], "expected KEY=VALUE"),
+        (&["--option", "a=1", "--option", "a=2"], "a: the option is given more than once"),
+        (&["--access-log", "fancy"], "possible values: off, common, combined, events"),
+        (&["--server", "a", "--server", "b"], "cannot be used multiple times"),
+        (&["--server", "x"], "unknown server \"x\""),
+        (&["--server", "two\nlines"], "unknown server \"two lines\""),
+        (&["--nope\n\x1b[31m"], "unexpected argument '--nope"),
+    ] {
+        let exit = error(args);
+        assert_eq!(exit.status(), 2, "{args:?}: {exit}");
+        assert!(exit.to_string().starts_with("error: "), "{exit}");
+        assert!(exit.to_string().contains(says), "{args:?}: {exit}");
+        assert!(!exit.text().contains("Usage") && !exit.text().contains('\x1b'), "{exit}");
+    }
+}
+
+#[cfg(any(feature = "hyper", feature = "actix"))]
+#[test]
+fn a_misspelt_log_level_is_wrong_use() {
+    let exit = error(&["--log", "verbose"]);
+    assert_eq!(
+        (exit.status(), exit.text()),
+        (2, "--log: \"verbose\" is no level (off, error, warn, info, debug, trace)")
+    );
+    assert_eq!(error(&["--log", "info,a=loud"]).status(), 2);
+}
+
+#[test]
+fn help_and_version_and_the_list_of_servers_are_no_errors() {
+    let help = parse(&["--help"]).unwrap_err();
+    assert_eq!(help.status(), 0);
+    for flag in ["--server", "--own", "ADAPTER_TIMEOUT_WRITE", "[default: 75s]", "[default: 1g]", "Limits:"] {
+        assert!(help.text().contains(flag), "{flag} is not in\n{}", help.text());
+    }
+    assert_eq!(parse(&["--version"]).unwrap_err(), Exit::done(format!("program {}\n", env!("CARGO_PKG_VERSION"))));
+    let list = Launcher::new(&parse(&["--list-servers"]).unwrap().serving).unwrap_err();
+    assert_eq!(list, Exit::done(adapter_web::registry::table()));
+}
+
+#[test]
+fn servers_of_ones_own_are_listed_and_picked() {
+    struct Own;
+    impl adapter_web::Server for Own {
+        fn info(&self) -> adapter_web::ServerInfo {
+            adapter_web::ServerInfo::new("own", "7")
+        }
+
+        fn start(
+            &self,
+            _application: adapter_web::DynApplication,
+            _config: ServerConfig,
+        ) -> Result<adapter_web::ServerHandle, adapter_web::ServeError> {
+            Err(adapter_web::ServeError::config("own", "serves nothing"))
+        }
+    }
+    let args = |line: &[&str]| parse(line).unwrap().serving;
+    for listed in [
+        Launcher::with_server(&Own, &args(&["--list-servers"])).unwrap_err(),
+        Launcher::among(&[&Own], &args(&["--list-servers"])).unwrap_err(),
+    ] {
+        assert!(listed.status() == 0 && listed.text().contains("own"), "{listed}");
+        assert_eq!(listed.text().lines().count(), 2);
+    }
+    assert!(Launcher::among(&[&Own], &args(&["--server", "own"])).is_ok());
+    let unknown = Launcher::among(&[&Own], &args(&["--server", "other"])).unwrap_err();
+    assert_eq!(unknown.text(), "unknown server \"other\"; known are: own");
+}
+
+#[test]
+fn every_flag_has_its_environment_variable() {
+    use clap::CommandFactory as _;
+    let command = Cli::command();
+    for argument in
+        command.get_arguments().filter(|argument| !["own", "help", "version"].contains(&argument.get_id().as_str()))
+    {
+        let flag = argument.get_long().unwrap();
+        let expected = format!("ADAPTER_{}", flag.replace('-', "_").to_uppercase());
+        assert_eq!(argument.get_env().and_then(std::ffi::OsStr::to_str), Some(expected.as_str()), "--{flag}");
+    }
+}

@@ -1,0 +1,570 @@
+//! Whole processes: exit statuses, what goes to stderr, signals, inherited sockets, on every server of this build.
+//!
+//! This binary is both sides: started with `ADAPTER_TEST_PROGRAM` it is a program on the facade, else the tests. Every
+//! wait is for an event and has a deadline.
+
+#[cfg(unix)]
+mod unix {
+    use std::io::{BufRead as _, BufReader, Read, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::path::PathBuf;
+    use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+    use std::sync::mpsc::{Receiver, channel};
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use adapter_web::{Body, Environ, Error, Request, Response};
+    use libtest_mimic::{Arguments, Failed, Trial};
+
+    const PROGRAM: &str = "ADAPTER_TEST_PROGRAM";
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    pub(crate) fn main() -> ExitCode {
+        if std::env::var_os(PROGRAM).is_some() {
+            return adapter_web::serve(application);
+        }
+        let mut trials = vec![
+            trial("wrong_use_is_one_line_and_status_2", wrong_use),
+            trial("help_version_and_list_go_to_stdout", informational),
+        ];
+        type Case = (&'static str, fn(&str));
+        let cases: [Case; 19] = [
+            ("a_port_in_use_is_one_line_and_status_1", port_in_use),
+            ("an_unknown_option_is_one_line_and_status_2", unknown_option),
+            ("sigterm_drains_and_the_port_is_free_at_once", sigterm_drains),
+            ("a_second_signal_forces", second_signal),
+            ("the_environment_sets_flags", environment),
+            ("inherited_sockets_are_served", inherited),
+            ("unix_sockets_are_served", unix_sockets),
+            ("the_access_log_is_complete_when_the_program_ends", access_log),
+            ("an_interrupt_passed_on_is_no_second_one", interrupt_twice),
+            ("a_hang_up_drains_unless_it_was_ignored", hang_up),
+            ("empty_variables_are_not_set", empty_variables),
+            ("an_inherited_socket_that_does_not_listen_is_an_error", inherited_deaf),
+            ("a_port_alone_is_every_interface_of_both_families", every_interface),
+            ("localhost_is_both_families_with_one_port", localhost),
+            ("a_stdout_nobody_reads_holds_up_nothing", stdout_unread),
+            ("a_stderr_nobody_reads_holds_up_nothing", stderr_unread),
+            ("a_successors_socket_is_not_deleted", successor),
+            ("the_longest_times_are_never", longest_times),
+            ("limits_that_cannot_be_kept_are_refused", limits_too_large),
+        ];
+        for server in adapter_web::registry::names() {
+            for (name, case) in cases {
+                let server = server.clone();
+                trials.push(trial(&format!("{server}::{name}"), move || case(&server)));
+            }
+        }
+        libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    }
+
+    fn trial(name: &str, case: impl FnOnce() + Send + 'static) -> Trial {
+        Trial::test(name, move || {
+            case();
+            Ok::<(), Failed>(())
+        })
+    }
+
+    /// The program under test.
+    async fn application(request: Request, environ: Environ) -> Result<Response, Error> {
+        let path = request.uri().path();
+        if path.starts_with("/report/") {
+            environ.report(format!("reported {path}"));
+        }
+        if path.starts_with("/panic/") {
+            panic!("panicked at {path}");
+        }
+        if path == "/slow" {
+            writeln!(std::io::stderr(), "called {path}")?;
+            environ.shutting_down().await;
+            environ.runtime().sleep(Duration::from_millis(300)).await;
+        }
+        if path == "/drained" || path == "/never" {
+            // tells the test that the request is in flight
+            writeln!(std::io::stderr(), "called {path}")?;
+            environ.shutting_down().await;
+            if path == "/never" {
+                std::future::pending::<()>().await;
+            }
+        }
+        Ok(Response::new(Body::from("hello")))
+    }
+
+    /// A running program; killed when dropped.
+    struct Program {
+        child: Child,
+        stderr: Receiver<String>,
+        stdout: Receiver<String>,
+    }
+
+    impl Drop for Program {
+        fn drop(&mut self) {
+            // It has ended already if all went well.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
+    fn command(args: &[&str]) -> Command {
+        let mut command = Command::new(std::env::current_exe().expect("this binary has a path"));
+        command.args(args).env(PROGRAM, "1").stdin(Stdio::null());
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(|name| name.starts_with("ADAPTER_") && name != PROGRAM) {
+                command.env_remove(name);
+            }
+        }
+        command
+    }
+
+    fn start(mut command: Command) -> Program {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
+        let stderr = lines(child.stderr.take().expect("piped"));
+        let stdout = lines(child.stdout.take().expect("piped"));
+        Program { child, stderr, stdout }
+    }
+
+    fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
+        let (sender, receiver) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        receiver
+    }
+
+    /// What is still to come, until the program has closed the pipe.
+    fn rest(lines: &Receiver<String>) -> Vec<String> {
+        let deadline = Instant::now() + DEADLINE;
+        let mut all = Vec::new();
+        loop {
+            match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => all.push(line),
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return all,
+                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("the program does not end; it said {all:?}"),
+            }
+        }
+    }
+
+    impl Program {
+        fn line(&self) -> String {
+            self.stderr.recv_timeout(DEADLINE).expect("a line on stderr")
+        }
+
+        /// The address of the next line of the start-up.
+        fn address(&self) -> String {
+            let line = self.line();
+            let (said, address) = line.split_once(" listening on ").unwrap_or_else(|| panic!("{line}"));
+            assert!(said.starts_with("adapter: "), "{line}");
+            address.trim_start_matches("http://").to_owned()
+        }
+
+        fn signal(&self, name: &str) {
+            let id = self.child.id().to_string();
+            assert!(Command::new("kill").args([name, &id]).status().expect("kill runs").success());
+        }
+
+        /// Status, stderr and stdout once it has ended.
+        fn end(mut self) -> (ExitStatus, Vec<String>, Vec<String>) {
+            let (stderr, stdout) = (rest(&self.stderr), rest(&self.stdout));
+            (self.child.wait().expect("it has ended"), stderr, stdout)
+        }
+    }
+
+    fn talk(mut stream: impl Read + std::io::Write, path: &str) -> String {
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("written");
+        answer(stream)
+    }
+
+    fn answer(mut stream: impl Read) -> String {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+
+    fn connect(address: &str) -> TcpStream {
+        let stream = TcpStream::connect(address).expect("it listens");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
+        stream
+    }
+
+    /// Sends a request and leaves its answer to be read later.
+    fn ask(address: &str, path: &str) -> TcpStream {
+        let mut stream = connect(address);
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").expect("written");
+        stream
+    }
+
+    #[track_caller]
+    fn fails(args: &[&str], status: i32, line: &str) {
+        let (ended, stderr, stdout) = start(command(args)).end();
+        assert_eq!((ended.code(), stdout.len()), (Some(status), 0), "{args:?}: {stderr:?}");
+        assert_eq!(stderr.len(), 1, "{args:?}: {stderr:?}");
+        assert!(stderr[0].starts_with(line), "{args:?}: {stderr:?}");
+    }
+
+    fn wrong_use() {
+        let known = adapter_web::registry::names().join(", ");
+        if !known.is_empty() {
+            fails(&["--server", "x"], 2, &format!("error: unknown server \"x\"; known are: {known}"));
+        }
+        fails(&["--nope"], 2, "error: unexpected argument '--nope' found");
+        fails(&["--bind", "nonsense"], 2, "error: invalid value 'nonsense' for '--bind <ADDR>'");
+        fails(
+            &["--timeout-write", "0"],
+            2,
+            if known.is_empty() { "error: " } else { "error: --timeout-write: must not" },
+        );
+    }
+
+    fn informational() {
+        for flag in ["--help", "--version", "--list-servers"] {
+            let (ended, stderr, stdout) = start(command(&[flag])).end();
+            assert_eq!((ended.code(), stderr.len()), (Some(0), 0), "{flag}: {stderr:?}");
+            assert!(!stdout.is_empty(), "{flag}");
+        }
+        let (_, _, stdout) = start(command(&["--version"])).end();
+        let program = std::env::current_exe().expect("this binary has a path");
+        let program = program.file_stem().expect("and a name").to_string_lossy().into_owned();
+        let says = format!("{program} (version unknown), on adapter {}", env!("CARGO_PKG_VERSION"));
+        assert_eq!(stdout, [says]);
+        let (_, _, stdout) = start(command(&["--help"])).end();
+        assert!(stdout.iter().any(|line| line.contains(&program)), "{stdout:?}");
+    }
+
+    fn port_in_use(server: &str) {
+        let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = taken.local_addr().expect("an address").to_string();
+        fails(
+            &["--server", server, "--bind", &address],
+            1,
+            &format!("error: cannot listen on {address}: Address already in use"),
+        );
+    }
+
+    fn unknown_option(server: &str) {
+        fails(
+            &["--server", server, "--bind", "127.0.0.1:0", "--option", "no-such=1"],
+            2,
+            &format!("error: no-such: the server \"{server}\" has no such option"),
+        );
+    }
+
+    fn sigterm_drains(server: &str) {
+        let program = start(command(&["--server", server, "--bind", "127.0.0.1:0"]));
+        let address = program.address();
+        assert!(talk(connect(&address), "/").ends_with("\r\n\r\nhello"));
+        let idle = connect(&address);
+        let mut in_flight = ask(&address, "/drained");
+        assert_eq!(program.line(), "called /drained");
+        program.signal("-TERM");
+        assert_eq!(program.line(), "adapter: SIGTERM: draining, once more to force");
+        let drained = answer(&mut in_flight);
+        assert!(drained.contains("connection: close") && drained.ends_with("\r\n\r\nhello"), "{drained}");
+        let (ended, stderr, stdout) = program.end();
+        assert_eq!((ended.code(), stderr.len(), stdout.len()), (Some(0), 0, 0), "{stderr:?}");
+        drop(idle);
+        TcpListener::bind(&address).expect("the port is free");
+    }
+
+    fn second_signal(server: &str) {
+        let program =
+            start(command(&["--server", server, "--bind", "127.0.0.1:0", "--timeout-graceful-shutdown", "1h"]));
+        let address = program.address();
+        let _in_flight = ask(&address, "/never");
+        assert_eq!(program.line(), "called /never");
+        program.signal("-INT");
+        assert_eq!(program.line(), "adapter: SIGINT: draining, once more to force");
+        program.signal("-TERM");
+        let (ended, stderr, _) = program.end();
+        assert_eq!(ended.code(), Some(0), "{stderr:?}");
+        assert_eq!(stderr, ["adapter: SIGTERM: stopping at once, once more to kill"]);
+    }
+
+    fn environment(server: &str) {
+        let mut command = command(&[]);
+        command.env("ADAPTER_SERVER", server).env("ADAPTER_BIND", "127.0.0.1:0,127.0.0.1:0");
+        let program = start(command);
+        for address in [program.address(), program.address()] {
+            assert!(talk(connect(&address), "/").ends_with("\r\n\r\nhello"));
+        }
+        program.signal("-TERM");
+        assert_eq!(program.end().0.code(), Some(0));
+    }
+
+    fn interrupt_twice(server: &str) {
+        let program = start(command(&["--server", server, "--bind", "127.0.0.1:0"]));
+        let address = program.address();
+        let mut in_flight = ask(&address, "/slow");
+        assert_eq!(program.line(), "called /slow");
+        program.signal("-INT");
+        assert_eq!(program.line(), "adapter: SIGINT: draining, once more to force");
+        program.signal("-INT");
+        let answer = answer(&mut in_flight);
+        assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
+        let (ended, stderr, _) = program.end();
+        assert_eq!((ended.code(), stderr.len()), (Some(0), 0), "{stderr:?}");
+    }
+
+    fn hang_up(server: &str) {
+        let program = start(command(&["--server", server, "--bind", "127.0.0.1:0"]));
+        let address = program.address();
+        let mut in_flight = ask(&address, "/drained");
+        assert_eq!(program.line(), "called /drained");
+        program.signal("-HUP");
+        assert_eq!(program.line(), "adapter: SIGHUP: draining, once more to force");
+        let answer = answer(&mut in_flight);
+        assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
+        assert_eq!(program.end().0.code(), Some(0));
+
+        let plain = command(&[]);
+        let mut nohup = Command::new("sh");
+        nohup.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(plain.get_program());
+        nohup.args(["--server", server, "--bind", "127.0.0.1:0"]).env(PROGRAM, "1").stdin(Stdio::null());
+        let program = start(nohup);
+        let address = program.address();
+        program.signal("-HUP");
+        assert!(talk(connect(&address), "/").ends_with("\r\n\r\nhello"));
+        program.signal("-TERM");
+        assert_eq!(program.line(), "adapter: SIGTERM: draining, once more to force");
+        assert_eq!(program.end().0.code(), Some(0));
+    }
+
+    fn longest_times(server: &str) {
+        let names = ["header-read", "keep-alive", "body-read", "write", "handler", "graceful-shutdown", "hooks"];
+        let flags = names.map(|name| [format!("--timeout-{name}"), "18446744073709551615s".into()]).concat();
+        let mut command = command(&["--server", server, "--bind", "127.0.0.1:0"]);
+        command.args(flags);
+        let program = start(command);
+        let address = program.address();
+        let mut stream = connect(&address);
+        write!(stream, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi")
+            .expect("written");
+        assert!(answer(&mut stream).ends_with("\r\n\r\nhello"));
+        let mut in_flight = ask(&address, "/slow");
+        assert_eq!(program.line(), "called /slow");
+        program.signal("-TERM");
+        assert!(answer(&mut in_flight).ends_with("\r\n\r\nhello"));
+        let (ended, stderr, _) = program.end();
+        assert_eq!((ended.code(), stderr.len()), (Some(0), 1), "{stderr:?}");
+    }
+
+    fn limits_too_large(server: &str) {
+        for (flag, value, says) in [
+            ("--limit-header-count", "40000", "error: --limit-header-count: must be at most 16384"),
+            ("--limit-target-bytes", "1m", "error: --limit-target-bytes: must be at most 65534"),
+            ("--limit-head-bytes", "8g", "error: --limit-head-bytes: must be at most 16777216"),
+        ] {
+            fails(&["--server", server, "--bind", "127.0.0.1:0", flag, value], 2, says);
+        }
+    }
+
+    /// A program with every variable set to nothing but `ADAPTER_SERVER`.
+    fn emptied(server: &str, args: &[&str]) -> Command {
+        use clap::CommandFactory as _;
+        #[derive(clap::Parser)]
+        struct Cli {
+            #[command(flatten)]
+            _serving: adapter_web::Args,
+        }
+        let mut command = command(args);
+        for argument in Cli::command().get_arguments() {
+            command.envs(argument.get_env().map(|name| (name.to_owned(), "")));
+        }
+        command.env("ADAPTER_SERVER", server);
+        command
+    }
+
+    fn empty_variables(server: &str) {
+        let program = start(emptied(server, &["--bind", "127.0.0.1:0"]));
+        assert!(talk(connect(&program.address()), "/").ends_with("\r\n\r\nhello"));
+        program.signal("-TERM");
+        assert_eq!(program.end().0.code(), Some(0));
+    }
+
+    fn inherited_deaf(server: &str) {
+        let deaf = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        deaf.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("an address");
+        let (ended, stderr, _) = activated(server, deaf).end();
+        assert_eq!(ended.code(), Some(1), "{stderr:?}");
+        let says = "error: cannot listen on descriptor 3 (LISTEN_FDS): it does not listen";
+        assert_eq!(stderr.last().map(String::as_str), Some(says), "{stderr:?}");
+        let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let (ended, stderr, _) = activated(server, datagrams).end();
+        assert_eq!((ended.code(), stderr.len()), (Some(1), 1), "{stderr:?}");
+        assert!(stderr[0].starts_with("error: cannot listen on descriptor 3 (LISTEN_FDS): "), "{stderr:?}");
+    }
+
+    fn every_interface(server: &str) {
+        let program = start(command(&["--server", server, "--bind", ":0", "--access-log"]));
+        let told = program.address();
+        let port = told.split_once("localhost:").and_then(|(_, rest)| rest.split_once(' ')).expect("a port").0;
+        assert!(told.contains("every interface"), "{told}");
+        assert!(talk(connect(&format!("127.0.0.1:{port}")), "/").ends_with("\r\n\r\nhello"));
+        let mut expected = vec!["127.0.0.1 - - "];
+        if TcpListener::bind("[::1]:0").is_ok() {
+            assert!(talk(connect(&format!("[::1]:{port}")), "/").ends_with("\r\n\r\nhello"));
+            expected.push("::1 - - ");
+        }
+        program.signal("-TERM");
+        let (ended, _, stdout) = program.end();
+        assert_eq!(ended.code(), Some(0));
+        let peers: Vec<_> = stdout.iter().filter_map(|line| line.split_once('[').map(|(peer, _)| peer)).collect();
+        assert_eq!(peers, expected);
+    }
+
+    fn localhost(server: &str) {
+        let program = start(command(&["--server", server, "--bind", "localhost:0"]));
+        let address = program.address();
+        let port = address.rsplit_once(':').expect("a port").1;
+        assert_eq!(address, format!("127.0.0.1:{port}"));
+        assert!(talk(connect(&address), "/").ends_with("\r\n\r\nhello"));
+        if TcpListener::bind("[::1]:0").is_ok() {
+            assert_eq!(program.address(), format!("[::1]:{port}"));
+            assert!(talk(connect(&format!("[::1]:{port}")), "/").ends_with("\r\n\r\nhello"));
+        }
+        program.signal("-TERM");
+        assert_eq!(program.end().0.code(), Some(0));
+    }
+
+    /// Lines of some kilobytes fill the buffers of a pipe soon.
+    fn long(folder: &str) -> String {
+        format!("/{folder}/{}", "x".repeat(8000))
+    }
+
+    fn stdout_unread(server: &str) {
+        let mut unread = command(&["--server", server, "--bind", "127.0.0.1:0", "--access-log"]);
+        let mut child = unread.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
+        let stdout = child.stdout.take().expect("piped");
+        let (_silent, nothing) = channel();
+        let program = Program { stderr: lines(child.stderr.take().expect("piped")), stdout: nothing, child };
+        let address = program.address();
+        for _ in 0..50 {
+            assert!(talk(connect(&address), &long("x")).ends_with("\r\n\r\nhello"));
+        }
+        program.signal("-TERM");
+        assert_eq!(program.line(), "adapter: SIGTERM: draining, once more to force");
+        let said = rest(&program.stderr);
+        assert!(said.len() == 1 && said[0].contains("access log lines are lost"), "{said:?}");
+        drop(stdout);
+    }
+
+    fn stderr_unread(server: &str) {
+        let (_directory, path) = socket_path();
+        let mut unread = command(&["--server", server, "--bind", &format!("unix:{}", path.display())]);
+        let mut child = unread.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
+        let stderr = child.stderr.take().expect("piped");
+        let (_silent, nothing) = channel();
+        let program = Program { stdout: lines(child.stdout.take().expect("piped")), stderr: nothing, child };
+        let deadline = Instant::now() + DEADLINE;
+        // Nothing says that it listens.
+        while UnixStream::connect(&path).is_err() {
+            assert!(Instant::now() < deadline, "it does not listen");
+            thread::yield_now();
+        }
+        for _ in 0..50 {
+            let stream = UnixStream::connect(&path).expect("it listens");
+            stream.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
+            assert!(talk(stream, &long("report")).ends_with("\r\n\r\nhello"));
+            // The hook for panics writes to stderr on the thread that panics.
+            let stream = UnixStream::connect(&path).expect("it listens");
+            stream.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
+            assert!(talk(stream, &long("panic")).starts_with("HTTP/1.1 500 "));
+        }
+        program.signal("-TERM");
+        assert_eq!(rest(&program.stdout), Vec::<String>::new());
+        drop(stderr);
+    }
+
+    fn successor(server: &str) {
+        let (_directory, path) = socket_path();
+        let address = format!("unix:{}", path.display());
+        let first = start(command(&["--server", server, "--bind", &address]));
+        assert_eq!(first.address(), address);
+        std::fs::remove_file(&path).expect("a socket is there");
+        let second = start(command(&["--server", server, "--bind", &address]));
+        assert_eq!(second.address(), address);
+        first.signal("-TERM");
+        assert_eq!(first.end().0.code(), Some(0));
+        assert!(talk(UnixStream::connect(&path).expect("it listens"), "/").ends_with("\r\n\r\nhello"));
+        second.signal("-TERM");
+        assert_eq!(second.end().0.code(), Some(0));
+        assert!(!path.exists());
+    }
+
+    /// The program with `socket` as descriptor 3, the way systemd does it.
+    fn activated(server: &str, socket: impl Into<OwnedFd>) -> Program {
+        let program = command(&[]);
+        let mut shell = Command::new("sh");
+        // The socket comes as stdin, the one descriptor std passes on without unsafe code.
+        shell.args(["-c", "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\" 3<&0 </dev/null"]);
+        shell.arg(program.get_program()).args(["--server", server, "--bind", "127.0.0.1:1"]).env(PROGRAM, "1");
+        shell.stdin(Stdio::from(socket.into()));
+        start(shell)
+    }
+
+    fn inherited(server: &str) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let expected = listener.local_addr().expect("an address").to_string();
+        let program = activated(server, listener);
+        assert!(program.line().contains("LISTEN_FDS is set"), "it says that --bind is not used");
+        assert_eq!(program.address(), expected);
+        assert!(talk(connect(&expected), "/").ends_with("\r\n\r\nhello"));
+        program.signal("-TERM");
+        assert_eq!(program.end().0.code(), Some(0));
+
+        let (_directory, path) = socket_path();
+        let program = activated(server, UnixListener::bind(&path).expect("a socket"));
+        assert!(program.line().contains("LISTEN_FDS is set"));
+        assert_eq!(program.address(), format!("unix:{}", path.display()));
+        assert!(talk(UnixStream::connect(&path).expect("it listens"), "/").ends_with("\r\n\r\nhello"));
+        program.signal("-TERM");
+        assert_eq!(program.end().0.code(), Some(0));
+    }
+
+    fn socket_path() -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("socket");
+        (directory, path)
+    }
+
+    fn unix_sockets(server: &str) {
+        let (_directory, path) = socket_path();
+        let address = format!("unix:{}", path.display());
+        for _again in 0..2 {
+            let program = start(command(&["--server", server, "--bind", &address]));
+            assert_eq!(program.address(), address);
+            assert!(talk(UnixStream::connect(&path).expect("it listens"), "/").ends_with("\r\n\r\nhello"));
+            program.signal("-TERM");
+            assert_eq!(program.end().0.code(), Some(0));
+        }
+    }
+
+    fn access_log(server: &str) {
+        let program = start(command(&["--server", server, "--bind", "127.0.0.1:0", "--access-log", "combined"]));
+        let address = program.address();
+        for n in 0..3 {
+            talk(connect(&address), &format!("/{n}?q"));
+        }
+        program.signal("-TERM");
+        let (ended, stderr, stdout) = program.end();
+        assert_eq!(ended.code(), Some(0));
+        assert_eq!(stderr.len(), 1, "the events are not on stderr as well: {stderr:?}");
+        let requests: Vec<_> =
+            stdout.iter().filter_map(|line| line.split_once("] ").map(|(_, request)| request)).collect();
+        assert_eq!(requests, [0, 1, 2].map(|n| format!("\"GET /{n}?q HTTP/1.1\" 200 5 \"-\" \"-\"")), "{stdout:?}");
+        assert!(stdout.iter().all(|line| line.starts_with("127.0.0.1 - - [")), "{stdout:?}");
+    }
+}
+
+#[cfg(unix)]
+fn main() -> std::process::ExitCode {
+    unix::main()
+}
+
+#[cfg(not(unix))]
+fn main() {}
