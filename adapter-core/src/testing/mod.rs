@@ -43,7 +43,7 @@ use bytes::{Bytes, BytesMut};
 pub use self::answer::Answer;
 pub use self::client::{Client, RequestBuilder};
 pub use self::open::OpenAnswer;
-#[cfg(all(test, feature = "websocket"))]
+#[cfg(all(test, any(feature = "axum", feature = "websocket")))]
 pub(crate) use self::pipe::{Pipe, pipe};
 pub use self::upload::{Upload, upload};
 #[cfg(feature = "websocket")]

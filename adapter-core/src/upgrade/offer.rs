@@ -111,7 +111,7 @@ impl Offer {
     }
 
     /// Whether it can still be taken.
-    #[cfg(feature = "websocket")]
+    #[cfg(any(feature = "axum", feature = "websocket"))]
     pub(crate) fn is_open(&self) -> bool {
         matches!(*self.slot.lock(), State::Offered)
     }

@@ -37,7 +37,8 @@ impl Switch {
     #[inline]
     pub(super) fn offer(head: &mut request::Parts, facts: &Facts) -> Option<(Box<Self>, Offer)> {
         let on = head.extensions.remove::<hyper::upgrade::OnUpgrade>()?;
-        let protocol = head.extensions.remove::<hyper::ext::Protocol>();
+        // It stays where axum looks for it.
+        let protocol = head.extensions.get::<hyper::ext::Protocol>().cloned();
         // The new protocol begins where the request ends, and hyper switches only there.
         let at_end = facts.is_connect || facts.body == BodyLength::Sized(0);
         if !at_end || !(facts.upgrade || facts.is_connect) {

@@ -13,7 +13,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use adapter_core::{Application, DynApplication, Server, ServerConfig, ServerHandle, ShutdownTrigger};
+use adapter_core::{Application, DynApplication, ServeError, Server, ServerConfig, ServerHandle, ShutdownTrigger};
 
 /// Nothing in a test takes this long unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -47,6 +47,11 @@ impl Running {
 
     pub fn stop(mut self) {
         self.handle.take().unwrap().stop().unwrap();
+    }
+
+    /// As [`stop`](Self::stop), which may not end well.
+    pub fn end(&mut self) -> Result<(), ServeError> {
+        self.handle.take().unwrap().stop()
     }
 
     pub fn wait(mut self) {

@@ -3,6 +3,7 @@
 //! Runs wherever the server polls, inside [`tokio::application`](crate::tokio::application).
 
 mod convert;
+mod upgrade;
 mod watched;
 
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, StatusCode, Uri, header, request};
 use tower_service::Service;
 
+use self::upgrade::Offered;
 use self::watched::{Failure, watched};
 use crate::application::{Application, Request, Response};
 use crate::body::Body;
@@ -28,6 +30,11 @@ use crate::tokio::{self, WithTokio};
 ///   `None`, as for Unix-domain sockets.
 /// * The request's URI is the part below the [mount prefix](Environ::mount_prefix), as below a `nest`; `OriginalUri` is
 ///   the whole. A path that lies outside the prefix stays as it is.
+/// * axum's `WebSocketUpgrade` and `hyper::upgrade::on` take the connection over, where the server declares
+///   [`upgrade`](crate::server::Capabilities). A WebSocket counts as a connection; at a shutdown its client gets a Close with
+///   1001 between two frames, the program reads the client's answer to that, and 5 s later the end in any case; what it
+///   sends then fails. A client that is silent for 30 s is pinged, and given up if it does not answer for as long; one that
+///   takes nothing for 60 s is given up. Sizes are bounded as `WebSocketUpgrade` says.
 /// * `Extension<Environ>` is the request's [`Environ`], for what axum has no extractor for.
 /// * A body that can't be read has the status it has on all servers: axum's extractors say 400, or 500, to a body that is
 ///   too large or too late. A response with either to a request whose body failed becomes 413, 408, or what else
@@ -66,12 +73,16 @@ impl Application for Routed {
         if let Some(peer) = environ.peer_addr() {
             head.extensions.insert(ConnectInfo::<SocketAddr>(peer));
         }
+        let offered = Offered::with(&mut head, &environ);
         head.extensions.insert(environ);
         let (body, failure) = watched(body);
         let mut router = self.0.clone();
         // A router is always ready.
         let Ok(response) = router.call(http::Request::from_parts(head, body)).await;
         let response = response.map(Body::from);
+        if let Some(offered) = offered {
+            offered.settle(&response);
+        }
         match failure.as_deref().and_then(Failure::get) {
             Some(error) => instead_of_axums(response, error),
             None => Ok(response),

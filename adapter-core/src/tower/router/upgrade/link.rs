@@ -1,0 +1,422 @@
+//! The stream behind an upgrade of hyper's: the server's, once it is there, shared with the [keeper](super::keeper).
+//!
+//! The program's task reads and writes through a [`Socket`]; of a WebSocket, the keeper writes control frames between the
+//! program's frames. Each takes the lock for one poll of the stream, which does not block. Who has to be woken by the
+//! stream is behind [`Wakers`]: a stream remembers one waker for each direction.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker, ready};
+use std::time::Instant;
+
+use bytes::{Buf as _, Bytes};
+use futures_io::{AsyncRead as _, AsyncWrite as _};
+use hyper::rt::{Read, ReadBufCursor, Write};
+
+use super::frames::Frames;
+use super::promise::REQUEST;
+use crate::upgrade::Upgraded;
+
+/// The end of the head that hyper writes; everything behind it is the program's.
+const HEAD_END: &[u8] = b"\r\n\r\n";
+
+/// Octets taken from the stream at a time.
+const READ: usize = 8192;
+
+/// What a program's socket and its keeper share.
+pub(super) struct Link {
+    state: Mutex<State>,
+    wakers: Arc<Wakers>,
+    /// Wakes everybody in `wakers`.
+    waker: Waker,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        let wakers = Arc::<Wakers>::default();
+        let waker = Waker::from(wakers.clone());
+        Link { state: Mutex::new(State::default()), wakers, waker }
+    }
+}
+
+impl Link {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The server has handed `stream` over.
+    pub(super) fn open(&self, stream: Upgraded, is_websocket: bool) {
+        let mut state = self.lock();
+        state.stream = Some(stream);
+        state.websocket = is_websocket.then(|| Watched { heard: Instant::now(), ..Watched::default() });
+    }
+
+    /// Writes what the keeper has to say, where it fits; `cx` is the keeper's.
+    pub(super) fn poll_say(&self, cx: &mut Context<'_>) {
+        self.wakers.set(Who::Keeper, cx.waker());
+        let _ = self.lock().poll_said(&mut Context::from_waker(&self.waker));
+    }
+
+    /// Wakes the program: what it waits for has changed.
+    pub(super) fn wake_program(&self) {
+        let reader = self.lock().reader.take();
+        reader.into_iter().for_each(Waker::wake);
+        self.wakers.wake_all();
+    }
+
+    /// `waker` is woken when the program drops its socket, or can't write.
+    pub(super) fn set_keeper(&self, waker: &Waker) {
+        self.wakers.set(Who::Keeper, waker);
+    }
+}
+
+/// A stream, before and after it is there.
+#[derive(Default)]
+pub(super) struct State {
+    /// `None` until the server has handed it over, and once it is given up.
+    pub(super) stream: Option<Upgraded>,
+    /// Octets of [`REQUEST`] that hyper has read.
+    asked: usize,
+    /// Octets of [`HEAD_END`] that were the last ones hyper wrote; all of them: hyper is out of the way.
+    answered: usize,
+    /// The program has dropped its socket.
+    pub(super) dropped: bool,
+    /// Who reads, if it waits.
+    reader: Option<Waker>,
+    /// What the keeper needs; `None` for protocols it does not know.
+    pub(super) websocket: Option<Watched>,
+}
+
+/// What the keeper knows of a WebSocket, and has to say.
+pub(super) struct Watched {
+    /// Where the program's output stands.
+    frames: Frames,
+    /// A control frame of ours, as far as it is not written.
+    says: Bytes,
+    /// Some of it is written.
+    saying: bool,
+    /// That frame is a Close.
+    closing: bool,
+    /// The Close is written: the program may not write data any more.
+    closed: bool,
+    /// The program is not to be kept waiting for the client any more.
+    pub(super) over: bool,
+    /// Octets that the keeper has read ahead of the program.
+    ahead: Bytes,
+    /// When octets came from the client last.
+    pub(super) heard: Instant,
+    /// Since when the client takes nothing of what is written.
+    pub(super) stalled: Option<Instant>,
+}
+
+impl Default for Watched {
+    fn default() -> Self {
+        Watched {
+            frames: Frames::default(),
+            says: Bytes::new(),
+            saying: false,
+            closing: false,
+            closed: false,
+            over: false,
+            ahead: Bytes::new(),
+            heard: Instant::now(),
+            stalled: None,
+        }
+    }
+}
+
+impl Watched {
+    /// Says `frame` when the frame the program is writing is whole. Nothing comes behind a Close. RFC 6455 §5.5.1
+    pub(super) fn say(&mut self, frame: &'static [u8], is_close: bool) {
+        if self.frames.is_closed() || self.closing || (self.saying && !is_close) {
+            return;
+        }
+        if self.saying {
+            // Behind what is half written.
+            self.says = [&self.says, frame].concat().into();
+        } else {
+            self.says = Bytes::from_static(frame);
+        }
+        self.closing = is_close;
+    }
+
+    /// Whether the program does not read, so that what comes of the client is not known.
+    pub(super) fn is_ahead(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
+    fn may_say(&self) -> bool {
+        !self.says.is_empty() && self.frames.is_between() && (self.saying || !self.frames.is_closed())
+    }
+}
+
+impl State {
+    fn is_open(&self) -> bool {
+        self.answered == HEAD_END.len()
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let asks = REQUEST.get(self.asked..).unwrap_or_default();
+        if !asks.is_empty() {
+            let count = asks.len().min(cursor.remaining());
+            cursor.put_slice(&asks[..count]);
+            self.asked += count;
+            return Poll::Ready(Ok(()));
+        }
+        if !self.is_open() {
+            // It is polled when there is a stream.
+            return Poll::Pending;
+        }
+        if let Some(websocket) = &mut self.websocket {
+            if websocket.is_ahead() {
+                let count = websocket.ahead.len().min(cursor.remaining());
+                cursor.put_slice(&websocket.ahead.split_to(count));
+                return Poll::Ready(Ok(()));
+            }
+            if websocket.over {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Err(given_up())) };
+        let mut octets = [0; READ];
+        let most = cursor.remaining().min(READ);
+        let polled = Pin::new(stream).poll_read(cx, &mut octets[..most]);
+        match polled {
+            Poll::Pending => {
+                if !self.reader.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    self.reader = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+            Poll::Ready(count) => {
+                let count = count?;
+                cursor.put_slice(octets.get(..count).unwrap_or_default());
+                if let Some(websocket) = &mut self.websocket {
+                    websocket.heard = Instant::now();
+                }
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    /// Whether the client is there: reads a little ahead of the program, which is woken by the caller. For the keeper.
+    pub(super) fn read_ahead(&mut self, cx: &mut Context<'_>) -> bool {
+        let State { stream: Some(stream), websocket: Some(websocket), .. } = self else { return true };
+        if websocket.is_ahead() {
+            return true;
+        }
+        let mut octets = [0; READ];
+        match Pin::new(stream).poll_read(cx, &mut octets) {
+            Poll::Pending => false,
+            // The end, or an error, which the program will find as well.
+            Poll::Ready(Err(_) | Ok(0)) => true,
+            Poll::Ready(Ok(count)) => {
+                websocket.ahead = Bytes::copy_from_slice(octets.get(..count).unwrap_or_default());
+                websocket.heard = Instant::now();
+                true
+            }
+        }
+    }
+
+    /// Writes what the keeper has to say, if anything, and if it fits here.
+    fn poll_said(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let State { stream: Some(stream), websocket: Some(websocket), .. } = self else {
+            return Poll::Ready(Ok(()));
+        };
+        if !websocket.may_say() {
+            return Poll::Ready(Ok(()));
+        }
+        while !websocket.says.is_empty() {
+            let polled = Pin::new(&mut *stream).poll_write(cx, &websocket.says);
+            let count = ready!(websocket.noticed(polled))?;
+            websocket.says.advance(count.min(websocket.says.len()));
+            websocket.saying = true;
+        }
+        websocket.saying = false;
+        websocket.closed = websocket.closing;
+        let polled = Pin::new(stream).poll_flush(cx);
+        websocket.noticed(polled)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        if !self.is_open() {
+            // hyper's response is not for the client, who has the program's.
+            return match &self.stream {
+                Some(_) => Poll::Ready(Ok(self.skip_head(octets))),
+                None => Poll::Pending,
+            };
+        }
+        ready!(self.poll_said(cx))?;
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Err(given_up())) };
+        let Some(websocket) = &mut self.websocket else { return Pin::new(stream).poll_write(cx, octets) };
+        if websocket.closed {
+            // The answer to the client's Close, for one, has been given.
+            return Poll::Ready(match websocket.frames.skip_control(octets) {
+                0 if !octets.is_empty() => Err(closed()),
+                count => Ok(count),
+            });
+        }
+        let most = if websocket.says.is_empty() { octets.len() } else { websocket.frames.rest_of_frame(octets) };
+        let octets = octets.get(..most).unwrap_or(octets);
+        let polled = Pin::new(stream).poll_write(cx, octets);
+        let count = ready!(websocket.noticed(polled))?;
+        websocket.frames.advance(octets.get(..count).unwrap_or_default());
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.is_open() {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(self.poll_said(cx))?;
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Err(given_up())) };
+        let polled = Pin::new(stream).poll_flush(cx);
+        match &mut self.websocket {
+            Some(websocket) => websocket.noticed(polled),
+            None => polled,
+        }
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(cx))?;
+        match &mut self.stream {
+            Some(stream) if self.answered == HEAD_END.len() => Pin::new(stream).poll_close(cx),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// How many of `octets` are hyper's head.
+    fn skip_head(&mut self, octets: &[u8]) -> usize {
+        for (index, octet) in octets.iter().enumerate() {
+            self.answered = match HEAD_END.get(self.answered) {
+                Some(expected) if expected == octet => self.answered + 1,
+                _ => usize::from(*octet == b'\r'),
+            };
+            if self.is_open() {
+                return index + 1;
+            }
+        }
+        octets.len()
+    }
+}
+
+impl Watched {
+    /// Keeps in mind since when the client takes nothing.
+    fn noticed<T>(&mut self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match &polled {
+            Poll::Pending => _ = self.stalled.get_or_insert_with(Instant::now),
+            Poll::Ready(_) => self.stalled = None,
+        }
+        polled
+    }
+}
+
+fn given_up() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the client is silent, or takes nothing")
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "the server is shutting down and has closed the WebSocket")
+}
+
+/// What hyper, and the program through it, reads and writes.
+pub(super) struct Socket(pub(super) Arc<Link>);
+
+impl Socket {
+    /// Runs a poll of the writing side.
+    fn writing<T>(
+        &self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(&mut State, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let link = &*self.0;
+        link.wakers.set(Who::Program, cx.waker());
+        let mut state = link.lock();
+        let stalled = |state: &State| state.websocket.as_ref().is_some_and(|websocket| websocket.stalled.is_some());
+        let before = stalled(&state);
+        let polled = poll(&mut state, &mut Context::from_waker(&link.waker));
+        let begins = !before && stalled(&state);
+        drop(state);
+        if begins {
+            // It has a clock to look at.
+            link.wakers.wake_one(Who::Keeper);
+        }
+        polled
+    }
+}
+
+impl Read for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        self.0.lock().poll_read(cx, cursor)
+    }
+}
+
+impl Write for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        self.writing(cx, |state, cx| state.poll_write(cx, octets))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writing(cx, State::poll_flush)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writing(cx, State::poll_close)
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.dropped = true;
+        let stream = state.stream.take();
+        drop(state);
+        // [UPG-19b] the connection closes here
+        drop(stream);
+        self.0.wakers.wake_one(Who::Keeper);
+    }
+}
+
+/// Who waits for the stream to take octets.
+#[derive(Clone, Copy)]
+enum Who {
+    Program,
+    Keeper,
+}
+
+#[derive(Default)]
+struct Wakers(Mutex<[Option<Waker>; 2]>);
+
+impl Wakers {
+    fn lock(&self) -> MutexGuard<'_, [Option<Waker>; 2]> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, who: Who, waker: &Waker) {
+        let slot = &mut self.lock()[who as usize];
+        if !slot.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *slot = Some(waker.clone());
+        }
+    }
+
+    fn wake_one(&self, who: Who) {
+        let waker = self.lock()[who as usize].take();
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    fn wake_all(&self) {
+        let wakers = std::mem::take(&mut *self.lock());
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+}
+
+impl Wake for Wakers {
+    fn wake(self: Arc<Self>) {
+        self.wake_all();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.wake_all();
+    }
+}
