@@ -27,7 +27,8 @@ pub type Response<B = Body> = http::Response<B>;
 ///
 /// A plain async function or closure `Fn(Request, Environ) -> impl Future<Output = Result<Response, E>>` is one, for
 /// any `E: Into<Error>`; so is [`blocking(f)`](crate::blocking()), an `Arc` of one and, with the feature `axum`, an
-/// axum `Router` as `axum(router)`; with the feature `tower`, any tower service.
+/// axum `Router`; with the feature `tower`, any tower service as `tower::application(service)`. A boxed function is one as
+/// functions are; for others whose type is to be erased there is [`DynApplication`].
 ///
 /// ```
 /// use adapter_core::{Application, Body, Environ, Error, Request, Response};
@@ -76,6 +77,16 @@ pub trait Application: Send + Sync + 'static {
             Application::call(this, request, environ).await
         };
         Box::pin(Handling { future })
+    }
+
+    /// Erases the type, as [`DynApplication::new`] does; overridden where something has to stand around the application,
+    /// or nothing need.
+    #[doc(hidden)]
+    fn erase(self) -> DynApplication
+    where
+        Self: Sized,
+    {
+        DynApplication(Arc::new(self))
     }
 
     /// Called once per `serve`, after the listeners are bound and before the first connection is accepted (\[LIF-01\]).
@@ -212,7 +223,7 @@ pub struct DynApplication(Arc<dyn Erased>);
 impl DynApplication {
     /// Erases `application`.
     pub fn new(application: impl Application) -> Self {
-        DynApplication(Arc::new(application))
+        application.erase()
     }
 
     /// [`Application::call`] as a future that owns all it needs.
@@ -228,6 +239,10 @@ impl Application for DynApplication {
         let mut answer = None;
         poll_fn(|cx| handler.as_mut().poll_into(cx, &mut answer)).await?;
         Ok(answer.expect("invariant: a handler that is ready has answered"))
+    }
+
+    fn erase(self) -> DynApplication {
+        self
     }
 
     async fn startup(&self, server: &ServerInfo) -> Result<(), Error> {

@@ -41,6 +41,8 @@ pub enum Route {
     Echo,
     Stream,
     StreamBlocking,
+    /// A handler that blocks its own thread.
+    Stall,
     Chat,
 }
 
@@ -49,20 +51,26 @@ use Route::*;
 const ALL: &[Route] = &[Hello, Sleep, SleepBlocking, Echo, Stream, StreamBlocking];
 const ASYNC: &[Route] = &[Hello, Sleep, SleepBlocking, Echo, Stream];
 
+const AXUM: &[Route] = &[Hello, Sleep, SleepBlocking, Echo, Stream, Stall];
+
 /// The subject the ratios are relative to.
 pub const BASE: &str = "bare-hyper";
 
 const POOL: Threads = Threads::Pool(20);
 
-/// Ours first, then the base, then the field.
+/// Ours first, an axum `Router` on them too, then the base, then the field.
 pub const SUBJECTS: &[Subject] = &[
     ours("hyper", &["--server", "hyper"], Threads::Workers),
     ours("actix", &["--server", "actix"], Threads::Workers),
     ours("smol", &["--server", "smol"], Threads::Workers),
     ours("threadpool", &["--server", "threadpool"], POOL),
+    peer("axum-hyper", "peer-axum-on-adapter", &["--server", "hyper"], Threads::Workers, AXUM),
+    peer("axum-actix", "peer-axum-on-adapter", &["--server", "actix"], Threads::Workers, AXUM),
+    peer("axum-smol", "peer-axum-on-adapter", &["--server", "smol"], Threads::Workers, AXUM),
+    peer("axum-threadpool", "peer-axum-on-adapter", &["--server", "threadpool"], POOL, AXUM),
     peer(BASE, "peer-bare-hyper", &[], Threads::Workers, ASYNC),
     peer("bare-hyper-per-core", "peer-bare-hyper", &["--current-thread"], Threads::Workers, ASYNC),
-    peer("axum", "peer-axum", &[], Threads::Workers, ASYNC),
+    peer("axum", "peer-axum", &[], Threads::Workers, AXUM),
     peer("actix-web", "peer-actix-web", &[], Threads::Workers, ASYNC),
     peer("smol-hyper", "peer-smol-hyper", &[], Threads::Workers, ASYNC),
     peer("trillium-smol", "peer-trillium-smol", &[], Threads::Workers, ASYNC),

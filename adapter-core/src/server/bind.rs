@@ -172,6 +172,12 @@ impl Bind {
     }
 }
 
+impl From<SocketAddr> for Bind {
+    fn from(address: SocketAddr) -> Self {
+        Bind::Tcp(address)
+    }
+}
+
 impl From<InheritedSocket> for Bind {
     fn from(socket: InheritedSocket) -> Self {
         Bind::Inherited(InheritedListener { socket: Arc::new(Mutex::new(Some(socket))), name: None })

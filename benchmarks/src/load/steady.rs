@@ -1,4 +1,4 @@
-//! The closed loop: a fixed set of keep-alive connections, each sending `GET /` again as soon as it is answered, with
+//! The closed loop: a fixed set of keep-alive connections, each sending its `GET` again as soon as it is answered, with
 //! one request outstanding or a batch of pipelined ones. One epoll loop per thread; every response is checked.
 
 use std::io::{ErrorKind, Read, Write};
@@ -14,6 +14,8 @@ use crate::process::pin_this_thread;
 
 /// How the connections are laid out.
 pub struct Plan {
+    /// What is asked for; it is answered as `/` is.
+    pub path: &'static str,
     pub connections: usize,
     /// Requests sent together, before any answer is read.
     pub depth: usize,
@@ -64,7 +66,7 @@ impl Steady {
     pub fn open(address: SocketAddr, plan: &Plan) -> Result<Self, String> {
         let loops = (0..plan.threads).map(|index| {
             let connections = plan.connections / plan.threads + usize::from(index < plan.connections % plan.threads);
-            Loop::open(address, connections, plan.depth).map_err(|error| format!("cannot connect: {error}"))
+            Loop::open(address, connections, plan).map_err(|error| format!("cannot connect: {error}"))
         });
         Ok(Self { loops: loops.collect::<Result<_, _>>()?, cpu: plan.cpu })
     }
@@ -123,7 +125,7 @@ struct Connection {
 }
 
 impl Loop {
-    fn open(address: SocketAddr, connections: usize, depth: usize) -> std::io::Result<Self> {
+    fn open(address: SocketAddr, connections: usize, plan: &Plan) -> std::io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let connections = (0..connections as u64).map(|token| {
             let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
@@ -136,7 +138,8 @@ impl Loop {
             Ok(Connection { stream, reader: Reader::default(), outstanding: 0, sent, head: None, served: false })
         });
         let connections = connections.collect::<std::io::Result<_>>()?;
-        Ok(Self { epoll, connections, batch: get("/").repeat(depth), depth, buffer: vec![0; 64 * 1024] })
+        let (depth, batch) = (plan.depth, get(plan.path).repeat(plan.depth));
+        Ok(Self { epoll, connections, batch, depth, buffer: vec![0; 64 * 1024] })
     }
 
     fn run(&mut self, until: Until) -> Result<Tally, String> {

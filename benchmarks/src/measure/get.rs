@@ -94,6 +94,7 @@ fn sample(bench: &Bench<'_>, built: &Built, depth: usize, cpus: Option<(usize, u
     start.cpu = cpus.map(|(server, _)| server);
     let server = bench.start(built, &start)?;
     let plan = Plan {
+        path: "/",
         connections: CONNECTIONS,
         depth,
         threads: if cpus.is_some() { 1 } else { bench.workers() },

@@ -41,7 +41,7 @@ fn sample(bench: &Bench<'_>, built: &Built) -> Result<f64, String> {
     start.under = ["valgrind", "--tool=callgrind", "--quiet"].map(String::from).into();
     start.under.push(format!("--callgrind-out-file={}", output.display()));
     let server = bench.start(built, &start)?;
-    let plan = Plan { connections: CONNECTIONS, depth: 1, threads: 1, cpu: None };
+    let plan = Plan { path: "/", connections: CONNECTIONS, depth: 1, threads: 1, cpu: None };
     let mut load = Steady::open(server.address, &plan)?;
     load.run(Until::Answers(REQUESTS / 5, LIMIT))?;
     control(&server, "-z")?;

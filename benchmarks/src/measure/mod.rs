@@ -6,6 +6,7 @@ mod echo;
 mod get;
 mod idle;
 mod instructions;
+mod stalling;
 mod starvation;
 mod stream;
 mod syscalls;
@@ -31,14 +32,15 @@ pub enum Measurement {
     Stream,
     Starvation,
     Blocking,
+    Stalling,
     Chat,
 }
 
 use Measurement::*;
 
 impl Measurement {
-    pub const ALL: [Self; 11] =
-        [Get, Pipeline, Instructions, Syscalls, Idle, Sleep, Echo, Stream, Starvation, Blocking, Chat];
+    pub const ALL: [Self; 12] =
+        [Get, Pipeline, Instructions, Syscalls, Idle, Sleep, Echo, Stream, Starvation, Blocking, Stalling, Chat];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -52,6 +54,7 @@ impl Measurement {
             Stream => "stream",
             Starvation => "starvation",
             Blocking => "blocking",
+            Stalling => "stalling",
             Chat => "chat",
         }
     }
@@ -68,6 +71,7 @@ impl Measurement {
             Stream => "responses of 100,000 chunks of 1 KiB: MB/s and peak memory",
             Starvation => "GET / while long polls, idle and slow connections are open",
             Blocking => "GET / while 200 requests block their threads",
+            Stalling => "an axum handler that blocks its own thread for 50 ms, 200 clients: requests a second",
             Chat => "a chat room of 5,000 WebSockets and 5,000 long-polls: a message to all",
         }
     }
@@ -84,6 +88,7 @@ impl Measurement {
             Stream => vec![stream::run(bench)],
             Starvation => vec![starvation::run(bench)],
             Blocking => vec![blocking::run(bench)],
+            Stalling => vec![stalling::run(bench)],
             Chat => vec![chat::run(bench)],
         }
     }

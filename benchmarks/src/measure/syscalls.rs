@@ -46,7 +46,7 @@ type Counts = Vec<(String, u64)>;
 
 fn sample(bench: &Bench<'_>, built: &Built) -> Result<(Counts, u64), String> {
     let server = bench.start(built, &Start::new(1))?;
-    let plan = Plan { connections: CONNECTIONS, depth: 1, threads: 1, cpu: None };
+    let plan = Plan { path: "/", connections: CONNECTIONS, depth: 1, threads: 1, cpu: None };
     let mut load = Steady::open(server.address, &plan)?;
     load.run(Until::Answers(REQUESTS / 5, LIMIT))?;
     let output = bench.scratch().join(format!("strace.{}", built.subject.name));

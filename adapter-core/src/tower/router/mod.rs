@@ -16,7 +16,7 @@ use tower_service::Service;
 
 use self::upgrade::Offered;
 use self::watched::{Failure, watched};
-use crate::application::{Application, Request, Response};
+use crate::application::{Application, DynApplication, Request, Response};
 use crate::body::Body;
 use crate::environ::Environ;
 use crate::error::Error;
@@ -62,31 +62,46 @@ pub fn axum(router: Router) -> WithTokio {
     tokio::application(Routed(router.with_state(())))
 }
 
+/// As [`axum`]. Where something else holds the router, such as an `Arc` or middleware, and calls it on a server that does not
+/// run on tokio, the router has no tokio: wrap it by [`axum`] then.
+impl Application for Router {
+    async fn call(&self, request: Request, environ: Environ) -> Result<Response, Error> {
+        route(self.clone(), request, environ).await
+    }
+
+    fn erase(self) -> DynApplication {
+        DynApplication::new(axum(self))
+    }
+}
+
 struct Routed(Router);
 
 impl Application for Routed {
     async fn call(&self, request: Request, environ: Environ) -> Result<Response, Error> {
-        let (mut head, body) = request.into_parts();
-        if !environ.mount_prefix().is_empty() {
-            unmount(&mut head, &environ);
-        }
-        if let Some(peer) = environ.peer_addr() {
-            head.extensions.insert(ConnectInfo::<SocketAddr>(peer));
-        }
-        let offered = Offered::with(&mut head, &environ);
-        head.extensions.insert(environ);
-        let (body, failure) = watched(body);
-        let mut router = self.0.clone();
-        // A router is always ready.
-        let Ok(response) = router.call(http::Request::from_parts(head, body)).await;
-        let response = response.map(Body::from);
-        if let Some(offered) = offered {
-            offered.settle(&response);
-        }
-        match failure.as_deref().and_then(Failure::get) {
-            Some(error) => instead_of_axums(response, error),
-            None => Ok(response),
-        }
+        route(self.0.clone(), request, environ).await
+    }
+}
+
+async fn route(mut router: Router, request: Request, environ: Environ) -> Result<Response, Error> {
+    let (mut head, body) = request.into_parts();
+    if !environ.mount_prefix().is_empty() {
+        unmount(&mut head, &environ);
+    }
+    if let Some(peer) = environ.peer_addr() {
+        head.extensions.insert(ConnectInfo::<SocketAddr>(peer));
+    }
+    let offered = Offered::with(&mut head, &environ);
+    head.extensions.insert(environ);
+    let (body, failure) = watched(body);
+    // A router is always ready.
+    let Ok(response) = Service::call(&mut router, http::Request::from_parts(head, body)).await;
+    let response = response.map(Body::from);
+    if let Some(offered) = offered {
+        offered.settle(&response);
+    }
+    match failure.as_deref().and_then(Failure::get) {
+        Some(error) => instead_of_axums(response, error),
+        None => Ok(response),
     }
 }
 
