@@ -115,12 +115,17 @@ where
     }
 
     fn call_owned(&self, _: &DynApplication, request: Request, environ: Environ) -> Pin<Box<dyn Handler>> {
-        // Allocated before there is a future, so that it need not be moved there.
-        let place = Box::new_uninit();
-        match contain::catch("handler", || self(request, environ)) {
-            Ok(future) => Box::into_pin(Box::write(place, Handling { future }) as Box<dyn Handler>),
-            Err(panic) => Box::pin(Panicked(panic)),
-        }
+        boxed(|| Handling { future: self(request, environ) })
+    }
+}
+
+/// What `call` makes, or its panic, as a handler: for [`Application::call_owned`].
+pub(crate) fn boxed<H: Handler + 'static>(call: impl FnOnce() -> H) -> Pin<Box<dyn Handler>> {
+    // Allocated before there is a handler, so that it need not be moved there.
+    let place = Box::new_uninit();
+    match contain::catch("handler", call) {
+        Ok(handler) => Box::into_pin(Box::write(place, handler) as Box<dyn Handler>),
+        Err(panic) => Box::pin(Panicked(panic)),
     }
 }
 

@@ -3,21 +3,21 @@
 //! Runs wherever the server polls, inside [`tokio::application`](crate::tokio::application).
 
 mod convert;
+mod routing;
+mod short;
 mod upgrade;
 mod watched;
 
-use std::net::SocketAddr;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 
 use ::axum::Router;
-use ::axum::extract::{ConnectInfo, OriginalUri};
+use ::axum::extract::OriginalUri;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, StatusCode, Uri, header, request};
-use tower_service::Service;
 
-use self::upgrade::Offered;
-use self::watched::{Failure, watched};
-use crate::application::{Application, DynApplication, Request, Response};
-use crate::body::Body;
+use self::routing::Routing;
+use crate::application::{Application, DynApplication, Handler, Request, Response, boxed};
 use crate::environ::Environ;
 use crate::error::Error;
 use crate::request_body::RequestBodyError;
@@ -41,8 +41,9 @@ use crate::tokio::{self, WithTokio};
 ///   [`RequestBodyError::status`] says; the rest of that response stays, and the connection is closed. One with another
 ///   status is left alone.
 ///
-/// The router is without missing state, as for `axum::serve`. Costs three allocations a request besides the router's own,
-/// one more for a request that has a body, and one more on a server that does not run on tokio.
+/// The router is without missing state, as for `axum::serve`. Costs four allocations a request besides the router's own, two
+/// more for a request that has a body. A response body that says it is short (64 KiB) is polled once with its head; others
+/// when they are wanted.
 ///
 /// ```
 /// use std::net::SocketAddr;
@@ -65,8 +66,8 @@ pub fn axum(router: Router) -> WithTokio {
 /// As [`axum`]. Where something else holds the router, such as an `Arc` or middleware, and calls it on a server that does not
 /// run on tokio, the router has no tokio: wrap it by [`axum`] then.
 impl Application for Router {
-    async fn call(&self, request: Request, environ: Environ) -> Result<Response, Error> {
-        route(self.clone(), request, environ).await
+    fn call(&self, request: Request, environ: Environ) -> impl Future<Output = Result<Response, Error>> + Send {
+        answer(Routing::begin(self, request, environ))
     }
 
     fn erase(self) -> DynApplication {
@@ -77,32 +78,20 @@ impl Application for Router {
 struct Routed(Router);
 
 impl Application for Routed {
-    async fn call(&self, request: Request, environ: Environ) -> Result<Response, Error> {
-        route(self.0.clone(), request, environ).await
+    fn call(&self, request: Request, environ: Environ) -> impl Future<Output = Result<Response, Error>> + Send {
+        answer(Routing::begin(&self.0, request, environ))
+    }
+
+    fn call_owned(&self, _: &DynApplication, request: Request, environ: Environ) -> Pin<Box<dyn Handler>> {
+        boxed(|| Routing::begin(&self.0, request, environ))
     }
 }
 
-async fn route(mut router: Router, request: Request, environ: Environ) -> Result<Response, Error> {
-    let (mut head, body) = request.into_parts();
-    if !environ.mount_prefix().is_empty() {
-        unmount(&mut head, &environ);
-    }
-    if let Some(peer) = environ.peer_addr() {
-        head.extensions.insert(ConnectInfo::<SocketAddr>(peer));
-    }
-    let offered = Offered::with(&mut head, &environ);
-    head.extensions.insert(environ);
-    let (body, failure) = watched(body);
-    // A router is always ready.
-    let Ok(response) = Service::call(&mut router, http::Request::from_parts(head, body)).await;
-    let response = response.map(Body::from);
-    if let Some(offered) = offered {
-        offered.settle(&response);
-    }
-    match failure.as_deref().and_then(Failure::get) {
-        Some(error) => instead_of_axums(response, error),
-        None => Ok(response),
-    }
+async fn answer(handler: impl Handler) -> Result<Response, Error> {
+    let mut handler = pin!(handler);
+    let mut answer = None;
+    poll_fn(|cx| handler.as_mut().poll_into(cx, &mut answer)).await?;
+    Ok(answer.expect("invariant: a handler that is ready has answered"))
 }
 
 /// Makes the URI what is left of it below the mount prefix.

@@ -19,7 +19,6 @@ use http::{Method, StatusCode, header, request};
 
 use self::keeper::Patience;
 use self::promise::Promise;
-use crate::application::Response;
 use crate::environ::Environ;
 use crate::rules;
 use crate::upgrade::Offer;
@@ -44,7 +43,7 @@ impl Offered {
     }
 
     /// Keeps the promise if `response` switches protocols and nothing of ours took the connection; breaks it otherwise.
-    pub(super) fn settle(self, response: &Response) {
+    pub(super) fn settle<B>(self, response: &http::Response<B>) {
         let Offered { promise, environ, is_connect } = self;
         let switches = match response.status() {
             StatusCode::SWITCHING_PROTOCOLS => true,

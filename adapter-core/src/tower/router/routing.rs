@@ -1,0 +1,67 @@
+//! One request in an axum `Router`, from the call to the response: a handler of its own, for an async function would be moved
+//! about and allocated once more.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use ::axum::Router;
+use ::axum::extract::ConnectInfo;
+use ::axum::routing::future::RouteFuture;
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::short::taken;
+use super::upgrade::Offered;
+use super::watched::{Failure, watched};
+use super::{instead_of_axums, unmount};
+use crate::application::{Handler, Request, Response};
+use crate::environ::Environ;
+use crate::error::Error;
+
+pin_project! {
+    /// A call of a router under way.
+    pub(super) struct Routing {
+        #[pin]
+        future: RouteFuture<Infallible>,
+        failure: Option<Arc<Failure>>,
+        offered: Option<Box<Offered>>,
+    }
+}
+
+impl Routing {
+    /// Calls `router`. Panics as its layers do.
+    pub(super) fn begin(router: &Router, request: Request, environ: Environ) -> Routing {
+        let (mut head, body) = request.into_parts();
+        if !environ.mount_prefix().is_empty() {
+            unmount(&mut head, &environ);
+        }
+        if let Some(peer) = environ.peer_addr() {
+            head.extensions.insert(ConnectInfo::<SocketAddr>(peer));
+        }
+        let offered = Offered::with(&mut head, &environ);
+        head.extensions.insert(environ);
+        let (body, failure) = watched(body);
+        // A router is always ready.
+        let future = Service::call(&mut router.clone(), http::Request::from_parts(head, body));
+        Routing { future, failure, offered }
+    }
+}
+
+impl Handler for Routing {
+    fn poll_into(self: Pin<&mut Self>, cx: &mut Context<'_>, answer: &mut Option<Response>) -> Poll<Result<(), Error>> {
+        let this = self.project();
+        let Ok(response) = ready!(this.future.poll(cx));
+        if let Some(offered) = this.offered.take() {
+            offered.settle(&response);
+        }
+        let response = response.map(|body| taken(body, cx));
+        *answer = Some(match this.failure.as_deref().and_then(Failure::get) {
+            Some(error) => instead_of_axums(response, error)?,
+            None => response,
+        });
+        Poll::Ready(Ok(()))
+    }
+}
