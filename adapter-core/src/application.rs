@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -119,12 +119,21 @@ where
     }
 }
 
+/// The response of a handler.
+pub(crate) async fn answer(handler: impl Handler) -> Result<Response, Error> {
+    let mut handler = pin!(handler);
+    let mut answer = None;
+    poll_fn(|cx| handler.as_mut().poll_into(cx, &mut answer)).await?;
+    Ok(answer.expect("invariant: a handler that is ready has answered"))
+}
+
 /// What `call` makes, or its panic, as a handler: for [`Application::call_owned`].
+#[inline]
 pub(crate) fn boxed<H: Handler + 'static>(call: impl FnOnce() -> H) -> Pin<Box<dyn Handler>> {
     // Allocated before there is a handler, so that it need not be moved there.
     let place = Box::new_uninit();
-    match contain::catch("handler", call) {
-        Ok(handler) => Box::into_pin(Box::write(place, handler) as Box<dyn Handler>),
+    match contain::catch("handler", || Box::write(place, call())) {
+        Ok(handler) => Box::into_pin(handler as Box<dyn Handler>),
         Err(panic) => Box::pin(Panicked(panic)),
     }
 }
@@ -159,6 +168,13 @@ where
             }
             Err(error) => Err(error.into()),
         })
+    }
+}
+
+impl Handler for Pin<Box<dyn Handler>> {
+    #[inline]
+    fn poll_into(self: Pin<&mut Self>, cx: &mut Context<'_>, answer: &mut Option<Response>) -> Poll<Result<(), Error>> {
+        self.get_mut().as_mut().poll_into(cx, answer)
     }
 }
 
@@ -239,11 +255,8 @@ impl DynApplication {
 }
 
 impl Application for DynApplication {
-    async fn call(&self, request: Request, environ: Environ) -> Result<Response, Error> {
-        let mut handler = self.call_erased(request, environ);
-        let mut answer = None;
-        poll_fn(|cx| handler.as_mut().poll_into(cx, &mut answer)).await?;
-        Ok(answer.expect("invariant: a handler that is ready has answered"))
+    fn call(&self, request: Request, environ: Environ) -> impl Future<Output = Result<Response, Error>> + Send {
+        answer(self.call_erased(request, environ))
     }
 
     fn erase(self) -> DynApplication {

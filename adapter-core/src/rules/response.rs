@@ -137,20 +137,25 @@ pub fn plan(head: &mut response::Parts, length: Option<u64>, facts: &Facts) -> R
     Ok(plan)
 }
 
-/// Whether [`plan`] would leave the head of `response` as it is and give a body of known length that length and nothing
-/// else: the usual response, with no length of its own and no hop-by-hop field, to the usual request. For engines that
+/// Whether [`plan`] would leave the head of `response` as it is and give its body of `length` octets that length and nothing
+/// else: the usual response, with no hop-by-hop field and no length but that, to the usual request. For engines that
 /// save instructions.
 #[inline]
-pub fn is_simple<B>(response: &http::Response<B>, facts: &Facts) -> bool {
+pub fn is_simple<B>(response: &http::Response<B>, facts: &Facts, length: u64) -> bool {
+    let mut is_sized = false;
     facts.version == Version::HTTP_11
         && response.version() == Version::HTTP_11
         && facts.keep_alive
         && !facts.is_head
         && !facts.is_connect
         && !matches!(response.status().as_u16(), ..200 | 204 | 205 | 304)
-        && response.headers().keys().all(|name| {
-            // the one that most have is known by a number
-            *name == header::CONTENT_TYPE || (*name != header::CONTENT_LENGTH && !is_hop_by_hop(name))
+        && response.headers().iter().all(|(name, value)| {
+            // the ones that most have are known by a number
+            if *name == header::CONTENT_LENGTH {
+                !std::mem::replace(&mut is_sized, true) && request::parse_length(value.as_bytes()) == Some(length)
+            } else {
+                *name == header::CONTENT_TYPE || !is_hop_by_hop(name)
+            }
         })
 }
 

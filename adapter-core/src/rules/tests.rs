@@ -77,13 +77,16 @@ fn most_requests_and_responses_are_simple() {
     assert_eq!(check(&head, &tight).unwrap_err().requirement, "TGT-24");
 
     let is_simple = |status, fields: Fields<'_>| {
-        is_simple(&http::Response::from_parts(response_head(status, headers(fields)), ()), &facts.unwrap())
+        is_simple(&http::Response::from_parts(response_head(status, headers(fields)), ()), &facts.unwrap(), 12)
     };
     assert!(is_simple(200, &[("content-type", "text/plain")]));
     assert!(is_simple(404, &[]));
     for status in [100, 101, 204, 205, 304] {
         assert!(!is_simple(status, &[]), "{status}");
     }
+    assert!(is_simple(200, &[("content-length", "12")]));
+    assert!(!is_simple(200, &[("content-length", "13")]));
+    assert!(!is_simple(200, &[("content-length", "12"), ("content-length", "12")]));
     for field in ["content-length", "connection", "upgrade", "te", "keep-alive"] {
         assert!(!is_simple(200, &[(field, "1")]), "{field}");
     }
@@ -406,7 +409,7 @@ proptest! {
         }
         if let Ok(facts) = check_any(&head, &limits) {
             let mut answer = response_head(status, response.clone());
-            if is_simple(&http::Response::from_parts(answer.clone(), ()), &facts) {
+            if is_simple(&http::Response::from_parts(answer.clone(), ()), &facts, length) {
                 let decided = plan(&mut answer, Some(length), &facts).unwrap();
                 prop_assert_eq!((decided.framing, decided.send_body, decided.close), (Framing::Length(length), true, false));
                 prop_assert_eq!((answer.headers, answer.version), (response, Version::HTTP_11));

@@ -33,16 +33,16 @@
 
 mod shared;
 
-use std::future::poll_fn;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use ::tokio::runtime::Handle;
+use pin_project_lite::pin_project;
 
 use self::shared::Shared;
-use crate::application::{Application, DynApplication, Handler, Request, Response};
+use crate::application::{Application, DynApplication, Handler, Request, Response, answer, boxed};
 use crate::contain;
 use crate::environ::Environ;
 use crate::error::Error;
@@ -53,16 +53,39 @@ use crate::server::ServerInfo;
 /// Costs one allocation a request, and one more for a streamed body where the runtime is the wrapper's own. Starts
 /// nothing by itself: see the [module](self).
 pub fn application(application: impl Application) -> WithTokio {
-    WithTokio(Arc::new(Shared::new(DynApplication::new(application))))
+    WithTokio::around(DynApplication::new(application))
+}
+
+/// An application that makes handlers without allocating them.
+#[doc(hidden)]
+pub trait Begin: Application {
+    /// A call under way.
+    type Handler: Handler + 'static;
+
+    /// Calls it; may panic.
+    fn begin(&self, request: Request, environ: Environ) -> Self::Handler;
+}
+
+impl Begin for DynApplication {
+    type Handler = Pin<Box<dyn Handler>>;
+
+    #[inline(always)]
+    fn begin(&self, request: Request, environ: Environ) -> Self::Handler {
+        self.call_erased(request, environ)
+    }
 }
 
 /// The application made by [`application`].
 ///
 /// Its drop blocks as the application's own does. Where it happens in a runtime of tokio's, another thread does it and
 /// this one waits for that: an application's drop must not wait for the server's own runtime.
-pub struct WithTokio(Arc<Shared>);
+pub struct WithTokio<A: Application = DynApplication>(Arc<Shared<A>>);
 
-impl WithTokio {
+impl<A: Application> WithTokio<A> {
+    pub(crate) fn around(application: A) -> Self {
+        WithTokio(Arc::new(Shared::new(application)))
+    }
+
     /// So many threads for the runtime of its own, where it needs one. Default: one per core.
     #[must_use]
     pub fn worker_threads(mut self, threads: NonZeroUsize) -> Self {
@@ -71,29 +94,24 @@ impl WithTokio {
         }
         self
     }
+}
 
-    #[inline]
-    fn begin(&self, request: Request, environ: Environ) -> Entered {
+impl<A: Begin> WithTokio<A> {
+    #[inline(always)]
+    fn begin(&self, request: Request, environ: Environ) -> Entered<A> {
         // No closure: a request is large, and moved into each.
-        let entered = self.0.missing().map(Handle::enter);
-        let handler = self.0.application().call_erased(request, environ);
-        drop(entered);
-        Entered { handler: Some(handler), shared: self.0.clone() }
+        let _entered = self.0.missing().map(Handle::enter);
+        Entered { handler: Some(self.0.application().begin(request, environ)), shared: self.0.clone() }
     }
 }
 
-impl Application for WithTokio {
+impl<A: Begin> Application for WithTokio<A> {
     fn call(&self, request: Request, environ: Environ) -> impl Future<Output = Result<Response, Error>> + Send {
-        let mut entered = self.begin(request, environ);
-        async move {
-            let mut answer = None;
-            poll_fn(|cx| Pin::new(&mut entered).poll_into(cx, &mut answer)).await?;
-            Ok(answer.expect("invariant: a handler that is ready has answered"))
-        }
+        answer(self.begin(request, environ))
     }
 
     fn call_owned(&self, _: &DynApplication, request: Request, environ: Environ) -> Pin<Box<dyn Handler>> {
-        Box::pin(self.begin(request, environ))
+        boxed(|| self.begin(request, environ))
     }
 
     async fn startup(&self, server: &ServerInfo) -> Result<(), Error> {
@@ -106,33 +124,42 @@ impl Application for WithTokio {
     }
 }
 
-impl std::fmt::Debug for WithTokio {
+impl<A: Application> std::fmt::Debug for WithTokio<A> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("WithTokio")
     }
 }
 
-/// A call under way. Holds the application, so that its last reference is never the handler's within.
-struct Entered {
-    /// `None` once it is ready.
-    handler: Option<Pin<Box<dyn Handler>>>,
-    shared: Arc<Shared>,
+pin_project! {
+    /// A call under way. Holds the application, so that its last reference is never the handler's within.
+    struct Entered<A: Begin> {
+        // `None` once it is ready.
+        #[pin]
+        handler: Option<A::Handler>,
+        shared: Arc<Shared<A>>,
+    }
+
+    impl<A: Begin> PinnedDrop for Entered<A> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if this.handler.is_some() {
+                this.shared.within(|| this.handler.set(None));
+            }
+        }
+    }
 }
 
-impl Handler for Entered {
-    fn poll_into(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        answer: &mut Option<Response>,
-    ) -> Poll<Result<(), Error>> {
-        let Entered { handler, shared } = &mut *self;
-        let running = handler.as_mut().expect("invariant: there until it is ready").as_mut();
+impl<A: Begin> Handler for Entered<A> {
+    fn poll_into(self: Pin<&mut Self>, cx: &mut Context<'_>, answer: &mut Option<Response>) -> Poll<Result<(), Error>> {
+        let mut this = self.project();
+        let shared = this.shared;
+        let running = this.handler.as_mut().as_pin_mut().expect("invariant: there until it is ready");
         let missing = shared.missing();
         let _entered = missing.map(Handle::enter);
         let polled = running.poll_into(cx, answer);
         if polled.is_ready() {
             // Here, so that the runtime need not be looked for again. [ERR-08]
-            contain::discard("drop of a handler", handler.take());
+            let _ = contain::catch("drop of a handler", || this.handler.set(None));
         }
         if let (Some(handle), Some(response)) = (missing, answer) {
             response.body_mut().enter(handle);
@@ -141,24 +168,16 @@ impl Handler for Entered {
     }
 }
 
-impl Drop for Entered {
-    fn drop(&mut self) {
-        if let Some(handler) = self.handler.take() {
-            self.shared.within(|| drop(handler));
-        }
-    }
-}
-
 type Hooked<'a> = dyn Future<Output = Result<(), Error>> + Send + 'a;
 
 /// A hook under way.
-struct Hook<'a> {
+struct Hook<'a, A: Application> {
     /// `None` only while it is dropped.
     future: Option<Pin<Box<Hooked<'a>>>>,
-    shared: &'a Shared,
+    shared: &'a Shared<A>,
 }
 
-impl Future for Hook<'_> {
+impl<A: Application> Future for Hook<'_, A> {
     type Output = Result<(), Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -168,7 +187,7 @@ impl Future for Hook<'_> {
     }
 }
 
-impl Drop for Hook<'_> {
+impl<A: Application> Drop for Hook<'_, A> {
     fn drop(&mut self) {
         let future = self.future.take();
         self.shared.within(|| drop(future));

@@ -8,14 +8,14 @@ use std::thread;
 
 use ::tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::application::DynApplication;
+use crate::application::Application;
 use crate::carried::is_within;
 use crate::contain;
 use crate::error::Error;
 
-pub(super) struct Shared {
+pub(super) struct Shared<A: Application> {
     /// `None` only while it is dropped.
-    application: Option<DynApplication>,
+    application: Option<A>,
     worker_threads: Option<NonZeroUsize>,
     /// `None` inside where it could not be started, which was logged.
     own: OnceLock<Option<Runtime>>,
@@ -23,8 +23,8 @@ pub(super) struct Shared {
     servers: OnceLock<Handle>,
 }
 
-impl Shared {
-    pub(super) fn new(application: DynApplication) -> Self {
+impl<A: Application> Shared<A> {
+    pub(super) fn new(application: A) -> Self {
         Shared { application: Some(application), worker_threads: None, own: OnceLock::new(), servers: OnceLock::new() }
     }
 
@@ -32,7 +32,7 @@ impl Shared {
         self.worker_threads = Some(threads);
     }
 
-    pub(super) fn application(&self) -> &DynApplication {
+    pub(super) fn application(&self) -> &A {
         self.application.as_ref().expect("invariant: there until it is dropped")
     }
 
@@ -82,7 +82,7 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl<A: Application> Drop for Shared<A> {
     fn drop(&mut self) {
         let Some(application) = self.application.take() else { return };
         let own = self.own.take().flatten();

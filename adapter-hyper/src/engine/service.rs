@@ -171,7 +171,9 @@ impl Answer {
             self.facts.keep_alive &= upload.can_be_left(in_flight.shared().socket().body_left());
         }
         let is_usual = |response: &Response| {
-            response.extensions().is_empty() && response.body().is_bytes() && response::is_simple(response, &self.facts)
+            let length = response.body().len().filter(|_| response.body().is_bytes());
+            response.extensions().is_empty()
+                && length.is_some_and(|length| response::is_simple(response, &self.facts, length))
         };
         if self.rare.is_none() && answer.as_ref().is_some_and(is_usual) {
             let (head, body) = answer.take().expect("invariant: there is an answer").into_parts();

@@ -8,20 +8,19 @@ mod short;
 mod upgrade;
 mod watched;
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::Future;
 
 use ::axum::Router;
 use ::axum::extract::OriginalUri;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, StatusCode, Uri, header, request};
+use http::{Extensions, HeaderValue, StatusCode, Uri, header, request};
 
 use self::routing::Routing;
-use crate::application::{Application, DynApplication, Handler, Request, Response, boxed};
+use crate::application::{Application, DynApplication, Request, Response, answer};
 use crate::environ::Environ;
 use crate::error::Error;
 use crate::request_body::RequestBodyError;
-use crate::tokio::{self, WithTokio};
+use crate::tokio::{Begin, WithTokio};
 
 /// Makes an axum `Router` an application that finds on every server what `axum::serve` would give it, and tokio, see
 /// [`tokio`](crate::tokio):
@@ -58,16 +57,16 @@ use crate::tokio::{self, WithTokio};
 /// let client = Client::new(application(router));
 /// assert!(client.get("/").send().text().starts_with("from 127.0.0.1"));
 /// ```
-pub fn axum(router: Router) -> WithTokio {
+pub fn axum(router: Router) -> WithTokio<Routed> {
     // As axum's own make-services do: what is left to be made of the routes is made once.
-    tokio::application(Routed(router.with_state(())))
+    WithTokio::around(Routed { router: router.with_state(()), room: roomy() })
 }
 
 /// As [`axum`]. Where something else holds the router, such as an `Arc` or middleware, and calls it on a server that does not
 /// run on tokio, the router has no tokio: wrap it by [`axum`] then.
 impl Application for Router {
     fn call(&self, request: Request, environ: Environ) -> impl Future<Output = Result<Response, Error>> + Send {
-        answer(Routing::begin(self, request, environ))
+        answer(Routing::begin(self, None, request, environ))
     }
 
     fn erase(self) -> DynApplication {
@@ -75,23 +74,40 @@ impl Application for Router {
     }
 }
 
-struct Routed(Router);
+/// The router within what [`axum`] makes.
+pub struct Routed {
+    router: Router,
+    /// Extensions with nothing in them.
+    room: Extensions,
+}
 
 impl Application for Routed {
     fn call(&self, request: Request, environ: Environ) -> impl Future<Output = Result<Response, Error>> + Send {
-        answer(Routing::begin(&self.0, request, environ))
-    }
-
-    fn call_owned(&self, _: &DynApplication, request: Request, environ: Environ) -> Pin<Box<dyn Handler>> {
-        boxed(|| Routing::begin(&self.0, request, environ))
+        answer(self.begin(request, environ))
     }
 }
 
-async fn answer(handler: impl Handler) -> Result<Response, Error> {
-    let mut handler = pin!(handler);
-    let mut answer = None;
-    poll_fn(|cx| handler.as_mut().poll_into(cx, &mut answer)).await?;
-    Ok(answer.expect("invariant: a handler that is ready has answered"))
+impl Begin for Routed {
+    type Handler = Routing;
+
+    #[inline(always)]
+    fn begin(&self, request: Request, environ: Environ) -> Routing {
+        Routing::begin(&self.router, Some(&self.room), request, environ)
+    }
+}
+
+/// Extensions whose clones have room for what a request of axum's has there: `Environ`, `ConnectInfo`, `OriginalUri`,
+/// `MatchedPath`. They would have room for three, and be made anew for the fourth, which costs 400 instructions.
+fn roomy() -> Extensions {
+    #[derive(Clone)]
+    struct Room<const N: usize>;
+    let mut extensions = Extensions::new();
+    extensions.insert(Room::<0>);
+    extensions.insert(Room::<1>);
+    extensions.insert(Room::<2>);
+    extensions.insert(Room::<3>);
+    extensions.clear();
+    extensions
 }
 
 /// Makes the URI what is left of it below the mount prefix.

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use ::axum::Router;
 use ::axum::extract::ConnectInfo;
 use ::axum::routing::future::RouteFuture;
+use http::Extensions;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -23,7 +24,7 @@ use crate::error::Error;
 
 pin_project! {
     /// A call of a router under way.
-    pub(super) struct Routing {
+    pub struct Routing {
         #[pin]
         future: RouteFuture<Infallible>,
         failure: Option<Arc<Failure>>,
@@ -33,8 +34,14 @@ pin_project! {
 
 impl Routing {
     /// Calls `router`. Panics as its layers do.
-    pub(super) fn begin(router: &Router, request: Request, environ: Environ) -> Routing {
+    #[inline(always)]
+    pub(super) fn begin(router: &Router, room: Option<&Extensions>, request: Request, environ: Environ) -> Routing {
         let (mut head, body) = request.into_parts();
+        if let Some(room) = room
+            && head.extensions.is_empty()
+        {
+            head.extensions = room.clone();
+        }
         if !environ.mount_prefix().is_empty() {
             unmount(&mut head, &environ);
         }
