@@ -5,6 +5,9 @@ use std::future::poll_fn;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
+use http::Method;
+use http::header::CONTENT_LENGTH;
 use tower_service::Service;
 
 use crate::application::{Application, Request, Response};
@@ -47,14 +50,27 @@ where
 {
     async fn call(&self, mut request: Request, environ: Environ) -> Result<Response, Error> {
         request.extensions_mut().insert(environ);
+        let is_head = request.method() == Method::HEAD;
         let mut service = self.0.clone();
         poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
         let mut response = service.call(request).await.map_err(Into::into)?;
         // [TRL-04] axum makes a length of the hint; a body without a byte that has not ended may have trailers
         if !response.body().is_end_stream() && response.body().size_hint().exact() == Some(0) {
-            response.headers_mut().remove(http::header::CONTENT_LENGTH);
+            response.headers_mut().remove(CONTENT_LENGTH);
         }
-        Ok(response.map(Body::from_http_body))
+        let mut response = response.map(Body::from_http_body);
+        if is_head {
+            no_length_for_head(&mut response);
+        }
+        Ok(response)
+    }
+}
+
+/// An answer to HEAD whose body the service has taken away, as axum does, says nothing of the length the body has for GET,
+/// unless it has a Content-Length. \[NOB-01b\], \[NOB-04\]
+pub(super) fn no_length_for_head(response: &mut Response) {
+    if response.body().is_empty() && !response.headers().contains_key(CONTENT_LENGTH) {
+        *response.body_mut() = Body::from_stream(futures_lite::stream::empty::<Bytes>());
     }
 }
 

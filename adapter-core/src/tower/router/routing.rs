@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use ::axum::Router;
 use ::axum::extract::ConnectInfo;
 use ::axum::routing::future::RouteFuture;
-use http::Extensions;
+use http::{Extensions, Method};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -21,6 +21,7 @@ use super::{instead_of_axums, unmount};
 use crate::application::{Handler, Request, Response};
 use crate::environ::Environ;
 use crate::error::Error;
+use crate::tower::from_service::no_length_for_head;
 
 pin_project! {
     /// A call of a router under way.
@@ -29,6 +30,7 @@ pin_project! {
         future: RouteFuture<Infallible>,
         failure: Option<Arc<Failure>>,
         offered: Option<Box<Offered>>,
+        is_head: bool,
     }
 }
 
@@ -51,9 +53,10 @@ impl Routing {
         let offered = Offered::with(&mut head, &environ);
         head.extensions.insert(environ);
         let (body, failure) = watched(body);
+        let is_head = head.method == Method::HEAD;
         // A router is always ready.
         let future = Service::call(&mut router.clone(), http::Request::from_parts(head, body));
-        Routing { future, failure, offered }
+        Routing { future, failure, offered, is_head }
     }
 }
 
@@ -64,7 +67,10 @@ impl Handler for Routing {
         if let Some(offered) = this.offered.take() {
             offered.settle(&response);
         }
-        let response = response.map(|body| taken(body, cx));
+        let mut response = response.map(|body| taken(body, cx));
+        if *this.is_head {
+            no_length_for_head(&mut response);
+        }
         *answer = Some(match this.failure.as_deref().and_then(Failure::get) {
             Some(error) => instead_of_axums(response, error)?,
             None => response,
