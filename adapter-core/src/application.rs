@@ -59,8 +59,8 @@ pub trait Application: Send + Sync + 'static {
     /// answered by the server, see [`Error::status`]; they never end the server (\[ERR-01\], \[ERR-02\]).
     ///
     /// *Cancellation*: the future is dropped at any await point when the client has gone (see
-    /// [`Environ::disconnected`]) or at the shutdown deadline. Work that must complete belongs into
-    /// [`Runtime::spawn`](crate::Runtime::spawn).
+    /// [`Environ::disconnected`]) or at the shutdown deadline. Work that must complete whoever waits for it belongs into
+    /// [`Runtime::spawn`](crate::Runtime::spawn), which a shutdown gives as long as it gives responses.
     fn call(&self, request: Request, environ: Environ) -> impl Future<Output = Result<Response, Error>> + Send;
 
     /// [`call`](Self::call) as a future that owns all it needs, `owner` being what holds `self`; overridden where that
@@ -96,7 +96,8 @@ pub trait Application: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// Called once per `serve`, after the last connection is closed (\[LIF-06\]). An error is reported by
+    /// Called once per `serve`, after the last connection is closed (\[LIF-06\]) and what was
+    /// [spawned](crate::Runtime::spawn) has ended, or was dropped at the deadline (\[RTM-05b\]). An error is reported by
     /// [`ServerHandle::wait`](crate::ServerHandle::wait). Default: does nothing.
     fn shutdown(&self) -> impl Future<Output = Result<(), Error>> + Send {
         async { Ok(()) }
@@ -245,6 +246,11 @@ impl DynApplication {
     /// Erases `application`.
     pub fn new(application: impl Application) -> Self {
         application.erase()
+    }
+
+    /// Whether there are other references to it.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
     }
 
     /// [`Application::call`] as a future that owns all it needs.

@@ -57,6 +57,11 @@ impl Signal {
         Fired { signal: self.clone(), listener: None }
     }
 
+    /// Fires it when what is returned is dropped, also by a panic.
+    pub fn fire_on_drop(&self) -> FireOnDrop {
+        FireOnDrop(self.clone())
+    }
+
     /// Blocks the calling thread until the signal has fired.
     pub fn wait(&self) {
         while !self.is_fired() {
@@ -72,6 +77,17 @@ impl Signal {
 impl std::fmt::Debug for Signal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Signal").field(&self.is_fired()).finish()
+    }
+}
+
+/// Fires a signal in its drop: see [`Signal::fire_on_drop`].
+#[derive(Debug)]
+#[must_use = "dropped at once, it fires at once"]
+pub struct FireOnDrop(Signal);
+
+impl Drop for FireOnDrop {
+    fn drop(&mut self) {
+        self.0.fire();
     }
 }
 

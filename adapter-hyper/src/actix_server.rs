@@ -9,7 +9,7 @@ use std::sync::{Arc, mpsc};
 
 use actix_rt::{Arbiter, System};
 use adapter_core::environ::Serving;
-use adapter_core::server::Lifecycle;
+use adapter_core::server::{LastReference, Lifecycle};
 use adapter_core::{
     DynApplication, Runtime, ServeError, Server, ServerConfig, ServerHandle, ServerInfo, ShutdownTrigger,
 };
@@ -39,6 +39,14 @@ impl Server for ActixServer {
     }
 
     fn start(&self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
+        let _last = LastReference::of(&application);
+        self.begin(application, config)
+    }
+}
+
+impl ActixServer {
+    /// [`Server::start`], which lets go of the application after it.
+    fn begin(self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
         config.validate()?;
         config.refuse_unknown_options("actix", OPTIONS)?;
         let first = bind_all(&config.binds_or_default(), true)?;

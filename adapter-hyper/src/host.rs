@@ -8,7 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use adapter_core::environ::Serving;
-use adapter_core::server::{Lifecycle, ListenAddr};
+use adapter_core::runtime::Driver;
+use adapter_core::server::{LastReference, Lifecycle, ListenAddr};
+use adapter_core::signal::Signal;
 use adapter_core::{
     DynApplication, Runtime, ServeError, ServerConfig, ServerHandle, ServerInfo, ShutdownTrigger, contain,
 };
@@ -33,8 +35,8 @@ impl Started {
 }
 
 /// Runs `serve`, which is a server of `application` from startup to end, on a thread called `name`; returns once it has told
-/// how the startup went. The handle waits for the thread, which drops `application` last: outside of any runtime, so that a
-/// runtime that the application owns can be dropped with it, and with its panics contained (\[ERR-08\]).
+/// how the startup went. The handle waits for the thread, which lets go of `application` last: outside of any runtime, see
+/// [`LastReference`].
 ///
 /// # Errors
 /// Of the startup, or if the thread can't be had.
@@ -46,14 +48,16 @@ pub fn start(
     serve: impl FnOnce(Started) -> Result<(), ServeError> + Send + 'static,
 ) -> Result<ServerHandle, ServeError> {
     let (started, has_started) = mpsc::sync_channel(1);
-    let last = application.clone();
+    let (last, ended) = (LastReference::of(application), Signal::new());
+    let end = ended.fire_on_drop();
     let main = thread::Builder::new().name(name.into()).spawn(move || {
+        let _end = end;
         let outcome = serve(Started(started));
-        contain::discard("drop of the application", last);
+        drop(last);
         outcome
     })?;
     match has_started.recv() {
-        Ok(Ok(())) => Ok(ServerHandle::new(addrs, trigger, move || join(main))),
+        Ok(Ok(())) => Ok(ServerHandle::new(addrs, trigger, move || join(main)).with_end(ended)),
         Ok(Err(error)) => {
             // The thread has nothing to serve and ends; its own outcome says nothing more.
             let _ = join(main);
@@ -131,17 +135,50 @@ pub fn end_pool(pool: &BlockingPool) {
     }
 }
 
-/// As [`end_pool`], for an async caller: joining threads blocks, so a thread does it. It drops `application` last, for the
-/// reasons that [`start`] has.
+/// The end of a server that is a future, also where that is dropped: before its first poll, halfway, or when it is ready.
 ///
-/// # Errors
-/// If no thread can be had.
-pub fn end_pool_in_background(pool: BlockingPool, application: DynApplication) -> io::Result<()> {
-    let end = move || {
-        end_pool(&pool);
-        contain::discard("drop of the application", application);
-    };
-    thread::Builder::new().name("adapter-end".into()).spawn(end).map(drop)
+/// Make it before the future, with the application, and keep it in there. Its drop forces the shutdown, drops what was
+/// spawned, and has a thread end the blocking pool and let go of the application, since both may block. Does not block.
+#[derive(Debug)]
+pub struct Embedded {
+    trigger: ShutdownTrigger,
+    runtime: Option<Runtime>,
+    pool: Option<BlockingPool>,
+    last: Option<LastReference>,
+}
+
+impl Embedded {
+    /// For a server of `application` that is stopped by `trigger`.
+    pub fn new(application: &DynApplication, trigger: ShutdownTrigger) -> Self {
+        Embedded { trigger, runtime: None, pool: None, last: Some(LastReference::of(application)) }
+    }
+
+    /// `driver`'s runtime, and the pool that it uses, as they are to be ended.
+    pub fn runtime(&mut self, driver: impl Driver, pool: &BlockingPool) -> Runtime {
+        self.pool = Some(pool.clone());
+        self.runtime.insert(Runtime::new(driver)).clone()
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.trigger.force();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.tasks().close();
+        }
+        let (pool, last) = (self.pool.take(), self.last.take());
+        let end = move || {
+            if let Some(pool) = pool {
+                end_pool(&pool);
+            }
+            if let Some(last) = last {
+                // What is left of connections is on its way out of somebody else's runtime.
+                last.drop_as_last(PATIENCE);
+            }
+        };
+        // Without a thread it is all dropped here, contained, with nobody waiting.
+        let _ = contain::catch("end of a server", || thread::Builder::new().name("adapter-end".into()).spawn(end));
+    }
 }
 
 /// Waits for the thread of a server.

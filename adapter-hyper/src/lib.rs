@@ -38,6 +38,8 @@ pub use self::actix_server::ActixServer;
 #[cfg(feature = "tokio")]
 pub use self::tokio_server::{HyperServer, serve};
 
+pub use adapter_listen::Listeners;
+
 use adapter_core::Capabilities;
 
 /// What every server on the engine can do.

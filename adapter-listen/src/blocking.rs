@@ -51,7 +51,7 @@ pub fn accept_on_thread(
         fired.await;
         let _ = TcpStream::connect_timeout(&addr, Duration::from_secs(1));
     };
-    serving.runtime.spawn(client).detach();
+    serving.runtime.drive(client);
     thread::Builder::new().name("adapter-accept".into()).spawn(move || {
         while !draining.is_fired() {
             block_on(or(tracker.below(limit), draining.fired()));

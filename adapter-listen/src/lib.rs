@@ -8,6 +8,7 @@
 mod accept;
 pub mod blocking;
 mod inherited;
+mod listeners;
 mod tcp;
 #[cfg(unix)]
 mod unix;
@@ -18,6 +19,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use adapter_core::server::{Bind, ListenAddr, ServeError};
 
 pub use self::accept::{AcceptError, classify};
+pub use self::listeners::Listeners;
 #[cfg(unix)]
 pub use self::unix::UnixPath;
 

@@ -57,5 +57,7 @@ mod serve;
 mod server;
 mod transport;
 
+pub use adapter_listen::Listeners;
+
 pub use self::serve::{serve, serve_on};
 pub use self::server::SmolServer;

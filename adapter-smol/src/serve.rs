@@ -1,7 +1,6 @@
 //! Serving on whichever executor, and the entries for programs that run smol already.
 
 use std::future::{Future, pending};
-use std::net::TcpListener;
 use std::sync::Arc;
 
 use adapter_core::runtime::BoxFuture;
@@ -9,8 +8,8 @@ use adapter_core::signal::Signal;
 use adapter_core::{Application, DynApplication, Runtime, ServeError, Server, ServerConfig, ShutdownTrigger};
 use adapter_hyper::blocking_pool::BlockingPool;
 use adapter_hyper::engine::OPTIONS;
-use adapter_hyper::host::{self, Hosted, Spawn};
-use adapter_listen::{Listener, bind_all};
+use adapter_hyper::host::{self, Embedded, Hosted, Spawn};
+use adapter_listen::{Listener, Listeners};
 use async_executor::Executor;
 use futures_lite::future::or;
 
@@ -22,12 +21,16 @@ use crate::transport::Accepting;
 /// Serves inside this future, until `shutdown` is ready; then drains and returns.
 ///
 /// The future carries an executor for its connections and for what the application spawns: whoever polls it runs them,
-/// one at a time. So it needs no executor around it (`smol::block_on`, `async_io::block_on` and any other will do), it
-/// occupies at most one thread, and dropping it drops the listener, every connection and every spawned task at once. To
-/// spread connections over the threads of your executor, see [`serve_on`].
+/// one at a time. So it needs no executor around it (`smol::block_on`, `async_io::block_on` and any other will do), and it
+/// occupies at most one thread. To spread connections over the threads of your executor, see [`serve_on`].
 ///
-/// `listener` is bound, non-blocking or not, and replaces `config.binds`; `config.threads` does not apply. Blocking
-/// applications, iterators and files run on a pool of threads, which ends with the server.
+/// `listeners` is one of `std`'s, bound, non-blocking or not; or a [`Bind`](adapter_core::Bind), or several of either. They
+/// replace `config.binds`, and `config.threads` does not apply. [`Listeners::bind`] tells the addresses beforehand.
+/// Blocking applications, iterators and files run on a pool of threads, which ends with the server.
+///
+/// Dropping the future is the end at once, as the second call of a [`ShutdownTrigger`]: the listeners, every connection and
+/// what the application spawned are dropped with it; the shutdown hook is not called. For a graceful end make `shutdown`
+/// ready, and go on polling. The application itself is dropped on a thread that may block.
 ///
 /// # Errors
 /// As [`Server::start`] and [`ServerHandle::wait`](adapter_core::ServerHandle::wait).
@@ -45,22 +48,27 @@ use crate::transport::Accepting;
 /// })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub async fn serve(
-    listener: TcpListener,
-    application: impl Application,
+pub fn serve<A, S>(
+    listeners: impl Into<Listeners>,
+    application: A,
     config: ServerConfig,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), ServeError> {
+    shutdown: S,
+) -> impl Future<Output = Result<(), ServeError>>
+where
+    A: Application,
+    S: Future<Output = ()>,
+{
     let executor = Arc::new(Executor::new());
-    let serving = serve_spawning(Own::new(&executor), listener, application, config, shutdown);
-    executor.run(serving).await
+    let spawn = Own::new(&executor);
+    let serving = serve_spawning(spawn, listeners.into(), DynApplication::new(application), config, shutdown);
+    async move { executor.run(serving).await }
 }
 
 /// As [`serve`], with every connection and everything the application spawns handed to `spawn`, which puts it on your
 /// executor, as in `|task| smol::spawn(task).detach()`.
 ///
-/// Dropping the future closes the listener and forces the shutdown: connections end when your executor gets to them.
-/// What the application spawned is yours and goes on.
+/// Dropping the future is the end at once here, too: connections and what the application spawned are dropped when your
+/// executor gets to them.
 ///
 /// # Errors
 /// As [`serve`].
@@ -77,41 +85,48 @@ pub async fn serve(
 /// async_io::block_on(EXECUTOR.run(serving))?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub async fn serve_on(
+pub fn serve_on<A, S>(
     spawn: impl Fn(BoxFuture<()>) + Send + Sync + 'static,
-    listener: TcpListener,
-    application: impl Application,
+    listeners: impl Into<Listeners>,
+    application: A,
     config: ServerConfig,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), ServeError> {
-    serve_spawning(Theirs::new(spawn), listener, application, config, shutdown).await
+    shutdown: S,
+) -> impl Future<Output = Result<(), ServeError>>
+where
+    A: Application,
+    S: Future<Output = ()>,
+{
+    serve_spawning(Theirs::new(spawn), listeners.into(), DynApplication::new(application), config, shutdown)
 }
 
-async fn serve_spawning(
+fn serve_spawning<S: Future<Output = ()>>(
     spawn: impl Spawn + Clone,
-    listener: TcpListener,
-    application: impl Application,
-    mut config: ServerConfig,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), ServeError> {
-    config.binds = vec![listener.into()];
-    config.validate()?;
-    config.refuse_unknown_options("smol", OPTIONS)?;
-    let listeners = bind_all(&config.binds, false)?;
-    let pool = BlockingPool::new(config.blocking_threads, config.blocking_queue);
+    listeners: Listeners,
+    application: DynApplication,
+    config: ServerConfig,
+    shutdown: S,
+) -> impl Future<Output = Result<(), ServeError>> {
     let trigger = ShutdownTrigger::new();
-    let mut failed = None;
-    let application = DynApplication::new(application);
-    let last = application.clone();
-    let serve = Serve { listeners, application, config: &config, spawn, pool: &pool, shutdown: trigger.clone() };
-    let stop = async {
-        shutdown.await;
-        trigger.trigger();
-        pending().await
-    };
-    let served = or(serve.run(|outcome| failed = outcome.err()), stop).await;
-    host::end_pool_in_background(pool, last)?;
-    failed.map_or(served, Err)
+    // Before the future, which may never be polled.
+    let embedded = Embedded::new(&application, trigger.clone());
+    async move {
+        let mut embedded = embedded;
+        config.validate()?;
+        config.refuse_unknown_options("smol", OPTIONS)?;
+        let listeners = listeners.into_bound()?;
+        let pool = BlockingPool::new(config.blocking_threads, config.blocking_queue);
+        let runtime = embedded.runtime(SmolDriver::new(spawn.clone(), pool.clone()), &pool);
+        let mut failed = None;
+        let shutting_down = trigger.clone();
+        let serve = Serve { listeners, application, config: &config, spawn, runtime, shutdown: shutting_down };
+        let stop = async {
+            shutdown.await;
+            trigger.trigger();
+            pending().await
+        };
+        let served = or(serve.run(|outcome| failed = outcome.err()), stop).await;
+        failed.map_or(served, Err)
+    }
 }
 
 /// Everything [`SmolServer`] and [`serve`] do alike.
@@ -120,14 +135,14 @@ pub(crate) struct Serve<'a, S> {
     pub(crate) application: DynApplication,
     pub(crate) config: &'a ServerConfig,
     pub(crate) spawn: S,
-    pub(crate) pool: &'a BlockingPool,
+    pub(crate) runtime: Runtime,
     pub(crate) shutdown: ShutdownTrigger,
 }
 
 impl<S: Spawn + Clone> Serve<'_, S> {
     /// As [`host::serve`].
     pub(crate) async fn run(self, started: impl FnOnce(Result<(), ServeError>)) -> Result<(), ServeError> {
-        let Serve { listeners, application, config, spawn, pool, shutdown } = self;
+        let Serve { listeners, application, config, spawn, runtime, shutdown } = self;
         let end = End { shutdown: shutdown.clone(), ended: Signal::new() };
         let watch = match Watch::new() {
             Ok(watch) => watch,
@@ -147,7 +162,6 @@ impl<S: Spawn + Clone> Serve<'_, S> {
                 }
             },
         ));
-        let runtime = Runtime::new(SmolDriver::new(spawn.clone(), pool.clone()));
         let info = SmolServer.info();
         let hosted = Hosted { listeners, application, config, info, runtime, spawn, shutdown };
         host::serve(hosted, |listener| Accepting::new(listener, watch.clone()), started).await

@@ -8,15 +8,18 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 
+use adapter_core::server::LastReference;
 use adapter_core::signal::Signal;
-use adapter_core::{DynApplication, ServeError, Server, ServerConfig, ServerHandle, ServerInfo, ShutdownTrigger};
+use adapter_core::{
+    DynApplication, Runtime, ServeError, Server, ServerConfig, ServerHandle, ServerInfo, ShutdownTrigger,
+};
 use adapter_hyper::blocking_pool::BlockingPool;
 use adapter_hyper::engine::OPTIONS;
 use adapter_hyper::host;
 use adapter_listen::bind_all;
 use async_executor::Executor;
 
-use crate::runtime::Own;
+use crate::runtime::{Own, SmolDriver};
 use crate::serve::Serve;
 
 /// The server `smol`: hyper on async-executor and async-io.
@@ -38,6 +41,14 @@ impl Server for SmolServer {
     }
 
     fn start(&self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
+        let _last = LastReference::of(&application);
+        self.begin(application, config)
+    }
+}
+
+impl SmolServer {
+    /// [`Server::start`], which lets go of the application after it.
+    fn begin(self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
         config.validate()?;
         config.refuse_unknown_options("smol", OPTIONS)?;
         let listeners = bind_all(&config.binds_or_default(), false)?;
@@ -55,7 +66,8 @@ impl Server for SmolServer {
             };
             let pool = BlockingPool::new(config.blocking_threads, config.blocking_queue);
             let spawn = Own::new(&executor);
-            let serve = Serve { listeners, application, config: &config, spawn, pool: &pool, shutdown };
+            let runtime = Runtime::new(SmolDriver::new(spawn.clone(), pool.clone()));
+            let serve = Serve { listeners, application, config: &config, spawn, runtime, shutdown };
             let outcome = futures_lite::future::block_on(serve.run(|outcome| started.tell(outcome)));
             threads.stop();
             // [RTM-05] with it go the tasks that are left

@@ -9,8 +9,9 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use adapter_core::contain;
 use adapter_core::environ::Serving;
+use adapter_core::server::LastReference;
+use adapter_core::signal::Signal;
 use adapter_core::{
     Capabilities, Concurrency, DynApplication, Runtime, ServeError, Server, ServerConfig, ServerHandle, ServerInfo,
     ShutdownTrigger,
@@ -50,6 +51,14 @@ impl Server for ThreadPoolServer {
     }
 
     fn start(&self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
+        let _last = LastReference::of(&application);
+        self.begin(application, config)
+    }
+}
+
+impl ThreadPoolServer {
+    /// [`Server::start`], which lets go of the application after it.
+    fn begin(self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
         config.validate()?;
         config.refuse_unknown_options("threadpool", &[AT_CAPACITY])?;
         let waiting = match config.options.get(AT_CAPACITY).map(String::as_str) {
@@ -72,22 +81,24 @@ impl Server for ThreadPoolServer {
             waiting,
         };
         let threads = config.threads.unwrap_or(THREADS);
-        let last = application.clone();
+        let last = LastReference::of(&application);
         let engine = Engine::new(application, settings, threads, shutdown.clone())?;
         let runtime = Runtime::new(PoolDriver::new(&engine));
         let info = self.info().listening(addrs.clone(), runtime.clone());
         engine.set_serving(Serving::new(info.clone(), runtime, shutdown.clone(), &config));
 
-        let (sender, ended) = sync_channel(1);
+        let (sender, outcome) = sync_channel(1);
+        let ended = Signal::new();
+        let end = ended.fire_on_drop();
         let supervised = engine.clone();
         engine.start_workers();
         let supervisor = thread::Builder::new().name("adapter-supervisor".into()).spawn(move || {
             let result = supervisor::run(&supervised);
             drop(supervised);
-            // [ERR-08] outside of everything, and whatever its drop does
-            contain::discard("drop of the application", last);
+            drop(last);
             // Nobody may be waiting.
             let _ = sender.send(result);
+            drop(end);
         })?;
 
         let started = startup(&engine, info).and_then(|()| accept::listen(&engine, listeners).map_err(Into::into));
@@ -95,16 +106,17 @@ impl Server for ThreadPoolServer {
             // [LIF-02] nothing was accepted
             shutdown.force();
             drop(engine);
-            let _ = ended.recv();
+            let _ = outcome.recv();
             let _ = supervisor.join();
             return Err(error);
         }
         drop(engine);
         Ok(ServerHandle::new(addrs, shutdown, move || {
-            let result = ended.recv().unwrap_or_else(|_| Err(std::io::Error::other("the supervisor failed").into()));
+            let result = outcome.recv().unwrap_or_else(|_| Err(std::io::Error::other("the supervisor failed").into()));
             let _ = supervisor.join();
             result
-        }))
+        })
+        .with_end(ended))
     }
 }
 

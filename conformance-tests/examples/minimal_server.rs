@@ -21,7 +21,7 @@ use adapter_core::http::Request;
 use adapter_core::refused::Asked;
 use adapter_core::rules::{request::Facts, response::Framing};
 use adapter_core::runtime::Threads;
-use adapter_core::server::{Guard, Lifecycle, ShutdownLevel, Tracker};
+use adapter_core::server::{Guard, LastReference, Lifecycle, ShutdownLevel, Tracker};
 use adapter_core::signal::Signal;
 use adapter_core::{
     Body, Bytes, Concurrency, DynApplication, Environ, Error, ListenAddr, Response, Runtime, ServeError, Server,
@@ -47,6 +47,8 @@ impl Server for MinimalServer {
     }
 
     fn start(&self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
+        let last = LastReference::of(&application); // [LIF-09]
+        let application = application; // dropped before it, should the start fail
         config.validate()?;
         config.refuse_unknown_options("minimal", &[])?; // [REG-03]
         let listeners = bind_tcp(&config.binds_or_default())?; // [SHU-11]
@@ -70,8 +72,17 @@ impl Server for MinimalServer {
             };
             accept_on_thread(listener, &state.serving, life.tracker(), most, serve).inspect_err(|_| trigger.force())?;
         }
-        let stopper = thread::spawn(move || block_on(state.stop(&life, &threads)));
-        Ok(ServerHandle::new(addrs, trigger, move || stopper.join().expect("invariant: the stopper does not panic")))
+        let ended = Signal::new();
+        let end = ended.fire_on_drop();
+        let stopper = thread::spawn(move || {
+            let _end = end;
+            let outcome = block_on(state.stop(&life, &threads));
+            drop((state, life));
+            last.drop_as_last(Duration::from_secs(1));
+            outcome
+        });
+        let wait = move || stopper.join().expect("invariant: the stopper does not panic");
+        Ok(ServerHandle::new(addrs, trigger, wait).with_end(ended))
     }
 }
 
@@ -95,7 +106,7 @@ impl State {
             lock(&self.wires).values().for_each(|wire| wire.cut(true));
         };
         let (ended, ()) = zip(life.run(), force).await;
-        threads.stop(); // [RTM-05b]
+        threads.stop();
         let _ = self.serving.runtime.timeout(Duration::from_secs(1), threads.idle()).await;
         ended
     }

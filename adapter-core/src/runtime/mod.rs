@@ -2,28 +2,30 @@
 //!
 //! [`Runtime`] is a handle an application gets from [`Environ::runtime`](crate::Environ::runtime); each server
 //! implements [`Driver`] with its own executor, so an application that uses it runs unchanged on all of them.
-//! Requirements: RTM-01 to RTM-05.
+//! Requirements: RTM-01 to RTM-06.
 
 mod job;
 mod task;
+mod tasks;
 mod threads;
 mod time;
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 pub(crate) use self::job::Withdrawal;
 pub use self::job::{BlockingJob, JobQueue};
 pub(crate) use self::task::channel as task_channel;
 pub use self::task::{Task, TaskError};
+pub use self::tasks::Tasks;
 pub use self::threads::Threads;
 pub use self::time::{Elapsed, Interval, Sleep, Timeout};
 
 use crate::carried::Carried;
+use crate::contain::Contained;
 
 /// An owned, erased future.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -62,12 +64,20 @@ pub trait Driver: Send + Sync + 'static {
 /// }
 /// ```
 #[derive(Clone)]
-pub struct Runtime(Arc<dyn Driver>);
+pub struct Runtime {
+    driver: Arc<dyn Driver>,
+    tasks: Tasks,
+}
 
 impl Runtime {
-    /// A runtime that uses `driver`. For server authors.
+    /// A runtime that uses `driver`. For server authors: one for each server, since what is spawned is counted here.
     pub fn new(driver: impl Driver) -> Self {
-        Runtime(Arc::new(driver))
+        Runtime { driver: Arc::new(driver), tasks: Tasks::default() }
+    }
+
+    /// What was spawned here and has not ended. For server authors.
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
     }
 
     /// Waits for `duration`. Dropping the future cancels it. \[RTM-01\]
@@ -77,7 +87,7 @@ impl Runtime {
 
     /// Waits until `deadline`. Dropping the future cancels it. \[RTM-01\]
     pub fn sleep_until(&self, deadline: Instant) -> Sleep {
-        Sleep::new(self.0.sleep_until(deadline))
+        Sleep::new(self.driver.sleep_until(deadline))
     }
 
     /// Waits for `future`, at most for `duration`; then drops it and gives [`Elapsed`]. \[RTM-01\], \[RTM-04\]
@@ -95,38 +105,80 @@ impl Runtime {
         Interval::new(self.clone(), period)
     }
 
-    /// Runs `future` in the background; it outlives the request (\[RTM-05\]). Dropping the [`Task`] detaches it. A
-    /// panic is contained, logged, and reported by the task (\[RTM-02\]). At the end of a graceful shutdown spawned
-    /// futures that still run are dropped.
+    /// Runs `future` in the background; it outlives the request (\[RTM-05a\]). Dropping the [`Task`] detaches it. A
+    /// panic is contained, logged, and reported by the task (\[RTM-02\]).
+    ///
+    /// A graceful shutdown waits for it, and for what it spawns, before the shutdown hook runs; at the deadline
+    /// ([`Timeouts::graceful_shutdown`](crate::Timeouts::graceful_shutdown)) and where the shutdown is forced it is dropped
+    /// (\[RTM-05b\]). One that does not end by itself ends when
+    /// [`Environ::shutting_down`](crate::Environ::shutting_down) says so, or is for
+    /// [`spawn_daemon`](Self::spawn_daemon).
+    ///
+    /// ```
+    /// # use adapter_core::{Body, Environ, Error, Request, Response};
+    /// # async fn save(_order: &str) {}
+    /// async fn order(_request: Request, environ: Environ) -> Result<Response, Error> {
+    ///     // Saved whether or not the client waits for the answer.
+    ///     environ.runtime().spawn(async { save("one tea").await }).await?;
+    ///     Ok(Response::new(Body::from("ordered")))
+    /// }
+    /// # assert_eq!(adapter_core::testing::Client::new(order).get("/").send().text(), "ordered");
+    /// ```
     pub fn spawn<F>(&self, future: F) -> Task<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
+        self.begin(future, false)
+    }
+
+    /// As [`spawn`](Self::spawn), for work that nobody waits for, such as a loop that sweeps a cache: as Python's daemon
+    /// threads it holds up no shutdown, and is dropped when the draining is over, before the shutdown hook runs. \[RTM-06\]
+    pub fn spawn_daemon<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.begin(future, true)
+    }
+
+    fn begin<F>(&self, future: F, daemon: bool) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
         let (sender, task) = task::channel();
-        let mut future = Carried::here().with(crate::contain::Contained::new(future));
-        let future = poll_fn(move |cx| match future.using(|future| Pin::new(future).poll(cx)) {
-            Some(polled) => polled,
-            None => Poll::Pending,
-        });
-        self.0.spawn(Box::pin(async move { sender.send(future.await) }));
+        let future = Carried::here().with(Contained::new(future));
+        self.driver.spawn(Box::pin(self.tasks.begin(future, sender, daemon)));
         task
+    }
+
+    /// Runs `future`, a part of the server itself, by [`Driver::spawn`]: neither counted nor dropped at the end, which is the
+    /// server's to see to. For server authors. A panic is contained and logged.
+    pub fn drive(&self, future: impl Future<Output = ()> + Send + 'static) {
+        let contained = Contained::new(future);
+        self.driver.spawn(Box::pin(async move {
+            // Logged where it was caught.
+            let _ = contained.await;
+        }));
     }
 
     /// Runs `work` on a thread that may block. The number of such threads is bounded by the server's configuration;
     /// work waits in order for one, and beyond a bound is refused with [`TaskError::Refused`] (\[RTM-03\]). Dropping
-    /// the [`Task`] detaches it; work that has been accepted runs to its end.
+    /// the [`Task`] detaches it; work that has been accepted runs to its end, for which a graceful shutdown waits as for what
+    /// is [spawned](Self::spawn). What still waits for a thread at the deadline is dropped, which is
+    /// [`TaskError::Refused`] too.
     pub fn run_blocking<F, T>(&self, work: F) -> Task<T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
         let (sender, task) = task::channel();
-        let job = BlockingJob::new(move || {
+        let job = BlockingJob::new(self.tasks.job(move || {
             sender.send(catch_unwind(AssertUnwindSafe(work)).map_err(|panic| crate::contain::report("task", panic)));
-        });
+        }));
         // A refused job is dropped here, and with it the sender: the task reads that as `Refused`.
-        drop(self.0.run_blocking(job));
+        drop(self.driver.run_blocking(job));
         task
     }
 
@@ -135,12 +187,12 @@ impl Runtime {
     /// # Errors
     /// The job, if the server can't take it.
     pub fn run_blocking_job(&self, job: BlockingJob) -> Result<(), BlockingJob> {
-        self.0.run_blocking(job)
+        self.driver.run_blocking(job)
     }
 
     /// See [`Driver::may_block`].
     pub fn may_block(&self) -> bool {
-        self.0.may_block()
+        self.driver.may_block()
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a server does around its connections: startup hook, waiting for the shutdown, draining, forcing, shutdown hook.
 //!
 //! Futures for whatever thread or task the server has for them; nothing here accepts, starts a thread or ends a
-//! connection. \[LIF-01\] to \[LIF-08\], \[SHU-02\], \[SHU-06\] to \[SHU-09\]
+//! connection. \[LIF-01\] to \[LIF-08\], \[SHU-02\], \[SHU-06\] to \[SHU-09\], \[RTM-05b\]
 
 use std::future::Future;
 use std::sync::Arc;
@@ -54,33 +54,19 @@ impl Lifecycle {
         self.hook("startup", ServeError::Startup, self.application.startup(&self.serving.info)).await
     }
 
-    /// Waits for the shutdown, then for the connections to drain, forces what is left at the deadline, runs the
-    /// shutdown hook. The accept loops end by themselves.
+    /// Waits for the shutdown, then for the connections to drain and for what was spawned to end, forces what is left at the
+    /// deadline, runs the shutdown hook. The accept loops end by themselves.
     ///
     /// # Errors
     /// Of the shutdown hook. \[LIF-06\]
     pub async fn run(&self) -> Result<(), ServeError> {
         let shutdown = &self.serving.shutdown;
         shutdown.reached(ShutdownLevel::Draining).await;
-        let drained = self.tracker.below(1);
-        let forced = async {
-            shutdown.reached(ShutdownLevel::Forced).await;
-        };
-        // [SHU-06], [SHU-07] whichever comes first: all done, the deadline, the second trigger
-        let ended = futures_lite::future::or(drained, forced);
-        if self.serving.runtime.timeout(self.graceful, ended).await.is_err() {
-            tracing::warn!(target: "adapter", open = self.tracker.open(), "the shutdown deadline has passed; forcing");
-        }
-        shutdown.force();
-        // [SHU-09]
-        let gone = async {
-            self.tracker.below(1).await;
-            self.tracker.closed().await;
-        };
-        if self.serving.runtime.timeout(FORCED, gone).await.is_err() {
-            tracing::error!(target: "adapter", open = self.tracker.open(), "connections did not end");
-        }
-        self.hook("shutdown", ServeError::Shutdown, self.application.shutdown()).await
+        drain(&self.serving, &self.tracker, self.graceful).await;
+        let outcome = self.hook("shutdown", ServeError::Shutdown, self.application.shutdown()).await;
+        // [RTM-05b] of what the hook itself began nobody waits
+        self.serving.runtime.tasks().close();
+        outcome
     }
 
     async fn hook(
@@ -101,5 +87,46 @@ impl Lifecycle {
             Ok(result) => result.map_err(failed),
             Err(_) => Err(failed(Error::new("the hook panicked"))),
         }
+    }
+}
+
+/// From the beginning of a shutdown to the moment before its hook: nothing runs any more then but blocking code.
+pub(crate) async fn drain(serving: &Serving, tracker: &Tracker, graceful: Duration) {
+    let Serving { shutdown, runtime, .. } = serving;
+    let tasks = runtime.tasks();
+    let done = async {
+        while tracker.open() + tasks.unfinished() > 0 {
+            tracker.below(1).await;
+            tasks.finished().await;
+        }
+    };
+    let forced = async {
+        shutdown.reached(ShutdownLevel::Forced).await;
+    };
+    // [SHU-06], [SHU-07] whichever comes first: all done, the deadline, the second trigger
+    let in_time = runtime.timeout(graceful, futures_lite::future::or(done, forced)).await.is_ok();
+    warn_of_rest(in_time, tracker.open(), tasks.unfinished());
+    shutdown.force();
+    // [RTM-05b], [RTM-06]
+    tasks.end();
+    // [SHU-09]
+    let gone = async {
+        tracker.below(1).await;
+        tracker.closed().await;
+        tasks.gone().await;
+    };
+    if runtime.timeout(FORCED, gone).await.is_err() {
+        let (open, tasks) = (tracker.open(), tasks.alive());
+        tracing::error!(target: "adapter", open, tasks, "connections or spawned tasks did not end");
+    }
+}
+
+/// Says in one line, at the end of the draining, what a graceful shutdown would have waited for and now does not. For servers
+/// without a [`Lifecycle`]. \[SHU-06\], \[RTM-05b\]
+pub fn warn_of_rest(in_time: bool, open: usize, tasks: usize) {
+    if !in_time {
+        tracing::warn!(target: "adapter", open, tasks, "the shutdown deadline has passed; forcing");
+    } else if tasks > 0 {
+        tracing::warn!(target: "adapter", open, tasks, "the shutdown was forced; spawned tasks are dropped");
     }
 }

@@ -5,19 +5,22 @@
 
 mod bind;
 mod config;
+mod handle;
 mod info;
-mod lifecycle;
+mod last;
+pub(crate) mod lifecycle;
 mod proxies;
 mod shutdown;
 mod tracker;
 
-use std::fmt;
 use std::io;
 
 pub use self::bind::{Bind, InheritedListener, InheritedSocket, ListenAddr, ParseBindError};
 pub use self::config::{Limits, ServerConfig, Timeouts};
+pub use self::handle::ServerHandle;
 pub use self::info::{Capabilities, Concurrency, ServerInfo};
-pub use self::lifecycle::Lifecycle;
+pub use self::last::LastReference;
+pub use self::lifecycle::{Lifecycle, warn_of_rest};
 pub use self::proxies::{ForwardedFields, ParseTrustedProxyError, TrustedProxy};
 pub use self::shutdown::{ShutdownLevel, ShutdownTrigger, ShutdownWatch};
 pub use self::tracker::{Guard, Listening, Tracker};
@@ -52,62 +55,6 @@ impl<S: Server + ?Sized> Server for &S {
 
     fn start(&self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
         (**self).start(application, config)
-    }
-}
-
-type Wait = Box<dyn FnOnce() -> Result<(), ServeError> + Send>;
-
-/// A server that serves.
-///
-/// Dropping the handle leaves the server running with nobody to wait for it.
-#[must_use = "the server runs until the handle's trigger is used; `wait` for it"]
-pub struct ServerHandle {
-    local_addrs: Vec<ListenAddr>,
-    trigger: ShutdownTrigger,
-    wait: Wait,
-}
-
-impl ServerHandle {
-    /// For server authors: `wait` blocks until every connection, thread, task and socket is gone (\[SHU-09\]).
-    pub fn new(
-        local_addrs: Vec<ListenAddr>,
-        trigger: ShutdownTrigger,
-        wait: impl FnOnce() -> Result<(), ServeError> + Send + 'static,
-    ) -> Self {
-        ServerHandle { local_addrs, trigger, wait: Box::new(wait) }
-    }
-
-    /// The addresses bound, with the actual port where 0 was asked for, in the order of the configuration. \[LIF-05\]
-    pub fn local_addrs(&self) -> &[ListenAddr] {
-        &self.local_addrs
-    }
-
-    /// The means to stop the server; may be cloned, sent and used anywhere. \[SHU-10\]
-    pub fn trigger(&self) -> ShutdownTrigger {
-        self.trigger.clone()
-    }
-
-    /// Blocks until the server has stopped and everything of it is gone; the ports can be bound again. \[SHU-09\]
-    ///
-    /// # Errors
-    /// What [`Application::shutdown`](crate::Application::shutdown) returned, or what made the server give up.
-    pub fn wait(self) -> Result<(), ServeError> {
-        (self.wait)()
-    }
-
-    /// [`trigger`](Self::trigger), then [`wait`](Self::wait).
-    ///
-    /// # Errors
-    /// As [`wait`](Self::wait).
-    pub fn stop(self) -> Result<(), ServeError> {
-        self.trigger.trigger();
-        self.wait()
-    }
-}
-
-impl fmt::Debug for ServerHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerHandle").field("local_addrs", &self.local_addrs).finish_non_exhaustive()
     }
 }
 

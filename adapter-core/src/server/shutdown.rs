@@ -55,6 +55,14 @@ impl ShutdownTrigger {
         }
     }
 
+    /// Starts the graceful shutdown; never forces it, however often it is called. Does not block.
+    pub fn drain(&self) {
+        let draining = ShutdownLevel::Draining as u8;
+        if self.0.level.fetch_max(draining, Ordering::SeqCst) < draining {
+            self.wake();
+        }
+    }
+
     /// Forces the shutdown at once.
     pub fn force(&self) {
         let forced = ShutdownLevel::Forced as u8;

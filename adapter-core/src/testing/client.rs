@@ -18,7 +18,7 @@ use crate::application::{Application, DynApplication};
 use crate::error::Error;
 use crate::request_body::RequestBody;
 use crate::rules::{Rejection, target};
-use crate::server::{ServerConfig, ShutdownTrigger};
+use crate::server::{ServerConfig, ShutdownTrigger, Tracker, lifecycle};
 use crate::signal::Signal;
 use crate::upgrade::Upgraded;
 
@@ -87,15 +87,19 @@ impl Client {
         self.site.serving.shutdown.clone()
     }
 
-    /// Tells the application that the server is stopping, runs its shutdown hook, and drops what it spawned. Blocks;
-    /// does not wait for open answers. \[LIF-06\], \[RTM-05\]
+    /// Tells the application that the server is stopping, waits for what it spawned until the configured deadline, as a
+    /// server does, drops what is left, and runs its shutdown hook. Blocks; does not wait for open answers. \[LIF-06\],
+    /// \[RTM-05b\]
     ///
     /// # Errors
     /// The hook's.
     pub fn shutdown(&self) -> Result<(), Error> {
-        self.trigger().trigger();
+        self.trigger().drain();
+        let serving = &self.site.serving;
+        let graceful = self.site.config.timeouts.graceful_shutdown;
+        self.wait("spawned tasks", lifecycle::drain(serving, &Tracker::default(), graceful));
         let outcome = self.wait("shutdown hook", self.site.application.shutdown());
-        self.trigger().force();
+        serving.runtime.tasks().close();
         self.site.threads.stop();
         outcome
     }

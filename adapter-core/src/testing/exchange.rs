@@ -211,7 +211,7 @@ fn hand_over(site: &Site, handover: Handover, gone: Signal) -> Upgraded {
         gone.fire();
         client_tether.await;
     };
-    site.serving.runtime.spawn(accompany).detach();
+    site.serving.runtime.drive(accompany);
     client
 }
 

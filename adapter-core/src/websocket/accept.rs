@@ -380,7 +380,7 @@ impl Future for Accepted {
     /// If polled after it was ready.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.open(cx).map_ok(|(shared, keeper)| {
-            self.environ.runtime().spawn(keeper).detach();
+            self.environ.runtime().drive(keeper);
             WebSocket::new(shared)
         })
     }

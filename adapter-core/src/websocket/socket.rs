@@ -209,7 +209,7 @@ impl WebSocket {
     pub(crate) fn of_client(stream: Upgraded, runtime: &Runtime) -> Self {
         let options = Options { max_message: usize::MAX, ping_interval: None, ..Options::default() };
         let shared = Shared::new(stream, Role::Client, options);
-        runtime.spawn(Keeper::of_client(shared.clone(), runtime.clone())).detach();
+        runtime.drive(Keeper::of_client(shared.clone(), runtime.clone()));
         WebSocket::new(shared)
     }
 

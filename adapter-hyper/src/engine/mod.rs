@@ -145,6 +145,6 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, future: F) {
-        self.0.spawn(future).detach();
+        self.0.drive(future);
     }
 }

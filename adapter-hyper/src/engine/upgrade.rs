@@ -93,7 +93,7 @@ impl Switch {
             }
             drop(in_flight);
         };
-        serving.runtime.spawn(accompany).detach();
+        serving.runtime.drive(accompany);
     }
 }
 

@@ -8,16 +8,17 @@ mod transport;
 
 use std::future::Future;
 
+use adapter_core::server::LastReference;
 use adapter_core::{
-    Application, DynApplication, ServeError, Server, ServerConfig, ServerHandle, ServerInfo, ShutdownTrigger,
+    Application, DynApplication, Runtime, ServeError, Server, ServerConfig, ServerHandle, ServerInfo, ShutdownTrigger,
 };
-use adapter_listen::{Listener, bind_all};
+use adapter_listen::{Listeners, bind_all};
 
 pub(crate) use self::runtime::TokioDriver;
 pub(crate) use self::transport::Accepting;
 use crate::blocking_pool::BlockingPool;
 use crate::engine::OPTIONS;
-use crate::host::{self, Hosted, Spawn};
+use crate::host::{self, Embedded, Hosted, Spawn};
 
 /// The server `hyper`: hyper on tokio's multi-thread runtime.
 ///
@@ -38,6 +39,14 @@ impl Server for HyperServer {
     }
 
     fn start(&self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
+        let _last = LastReference::of(&application);
+        self.begin(application, config)
+    }
+}
+
+impl HyperServer {
+    /// [`Server::start`], which lets go of the application after it.
+    fn begin(self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
         config.validate()?;
         config.refuse_unknown_options("hyper", OPTIONS)?;
         let listeners = bind_all(&config.binds_or_default(), false)?;
@@ -54,10 +63,10 @@ impl Server for HyperServer {
         let info = self.info();
         let shutdown = trigger.clone();
         host::start("adapter-hyper-main", addrs, trigger, &application.clone(), move |started| {
-            let driver = TokioDriver::new(runtime.handle().clone(), pool.clone());
-            let serving =
-                serve_with(listeners, application, &config, info, driver, shutdown, |outcome| started.tell(outcome));
-            let outcome = runtime.block_on(serving);
+            let services = Runtime::new(TokioDriver::new(runtime.handle().clone(), pool.clone()));
+            let hosted =
+                Hosted { listeners, application, config: &config, info, runtime: services, spawn: Current, shutdown };
+            let outcome = runtime.block_on(host::serve(hosted, Accepting::new, |outcome| started.tell(outcome)));
             runtime.shutdown_timeout(host::PATIENCE);
             host::end_pool(&pool);
             outcome
@@ -67,15 +76,19 @@ impl Server for HyperServer {
 
 /// Serves on the tokio runtime that polls this future, until `shutdown` is ready; then drains and returns.
 ///
-/// `listener` is bound and non-blocking or not, as made by `std`, and replaces `config.binds`; `config.threads` does not
-/// apply. Dropping the future begins the shutdown without anybody waiting for its end: the listener is closed, idle
-/// connections too, requests under way are answered; the shutdown hook is not called.
+/// `listeners` is one of `std`'s, bound, non-blocking or not; or a [`Bind`](adapter_core::Bind), or several of either. They
+/// replace `config.binds`, and `config.threads` does not apply. [`Listeners::bind`] tells the addresses beforehand.
+///
+/// Dropping the future is the end at once, as the second call of a [`ShutdownTrigger`]: the listeners are closed, the
+/// connections and what the application spawned are dropped, as soon as the runtime gets to them; the shutdown hook is not
+/// called. For a graceful end make `shutdown` ready, and go on polling. The application itself is dropped on a thread that
+/// may block.
 ///
 /// # Errors
 /// As [`Server::start`] and [`ServerHandle::wait`].
 ///
 /// # Panics
-/// Outside a tokio runtime with IO and time enabled.
+/// When polled outside a tokio runtime with IO and time enabled.
 ///
 /// ```no_run
 /// # use adapter_core::{Body, Environ, Error, Request, Response, ServerConfig};
@@ -86,59 +99,40 @@ impl Server for HyperServer {
 /// adapter_hyper::serve(listener, app, ServerConfig::default(), ctrl_c).await?;
 /// # Ok(()) }
 /// ```
-pub async fn serve(
-    listener: std::net::TcpListener,
-    application: impl Application,
-    mut config: ServerConfig,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), ServeError> {
-    config.binds = vec![listener.into()];
-    config.validate()?;
-    config.refuse_unknown_options("hyper", OPTIONS)?;
-    let listeners = bind_all(&config.binds, false)?;
-    let pool = BlockingPool::new(config.blocking_threads, config.blocking_queue);
-    let driver = TokioDriver::new(tokio::runtime::Handle::current(), pool.clone());
-    let trigger = ShutdownTrigger::new();
-    let _end = End(trigger.clone());
-    let stop = async {
-        shutdown.await;
-        trigger.trigger();
-        std::future::pending().await
-    };
-    let application = DynApplication::new(application);
-    let last = application.clone();
-    let info = HyperServer.info();
-    let mut failed = None;
-    let serving =
-        serve_with(listeners, application, &config, info, driver, trigger.clone(), |outcome| failed = outcome.err());
-    let served = futures_lite::future::or(serving, stop).await;
-    // Blocking code that goes on keeps its thread until it ends.
-    host::end_pool_in_background(pool, last)?;
-    failed.map_or(served, Err)
-}
-
-/// Ends what [`serve`] spawned, also when its future is dropped.
-struct End(ShutdownTrigger);
-
-impl Drop for End {
-    fn drop(&mut self) {
-        self.0.trigger();
+pub fn serve<A, S>(
+    listeners: impl Into<Listeners>,
+    application: A,
+    config: ServerConfig,
+    shutdown: S,
+) -> impl Future<Output = Result<(), ServeError>>
+where
+    A: Application,
+    S: Future<Output = ()>,
+{
+    let (listeners, application, trigger) =
+        (listeners.into(), DynApplication::new(application), ShutdownTrigger::new());
+    // Before the future, which may never be polled.
+    let embedded = Embedded::new(&application, trigger.clone());
+    async move {
+        let mut embedded = embedded;
+        config.validate()?;
+        config.refuse_unknown_options("hyper", OPTIONS)?;
+        let listeners = listeners.into_bound()?;
+        let pool = BlockingPool::new(config.blocking_threads, config.blocking_queue);
+        let runtime = embedded.runtime(TokioDriver::new(tokio::runtime::Handle::current(), pool.clone()), &pool);
+        let stop = async {
+            shutdown.await;
+            trigger.trigger();
+            std::future::pending().await
+        };
+        let info = HyperServer.info();
+        let mut failed = None;
+        let shutdown = trigger.clone();
+        let hosted = Hosted { listeners, application, config: &config, info, runtime, spawn: Current, shutdown };
+        let serving = host::serve(hosted, Accepting::new, |outcome| failed = outcome.err());
+        let served = futures_lite::future::or(serving, stop).await;
+        failed.map_or(served, Err)
     }
-}
-
-/// As [`host::serve`], on the tokio runtime that polls it.
-async fn serve_with(
-    listeners: Vec<Listener>,
-    application: DynApplication,
-    config: &ServerConfig,
-    info: ServerInfo,
-    driver: TokioDriver,
-    shutdown: ShutdownTrigger,
-    started: impl FnOnce(Result<(), ServeError>),
-) -> Result<(), ServeError> {
-    let runtime = adapter_core::Runtime::new(driver);
-    let hosted = Hosted { listeners, application, config, info, runtime, spawn: Current, shutdown };
-    host::serve(hosted, Accepting::new, started).await
 }
 
 /// The tokio runtime that polls.

@@ -14,7 +14,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use adapter_core::ServeError;
-use adapter_core::server::ShutdownLevel;
+use adapter_core::server::{ShutdownLevel, warn_of_rest};
 
 use super::{Engine, accept, hooks, lock};
 
@@ -44,14 +44,15 @@ pub(crate) fn run(engine: &Arc<Engine>) -> Result<(), ServeError> {
         conn.drain();
     }
     let deadline = Instant::now().checked_add(engine.settings.timeouts.graceful_shutdown);
-    until(engine, ShutdownLevel::Forced, deadline, || engine.connections.count() == 0);
+    let tasks = engine.serving().runtime.tasks().clone();
+    until(engine, ShutdownLevel::Forced, deadline, || engine.connections.count() + tasks.unfinished() == 0);
 
     // [SHU-06], [DIS-08]
-    if engine.connections.count() > 0 {
-        if engine.shutdown.level() < ShutdownLevel::Forced {
-            let open = engine.connections.count();
-            tracing::warn!(target: "adapter", open, "the shutdown deadline has passed; forcing");
-        }
+    let (open, spawned) = (engine.connections.count(), tasks.unfinished());
+    if open + spawned > 0 {
+        warn_of_rest(engine.shutdown.level() == ShutdownLevel::Forced, open, spawned);
+    }
+    if open > 0 {
         engine.shutdown.force();
         engine.scheduler.lift_cap();
         for conn in engine.connections.all() {
@@ -63,9 +64,19 @@ pub(crate) fn run(engine: &Arc<Engine>) -> Result<(), ServeError> {
             conn.abandon();
         }
     }
+    engine.shutdown.force();
+    // [RTM-05b], [RTM-06]
+    tasks.end();
+    if tasks.alive() > 0 {
+        if spawned > 0 {
+            engine.scheduler.lift_cap();
+        }
+        pause(engine, FORCED_WAIT, || tasks.alive() == 0);
+    }
 
     // [LIF-06], [LIF-07]
     let result = if engine.started.load(Ordering::SeqCst) { shutdown_hook(engine) } else { Ok(()) };
+    tasks.close();
     engine.tasks.close();
     engine.stop_workers();
     pause(engine, LAST_WAIT, || engine.scheduler.threads() == 0);

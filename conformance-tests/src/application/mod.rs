@@ -211,7 +211,7 @@ fn field(headers: &HeaderMap, name: &str) -> Option<String> {
 }
 
 /// Panics with a text by which [`quiet_panics`] knows it.
-fn panic(place: &str) -> ! {
+pub(crate) fn panic(place: &str) -> ! {
     panic!("{PANIC}: {place}")
 }
 

@@ -52,20 +52,34 @@ pub(super) async fn step(step: &Step, log: &Log, environ: &Environ) -> Result<bo
             let _ = futures_lite::future::poll_once(sleep).await;
             log.record("sleep-dropped");
         }
-        "spawn" => {
+        "spawn" | "spawn-daemon" => {
             let (log, gate) = (log.clone(), step.text(0));
             let future = async move {
                 let mut guard = Dropped::new(&log, "spawned-cancelled");
                 log.gate(&gate).await;
                 guard.becomes("spawned-done");
             };
-            drop(runtime.spawn(future));
+            drop(if step.name == "spawn" { runtime.spawn(future) } else { runtime.spawn_daemon(future) });
         }
         "spawn-sleep" => {
             let (log, sleep) = (log.clone(), runtime.sleep(milliseconds));
             let future = async move {
                 sleep.await;
                 log.record("spawned-slept");
+            };
+            runtime.spawn(future).detach();
+        }
+        "spawn-spawn" => {
+            let (log, inner, gate) = (log.clone(), runtime.clone(), step.text(0));
+            let milliseconds = Duration::from_millis(step.number(1));
+            let future = async move {
+                log.gate(&gate).await;
+                let sleep = inner.sleep(milliseconds);
+                let second = async move {
+                    sleep.await;
+                    log.record("spawned-slept");
+                };
+                inner.spawn(second).detach();
             };
             runtime.spawn(future).detach();
         }
@@ -81,6 +95,16 @@ pub(super) async fn step(step: &Step, log: &Log, environ: &Environ) -> Result<bo
             let (inner, gate) = (log.clone(), step.text(0));
             let outcome = runtime.run_blocking(move || inner.gate_blocking(&gate)).await;
             log.record(if outcome.is_ok() { "blocking-done" } else { "blocking-refused" });
+        }
+        "detach-blocking" => {
+            let (log, gate) = (log.clone(), step.text(0));
+            let milliseconds = Duration::from_millis(step.number(1));
+            let work = move || {
+                log.gate_blocking(&gate);
+                std::thread::sleep(milliseconds);
+                log.record("blocking-done");
+            };
+            runtime.run_blocking(work).detach();
         }
         "run-blocking-many" => run_blocking_many(step, log, environ).await,
         "disconnected" => {

@@ -1,9 +1,10 @@
-//! From start to the first connection, and after the last. LIF-01 to LIF-08, SHU-11, REG-03
+//! From start to the first connection, and after the last. LIF-01 to LIF-09, SHU-11, REG-03
 
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use adapter_core::{Body, Environ, Error, Request, Response, ServeError};
+use adapter_core::signal::Signal;
+use adapter_core::{Application, Body, DynApplication, Environ, Error, Request, Response, ServeError, ServerInfo};
 
 use crate::application::{Hooks, LIFESPAN, Records};
 use crate::case::{Case, Failure, Group, Level, ensure, ensure_eq};
@@ -78,6 +79,13 @@ pub(crate) static GROUP: Group = Group {
             "named, before anything is bound",
             &["REG-03"],
             unusable,
+        ),
+        Case::owned(
+            Level::Must,
+            "drop_of_the_application_is_contained",
+            "after the end, and where the start fails",
+            &["LIF-09"],
+            dropped,
         ),
     ],
 };
@@ -326,5 +334,45 @@ fn unusable(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
         }
         ensure!(records.events(LIFESPAN).is_empty(), "the startup hook ran though {name} is unusable");
     }
+    Ok(())
+}
+
+/// Panics when it is dropped, having said so.
+struct Fragile {
+    dropped: Signal,
+    starts: bool,
+}
+
+impl Application for Fragile {
+    async fn call(&self, _: Request, _: Environ) -> Result<Response, Error> {
+        Ok(Response::new(Body::from("fragile")))
+    }
+
+    async fn startup(&self, _: &ServerInfo) -> Result<(), Error> {
+        if self.starts { Ok(()) } else { Err("conformance: startup fails".into()) }
+    }
+}
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        self.dropped.fire();
+        crate::application::panic("in the drop of the application")
+    }
+}
+
+fn dropped(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    let (gone, records) = (Signal::new(), Records::default());
+    let fragile = DynApplication::new(Fragile { dropped: gone.clone(), starts: true });
+    let running = life.start_application(fragile, records.clone(), lifecycle::config());
+    let running = running.map_err(|error| Failure(error.to_string()))?;
+    running.context.answered(&running.context.get("").close(), 200)?;
+    ensure!(!gone.is_fired(), "the application was dropped while it was served");
+    running.stop()?;
+    ensure!(gone.is_fired(), "the application outlived the server");
+    let gone = Signal::new();
+    let fragile = DynApplication::new(Fragile { dropped: gone.clone(), starts: false });
+    let outcome = life.start_application(fragile, records, lifecycle::config());
+    ensure!(outcome.is_err(), "the server started, although the hook failed");
+    ensure!(gone.is_fired(), "the application outlived a start that failed");
     Ok(())
 }

@@ -1,10 +1,13 @@
-//! What the application may ask of whatever serves it. RTM-01 to RTM-05
+//! What the application may ask of whatever serves it. RTM-01 to RTM-06
 
 use std::time::Duration;
 
+use adapter_core::ServerConfig;
+
+use crate::application::{Hooks, LIFESPAN, Records};
 use crate::case::{Case, Failure, Group, Level, ensure, ensure_eq};
 use crate::context::{Context, Seen};
-use crate::lifecycle::{self, Lifecycle};
+use crate::lifecycle::{self, Lifecycle, Running};
 
 /// The group.
 pub(crate) static GROUP: Group = Group {
@@ -29,9 +32,37 @@ pub(crate) static GROUP: Group = Group {
         Case::owned(
             Level::Must,
             "spawned_work_ends_with_the_server",
-            "before wait returns",
+            "at the deadline, before the shutdown hook",
             &["RTM-05b", "SHU-09"],
             ends,
+        ),
+        Case::owned(
+            Level::Must,
+            "shutdown_waits_for_spawned_work",
+            "and for what it spawns, before the shutdown hook",
+            &["RTM-05c"],
+            awaited,
+        ),
+        Case::owned(
+            Level::Must,
+            "shutdown_waits_for_blocking_work",
+            "that runs and that waits for a thread",
+            &["RTM-05c"],
+            awaited_blocking,
+        ),
+        Case::owned(
+            Level::Must,
+            "forced_shutdown_drops_spawned_work",
+            "a second trigger ends at once",
+            &["RTM-05b", "SHU-07"],
+            forced,
+        ),
+        Case::owned(
+            Level::Must,
+            "daemons_hold_up_no_shutdown",
+            "and are dropped before its hook",
+            &["RTM-06"],
+            daemons,
         ),
     ],
 };
@@ -145,16 +176,82 @@ fn outlives(cx: &mut Context) -> Result<(), Failure> {
     cx.wait_for("spawned-done").map(drop)
 }
 
-fn ends(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
-    let mut config = lifecycle::config();
-    config.timeouts.graceful_shutdown = Duration::from_secs(20);
-    let running = life.start(config)?;
+/// Starts a server whose shutdown hook waits, and does `script` there.
+fn with_work(life: &mut Lifecycle<'_>, config: ServerConfig, script: &str) -> Result<Running, Failure> {
+    let hooks = Hooks { shutdown_gate: Some("hook"), ..Hooks::default() };
+    let running = life.start_with(Records::default(), hooks, config);
+    let running = running.map_err(|error| format!("the server did not start: {error}"))?;
     let cx = &running.context;
-    cx.answered(&cx.get("spawn never; spawn-sleep 60000; body x").close(), 200)?;
-    let (records, token) = (running.records.clone(), cx.token().to_owned());
-    running.trigger();
+    cx.answered(&cx.get(script).close(), 200)?;
+    Ok(running)
+}
+
+/// Waits for the shutdown hook, and gives what was seen by then. Then the server may end.
+fn at_the_hook(running: Running) -> Result<Seen, Failure> {
+    lifecycle::wait_for(&running.records, LIFESPAN, "shutdown")?;
+    let seen = running.seen();
+    running.records.open(LIFESPAN, "hook");
     running.wait()?.map_err(|error| Failure(error.to_string()))?;
-    let seen = Seen::new(records.events(&token));
-    ensure!(seen.has("spawned-cancelled"), "a spawned future outlived the server: {}", seen.summary());
+    Ok(seen)
+}
+
+fn graceful(limit: Duration) -> ServerConfig {
+    let mut config = lifecycle::config();
+    config.timeouts.graceful_shutdown = limit;
+    config
+}
+
+/// Longer than any case waits.
+const LONG: Duration = Duration::from_secs(300);
+
+fn ends(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    let running = with_work(life, graceful(Duration::from_millis(300)), "spawn never; spawn-sleep 60000; body x")?;
+    running.wait_for("at never")?;
+    running.trigger();
+    let seen = at_the_hook(running)?;
+    ensure!(seen.has("spawned-cancelled"), "a spawned future was there at the shutdown hook: {}", seen.summary());
+    Ok(())
+}
+
+fn awaited(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    let running = with_work(life, graceful(LONG), "spawn go; spawn-spawn go 300; body x")?;
+    lifecycle::wait_for_times(&running.records, running.context.token(), "at go", 2)?;
+    running.trigger();
+    // Nothing else is open: only who waits for it sees the end of what begins now.
+    running.open("go");
+    let seen = at_the_hook(running)?;
+    ensure!(seen.has("spawned-done"), "a spawned future had not ended at the shutdown hook: {}", seen.summary());
+    ensure!(seen.has("spawned-slept"), "a future that one spawned had not ended there: {}", seen.summary());
+    Ok(())
+}
+
+fn awaited_blocking(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    let mut config = graceful(LONG);
+    config.blocking_threads = 1;
+    let running = with_work(life, config, "detach-blocking go 300; detach-blocking go 300; body x")?;
+    running.wait_for("at go")?;
+    running.trigger();
+    running.open("go");
+    let seen = at_the_hook(running)?;
+    ensure_eq!(seen.count("blocking-done"), 2, "blocking work that had ended at the shutdown hook");
+    Ok(())
+}
+
+fn forced(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    let running = with_work(life, graceful(LONG), "spawn never; body x")?;
+    running.wait_for("at never")?;
+    running.trigger();
+    running.trigger();
+    let seen = at_the_hook(running)?;
+    ensure!(seen.has("spawned-cancelled"), "a spawned future was there at the shutdown hook: {}", seen.summary());
+    Ok(())
+}
+
+fn daemons(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    let running = with_work(life, graceful(LONG), "spawn-daemon never; body x")?;
+    running.wait_for("at never")?;
+    running.trigger();
+    let seen = at_the_hook(running)?;
+    ensure!(seen.has("spawned-cancelled"), "a daemon was there at the shutdown hook: {}", seen.summary());
     Ok(())
 }

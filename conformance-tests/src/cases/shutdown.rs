@@ -347,7 +347,9 @@ fn seen_by_application(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
 }
 
 fn nothing_left(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
-    let running = life.start(lifecycle::config())?;
+    let mut config = lifecycle::config();
+    config.timeouts.graceful_shutdown = Duration::from_millis(500);
+    let running = life.start(config)?;
     let cx = &running.context;
     let address = cx.address();
     let mut connections = Vec::new();

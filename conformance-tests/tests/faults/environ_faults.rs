@@ -53,6 +53,8 @@ enum Wrong {
     SleepsEnd,
     SpawnLoses,
     SpawnStays,
+    SpawnIsDaemon,
+    DaemonIsSpawn,
     BlocksInline,
     RefusesBlocking,
     Unbounded,
@@ -77,6 +79,8 @@ impl Driver for Broken {
             Wrong::SpawnLoses => drop(future),
             // On a thread nobody stops.
             Wrong::SpawnStays => drop(thread::spawn(move || futures_lite::future::block_on(future))),
+            Wrong::SpawnIsDaemon => self.sound.spawn_daemon(future).detach(),
+            // All the others make spawned work of daemons, too.
             _ => self.sound.spawn(future).detach(),
         }
     }
@@ -235,8 +239,22 @@ pub(crate) static FAULTS: &[Fault] = &[
         ],
     )
     .call(|application, request, environ| driven(application, request, &environ, Wrong::SpawnLoses)),
-    Fault::new("spawned_work_stays", &["runtime::spawned_work_ends_with_the_server", "shutdown::nothing_is_left"])
-        .call(|application, request, environ| driven(application, request, &environ, Wrong::SpawnStays)),
+    Fault::new(
+        "spawned_work_stays",
+        &[
+            "runtime::spawned_work_ends_with_the_server",
+            "runtime::forced_shutdown_drops_spawned_work",
+            "shutdown::nothing_is_left",
+        ],
+    )
+    .call(|application, request, environ| driven(application, request, &environ, Wrong::SpawnStays)),
+    Fault::new(
+        "spawned_work_is_not_awaited",
+        &["runtime::shutdown_waits_for_spawned_work", "runtime::shutdown_waits_for_blocking_work"],
+    )
+    .call(|application, request, environ| driven(application, request, &environ, Wrong::SpawnIsDaemon)),
+    Fault::new("daemons_are_awaited", &["runtime::daemons_hold_up_no_shutdown"])
+        .call(|application, request, environ| driven(application, request, &environ, Wrong::DaemonIsSpawn)),
     Fault::new("blocking_work_blocks", &["runtime::blocking_work_is_bounded"])
         .call(|application, request, environ| driven(application, request, &environ, Wrong::BlocksInline)),
     Fault::new(

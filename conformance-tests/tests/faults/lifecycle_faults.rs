@@ -72,6 +72,17 @@ pub(crate) static FAULTS: &[Fault] = &[
             application.startup(&info).await
         })
     }),
+    Fault::new("drop_of_the_application_is_not_contained", &["lifespan::drop_of_the_application_is_contained"]).start(
+        |server, application, config| {
+            let handle = server.start(application.clone(), config)?;
+            let (addrs, trigger) = (handle.local_addrs().to_vec(), handle.trigger());
+            Ok(ServerHandle::new(addrs, trigger, move || {
+                let outcome = handle.wait();
+                drop(application);
+                outcome
+            }))
+        },
+    ),
     Fault::new("shutdown_hook_comes_first", &["lifespan::shutdown_hook_comes_last"]).start(
         |server, application, config| {
             let handle = server.start(application.clone(), config)?;

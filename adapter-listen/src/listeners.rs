@@ -1,0 +1,101 @@
+//! Where a server inside of a program listens: anything from one `std` listener to a list of addresses.
+//!
+//! Binding is on the caller's thread, at the latest when the server starts.
+
+use std::net::TcpListener;
+
+use adapter_core::server::{Bind, ListenAddr, ServeError};
+
+use super::{Listener, bind_all};
+
+/// What the embedded entries of the servers take: a `TcpListener` or `UnixListener` of `std`, a [`Bind`], or an array or a
+/// `Vec` of one kind of them; for several kinds, of `Bind`s, which each of them becomes.
+///
+/// [`bind`](Self::bind) tells the addresses before anything is served, for who asks for port 0:
+///
+/// ```
+/// use adapter_core::Bind;
+/// use adapter_listen::Listeners;
+///
+/// let listeners = Listeners::bind(["127.0.0.1:0".parse::<Bind>()?, "[::1]:0".parse()?])?;
+/// let first = listeners.local_addrs().remove(0);
+/// assert_ne!(first.tcp().unwrap().port(), 0);
+///
+/// let own = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// # #[cfg(unix)] {
+/// # let folder = std::env::temp_dir().join(format!("listeners-{}", std::process::id()));
+/// let unix = std::os::unix::net::UnixListener::bind(&folder)?;
+/// let both: Listeners = vec![Bind::from(own), Bind::from(unix)].into();
+/// # std::fs::remove_file(folder)?;
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct Listeners {
+    bound: Vec<Listener>,
+    binds: Vec<Bind>,
+}
+
+impl Listeners {
+    /// Binds all of `listeners` that are not yet. Resolves nothing, and blocks as binding does: a moment.
+    ///
+    /// # Errors
+    /// [`ServeError::Bind`] for the first address that can't be bound. \[SHU-11\]
+    pub fn bind(listeners: impl Into<Listeners>) -> Result<Self, ServeError> {
+        let Listeners { mut bound, binds } = listeners.into();
+        bound.extend(bind_all(&binds, false)?);
+        Ok(Listeners { bound, binds: Vec::new() })
+    }
+
+    /// The addresses of those that are bound, with the actual ports; empty before [`bind`](Self::bind). A host may have
+    /// several. \[LIF-05\]
+    pub fn local_addrs(&self) -> Vec<ListenAddr> {
+        self.bound.iter().map(|listener| listener.addr().clone()).collect()
+    }
+
+    /// All of them, bound. For servers.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind), and [`ServeError::Config`] if there are none.
+    pub fn into_bound(self) -> Result<Vec<Listener>, ServeError> {
+        let bound = Listeners::bind(self)?.bound;
+        if bound.is_empty() { Err(ServeError::config("listeners", "there are none")) } else { Ok(bound) }
+    }
+}
+
+impl From<Bind> for Listeners {
+    fn from(bind: Bind) -> Self {
+        Listeners { bound: Vec::new(), binds: vec![bind] }
+    }
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(listener: TcpListener) -> Self {
+        Bind::from(listener).into()
+    }
+}
+
+#[cfg(unix)]
+impl From<std::os::unix::net::UnixListener> for Listeners {
+    fn from(listener: std::os::unix::net::UnixListener) -> Self {
+        Bind::from(listener).into()
+    }
+}
+
+impl<T: Into<Bind>> From<Vec<T>> for Listeners {
+    fn from(listeners: Vec<T>) -> Self {
+        listeners.into_iter().collect()
+    }
+}
+
+impl<T: Into<Bind>, const N: usize> From<[T; N]> for Listeners {
+    fn from(listeners: [T; N]) -> Self {
+        listeners.into_iter().collect()
+    }
+}
+
+impl<T: Into<Bind>> FromIterator<T> for Listeners {
+    fn from_iter<I: IntoIterator<Item = T>>(listeners: I) -> Self {
+        Listeners { bound: Vec::new(), binds: listeners.into_iter().map(Into::into).collect() }
+    }
+}
