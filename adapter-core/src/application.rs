@@ -243,7 +243,7 @@ impl<A: Application> Erased for A {
 pub struct DynApplication(Arc<dyn Erased>);
 
 impl DynApplication {
-    /// Erases `application`.
+    /// Erases `application`; one that is erased already is the same.
     pub fn new(application: impl Application) -> Self {
         application.erase()
     }

@@ -202,11 +202,10 @@ mod tests {
 
     #[test]
     fn blocking_work_is_waited_for_while_it_runs_and_while_it_waits() {
-        let mut config = ServerConfig::default();
-        config.blocking_threads = 1;
+        let config = ServerConfig { blocking_threads: 1, ..ServerConfig::default() };
         let runtime = Runtime::new(Threads::new(&config));
         let (sender, receiver) = async_channel::bounded::<()>(1);
-        runtime.run_blocking(move || drop(receiver.recv_blocking())).detach();
+        runtime.run_blocking(move || receiver.recv_blocking()).detach();
         let waiting = runtime.run_blocking(|| 7);
         assert_eq!(runtime.tasks().unfinished(), 2);
         sender.send_blocking(()).unwrap();

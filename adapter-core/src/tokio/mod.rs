@@ -31,6 +31,7 @@
 //! assert_eq!(client.get("/").send().text(), "late"); // there is no runtime in this program
 //! ```
 
+mod driver;
 mod shared;
 
 use std::num::NonZeroUsize;

@@ -34,10 +34,9 @@ use crate::rules::response::{Framing, prepare};
 /// A host that strips a path prefix (axum's `nest_service`) needs to say so with [`Environ::mounted_at`] in `environs` or
 /// in a layer; `fallback_service` and `route_service` strip nothing.
 ///
-/// The hooks of the application are the host's to run: `service.application().startup(…)`.
+/// The hooks of the application are the host's to run: [`Host::lifecycle`](super::Host::lifecycle).
 ///
 /// ```
-/// use std::time::Instant;
 /// use adapter_core::{Body, Environ, Error, Request, Response, testing::Client, tower};
 /// use axum::{Router, routing::get};
 ///
@@ -45,13 +44,12 @@ use crate::rules::response::{Framing, prepare};
 ///     Ok(Response::new(Body::from(format!("hello from {}", request.uri().path()))))
 /// }
 ///
-/// # fn connection() -> std::sync::Arc<adapter_core::environ::Connection> {
-/// #     unreachable!("served by a server of this interface, so the environ is there")
-/// # }
-/// // `connection()`: an `Arc<Connection>` with the host's runtime and addresses
+/// # let threads = adapter_core::runtime::Threads::new(&adapter_core::ServerConfig::default());
+/// # let host = tower::Host::new(adapter_core::Runtime::new(threads));
+/// // `host`: with the feature `tokio` and in a tokio runtime, `tower::Host::tokio()`
 /// let router = Router::new()
 ///     .route("/", get(|| async { "axum" }))
-///     .fallback_service(tower::service(hello, |_: &_| Environ::new(connection(), Instant::now())));
+///     .fallback_service(tower::service(hello, host));
 /// # let client = Client::new(tower::application(router));
 /// # assert_eq!(client.get("/").send().text(), "axum");
 /// # assert_eq!(client.get("/x").send().text(), "hello from /x");
@@ -60,8 +58,8 @@ pub fn service(application: impl Application, environs: impl EnvironSource) -> A
     ApplicationService { application: DynApplication::new(application), environs: Arc::new(environs) }
 }
 
-/// Where an [`Environ`] comes from for a request that has none in its extensions: a closure, or an `Arc<Connection>`
-/// whose facts then hold for all requests.
+/// Where an [`Environ`] comes from for a request that has none in its extensions: a [`Host`](super::Host), a closure, or an
+/// `Arc<Connection>` whose facts then hold for all requests.
 pub trait EnvironSource: Send + Sync + 'static {
     /// The environ of the request of that head. Called once per request, must not block.
     fn environ(&self, head: &request::Parts) -> Environ;

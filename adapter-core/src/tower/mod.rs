@@ -7,6 +7,8 @@
 //! A program written for `axum::serve` finds more with `axum(router)` of the feature `axum`: tokio on every server,
 //! `ConnectInfo`, the path below a mount prefix. [`application`] takes a service as it is.
 //!
+//! [`Host`] is the environment of an application in a foreign server, with the runtime that the program runs on.
+//!
 //! Both run wherever their caller polls them and spawn nothing; a service that blocks its thread blocks the server's.
 //!
 //! ```
@@ -23,11 +25,13 @@
 //! ```
 
 mod from_service;
+mod host;
 mod into_service;
 #[cfg(feature = "axum")]
 mod router;
 
 pub use self::from_service::{FromService, Unsync, application};
+pub use self::host::Host;
 pub use self::into_service::{ApplicationService, EnvironSource, ServiceBody, ServiceFuture, service};
 #[cfg(feature = "axum")]
 pub use self::router::axum;
