@@ -1,8 +1,9 @@
-//! The servers of this build, by name. \[REG-01\], \[REG-02\]
+//! The servers a program knows by name: those of this build, and those it [adds](add). \[REG-01\], \[REG-02\]
 //!
-//! Built once, on first use; looking one up neither blocks nor starts anything.
+//! Looking one up starts nothing, and blocks at most for another thread that adds one.
 
-use std::sync::LazyLock;
+use std::fmt;
+use std::sync::{LazyLock, PoisonError, RwLock};
 
 use adapter_core::{ServeError, Server};
 
@@ -10,6 +11,9 @@ use adapter_core::{ServeError, Server};
 pub const AUTO: &str = "auto";
 
 static SERVERS: LazyLock<Vec<Box<dyn Server>>> = LazyLock::new(registered);
+
+/// Those that were added.
+static ADDED: RwLock<Vec<&'static dyn Server>> = RwLock::new(Vec::new());
 
 /// One line for each server; the order is the one `auto` prefers.
 #[allow(clippy::vec_init_then_push, reason = "what is pushed depends on features")]
@@ -27,9 +31,61 @@ fn registered() -> Vec<Box<dyn Server>> {
     servers
 }
 
-/// The servers of this build, in the order `auto` prefers them.
+/// Adds a server of another crate, or the program's own: at the beginning of `main`, before anybody asks. From then on
+/// `--server` with its name, `--list-servers`, `auto` (which prefers those of this build) and the errors know it, and so do
+/// [`serve`](fn@crate::serve), [`run`](crate::run) and [`Launcher::new`](crate::Launcher::new).
+///
+/// ```
+/// # use adapter_web::{DynApplication, ServeError, ServerConfig, ServerHandle, ServerInfo};
+/// use adapter_web::{Server, registry};
+///
+/// struct MyServer;
+/// # impl Server for MyServer {
+/// #     fn info(&self) -> ServerInfo { ServerInfo::new("mine", "1.0") }
+/// #     fn start(&self, _: DynApplication, _: ServerConfig) -> Result<ServerHandle, ServeError> { unimplemented!() }
+/// # }
+///
+/// registry::add(&MyServer)?;
+/// assert!(registry::names().contains(&"mine".into()));
+/// # Ok::<(), registry::AddError>(())
+/// ```
+///
+/// # Errors
+/// Its name is taken, or can't be said on a command line.
+pub fn add(server: &'static dyn Server) -> Result<(), AddError> {
+    let name = server.info().name.into_owned();
+    let mut added = ADDED.write().unwrap_or_else(PoisonError::into_inner);
+    let unsayable = name.is_empty() || name.starts_with('-') || name.contains(|c: char| c.is_whitespace() || c == ',');
+    if unsayable || name == AUTO {
+        return Err(AddError { name, taken: false });
+    }
+    if SERVERS.iter().any(|known| known.info().name == name) || added.iter().any(|known| known.info().name == name) {
+        return Err(AddError { name, taken: true });
+    }
+    added.push(server);
+    Ok(())
+}
+
+/// Why a server could not be [added](add).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddError {
+    name: String,
+    taken: bool,
+}
+
+impl fmt::Display for AddError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why = if self.taken { "there is one of that name" } else { "that can't be a server's name" };
+        write!(f, "can't add the server {:?}: {why}", self.name)
+    }
+}
+
+impl std::error::Error for AddError {}
+
+/// The servers of this build, in the order `auto` prefers them, then those that were [added](add), in their order.
 pub fn servers() -> Vec<&'static dyn Server> {
-    SERVERS.iter().map(|server| &**server).collect()
+    let added = ADDED.read().unwrap_or_else(PoisonError::into_inner);
+    SERVERS.iter().map(|server| &**server).chain(added.iter().copied()).collect()
 }
 
 /// The names of [`servers`].
@@ -124,6 +180,35 @@ mod tests {
         assert_eq!(error.to_string(), "unknown server \"x\"; known are: one, two");
         let none = pick(&[], "auto").err().expect("there is none at all");
         assert!(matches!(none, ServeError::UnknownServer { known, .. } if known.is_empty()));
+    }
+
+    #[test]
+    fn what_is_added_is_known_and_no_name_is_there_twice() {
+        assert_eq!(add(&Fake("added")), Ok(()));
+        assert_eq!(server("added").map(|server| server.info().name).ok().as_deref(), Some("added"));
+        assert!(table().contains("\nadded "), "{}", table());
+        let unknown = server("nope").err().expect("there is none").to_string();
+        assert!(unknown.ends_with("added"), "{unknown}");
+        let again = add(&Fake("added")).expect_err("it is there").to_string();
+        assert_eq!(again, "can't add the server \"added\": there is one of that name");
+        for name in ["auto", "", "two words", "--flag"] {
+            assert!(add(Box::leak(Box::new(Fake(name)))).is_err(), "{name:?}");
+        }
+        if let Some(first) = SERVERS.first() {
+            assert!(add(Box::leak(Box::new(Taken(first.info().name.into_owned())))).is_err());
+        }
+    }
+
+    struct Taken(String);
+
+    impl Server for Taken {
+        fn info(&self) -> ServerInfo {
+            ServerInfo::new(self.0.clone(), "1")
+        }
+
+        fn start(&self, _application: DynApplication, _config: ServerConfig) -> Result<ServerHandle, ServeError> {
+            Err(ServeError::config("fake", "serves nothing"))
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub mod alone;
 pub mod application;
 pub mod case;
 mod cases;
+#[cfg(feature = "command")]
+pub mod command;
 pub mod context;
 pub mod exceptions;
 mod harness;

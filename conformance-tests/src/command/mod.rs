@@ -1,24 +1,38 @@
-//! Command line of `conformance`. An `Err` is wrong use: one line, exit status 2.
+//! The command `conformance`: runs the suite against servers by name or at an address, and explains it. Feature `command`.
+//!
+//! A server author makes one that knows the own server beside those of this project that are among the features:
+//!
+//! ```no_run
+//! # use adapter_core::{DynApplication, ServeError, Server, ServerConfig, ServerHandle, ServerInfo};
+//! # struct MyServer;
+//! # impl Server for MyServer {
+//! #     fn info(&self) -> ServerInfo { ServerInfo::new("mine", "1") }
+//! #     fn start(&self, _: DynApplication, _: ServerConfig) -> Result<ServerHandle, ServeError> { unimplemented!() }
+//! # }
+//! fn main() -> std::process::ExitCode {
+//!     conformance_tests::command::main(&[&MyServer])
+//! }
+//! ```
+//!
+//! Then `cargo run -- run --server mine --server hyper` prints both side by side.
 
 mod run;
 mod servers;
-
-pub(crate) use self::servers::all as servers;
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use adapter_core::Bind;
+use crate::registry::{self, Listed};
+use crate::specification::{self, Requirement};
+use crate::{alone, application, kills};
+use adapter_core::{Bind, Server};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use conformance_tests::registry::{self, Listed};
-use conformance_tests::specification::Requirement;
-use conformance_tests::{kills, specification};
 
 /// Conformance suite for servers that run adapter-core applications.
 #[derive(Debug, Parser)]
 #[command(name = "conformance", version)]
-pub(crate) struct Options {
+struct Options {
     #[command(subcommand)]
     command: Command,
 }
@@ -52,7 +66,7 @@ enum Command {
 /// What to run, and how to report it.
 #[derive(Args, Debug)]
 #[command(group(ArgGroup::new("subject").required(true)))]
-pub(crate) struct RunOptions {
+struct RunOptions {
     /// A server by name, or `all`; may be repeated.
     #[arg(long, value_name = "NAME", group = "subject")]
     server: Vec<String>,
@@ -86,8 +100,26 @@ enum Format {
     Junit,
 }
 
-/// Does what was asked.
-pub(crate) fn run(options: Options) -> Result<ExitCode, String> {
+/// Runs the command line of this process, with `servers` beside those of this build: the body of a `fn main`, which must do
+/// nothing before it, since a few cases start the program once more ([`alone`]). Blocks.
+///
+/// Wrong use is one line on stderr and status 2, as is a name that two servers have; a failed case is status 1.
+pub fn main(servers: &[&'static dyn Server]) -> ExitCode {
+    let known = servers::add(servers);
+    let all = servers::all();
+    alone::enter(all.iter().map(|server| &**server));
+    application::quiet_panics();
+    match known.and_then(|()| run(Options::parse())) {
+        Ok(code) => code,
+        Err(message) => {
+            eprintln!("conformance: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Does what was asked. An `Err` is wrong use.
+fn run(options: Options) -> Result<ExitCode, String> {
     match options.command {
         Command::Run(options) => run::run(&options),
         Command::List { filter } => list(filter.as_deref()),
@@ -167,6 +199,6 @@ fn about_case(listed: &Listed) -> String {
 
 fn serve(name: &str, bind: Bind) -> Result<ExitCode, String> {
     let server = servers::find(name)?;
-    conformance_tests::serve(&*server, bind).map_err(|error| error.to_string())?;
+    crate::serve(&*server, bind).map_err(|error| error.to_string())?;
     Ok(ExitCode::SUCCESS)
 }

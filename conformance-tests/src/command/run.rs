@@ -7,11 +7,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use crate::exceptions;
+use crate::registry::{self, Listed};
+use crate::report::{self, Count, Results};
+use crate::runner::{Outcome, Run, Subject};
 use adapter_core::Server;
-use conformance_tests::exceptions;
-use conformance_tests::registry::{self, Listed};
-use conformance_tests::report::{self, Count, Results};
-use conformance_tests::runner::{Outcome, Run, Subject};
 
 use super::{Format, RunOptions, servers};
 
