@@ -7,5 +7,5 @@ async fn hello(_request: Request, environ: Environ) -> Result<Response, Error> {
 }
 
 fn main() -> std::process::ExitCode {
-    adapter_web::serve(hello)
+    adapter_web::serve!(hello)
 }

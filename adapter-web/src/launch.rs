@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal as _};
 use std::path::Path;
 use std::process::ExitCode;
 
+use adapter_core::server::LastReference;
 use adapter_core::{Application, DynApplication, ListenAddr, ServeError, Server, ServerConfig};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -24,7 +25,7 @@ use crate::{inherited, registry, stderr};
 /// the first once more.
 ///
 /// `--help` and `--version` tell the program's name from how it was called, and this crate's version, for the program's
-/// own is not known here: programs that have one, or flags, call [`cli::main`].
+/// own is not known to a function: the macro [`serve!`](crate::serve!) knows it. Programs with flags call [`cli::main`].
 ///
 /// ```no_run
 /// use adapter_web::{Body, Environ, Error, Request, Response};
@@ -36,20 +37,92 @@ use crate::{inherited, registry, stderr};
 /// }
 /// ```
 pub fn serve(application: impl Application) -> ExitCode {
-    /// Serves its application over HTTP, by a server picked by name
-    #[derive(clap::Parser)]
-    struct Plain {
-        #[command(flatten)]
-        args: Args,
+    Program::unknown().serve(application)
+}
+
+/// As the function [`serve`](fn@crate::serve), with the version of the crate that calls it for `--version`, and its
+/// description for `--help`: `shop 0.3.0`.
+///
+/// ```no_run
+/// use adapter_web::{Body, Environ, Error, Request, Response};
+///
+/// async fn hello(_request: Request, _environ: Environ) -> Result<Response, Error> {
+///     Ok(Response::new(Body::from("Hello, World!\n")))
+/// }
+///
+/// fn main() -> std::process::ExitCode {
+///     adapter_web::serve!(hello)
+/// }
+/// ```
+///
+/// `serve!(hello, about = "Says hello")` has a description of its own.
+#[macro_export]
+macro_rules! serve {
+    ($application:expr, about = $about:expr $(,)?) => {
+        $crate::cli::Program::new(
+            ::core::option_env!("CARGO_PKG_VERSION"),
+            ::core::option_env!("CARGO_PKG_DESCRIPTION"),
+        )
+        .about($about)
+        .serve($application)
+    };
+    ($application:expr $(,)?) => {
+        $crate::cli::Program::new(
+            ::core::option_env!("CARGO_PKG_VERSION"),
+            ::core::option_env!("CARGO_PKG_DESCRIPTION"),
+        )
+        .serve($application)
+    };
+}
+
+/// What a program without flags of its own says of itself. Made by [`serve!`](crate::serve!).
+#[derive(Clone, Debug)]
+pub struct Program {
+    version: String,
+    about: String,
+}
+
+impl Program {
+    /// A program of that version and description, where they are known.
+    pub fn new(version: Option<&str>, about: Option<&str>) -> Self {
+        let mut program = Program::unknown();
+        if let Some(version) = version {
+            version.clone_into(&mut program.version);
+        }
+        match about {
+            Some(about) if !about.is_empty() => program.about(about),
+            _ => program,
+        }
     }
-    let program = program_name(std::env::args_os().next().as_deref().map(Path::new));
-    let command = <Plain as clap::CommandFactory>::command()
-        .name(program)
-        .version(concat!("(version unknown), on adapter ", env!("CARGO_PKG_VERSION")));
-    let parsed = cli::parse_with(command, std::env::args_os());
-    match parsed.and_then(|plain: Plain| run(application, &plain.args)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(exit) => exit.report(),
+
+    fn unknown() -> Self {
+        let version = concat!("(version unknown), on adapter ", env!("CARGO_PKG_VERSION")).to_owned();
+        Program { version, about: "Serves its application over HTTP, by a server picked by name".into() }
+    }
+
+    /// With another description.
+    #[must_use]
+    pub fn about(mut self, about: impl Into<String>) -> Self {
+        self.about = about.into();
+        self
+    }
+
+    /// As the function [`serve`](fn@crate::serve).
+    pub fn serve(self, application: impl Application) -> ExitCode {
+        #[derive(clap::Parser)]
+        struct Plain {
+            #[command(flatten)]
+            args: Args,
+        }
+        let application = DynApplication::new(application);
+        let _last = LastReference::of(&application);
+        let name = program_name(std::env::args_os().next().as_deref().map(Path::new));
+        let command = <Plain as clap::CommandFactory>::command().name(name).version(self.version).about(self.about);
+        let parsed = cli::parse_with(command, std::env::args_os());
+        match parsed.and_then(|plain: Plain| run(application, &plain.args)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(exit) => exit.report(),
+        }
     }
 }
 
@@ -64,7 +137,9 @@ fn program_name(called: Option<&Path>) -> String {
 /// # Errors
 /// [`Exit`]: why it could not be served, or did not end well.
 pub fn run(application: impl Application, args: &Args) -> Result<(), Exit> {
-    Launcher::new(args)?.run(application)
+    let application = DynApplication::new(application);
+    let _last = LastReference::of(&application);
+    Launcher::new(args).and_then(|launcher| launcher.run(application))
 }
 
 /// A server that is chosen and configured, but not started yet.
@@ -129,12 +204,16 @@ impl Launcher {
         let signals = Signals;
         #[cfg(unix)]
         stderr::guard_panics();
+        // [LIF-09] also where nothing is started
+        let application = DynApplication::new(application);
+        let last = LastReference::of(&application);
         let ended = self.serve(application, &signals);
+        drop(last);
         stderr::flush(|| signals.is_forced());
         ended
     }
 
-    fn serve(mut self, application: impl Application, signals: &Signals) -> Result<(), Exit> {
+    fn serve(mut self, application: DynApplication, signals: &Signals) -> Result<(), Exit> {
         let inherited = inherited::take()?;
         if !inherited.is_empty() {
             if !self.config.binds.is_empty() {
@@ -146,7 +225,6 @@ impl Launcher {
             Format::Common | Format::Combined => Some(access_log::Writer::stdout().map_err(ServeError::Io)?),
             Format::Off | Format::Events => None,
         };
-        let application = DynApplication::new(application);
         if self.access_log != Format::Off && self.config.on_refused.is_none() {
             self.config.on_refused = Some(AccessLog::refusals(self.access_log, writer.as_ref()));
         }

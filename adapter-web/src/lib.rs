@@ -13,16 +13,65 @@
 //! adapter: actix 0.1.0 listening on unix:/run/hello.sock
 //! ```
 //!
-//! * [`serve`] is all a program without flags of its own needs.
+//! * [`serve!`](crate::serve!) is all a program without flags of its own needs; [`serve`](fn@serve) is the function behind it.
 //! * [`cli`] shares the command line with programs that have flags of their own, and turns every way to end into one
 //!   line and an exit status.
 //! * [`Launcher`] picks the server, honours inherited sockets and signals, and waits.
-//! * [`registry`] knows the servers by name, for programs that want nothing of the above.
+//! * [`registry`] knows the servers by name, for programs that want nothing of the above, and takes in those of others.
 //! * `axum(router)`, with the feature `axum`, is what an axum program serves in place of `axum::serve`; `tokio::application`,
 //!   with the feature `tokio`, brings tokio's libraries to the servers that do not run on tokio.
 //! * [`access_log`] writes Common or Combined Log Format and gives each request a `tracing` span.
 //!
 //! Nothing here touches a request unless the access log is on.
+//!
+//! # Embedding
+//!
+//! A program that has a life of its own, of which a server is a part, picks one of two ways.
+//!
+//! *Beside it, by name*: [`Server::start`] gives the server threads of its own, whatever it is, and returns a
+//! [`ServerHandle`]: where it listens, how to stop it, and its end, to be awaited on any runtime
+//! ([`ServerHandle::stopped`]) or by a thread ([`ServerHandle::wait`]). A handle that is dropped stops its server.
+//!
+//! ```
+//! use adapter_web::{Body, DynApplication, Environ, Error, Request, Response, ServerConfig, registry};
+//!
+//! async fn hello(_request: Request, _environ: Environ) -> Result<Response, Error> {
+//!     Ok(Response::new(Body::from("Hello, World!\n")))
+//! }
+//!
+//! # #[cfg(feature = "hyper")] {
+//! let config = ServerConfig::default().bind("127.0.0.1:0".parse()?); // a port that is free
+//! let mut server = registry::server("auto")?.start(DynApplication::new(hello), config)?;
+//! println!("listening on {}", server.local_addrs()[0]);
+//! server.trigger().trigger(); // from anywhere
+//! # futures_lite::future::block_on(async {
+//! server.stopped().await
+//! # })?;
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! *Within it*: `hyper::serve` is a future on the program's own tokio runtime, `smol::serve` one on any other. Both take a
+//! listener of `std`'s, a [`Bind`], or several; run until a future of the program's is ready, then drain; and end at once
+//! where they are dropped.
+//!
+//! ```
+//! # use adapter_web::{Body, Environ, Error, Request, Response};
+//! # async fn hello(_request: Request, _environ: Environ) -> Result<Response, Error> { Ok(Response::default()) }
+//! # #[cfg(feature = "hyper")]
+//! async fn program(stop: impl Future<Output = ()>) -> Result<(), Box<dyn std::error::Error>> {
+//!     use adapter_web::{Bind, ServerConfig, hyper};
+//!
+//!     let addresses: [Bind; 2] = ["127.0.0.1:0".parse()?, "unix:hello.sock".parse()?];
+//!     let listeners = hyper::Listeners::bind(addresses)?;
+//!     println!("listening on {}", listeners.local_addrs()[0]);
+//!     hyper::serve(listeners, hello, ServerConfig::default(), stop).await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! An [`Application`] inside of a foreign server, such as axum's own, is what `tower::service` of the feature `tower` makes;
+//! `tower::Host` is the environment it needs there.
 //!
 //! # Signals
 //!
@@ -47,6 +96,30 @@ mod signals;
 mod stderr;
 
 pub use adapter_core::*;
+
+/// The server `hyper`, and its entry for programs that run tokio. Feature `hyper`.
+#[cfg(feature = "hyper")]
+pub mod hyper {
+    pub use adapter_hyper::{HyperServer, Listeners, serve};
+}
+
+/// The server `actix`. Feature `actix`.
+#[cfg(feature = "actix")]
+pub mod actix {
+    pub use adapter_hyper::ActixServer;
+}
+
+/// The server `smol`, and its entries for programs that run smol, or any executor. Feature `smol`.
+#[cfg(feature = "smol")]
+pub mod smol {
+    pub use adapter_smol::{Listeners, SmolServer, serve, serve_on};
+}
+
+/// The server `threadpool`. Feature `threadpool`.
+#[cfg(feature = "threadpool")]
+pub mod threadpool {
+    pub use adapter_threadpool::ThreadPoolServer;
+}
 
 pub use self::access_log::AccessLog;
 pub use self::cli::{Args, Exit};

@@ -23,14 +23,20 @@ mod unix {
 
     pub(crate) fn main() -> ExitCode {
         if std::env::var_os(PROGRAM).is_some() {
-            return adapter_web::serve(application);
+            return match std::env::var(PROGRAM).as_deref() {
+                Ok("macro") => adapter_web::serve!(application),
+                Ok("about") => adapter_web::serve!(application, about = "Sells tea"),
+                Ok("fragile") => adapter_web::serve!(Fragile),
+                _ => adapter_web::serve(application),
+            };
         }
         let mut trials = vec![
             trial("wrong_use_is_one_line_and_status_2", wrong_use),
             trial("help_version_and_list_go_to_stdout", informational),
+            trial("the_macro_tells_the_programs_own_version", own_version),
         ];
         type Case = (&'static str, fn(&str));
-        let cases: [Case; 19] = [
+        let cases: [Case; 21] = [
             ("a_port_in_use_is_one_line_and_status_1", port_in_use),
             ("an_unknown_option_is_one_line_and_status_2", unknown_option),
             ("sigterm_drains_and_the_port_is_free_at_once", sigterm_drains),
@@ -50,6 +56,8 @@ mod unix {
             ("a_successors_socket_is_not_deleted", successor),
             ("the_longest_times_are_never", longest_times),
             ("limits_that_cannot_be_kept_are_refused", limits_too_large),
+            ("an_applications_drop_changes_no_status", fragile),
+            ("tasks_that_never_end_are_told_and_dropped", endless_tasks),
         ];
         for server in adapter_web::registry::names() {
             for (name, case) in cases {
@@ -80,6 +88,10 @@ mod unix {
             writeln!(std::io::stderr(), "called {path}")?;
             environ.shutting_down().await;
             environ.runtime().sleep(Duration::from_millis(300)).await;
+        }
+        if path == "/spawn" {
+            environ.runtime().spawn(std::future::pending::<()>()).detach();
+            environ.runtime().spawn_daemon(std::future::pending::<()>()).detach();
         }
         if path == "/drained" || path == "/never" {
             // tells the test that the request is in flight
@@ -234,6 +246,77 @@ mod unix {
         assert_eq!(stdout, [says]);
         let (_, _, stdout) = start(command(&["--help"])).end();
         assert!(stdout.iter().any(|line| line.contains(&program)), "{stdout:?}");
+    }
+
+    /// Its drop panics.
+    struct Fragile;
+
+    impl adapter_web::Application for Fragile {
+        async fn call(&self, request: Request, environ: Environ) -> Result<Response, Error> {
+            application(request, environ).await
+        }
+    }
+
+    impl Drop for Fragile {
+        fn drop(&mut self) {
+            panic!("in the drop of the application");
+        }
+    }
+
+    fn own_version() {
+        let output = |kind: &str, flag: &str| {
+            let mut command = command(&[flag]);
+            command.env(PROGRAM, kind);
+            start(command).end().2
+        };
+        let program = std::env::current_exe().expect("this binary has a path");
+        let program = program.file_stem().expect("and a name").to_string_lossy().into_owned();
+        assert_eq!(output("macro", "--version"), [format!("{program} {}", env!("CARGO_PKG_VERSION"))]);
+        assert_eq!(output("macro", "--help").first().map(String::as_str), Some(env!("CARGO_PKG_DESCRIPTION")));
+        assert_eq!(output("about", "--help").first().map(String::as_str), Some("Sells tea"));
+    }
+
+    /// A drop that panics changes no exit status: not of a good end, of wrong use, or of a start that fails.
+    fn fragile(server: &str) {
+        let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = taken.local_addr().expect("an address").to_string();
+        let free = ["--server", server, "--bind", "127.0.0.1:0"];
+        let ends: [(&[&str], i32); 3] = [(&["--nope"], 2), (&["--server", server, "--bind", &address], 1), (&free, 0)];
+        for (args, status) in ends {
+            let mut command = command(args);
+            command.env(PROGRAM, "fragile");
+            let program = start(command);
+            if status == 0 {
+                program.address();
+                program.signal("-TERM");
+            }
+            let (ended, stderr, _) = program.end();
+            assert_eq!(ended.code(), Some(status), "{args:?}: {stderr:?}");
+        }
+    }
+
+    /// A task that never ends is waited for until the deadline, or until a second signal; one line says how many there were.
+    fn endless_tasks(server: &str) {
+        for forced in [false, true] {
+            let limit = if forced { "1h" } else { "300ms" };
+            let program =
+                start(command(&["--server", server, "--bind", "127.0.0.1:0", "--timeout-graceful-shutdown", limit]));
+            let address = program.address();
+            assert!(talk(connect(&address), "/spawn").ends_with("hello"));
+            program.signal("-TERM");
+            assert_eq!(program.line(), "adapter: SIGTERM: draining, once more to force");
+            if forced {
+                // The same one within a second is the one before.
+                program.signal("-INT");
+            }
+            let (ended, stderr, _) = program.end();
+            assert_eq!(ended.code(), Some(0), "{stderr:?}");
+            let says =
+                if forced { "the shutdown was forced; spawned tasks are dropped" } else { "deadline has passed" };
+            let warnings: Vec<_> = stderr.iter().filter(|line| line.contains("WARN")).collect();
+            assert_eq!(warnings.len(), 1, "{stderr:?}");
+            assert!(warnings[0].contains(says) && warnings[0].contains("tasks=1"), "{stderr:?}");
+        }
     }
 
     fn port_in_use(server: &str) {

@@ -15,5 +15,5 @@ mod room;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    adapter_web::serve(chat::Chat::new(log::Memory::default()))
+    adapter_web::serve!(chat::Chat::new(log::Memory::default()))
 }

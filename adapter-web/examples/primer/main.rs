@@ -8,5 +8,5 @@ mod worker;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    adapter_web::serve(primer::Primer::new())
+    adapter_web::serve!(primer::Primer::new())
 }

@@ -1,12 +1,13 @@
 //! The command line every program shares, and how programs end.
 //!
-//! A program without flags of its own calls [`serve`](crate::serve). One with flags of its own flattens [`Args`] into
+//! A program without flags of its own calls [`serve!`](crate::serve!). One with flags of its own flattens [`Args`] into
 //! its parser and hands the rest to [`main`]:
 //!
 //! ```no_run
 //! use adapter_web::{Body, Environ, Error, Launcher, Request, Response};
 //!
 //! #[derive(clap::Parser)]
+//! #[command(version, about)] // the program's own, from its Cargo.toml
 //! struct Cli {
 //!     #[command(flatten)]
 //!     serving: adapter_web::Args,
@@ -43,6 +44,7 @@ pub use self::exit::Exit;
 pub(crate) use self::parse::parse_with;
 pub use self::parse::{parse, parse_from};
 pub use self::values::{OrOff, ParseValueError, Period, Size};
+pub use crate::launch::Program;
 
 /// Parses the command line, runs `program` with it, and reports how it ended: the body of a `fn main`.
 ///
