@@ -248,9 +248,9 @@ impl DynApplication {
         application.erase()
     }
 
-    /// Whether there are other references to it.
-    pub(crate) fn is_shared(&self) -> bool {
-        Arc::strong_count(&self.0) > 1
+    /// How many other references to it there are.
+    pub(crate) fn others(&self) -> usize {
+        Arc::strong_count(&self.0) - 1
     }
 
     /// [`Application::call`] as a future that owns all it needs.

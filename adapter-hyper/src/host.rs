@@ -160,14 +160,23 @@ impl Embedded {
     }
 }
 
-impl Drop for Embedded {
-    fn drop(&mut self) {
+impl Embedded {
+    /// Ready when the pool has ended, as far as application code lets it, and the application is dropped: for the end of a
+    /// future that was not dropped.
+    pub async fn end(mut self) {
+        self.begin_end().fired().await;
+    }
+
+    /// Has a thread do it; the signal says when it is done.
+    fn begin_end(&mut self) -> Signal {
         self.trigger.force();
         if let Some(runtime) = self.runtime.take() {
             runtime.tasks().close();
         }
-        let (pool, last) = (self.pool.take(), self.last.take());
+        let (pool, last, done) = (self.pool.take(), self.last.take(), Signal::new());
+        let told = done.fire_on_drop();
         let end = move || {
+            let _told = told;
             if let Some(pool) = pool {
                 end_pool(&pool);
             }
@@ -176,8 +185,17 @@ impl Drop for Embedded {
                 last.drop_as_last(PATIENCE);
             }
         };
-        // Without a thread it is all dropped here, contained, with nobody waiting.
+        // Without a thread it is all dropped here, contained.
         let _ = contain::catch("end of a server", || thread::Builder::new().name("adapter-end".into()).spawn(end));
+        done
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        if self.last.is_some() {
+            self.begin_end();
+        }
     }
 }
 

@@ -30,7 +30,9 @@ use crate::transport::Accepting;
 ///
 /// Dropping the future is the end at once, as the second call of a [`ShutdownTrigger`]: the listeners, every connection and
 /// what the application spawned are dropped with it; the shutdown hook is not called. For a graceful end make `shutdown`
-/// ready, and go on polling. The application itself is dropped on a thread that may block.
+/// ready, and go on polling.
+///
+/// The application itself is dropped on a thread that may block, before the future is ready.
 ///
 /// # Errors
 /// As [`Server::start`] and [`ServerHandle::wait`](adapter_core::ServerHandle::wait).
@@ -111,9 +113,15 @@ fn serve_spawning<S: Future<Output = ()>>(
     let embedded = Embedded::new(&application, trigger.clone());
     async move {
         let mut embedded = embedded;
-        config.validate()?;
-        config.refuse_unknown_options("smol", OPTIONS)?;
-        let listeners = listeners.into_bound()?;
+        let prepared = config.validate().and_then(|()| config.refuse_unknown_options("smol", OPTIONS));
+        let listeners = match prepared.and_then(|()| listeners.into_bound()) {
+            Ok(listeners) => listeners,
+            Err(error) => {
+                drop(application);
+                embedded.end().await;
+                return Err(error);
+            }
+        };
         let pool = BlockingPool::new(config.blocking_threads, config.blocking_queue);
         let runtime = embedded.runtime(SmolDriver::new(spawn.clone(), pool.clone()), &pool);
         let mut failed = None;
@@ -125,6 +133,7 @@ fn serve_spawning<S: Future<Output = ()>>(
             pending().await
         };
         let served = or(serve.run(|outcome| failed = outcome.err()), stop).await;
+        embedded.end().await;
         failed.map_or(served, Err)
     }
 }

@@ -31,19 +31,25 @@ const LOOK: Duration = Duration::from_millis(2);
 /// ```
 #[derive(Debug)]
 #[must_use = "it is for being dropped last"]
-pub struct LastReference(Option<DynApplication>);
+pub struct LastReference {
+    /// `None` only while it is dropped.
+    application: Option<DynApplication>,
+    /// How many references are not the server's.
+    foreign: usize,
+}
 
 impl LastReference {
-    /// Of `application`.
+    /// Of `application`, which is the server's too.
     pub fn of(application: &DynApplication) -> Self {
-        LastReference(Some(application.clone()))
+        LastReference { application: Some(application.clone()), foreign: application.others().saturating_sub(1) }
     }
 
-    /// Waits until nobody else holds the application, at most for `patience`, then drops this. Blocks. For servers whose
-    /// connections end on somebody else's runtime.
+    /// Waits until the server holds the application nowhere else, at most for `patience`, then drops this. Blocks. For
+    /// servers whose connections may end a moment after they were counted as gone.
     pub fn drop_as_last(self, patience: Duration) {
         let deadline = Instant::now() + patience;
-        while self.0.as_ref().is_some_and(DynApplication::is_shared) && Instant::now() < deadline {
+        let others = || self.application.as_ref().map_or(0, DynApplication::others);
+        while others() > self.foreign && Instant::now() < deadline {
             thread::sleep(LOOK);
         }
     }
@@ -51,8 +57,8 @@ impl LastReference {
 
 impl Drop for LastReference {
     fn drop(&mut self) {
-        let Some(application) = self.0.take() else { return };
-        if application.is_shared() {
+        let Some(application) = self.application.take() else { return };
+        if application.others() > 0 {
             return contain::discard(PLACE, application);
         }
         // Where no thread can be had it is dropped here, with the closure.

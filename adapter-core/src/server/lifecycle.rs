@@ -51,7 +51,12 @@ impl Lifecycle {
     /// # Errors
     /// The hook's own, or that it was late.
     pub async fn startup(&self) -> Result<(), ServeError> {
-        self.hook("startup", ServeError::Startup, self.application.startup(&self.serving.info)).await
+        let outcome = self.hook("startup", ServeError::Startup, self.application.startup(&self.serving.info)).await;
+        if outcome.is_err() {
+            // [LIF-02] nothing of it goes on
+            self.serving.runtime.tasks().close();
+        }
+        outcome
     }
 
     /// Waits for the shutdown, then for the connections to drain and for what was spawned to end, forces what is left at the

@@ -81,8 +81,9 @@ impl HyperServer {
 ///
 /// Dropping the future is the end at once, as the second call of a [`ShutdownTrigger`]: the listeners are closed, the
 /// connections and what the application spawned are dropped, as soon as the runtime gets to them; the shutdown hook is not
-/// called. For a graceful end make `shutdown` ready, and go on polling. The application itself is dropped on a thread that
-/// may block.
+/// called. For a graceful end make `shutdown` ready, and go on polling.
+///
+/// The application itself is dropped on a thread that may block, before the future is ready.
 ///
 /// # Errors
 /// As [`Server::start`] and [`ServerHandle::wait`].
@@ -115,9 +116,15 @@ where
     let embedded = Embedded::new(&application, trigger.clone());
     async move {
         let mut embedded = embedded;
-        config.validate()?;
-        config.refuse_unknown_options("hyper", OPTIONS)?;
-        let listeners = listeners.into_bound()?;
+        let prepared = config.validate().and_then(|()| config.refuse_unknown_options("hyper", OPTIONS));
+        let listeners = match prepared.and_then(|()| listeners.into_bound()) {
+            Ok(listeners) => listeners,
+            Err(error) => {
+                drop(application);
+                embedded.end().await;
+                return Err(error);
+            }
+        };
         let pool = BlockingPool::new(config.blocking_threads, config.blocking_queue);
         let runtime = embedded.runtime(TokioDriver::new(tokio::runtime::Handle::current(), pool.clone()), &pool);
         let stop = async {
@@ -131,6 +138,7 @@ where
         let hosted = Hosted { listeners, application, config: &config, info, runtime, spawn: Current, shutdown };
         let serving = host::serve(hosted, Accepting::new, |outcome| failed = outcome.err());
         let served = futures_lite::future::or(serving, stop).await;
+        embedded.end().await;
         failed.map_or(served, Err)
     }
 }

@@ -60,7 +60,7 @@ pub fn routes() -> (impl Application, Receiver<&'static str>) {
                         let _tell = tell;
                         std::future::pending::<()>().await;
                     };
-                    environ.runtime().spawn(forever).detach();
+                    environ.runtime().spawn_daemon(forever).detach();
                     Response::new(Body::from("spawned"))
                 }
                 "/from-outside" => {
