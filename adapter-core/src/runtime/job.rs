@@ -10,11 +10,17 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::carried::Carried;
 use crate::contain;
+use crate::server::Guard;
 
 type Work = Box<dyn FnOnce() + Send>;
 
 /// A piece of blocking work, as [`Driver::run_blocking`](super::Driver::run_blocking) receives it. Dropped, it is not done.
-pub struct BlockingJob(Kind);
+pub struct BlockingJob {
+    kind: Kind,
+    /// Dropped when it has ended or will not be done: whoever waits for the end of a server's work is told.
+    #[allow(dead_code, reason = "for its drop")]
+    counted: Option<Guard>,
+}
 
 enum Kind {
     Firm(Option<Work>),
@@ -37,13 +43,19 @@ impl Slot {
 impl BlockingJob {
     /// `work`, which must not panic.
     pub fn new(work: impl FnOnce() + Send + 'static) -> Self {
-        BlockingJob(Kind::Firm(Some(carrying(work))))
+        BlockingJob { kind: Kind::Firm(Some(carrying(work))), counted: None }
     }
 
     /// The same, until the [`Withdrawal`] is dropped.
     pub(crate) fn withdrawable(work: impl FnOnce() + Send + 'static) -> (Self, Withdrawal) {
         let slot = Arc::new(Slot { work: Mutex::new(Some(carrying(work))), withdrawn: OnceLock::new() });
-        (BlockingJob(Kind::Withdrawable(slot.clone())), Withdrawal(slot))
+        (BlockingJob { kind: Kind::Withdrawable(slot.clone()), counted: None }, Withdrawal(slot))
+    }
+
+    /// The same, counted by `guard`.
+    pub(super) fn counted(mut self, guard: Guard) -> Self {
+        self.counted = Some(guard);
+        self
     }
 
     /// Does it, on a thread that may block; nothing if it was withdrawn. Never panics.
@@ -55,7 +67,7 @@ impl BlockingJob {
     }
 
     fn take(&mut self) -> Option<Work> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Firm(work) => work.take(),
             Kind::Withdrawable(slot) => slot.take(),
         }
@@ -63,7 +75,7 @@ impl BlockingJob {
 
     /// Whether nobody wants it any more, so that [`run`](Self::run) does nothing.
     pub fn is_withdrawn(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Firm(_) => false,
             Kind::Withdrawable(slot) => slot.work.lock().unwrap_or_else(PoisonError::into_inner).is_none(),
         }
@@ -144,7 +156,7 @@ impl JobQueue {
 
     /// Puts `job` at the end whatever the limit, where a thread is about to take it.
     pub fn push_over(&mut self, job: BlockingJob) {
-        if let Kind::Withdrawable(slot) = &job.0 {
+        if let Kind::Withdrawable(slot) = &job.kind {
             let _ = slot.withdrawn.set(self.withdrawn.clone());
         }
         self.jobs.push_back(job);

@@ -174,20 +174,21 @@ impl Runtime {
         T: Send + 'static,
     {
         let (sender, task) = task::channel();
-        let job = BlockingJob::new(self.tasks.job(move || {
+        let job = BlockingJob::new(self.tasks.in_time(move || {
             sender.send(catch_unwind(AssertUnwindSafe(work)).map_err(|panic| crate::contain::report("task", panic)));
         }));
         // A refused job is dropped here, and with it the sender: the task reads that as `Refused`.
-        drop(self.driver.run_blocking(job));
+        drop(self.run_blocking_job(job));
         task
     }
 
-    /// Runs `job` as [`Driver::run_blocking`], without a [`Task`]. For servers and middleware.
+    /// Runs `job` as [`Driver::run_blocking`], without a [`Task`]. For servers and middleware. A graceful shutdown waits for it,
+    /// as for what is given to [`run_blocking`](Self::run_blocking).
     ///
     /// # Errors
     /// The job, if the server can't take it.
     pub fn run_blocking_job(&self, job: BlockingJob) -> Result<(), BlockingJob> {
-        self.driver.run_blocking(job)
+        self.driver.run_blocking(job.counted(self.tasks.job()))
     }
 
     /// See [`Driver::may_block`].

@@ -90,17 +90,15 @@ impl Tasks {
         Spawned { future: Some(future), over: self.over(), fired: None, sender: Some(sender), counted: Some(counted) }
     }
 
-    /// `work`, counted until it has ended or will not be done, which it is not when its time is over before it begins.
-    pub(super) fn job(&self, work: impl FnOnce() + Send + 'static) -> impl FnOnce() + Send + 'static {
-        let (over, counted) = (self.over(), self.0.jobs.add());
-        move || {
-            if over.is_fired() {
-                drop(work);
-            } else {
-                work();
-            }
-            drop(counted);
-        }
+    /// `work`, which is not done when its time is over before it begins.
+    pub(super) fn in_time(&self, work: impl FnOnce() + Send + 'static) -> impl FnOnce() + Send + 'static {
+        let over = self.over();
+        move || if over.is_fired() { drop(work) } else { work() }
+    }
+
+    /// One more job, until the guard is dropped.
+    pub(super) fn job(&self) -> Guard {
+        self.0.jobs.add()
     }
 }
 

@@ -232,7 +232,8 @@ pub struct Timeouts {
     pub write: Option<Duration>,
     /// From the call of the application to its response; then 503 (\[LIM-09\]). Default `None`.
     pub handler: Option<Duration>,
-    /// From the start of a shutdown until what still runs is dropped (\[SHU-06\]). Default 30 s; zero: at once.
+    /// From the start of a shutdown until what still runs, responses and spawned tasks, is dropped (\[SHU-06\],
+    /// \[RTM-05b\]). Default 30 s; zero: at once.
     pub graceful_shutdown: Duration,
     /// For the startup hook, and again for the shutdown hook (\[LIF-07\]). Default 60 s.
     pub hooks: Option<Duration>,

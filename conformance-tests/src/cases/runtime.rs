@@ -52,6 +52,13 @@ pub(crate) static GROUP: Group = Group {
         ),
         Case::owned(
             Level::Must,
+            "shutdown_waits_for_a_departed_clients_call",
+            "that blocks, and so goes on without its client",
+            &["DIS-05d"],
+            awaited_call,
+        ),
+        Case::owned(
+            Level::Must,
             "forced_shutdown_drops_spawned_work",
             "a second trigger ends at once",
             &["RTM-05b", "SHU-07"],
@@ -234,6 +241,21 @@ fn awaited_blocking(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     running.open("go");
     let seen = at_the_hook(running)?;
     ensure_eq!(seen.count("blocking-done"), 2, "blocking work that had ended at the shutdown hook");
+    Ok(())
+}
+
+fn awaited_call(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    let running = with_work(life, graceful(LONG), "body x")?;
+    let cx = &running.context;
+    let mut connection = cx.connect()?;
+    connection.send(cx.get("blocking; until-disconnected; gate go; sleep 800; body x").bytes())?;
+    running.wait_for("blocking")?;
+    drop(connection);
+    running.wait_for("at go")?;
+    running.trigger();
+    running.open("go");
+    let seen = at_the_hook(running)?;
+    ensure_eq!(seen.count("handler-returned"), 2, "handlers that had returned at the shutdown hook");
     Ok(())
 }
 

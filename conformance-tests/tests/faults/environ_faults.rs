@@ -89,7 +89,7 @@ impl Driver for Broken {
         match self.wrong {
             Wrong::BlocksInline => job.run(),
             Wrong::RefusesBlocking => return Err(job),
-            Wrong::Unbounded => drop(thread::spawn(move || job.run())),
+            Wrong::Unbounded | Wrong::SpawnIsDaemon => drop(thread::spawn(move || job.run())),
             _ => return self.sound.run_blocking_job(job),
         }
         Ok(())
@@ -250,7 +250,11 @@ pub(crate) static FAULTS: &[Fault] = &[
     .call(|application, request, environ| driven(application, request, &environ, Wrong::SpawnStays)),
     Fault::new(
         "spawned_work_is_not_awaited",
-        &["runtime::shutdown_waits_for_spawned_work", "runtime::shutdown_waits_for_blocking_work"],
+        &[
+            "runtime::shutdown_waits_for_spawned_work",
+            "runtime::shutdown_waits_for_blocking_work",
+            "runtime::shutdown_waits_for_a_departed_clients_call",
+        ],
     )
     .call(|application, request, environ| driven(application, request, &environ, Wrong::SpawnIsDaemon)),
     Fault::new("daemons_are_awaited", &["runtime::daemons_hold_up_no_shutdown"])

@@ -13,11 +13,10 @@
 mod jobs;
 
 use std::error::Error;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use adapter_web::{Application, Bind, DynApplication, Environ, ServerConfig, hyper, registry};
+use adapter_web::{Application, Bind, DynApplication, Environ, ListenAddr, ServerConfig, hyper, registry};
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Extension, Json, Router};
@@ -57,7 +56,7 @@ fn page(jobs: Jobs) -> Router {
 /// The server is a future of this program, on its runtime.
 async fn within(application: impl Application, address: Bind) -> Outcome {
     let listeners = hyper::Listeners::bind(address)?;
-    let bound = tcp(listeners.local_addrs().first().and_then(|addr| addr.tcp()))?;
+    let bound = tcp(listeners.local_addrs().first().and_then(ListenAddr::tcp))?;
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let serving = hyper::serve(listeners, application, ServerConfig::default(), async {
         // A sender that is dropped stops it, too.
@@ -79,7 +78,7 @@ async fn beside(name: String, application: impl Application, address: Bind) -> O
     // It returns when the server accepts, for which the startup hook has to have run: that may take a while.
     let starting = tokio::task::spawn_blocking(move || registry::server(&name)?.start(application, config));
     let mut server = starting.await??;
-    let bound = tcp(server.local_addrs().first().and_then(|addr| addr.tcp()))?;
+    let bound = tcp(server.local_addrs().first().and_then(ListenAddr::tcp))?;
     // With `?` here the handle would be dropped, which stops the server without waiting for its end.
     let told = watch(bound).await;
     server.trigger().trigger();
@@ -110,13 +109,11 @@ async fn watch(address: SocketAddr) -> Outcome {
 }
 
 /// One request; a program would use a client library.
-fn ask(address: SocketAddr) -> impl Future<Output = Outcome<Value>> {
-    async move {
-        let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(format!("GET / HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        let (_, body) = answer.split_once("\r\n\r\n").ok_or("no head")?;
-        Ok(serde_json::from_str(body)?)
-    }
+async fn ask(address: SocketAddr) -> Outcome<Value> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(format!("GET / HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let (_, body) = answer.split_once("\r\n\r\n").ok_or("no head")?;
+    Ok(serde_json::from_str(body)?)
 }
