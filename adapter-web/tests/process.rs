@@ -15,7 +15,10 @@ mod unix {
     use std::thread;
     use std::time::{Duration, Instant};
 
-    use adapter_web::{Body, Environ, Error, Request, Response};
+    use adapter_web::{
+        Body, DynApplication, Environ, Error, Request, Response, ServeError, Server, ServerConfig, ServerHandle,
+        ServerInfo,
+    };
     use libtest_mimic::{Arguments, Failed, Trial};
 
     const PROGRAM: &str = "ADAPTER_TEST_PROGRAM";
@@ -26,7 +29,11 @@ mod unix {
             return match std::env::var(PROGRAM).as_deref() {
                 Ok("macro") => adapter_web::serve!(application),
                 Ok("about") => adapter_web::serve!(application, about = "Sells tea"),
-                Ok("fragile") => adapter_web::serve!(Fragile),
+                Ok("fragile") => adapter_web::serve!(Fragile::new()),
+                Ok("added") => {
+                    adapter_web::registry::add(&Mine).expect("its name is free");
+                    adapter_web::serve(application)
+                }
                 _ => adapter_web::serve(application),
             };
         }
@@ -34,6 +41,7 @@ mod unix {
             trial("wrong_use_is_one_line_and_status_2", wrong_use),
             trial("help_version_and_list_go_to_stdout", informational),
             trial("the_macro_tells_the_programs_own_version", own_version),
+            trial("a_server_that_was_added_is_known_by_name", added_server),
         ];
         type Case = (&'static str, fn(&str));
         let cases: [Case; 21] = [
@@ -248,8 +256,45 @@ mod unix {
         assert!(stdout.iter().any(|line| line.contains(&program)), "{stdout:?}");
     }
 
-    /// Its drop panics.
-    struct Fragile;
+    /// A server of the program's own.
+    struct Mine;
+
+    impl Server for Mine {
+        fn info(&self) -> ServerInfo {
+            ServerInfo::new("mine", "1.2.3")
+        }
+
+        fn start(&self, _: DynApplication, _: ServerConfig) -> Result<ServerHandle, ServeError> {
+            Err(std::io::Error::other("mine was picked").into())
+        }
+    }
+
+    fn added_server() {
+        let ends = |args: &[&str]| {
+            let mut command = command(args);
+            command.env(PROGRAM, "added");
+            let (ended, stderr, stdout) = start(command).end();
+            (ended.code(), stderr.join("\n"), stdout.join("\n"))
+        };
+        let (status, stderr, _) = ends(&["--server", "mine"]);
+        assert_eq!((status, stderr.as_str()), (Some(1), "error: the server failed: mine was picked"));
+        let (status, _, listed) = ends(&["--list-servers"]);
+        assert!(status == Some(0) && listed.contains("\nmine "), "{listed}");
+        let (status, stderr, _) = ends(&["--server", "x"]);
+        assert!(status == Some(2) && stderr.ends_with("mine"), "{stderr}");
+        if adapter_web::servers().is_empty() {
+            assert_eq!(ends(&[]).1, "error: the server failed: mine was picked", "auto");
+        }
+    }
+
+    /// Owns what can't be dropped just anywhere, and its drop panics.
+    struct Fragile(Option<tokio::runtime::Runtime>);
+
+    impl Fragile {
+        fn new() -> Self {
+            Fragile(Some(tokio::runtime::Builder::new_multi_thread().build().expect("a runtime")))
+        }
+    }
 
     impl adapter_web::Application for Fragile {
         async fn call(&self, request: Request, environ: Environ) -> Result<Response, Error> {
@@ -259,6 +304,7 @@ mod unix {
 
     impl Drop for Fragile {
         fn drop(&mut self) {
+            drop(self.0.take());
             panic!("in the drop of the application");
         }
     }
@@ -292,6 +338,7 @@ mod unix {
             }
             let (ended, stderr, _) = program.end();
             assert_eq!(ended.code(), Some(status), "{args:?}: {stderr:?}");
+            assert!(!stderr.iter().any(|line| line.contains("blocking is not allowed")), "{args:?}: {stderr:?}");
         }
     }
 

@@ -320,6 +320,77 @@ fn hooks_run_once_and_their_errors_come_back() {
     assert_eq!(client.startup().unwrap_err().to_string(), "no database");
 }
 
+/// What happened, in order.
+struct Ending(Arc<Mutex<Vec<&'static str>>>);
+
+/// Says that it was dropped.
+struct Says(Arc<Mutex<Vec<&'static str>>>, &'static str);
+
+impl Drop for Says {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().push(self.1);
+    }
+}
+
+impl Application for Ending {
+    async fn call(&self, request: Request, environ: Environ) -> Result<Response, Error> {
+        let runtime = environ.runtime();
+        let says = |what| Says(self.0.clone(), what);
+        let endless = |said: Says| async move {
+            let _said = said;
+            std::future::pending::<()>().await;
+        };
+        match request.uri().path() {
+            "/daemon" => runtime.spawn_daemon(endless(says("dropped"))).detach(),
+            "/endless" => runtime.spawn(endless(says("dropped"))).detach(),
+            "/blocking" => {
+                let ended = says("ended");
+                let work = move || {
+                    thread::sleep(Duration::from_millis(50));
+                    drop(ended);
+                };
+                runtime.run_blocking(work).detach();
+            }
+            _ => {
+                let (ended, sleep) = (says("ended"), runtime.sleep(Duration::from_millis(50)));
+                let work = async move {
+                    sleep.await;
+                    drop(ended);
+                };
+                runtime.spawn(work).detach();
+            }
+        }
+        Ok(Response::default())
+    }
+
+    async fn shutdown(&self) -> Result<(), Error> {
+        self.0.lock().unwrap().push("hook");
+        Ok(())
+    }
+}
+
+#[test]
+fn a_shutdown_waits_for_what_was_spawned_as_a_servers_does() {
+    let mut config = ServerConfig::default();
+    for (path, limit, forced, expected) in [
+        ("/", 60_000, false, "ended"),
+        ("/blocking", 60_000, false, "ended"),
+        ("/daemon", 60_000, false, "dropped"),
+        ("/endless", 50, false, "dropped"),
+        ("/endless", 60_000, true, "dropped"),
+    ] {
+        let events = Arc::new(Mutex::new(Vec::new()));
+        config.timeouts.graceful_shutdown = Duration::from_millis(limit);
+        let client = Client::new(Ending(events.clone())).configured(config.clone());
+        assert_eq!(client.get(path).send().status(), 200);
+        if forced {
+            client.trigger().force();
+        }
+        client.shutdown().unwrap();
+        assert_eq!(*events.lock().unwrap(), [expected, "hook"], "{path}, {limit} ms");
+    }
+}
+
 #[test]
 fn early_hints_go_out_before_the_head_and_not_after() {
     let application = |_request: Request, environ: Environ| async move {
