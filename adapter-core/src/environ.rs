@@ -189,6 +189,7 @@ struct Special {
     early_hints: Option<EarlyHints>,
     forwarded: Option<Forwarded>,
     upgrade: Option<Offer>,
+    runtime: Option<Runtime>,
 }
 
 impl Environ {
@@ -240,6 +241,17 @@ impl Environ {
     #[must_use]
     pub fn with_upgrade(mut self, offer: Offer) -> Self {
         self.special().upgrade = Some(offer);
+        self
+    }
+
+    /// For an application that is called within somebody's async code: its blocking parts run on threads for blocking work,
+    /// also on servers that would let them block the thread that polls.
+    #[cfg(feature = "tower")]
+    pub(crate) fn within_async(mut self) -> Self {
+        if self.runtime().may_block() {
+            let runtime = self.runtime().within_async();
+            self.special().runtime = Some(runtime);
+        }
         self
     }
 
@@ -351,7 +363,8 @@ impl Environ {
 
     /// Time, tasks and threads of whatever is serving. \[RTM-01\]
     pub fn runtime(&self) -> &Runtime {
-        &self.connection.serving.runtime
+        let own = self.special.as_ref().and_then(|special| special.runtime.as_ref());
+        own.unwrap_or(&self.connection.serving.runtime)
     }
 
     fn disconnect_signal(&self) -> &Signal {

@@ -67,12 +67,21 @@ pub trait Driver: Send + Sync + 'static {
 pub struct Runtime {
     driver: Arc<dyn Driver>,
     tasks: Tasks,
+    /// Whatever the driver says.
+    never_blocks: bool,
 }
 
 impl Runtime {
     /// A runtime that uses `driver`. For server authors: one for each server, since what is spawned is counted here.
     pub fn new(driver: impl Driver) -> Self {
-        Runtime { driver: Arc::new(driver), tasks: Tasks::default() }
+        Runtime { driver: Arc::new(driver), tasks: Tasks::default(), never_blocks: false }
+    }
+
+    /// The same for application code that is polled within somebody's async code: what blocks is moved away there, though
+    /// the thread could be blocked.
+    #[cfg(feature = "tower")]
+    pub(crate) fn within_async(&self) -> Self {
+        Runtime { never_blocks: true, ..self.clone() }
     }
 
     /// What was spawned here and has not ended. For server authors.
@@ -193,7 +202,7 @@ impl Runtime {
 
     /// See [`Driver::may_block`].
     pub fn may_block(&self) -> bool {
-        self.driver.may_block()
+        !self.never_blocks && self.driver.may_block()
     }
 }
 

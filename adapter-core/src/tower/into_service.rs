@@ -120,6 +120,8 @@ where
             Some(environ) => environ,
             None => self.environs.environ(&head),
         };
+        // The host polls, and what is between it and us knows nothing of bodies and handlers that block.
+        let environ = environ.within_async();
         crate::rules::cookies::join(&mut head);
         crate::rules::target::normalize(&mut head);
         let facts = facts(&head);

@@ -200,6 +200,8 @@ impl Connection {
             (Poll::Ready(Err(error)), _) if error.is_parse() || self.shared.status.head_timed_out.load(Relaxed) => {
                 self.poll_close_refused(cx)
             }
+            // A body has failed: all of it that came before is with the operating system, and must arrive. [BOD-14a]
+            (Poll::Ready(Err(error)), _) if error.is_user() => self.poll_break_off(cx),
             (Poll::Ready(Err(_)), _) => self.abort(),
             // hyper shuts down only after a flush
             (Poll::Ready(Ok(())), _) => self.poll_linger(cx),
@@ -264,6 +266,15 @@ impl Connection {
             () => LINGER_AT_MOST,
         };
         Protocol::Lingering(Linger { heard: now, until: now + most.as_nanos() as u64 })
+    }
+
+    /// A response is broken off: the connection ends behind what is sent of it, unless that would look like its end.
+    /// \[BOD-14a\], \[KAP-13\]
+    fn poll_break_off(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.shared.status.reset.load(Relaxed) || self.shared.status.has_ended() {
+            return self.abort();
+        }
+        self.poll_close_taken(cx)
     }
 
     /// The connection has failed: what is not sent is lost.

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::case::{Case, Failure, Group, ensure, ensure_eq};
 use crate::context::{Context, Seen};
+use crate::wire::Connection;
 
 /// The group.
 pub(crate) static GROUP: Group = Group {
@@ -230,12 +231,27 @@ fn truncation(cx: &mut Context) -> Result<(), Failure> {
         connection.send(cx.get(&format!("status 201; {kind} text:one text:two size:70000 error")).bytes())?;
         // Anything sent after it would be taken for the next request's.
         let _ = connection.send(cx.get("body next").bytes());
-        let response = connection.response("GET")?;
-        ensure!(response.truncated, "a failed body looks complete ({kind})");
-        ensure_eq!(response.body.len(), 70_006, "octets yielded before the failure ({kind})");
-        let rest = connection.rest()?;
-        ensure!(rest.is_empty(), "octets after a failed body: {}", crate::text::show(&rest, 200));
+        truncated(connection, kind)?;
+        // Octets that nobody reads must not destroy what is on its way. [KAP-13] RFC 9112 §9.6
+        cx.again();
+        let mut connection = cx.connect()?;
+        connection.small_window();
+        let request = cx.get(&format!("status 201; {kind} text:one text:two size:70000 error"));
+        let behind = cx.get("body next").bytes().repeat(2_000);
+        connection.send(&[request.bytes(), behind].concat())?;
+        cx.wait_for("body-dropped")?;
+        truncated(connection, kind)?;
+        cx.again();
     }
+    Ok(())
+}
+
+fn truncated(mut connection: Connection, kind: &str) -> Result<(), Failure> {
+    let response = connection.response("GET")?;
+    ensure!(response.truncated, "a failed body looks complete ({kind})");
+    ensure_eq!(response.body.len(), 70_006, "octets yielded before the failure ({kind})");
+    let rest = connection.rest()?;
+    ensure!(rest.is_empty(), "octets after a failed body: {}", crate::text::show(&rest, 200));
     Ok(())
 }
 

@@ -71,6 +71,7 @@ impl Offered {
                 keeper::keep(link, &keepers, shutting_down, Patience::default()).await;
             }
         };
-        runtime.spawn(served).detach();
+        // The connection is counted; this need not be.
+        runtime.drive(served);
     }
 }
