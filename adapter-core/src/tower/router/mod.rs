@@ -62,8 +62,8 @@ pub fn axum(router: Router) -> WithTokio<Routed> {
     WithTokio::around(Routed { router: router.with_state(()), room: roomy() })
 }
 
-/// As [`axum`]. Where something else holds the router, such as an `Arc` or middleware, and calls it on a server that does not
-/// run on tokio, the router has no tokio: wrap it by [`axum`] then.
+/// As [`axum()`](axum()). Where something else holds the router, such as an `Arc` or middleware, and calls it on a server that does not
+/// run on tokio, the router has no tokio: wrap it by [`axum()`](axum()) then.
 impl Application for Router {
     fn call(&self, request: Request, environ: Environ) -> impl Future<Output = Result<Response, Error>> + Send {
         answer(Routing::begin(self, None, request, environ))
@@ -74,7 +74,7 @@ impl Application for Router {
     }
 }
 
-/// The router within what [`axum`] makes.
+/// The router within what [`axum()`](axum()) makes.
 pub struct Routed {
     router: Router,
     /// Extensions with nothing in them.
