@@ -13,7 +13,7 @@ use std::future::Future;
 use ::axum::Router;
 use ::axum::extract::OriginalUri;
 use http::uri::PathAndQuery;
-use http::{Extensions, HeaderValue, StatusCode, Uri, header, request};
+use http::{Extensions, HeaderValue, StatusCode, Uri, header};
 
 use self::routing::Routing;
 use crate::application::{Application, DynApplication, Request, Response, answer};
@@ -111,25 +111,25 @@ fn roomy() -> Extensions {
 }
 
 /// Makes the URI what is left of it below the mount prefix.
-fn unmount(head: &mut request::Parts, environ: &Environ) {
-    let path = head.uri.path();
+fn unmount<B>(request: &mut http::Request<B>, environ: &Environ) {
+    let path = request.uri().path();
     let below = environ.path_info(path);
     if below.len() == path.len() {
         return;
     }
     let slash = if below.is_empty() { "/" } else { "" };
-    let target = match head.uri.query() {
+    let target = match request.uri().query() {
         Some(query) => format!("{slash}{below}?{query}"),
         None => format!("{slash}{below}"),
     };
     let Ok(target) = PathAndQuery::try_from(target) else { return };
-    let mut parts = head.uri.clone().into_parts();
+    let mut parts = request.uri().clone().into_parts();
     parts.path_and_query = Some(target);
     let Ok(uri) = Uri::from_parts(parts) else { return };
-    let original = std::mem::replace(&mut head.uri, uri);
+    let original = std::mem::replace(request.uri_mut(), uri);
     // One is there already where a host has nested this application itself.
-    if head.extensions.get::<OriginalUri>().is_none() {
-        head.extensions.insert(OriginalUri(original));
+    if request.extensions().get::<OriginalUri>().is_none() {
+        request.extensions_mut().insert(OriginalUri(original));
     }
 }
 

@@ -38,24 +38,24 @@ impl Routing {
     /// Calls `router`. Panics as its layers do.
     #[inline(always)]
     pub(super) fn begin(router: &Router, room: Option<&Extensions>, request: Request, environ: Environ) -> Routing {
-        let (mut head, body) = request.into_parts();
+        let mut failure = None;
+        let mut request = request.map(|body| watched(body, &mut failure));
         if let Some(room) = room
-            && head.extensions.is_empty()
+            && request.extensions().is_empty()
         {
-            head.extensions = room.clone();
+            *request.extensions_mut() = room.clone();
         }
         if !environ.mount_prefix().is_empty() {
-            unmount(&mut head, &environ);
+            unmount(&mut request, &environ);
         }
         if let Some(peer) = environ.peer_addr() {
-            head.extensions.insert(ConnectInfo::<SocketAddr>(peer));
+            request.extensions_mut().insert(ConnectInfo::<SocketAddr>(peer));
         }
-        let offered = Offered::with(&mut head, &environ);
-        head.extensions.insert(environ);
-        let (body, failure) = watched(body);
-        let is_head = head.method == Method::HEAD;
+        let offered = Offered::with(&mut request, &environ);
+        request.extensions_mut().insert(environ);
+        let is_head = request.method() == Method::HEAD;
         // A router is always ready.
-        let future = Service::call(&mut router.clone(), http::Request::from_parts(head, body));
+        let future = Service::call(&mut router.clone(), request);
         Routing { future, failure, offered, is_head }
     }
 }

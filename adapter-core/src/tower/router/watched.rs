@@ -12,13 +12,13 @@ use crate::request_body::{RequestBody, RequestBodyError};
 /// Where a body's failure is found.
 pub(super) type Failure = OnceLock<RequestBodyError>;
 
-/// `body` for axum, and where its failure will be; `None` if it is empty, so that it can't fail.
-pub(super) fn watched(body: RequestBody) -> (::axum::body::Body, Option<Arc<Failure>>) {
+/// `body` for axum, and where its failure will be; nowhere if it is empty, so that it can't fail.
+pub(super) fn watched(body: RequestBody, place: &mut Option<Arc<Failure>>) -> ::axum::body::Body {
     if body.is_empty() {
-        return (::axum::body::Body::empty(), None);
+        return ::axum::body::Body::empty();
     }
-    let failure = Arc::new(Failure::new());
-    (::axum::body::Body::new(Watched { body, failure: failure.clone() }), Some(failure))
+    let failure = place.insert(Arc::new(Failure::new())).clone();
+    ::axum::body::Body::new(Watched { body, failure })
 }
 
 struct Watched {

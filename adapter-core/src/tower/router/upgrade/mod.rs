@@ -15,7 +15,7 @@ mod promise;
 #[cfg(test)]
 mod tests;
 
-use http::{Method, StatusCode, header, request};
+use http::{Method, StatusCode, header};
 
 use self::keeper::Patience;
 use self::promise::Promise;
@@ -32,13 +32,13 @@ pub(super) struct Offered {
 
 impl Offered {
     /// Puts hyper's `OnUpgrade` into the request, where the server offers its connection.
-    pub(super) fn with(head: &mut request::Parts, environ: &Environ) -> Option<Box<Offered>> {
+    pub(super) fn with<B>(request: &mut http::Request<B>, environ: &Environ) -> Option<Box<Offered>> {
         if !environ.offer().is_ok_and(Offer::is_open) {
             return None;
         }
         let (promise, on_upgrade) = Promise::make()?;
-        head.extensions.insert(on_upgrade);
-        let is_connect = head.method == Method::CONNECT;
+        request.extensions_mut().insert(on_upgrade);
+        let is_connect = request.method() == Method::CONNECT;
         Some(Box::new(Offered { promise, environ: environ.clone(), is_connect }))
     }
 
