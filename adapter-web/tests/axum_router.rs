@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use adapter_core::http::{HeaderMap, StatusCode, Uri};
-use adapter_web::{Application, Body, Environ, Error, Request, Response, ServerInfo, axum as application};
+use adapter_web::{Application, Body, DynApplication, Environ, Error, Request, Response, ServerInfo, axum as application};
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, MatchedPath, Multipart, OriginalUri, Path};
 use axum::response::IntoResponse;
@@ -47,6 +47,18 @@ fn an_application_knows_its_peer_and_its_paths() {
         let expect = |path, body: &str| assert_eq!(ask(&server, path), (200, body.to_owned()), "{path}");
         expect("/items/7?a=b", "127.0.0.1 7 /items/{id} /items/7?a=b /items/7?a=b \"\"");
         expect("/in/items/7", "127.0.0.1 7 /in/items/{id} /in/items/7 /items/7 \"\"");
+    });
+}
+
+#[test]
+fn a_router_is_an_application_by_itself() {
+    let late = || async {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        "late"
+    };
+    each(DynApplication::new(router().route("/late", get(late))), |server| {
+        assert_eq!(ask(&server, "/late"), (200, "late".to_owned()), "with tokio");
+        assert_eq!(ask(&server, "/in/items/7").0, 200);
     });
 }
 
