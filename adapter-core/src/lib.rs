@@ -2,6 +2,7 @@
 #![doc = include_str!("../README.md")]
 
 mod application;
+mod at_startup;
 mod blocking;
 pub mod body;
 mod carried;
@@ -30,6 +31,9 @@ pub use bytes::Bytes;
 pub use http;
 
 pub use self::application::{Application, DynApplication, Request, Response};
+#[cfg(feature = "axum")]
+pub use self::at_startup::axum_at_startup;
+pub use self::at_startup::{AtStartup, at_startup};
 pub use self::blocking::{Blocking, blocking};
 pub use self::body::{Body, BodySender, IntoChunk, Outcome, SendError};
 pub use self::environ::{Environ, INTERFACE_VERSION, TlsInfo};

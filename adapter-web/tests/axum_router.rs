@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use adapter_core::http::{HeaderMap, StatusCode, Uri};
-use adapter_web::{Application, Body, DynApplication, Environ, Error, Request, Response, ServerInfo, axum as application};
+use adapter_web::{
+    Application, Body, DynApplication, Environ, Error, Request, Response, ServerInfo, axum as application,
+};
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, MatchedPath, Multipart, OriginalUri, Path};
 use axum::response::IntoResponse;
