@@ -146,6 +146,10 @@ pub fn run(application: impl Application, args: &Args) -> Result<(), Exit> {
 #[must_use = "nothing is served until `run` is called"]
 pub struct Launcher {
     server: &'static dyn Server,
+    /// Those it was picked from.
+    among: Vec<&'static dyn Server>,
+    /// Whether the program may pick another one.
+    auto: bool,
     config: ServerConfig,
     access_log: Format,
 }
@@ -169,7 +173,10 @@ impl Launcher {
         if args.list_servers {
             return Err(Exit::done(registry::table_of(servers)));
         }
-        Launcher::with_server(registry::pick(servers, &args.server)?, args)
+        let mut launcher = Launcher::with_server(registry::pick(servers, &args.server)?, args)?;
+        launcher.among = servers.to_vec();
+        launcher.auto = args.server == registry::AUTO;
+        Ok(launcher)
     }
 
     /// As [`new`](Self::new), with a server that is in no registry; `args.server` is not looked at.
@@ -182,7 +189,48 @@ impl Launcher {
         }
         let config = args.config()?;
         init_logging(&args.log, args.access_log)?;
-        Ok(Launcher { server, config, access_log: args.access_log })
+        Ok(Launcher { server, among: vec![server], auto: false, config, access_log: args.access_log })
+    }
+
+    /// Refuses a server that lacks what the application can't do without, by the names of `--list-servers`, such as
+    /// `http2` for gRPC. Where the server is `auto`, the first one that has it is taken.
+    ///
+    /// ```no_run
+    /// # #[derive(clap::Parser)]
+    /// # struct Cli {
+    /// #     #[command(flatten)]
+    /// #     serving: adapter_web::Args,
+    /// # }
+    /// # async fn service(_: adapter_web::Request, _: adapter_web::Environ) -> Result<adapter_web::Response, adapter_web::Error> {
+    /// #     unimplemented!()
+    /// # }
+    /// use adapter_web::Launcher;
+    ///
+    /// fn main() -> std::process::ExitCode {
+    ///     adapter_web::cli::main(|cli: Cli| Launcher::new(&cli.serving)?.require("http2")?.run(service))
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// Wrong use: the server does not have it. Names those that do.
+    pub fn require(mut self, capability: &str) -> Result<Self, Exit> {
+        let has = |server: &&'static dyn Server| server.info().capabilities.get(capability) == Some(true);
+        if has(&self.server) {
+            return Ok(self);
+        }
+        let able: Vec<_> = self.among.iter().copied().filter(has).collect();
+        match able.first() {
+            Some(first) if self.auto => self.server = *first,
+            _ => {
+                let name = self.server.info().name;
+                let names: Vec<_> = able.iter().map(|server| server.info().name).collect();
+                let which = if names.is_empty() { "none".into() } else { names.join(", ") };
+                let problem =
+                    format!("this program needs {capability}, which {name} does not have (who has it: {which})");
+                return Err(Exit::usage(format_args!("--server: {problem}")));
+            }
+        }
+        Ok(self)
     }
 
     /// The configuration, for what flags can't say, such as [`ServerConfig::values`].
@@ -333,6 +381,44 @@ mod tests {
         assert_eq!(told[0], "http://127.0.0.1:80/x (every interface, IPv4: 0.0.0.0:80)");
         assert_eq!(told[1], "http://[::1]:80/x (every interface, IPv6: [::]:80)");
         assert_eq!(describe(&ListenAddr::Unix("/run/x".into()), &[], "/shop"), "unix:/run/x");
+    }
+
+    /// Has what its name says.
+    struct Able(&'static str);
+
+    impl Server for Able {
+        fn info(&self) -> adapter_core::ServerInfo {
+            let mut capabilities = adapter_core::Capabilities::none();
+            capabilities.http2 = self.0.contains("http2");
+            adapter_core::ServerInfo::new(self.0, "1").with_capabilities(capabilities)
+        }
+
+        fn start(&self, _: DynApplication, _: ServerConfig) -> Result<adapter_core::ServerHandle, ServeError> {
+            Err(ServeError::config("able", "serves nothing"))
+        }
+    }
+
+    #[test]
+    fn what_an_application_requires_is_found_or_told() {
+        #[derive(clap::Parser)]
+        struct Cli {
+            #[command(flatten)]
+            args: Args,
+        }
+        let args = |server: &str| <Cli as clap::Parser>::parse_from(["x", "--server", server]).args;
+        let servers: [&'static dyn Server; 3] = [&Able("plain"), &Able("http2"), &Able("http2-too")];
+        let require = |server: &str, what: &str| {
+            let launcher = Launcher::among(&servers, &args(server)).and_then(|launcher| launcher.require(what));
+            launcher.map(|launcher| launcher.server.info().name.into_owned())
+        };
+        assert_eq!(require("auto", "http2").as_deref(), Ok("http2"));
+        assert_eq!(require("http2-too", "http2").as_deref(), Ok("http2-too"));
+        let refused = require("plain", "http2").unwrap_err();
+        let text = "--server: this program needs http2, which plain does not have (who has it: http2, http2-too)";
+        assert_eq!((refused.status(), refused.text()), (2, text));
+        assert!(require("auto", "tls").unwrap_err().text().ends_with("(who has it: none)"));
+        let alone = Launcher::with_server(servers[0], &args("auto")).and_then(|launcher| launcher.require("http2"));
+        assert_eq!(alone.unwrap_err().status(), 2);
     }
 
     #[test]
