@@ -235,6 +235,19 @@ pub fn failure(status: StatusCode) -> Response {
 /// A 101 is a 500 too, unless the connection was `offered`: see [`upgrade`](crate::upgrade#for-server-authors).
 #[inline]
 pub fn prepare(response: Response, facts: &Facts, offered: bool) -> (response::Parts, Body, Plan) {
+    if let Some(length) = response.body().len().filter(|_| response.body().is_bytes())
+        && response.extensions().is_empty()
+        && let Some(plan) = rules::response::simple(&response, facts, length)
+    {
+        let (head, body) = response.into_parts();
+        return (head, body, plan);
+    }
+    prepare_any(response, facts, offered)
+}
+
+/// [`prepare`] for whatever response there is; apart, because most need nothing of it.
+#[inline(never)]
+fn prepare_any(response: Response, facts: &Facts, offered: bool) -> (response::Parts, Body, Plan) {
     let (mut head, body) = response.into_parts();
     if !head.extensions.is_empty() {
         // [ERR-08] they are the application's, and nobody asks for them any more

@@ -142,21 +142,34 @@ pub fn plan(head: &mut response::Parts, length: Option<u64>, facts: &Facts) -> R
 /// save instructions.
 #[inline]
 pub fn is_simple<B>(response: &http::Response<B>, facts: &Facts, length: u64) -> bool {
-    let mut is_sized = false;
-    facts.version == Version::HTTP_11
+    simple(response, facts, length).is_some()
+}
+
+/// What [`plan`] decides for a response that [is simple](is_simple). For engines that save instructions.
+#[inline]
+pub fn simple<B>(response: &http::Response<B>, facts: &Facts, length: u64) -> Option<Plan> {
+    let usual = facts.version == Version::HTTP_11
         && response.version() == Version::HTTP_11
         && facts.keep_alive
         && !facts.is_head
         && !facts.is_connect
-        && !matches!(response.status().as_u16(), ..200 | 204 | 205 | 304)
-        && response.headers().iter().all(|(name, value)| {
-            // the ones that most have are known by a number
-            if *name == header::CONTENT_LENGTH {
-                !std::mem::replace(&mut is_sized, true) && request::parse_length(value.as_bytes()) == Some(length)
-            } else {
-                *name == header::CONTENT_TYPE || !is_hop_by_hop(name)
+        && !matches!(response.status().as_u16(), ..200 | 204 | 205 | 304);
+    if !usual {
+        return None;
+    }
+    let mut declared = false;
+    for (name, value) in response.headers() {
+        // the ones that most have are known by a number
+        if *name == header::CONTENT_LENGTH {
+            if declared || request::parse_length(value.as_bytes()) != Some(length) {
+                return None;
             }
-        })
+            declared = true;
+        } else if *name != header::CONTENT_TYPE && is_hop_by_hop(name) {
+            return None;
+        }
+    }
+    Some(Plan { framing: Framing::Length(length), send_body: true, close: false, declared })
 }
 
 /// What a response's fields say about framing and connection.

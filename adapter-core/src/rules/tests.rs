@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::request::{BodyLength, Facts, check, check_any, check_simple};
-use super::response::{Framing, Plan, is_simple, plan, prepare};
+use super::response::{Framing, Plan, is_simple, plan, prepare, simple};
 use super::{cookies, host, list_members, target, trailers};
 use crate::server::Limits;
 
@@ -412,6 +412,7 @@ proptest! {
             if is_simple(&http::Response::from_parts(answer.clone(), ()), &facts, length) {
                 let decided = plan(&mut answer, Some(length), &facts).unwrap();
                 prop_assert_eq!((decided.framing, decided.send_body, decided.close), (Framing::Length(length), true, false));
+                prop_assert_eq!(simple(&http::Response::from_parts(answer.clone(), ()), &facts, length), Some(decided));
                 prop_assert_eq!((answer.headers, answer.version), (response, Version::HTTP_11));
             }
         }

@@ -1,6 +1,5 @@
 //! From a parsed head to a call of the application. \[ENV-08\], \[ENV-11\], \[INF-01\], \[REQ-04\]
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -80,9 +79,11 @@ pub(super) fn call(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, hea
     let asked = limit.is_some().then(|| dispatch::Asked::of(&request));
     let mut call = dispatch::call(&engine.application, request, environ);
     let waker = Waker::from(conn.clone());
-    match Pin::new(&mut call).poll(&mut Context::from_waker(&waker)) {
-        Poll::Ready(response) => {
-            let response = in_time(conn, until, asked.as_ref(), &mut call, response);
+    let mut answer = None;
+    match call.poll_into(&mut Context::from_waker(&waker), &mut answer) {
+        Poll::Ready(()) => {
+            let answer = answer.expect("invariant: ready means that there is an answer");
+            let response = in_time(conn, until, asked.as_ref(), &mut call, answer);
             drop(call);
             response::begin(conn, task, scratch, response, facts);
         }
