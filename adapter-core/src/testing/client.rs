@@ -3,8 +3,10 @@
 use std::backtrace::Backtrace;
 use std::fmt;
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -15,6 +17,7 @@ use super::answer::Answer;
 use super::exchange::{Hints, Outbound, Site, respond};
 use super::open::OpenAnswer;
 use crate::application::{Application, DynApplication};
+use crate::carried::Carried;
 use crate::error::Error;
 use crate::request_body::RequestBody;
 use crate::rules::{Rejection, target};
@@ -39,8 +42,13 @@ pub struct Client {
 
 impl Client {
     /// A client of `application`, which is polled as on an event loop: what blocks runs on other threads.
+    ///
+    /// With the feature `tokio` the application has a tokio runtime, see the [module](super#tokio).
     pub fn new(application: impl Application) -> Self {
-        let site = Site::new(DynApplication::new(application), ServerConfig::default(), false);
+        let application = DynApplication::new(application);
+        #[cfg(feature = "tokio")]
+        let application = DynApplication::new(crate::tokio::application(application));
+        let site = Site::new(application, ServerConfig::default(), false);
         Client { site: Arc::new(site), patience: None }
     }
 
@@ -79,7 +87,8 @@ impl Client {
     /// # Errors
     /// The hook's error, on each call.
     pub fn startup(&self) -> Result<(), Error> {
-        self.wait("startup hook", self.site.start())
+        let site = self.site.clone();
+        self.run("startup hook", async move { site.start().await })
     }
 
     /// What tells the application that the server is stopping, see [`Environ::shutting_down`](crate::Environ::shutting_down).
@@ -98,7 +107,8 @@ impl Client {
         let serving = &self.site.serving;
         let graceful = self.site.config.timeouts.graceful_shutdown;
         self.wait("spawned tasks", lifecycle::drain(serving, &Tracker::default(), graceful));
-        let outcome = self.wait("shutdown hook", self.site.application.shutdown());
+        let application = self.site.application.clone();
+        let outcome = self.run("shutdown hook", async move { application.shutdown().await });
         serving.runtime.tasks().close();
         self.site.threads.stop();
         outcome
@@ -143,6 +153,36 @@ impl Client {
         RequestBuilder::new(self.clone(), head, target, RequestBody::empty())
     }
 
+    /// Blocks on `future`, which polls the application: on this thread, unless that would hold up what the application
+    /// waits for.
+    ///
+    /// # Panics
+    /// As [`wait`](Self::wait), and with the panic of `future`.
+    pub(super) fn run<F>(&self, what: &str, future: F) -> F::Output
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let Some(runtime) = elsewhere() else { return self.wait(what, future) };
+        let (sender, receiver) = async_channel::bounded(1);
+        // Log lines stay where the test looks for them.
+        let dispatch = tracing::dispatcher::get_default(Clone::clone);
+        let work = move || {
+            let answer = || runtime.within(|| futures_lite::future::block_on(future));
+            let output = tracing::dispatcher::with_default(&dispatch, answer);
+            let _ = sender.send_blocking(output);
+        };
+        let thread = thread::Builder::new().name("testing-client".into()).spawn(work);
+        let thread = thread.expect("a thread for the testing client");
+        match self.wait(what, receiver.recv()) {
+            Ok(output) => output,
+            Err(_) => match thread.join() {
+                Err(panic) => resume_unwind(panic),
+                Ok(()) => unreachable!("it sends what it has, unless it panics"),
+            },
+        }
+    }
+
     /// Blocks on `future`.
     ///
     /// # Panics
@@ -156,13 +196,29 @@ impl Client {
             if drives_tokio() {
                 panic!(
                     "{what}: nothing in {SUSPICION:?}, and this thread drives a tokio runtime whose timers and sockets \
-                     stand still while it blocks: use `send_async().await`, or a runtime of several threads"
+                     stand still while it blocks: use `send_async().await`, a runtime of several threads, or the \
+                     feature `tokio`"
                 );
             }
             outcome = wait(PATIENCE - SUSPICION);
         }
         outcome.unwrap_or_else(|_| panic!("{what}: nothing in {:?}", self.patience.unwrap_or(PATIENCE)))
     }
+}
+
+/// Where the application runs instead, if this thread is in a tokio runtime, of which it may be the only one, or hold tasks that
+/// no other takes: in the same runtime, if that has threads of its own.
+#[cfg(feature = "tokio")]
+fn elsewhere() -> Option<Carried> {
+    use ::tokio::runtime::{Handle, RuntimeFlavor};
+    let runtime = Handle::try_current().ok()?;
+    let goes_on = runtime.runtime_flavor() != RuntimeFlavor::CurrentThread;
+    Some(if goes_on { Carried::from(&runtime) } else { Carried::default() })
+}
+
+#[cfg(not(feature = "tokio"))]
+fn elsewhere() -> Option<Carried> {
+    None
 }
 
 /// Whether this thread is the one of a tokio runtime that has only one, as in `#[tokio::test]`. Nothing but the stack can
@@ -235,17 +291,14 @@ impl RequestBuilder {
         self
     }
 
-    /// Sends it and collects the answer. Blocks; the application is polled on this thread.
-    ///
-    /// Not for applications that wait for tokio's timers or sockets within `#[tokio::test]`: that runtime stands still
-    /// while its thread blocks. [`send_async`](Self::send_async) is, also with a paused clock.
+    /// Sends it and collects the answer. Blocks; the application is polled on this thread, or on another one where this
+    /// is a tokio runtime's, as in `#[tokio::test]` (see the [module](super#tokio)).
     ///
     /// # Panics
-    /// If the startup hook failed, or nothing came for [`Client::patience`]; after 2 s where this thread drives a tokio
-    /// runtime of one thread.
+    /// If the startup hook failed, or nothing came for [`Client::patience`].
     pub fn send(self) -> Answer {
         let client = self.client.clone();
-        client.wait("answer", self.send_async())
+        client.run("answer", self.send_async())
     }
 
     /// Sends it and collects the answer; the application is polled by whoever polls this, so that one that needs tokio
@@ -268,7 +321,7 @@ impl RequestBuilder {
     /// As [`send`](Self::send).
     pub fn upgrade(self) -> Result<(response::Parts, Upgraded), Box<Answer>> {
         let client = self.client.clone();
-        match client.wait("answer", self.exchange()) {
+        match client.run("answer", self.exchange()) {
             (answer, Some(stream)) => Ok((answer.head, stream)),
             (answer, None) => Err(Box::new(answer)),
         }
@@ -303,9 +356,7 @@ impl RequestBuilder {
         (Answer { head: reply.head, body: body.freeze(), trailers, error, hints: hints.list() }, reply.stream)
     }
 
-    /// Sends it and gives the answer as it comes, head first; the application runs on a thread of its own, where there is
-    /// no runtime but [`Environ::runtime`](crate::Environ::runtime): one that needs tokio panics there, which is a 500.
-    /// Does not block.
+    /// Sends it and gives the answer as it comes, head first; the application runs on a thread of its own. Does not block.
     pub fn open(self) -> OpenAnswer {
         OpenAnswer::start(self.client, self.outbound)
     }

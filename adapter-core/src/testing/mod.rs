@@ -8,9 +8,9 @@
 //! WebSocket held on it, in memory: [`RequestBuilder::upgrade`], `RequestBuilder::websocket`.
 //!
 //! Who runs what: [`RequestBuilder::send`] polls the application on the calling thread, [`RequestBuilder::open`] on a
-//! thread of its own, [`RequestBuilder::send_async`] where you poll it: for applications that need tokio. By default those count as threads that must not block, as on an event loop, so that blocking
-//! applications, iterators and files run on others; [`Client::on_threads`] makes it a thread pool instead. One timer
-//! thread serves the whole process and wakes whoever sleeps.
+//! thread of its own, [`RequestBuilder::send_async`] where you poll it. By default those count as threads that must not block,
+//! as on an event loop, so that blocking applications, iterators and files run on others; [`Client::on_threads`] makes it a
+//! thread pool instead. One timer thread serves the whole process and wakes whoever sleeps.
 //!
 //! ```
 //! use adapter_core::{Body, Environ, Error, Request, Response, testing::Client};
@@ -25,6 +25,15 @@
 //! assert_eq!(answer.text(), "you asked for /tea");
 //! assert_eq!(client.method("OPTIONS", "/tea#cup").send().status(), 400);
 //! ```
+//!
+//! # Tokio
+//!
+//! With the feature `tokio` every application has a tokio runtime here, as on a server that runs on tokio: in plain tests and
+//! in `#[tokio::test]`. (On the servers that do not, an application needs [`tokio::application`](crate::tokio) around it; an axum
+//! `Router` has that.) It is the test's own where the application is polled within that: by `send_async().await`, so that
+//! tokio's paused clock works, and by `send()` in a runtime of several threads. In one of one thread, which stands still while
+//! `send()` blocks, and by `open()`, it is another one: what is bound to the test's runtime, such as a pool of connections that
+//! was opened there, is of no use to the application then, and `send_async` is the way.
 
 mod answer;
 mod client;
