@@ -73,6 +73,16 @@ impl RequestBody {
         State::Source(Box::pin(source)).into()
     }
 
+    /// All of it, if it is in memory.
+    #[cfg(feature = "testing")]
+    pub(crate) fn in_memory(&self) -> Option<Bytes> {
+        match &self.state {
+            State::Empty => Some(Bytes::new()),
+            State::Full(data) => Some(data.clone()),
+            State::Source(_) | State::Failed(_) => None,
+        }
+    }
+
     /// A body that fails with `error` when it is read. For servers and tests.
     pub fn failed(error: RequestBodyError) -> Self {
         State::Failed(error).into()

@@ -38,6 +38,9 @@ pub struct Client {
     pub(super) site: Arc<Site>,
     /// `None`: [`PATIENCE`], if there is hope.
     patience: Option<Duration>,
+    /// `None`: cookies are left to the test.
+    #[cfg(feature = "testing")]
+    pub(super) jar: Option<super::cookies::Jar>,
 }
 
 impl Client {
@@ -49,7 +52,12 @@ impl Client {
         #[cfg(feature = "tokio")]
         let application = DynApplication::new(crate::tokio::application(application));
         let site = Site::new(application, ServerConfig::default(), false);
-        Client { site: Arc::new(site), patience: None }
+        Client {
+            site: Arc::new(site),
+            patience: None,
+            #[cfg(feature = "testing")]
+            jar: None,
+        }
     }
 
     /// The same application, not started, on threads that may block, as on a thread-pool server: blocking applications
@@ -127,6 +135,26 @@ impl Client {
     /// A POST request.
     pub fn post(&self, target: &str, body: impl Into<RequestBody>) -> RequestBuilder {
         self.build(Method::POST, target).body(body)
+    }
+
+    /// A PUT request.
+    pub fn put(&self, target: &str, body: impl Into<RequestBody>) -> RequestBuilder {
+        self.build(Method::PUT, target).body(body)
+    }
+
+    /// A PATCH request.
+    pub fn patch(&self, target: &str, body: impl Into<RequestBody>) -> RequestBuilder {
+        self.build(Method::PATCH, target).body(body)
+    }
+
+    /// A DELETE request.
+    pub fn delete(&self, target: &str) -> RequestBuilder {
+        self.build(Method::DELETE, target)
+    }
+
+    /// An OPTIONS request.
+    pub fn options(&self, target: &str) -> RequestBuilder {
+        self.build(Method::OPTIONS, target)
     }
 
     /// A request with any method.
@@ -237,13 +265,21 @@ impl fmt::Debug for Client {
 #[must_use = "nothing happens before `send`, `send_async` or `open`"]
 pub struct RequestBuilder {
     pub(super) client: Client,
-    outbound: Outbound,
+    pub(super) outbound: Outbound,
+    /// Redirects to be followed at most.
+    #[cfg(feature = "testing")]
+    redirects: usize,
 }
 
 impl RequestBuilder {
     fn new(client: Client, head: request::Parts, target: Result<Uri, Rejection>, body: RequestBody) -> Self {
         let peer = Some(SocketAddr::from(([127, 0, 0, 1], 50_000)));
-        RequestBuilder { client, outbound: Outbound { head, target, body, peer, host: true } }
+        RequestBuilder {
+            client,
+            outbound: Outbound { head, target, body, peer, host: true },
+            #[cfg(feature = "testing")]
+            redirects: 0,
+        }
     }
 
     /// Adds a field. `Host: testing` and the framing of the body are added if they are absent.
@@ -307,8 +343,75 @@ impl RequestBuilder {
     ///
     /// # Panics
     /// If the startup hook failed.
+    #[cfg(not(feature = "testing"))]
     pub async fn send_async(self) -> Answer {
         self.exchange().await.0
+    }
+
+    /// Sends it and collects the answer; the application is polled by whoever polls this, so that one that needs tokio
+    /// finds it in `#[tokio::test]`. Dropping the future is the client going away: the handler and the body are dropped
+    /// with it.
+    ///
+    /// # Panics
+    /// If the startup hook failed.
+    #[cfg(feature = "testing")]
+    pub async fn send_async(mut self) -> Answer {
+        let client = self.client.clone();
+        while self.redirects > 0 {
+            // What may have to be sent once more.
+            let Outbound { head, target: Ok(target), body, peer, host } = &self.outbound else { break };
+            let Some(data) = body.in_memory() else { break };
+            let (head, target, peer, host, left) = (head.clone(), target.clone(), *peer, *host, self.redirects - 1);
+            let answer = self.exchange().await.0;
+            let named = head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+            let Some((method, to)) = super::redirects::next(&head.method, &target, named, &answer) else {
+                return answer;
+            };
+            let mut head = head;
+            let keeps_body = method == head.method;
+            head.method = method;
+            if !keeps_body {
+                super::redirects::without_body(&mut head.headers);
+            }
+            let body = if keeps_body { data.into() } else { RequestBody::empty() };
+            let outbound = Outbound { head, target: Ok(to), body, peer, host };
+            self = RequestBuilder { client: client.clone(), outbound, redirects: left };
+        }
+        self.exchange().await.0
+    }
+
+    /// Follows so many redirects at most, within the site; the answer of [`send`](Self::send) is the last one. After 303, and
+    /// after 301 and 302 to a POST, it asks by GET and without the body, else as before. A request whose body is not in memory
+    /// follows none. Default: none.
+    ///
+    /// ```
+    /// # use adapter_core::{Body, Environ, Error, Request, Response, testing::Client};
+    /// async fn login(request: Request, _environ: Environ) -> Result<Response, Error> {
+    ///     if request.method() == "GET" {
+    ///         return Ok(Response::new(Body::from("welcome")));
+    ///     }
+    ///     Ok(Response::builder().status(303).header("location", "/home").body(Body::empty())?)
+    /// }
+    ///
+    /// let answer = Client::new(login).post("/login", "name=Ann").follow_redirects(10).send();
+    /// assert_eq!(answer.text(), "welcome");
+    /// ```
+    #[cfg(feature = "testing")]
+    pub fn follow_redirects(mut self, most: usize) -> Self {
+        self.redirects = most;
+        self
+    }
+
+    /// Adds the cookies that are kept for it; gives its path, where those that the answer sets belong.
+    #[cfg(feature = "testing")]
+    fn with_cookies(&mut self) -> Option<(super::cookies::Jar, String)> {
+        let jar = self.client.jar.clone()?;
+        let path = self.outbound.target.as_ref().map_or("/", Uri::path).to_owned();
+        let headers = &mut self.outbound.head.headers;
+        if let Some(field) = jar.field(&path).filter(|_| !headers.contains_key(http::header::COOKIE)) {
+            headers.insert(http::header::COOKIE, field);
+        }
+        Some((jar, path))
     }
 
     /// Sends it, which must ask for another protocol, and gives the head of the answer with the client's end of the
@@ -328,8 +431,11 @@ impl RequestBuilder {
     }
 
     /// The whole answer, and the stream if it switched protocols.
-    async fn exchange(self) -> (Answer, Option<Upgraded>) {
-        let RequestBuilder { client, outbound } = self;
+    #[cfg_attr(not(feature = "testing"), allow(unused_mut, reason = "cookies"))]
+    async fn exchange(mut self) -> (Answer, Option<Upgraded>) {
+        #[cfg(feature = "testing")]
+        let cookies = self.with_cookies();
+        let RequestBuilder { client, outbound, .. } = self;
         let site = &*client.site;
         if let Err(error) = site.start().await {
             panic!("the application could not start: {error}");
@@ -353,12 +459,24 @@ impl RequestBuilder {
         }
         // The connection persists: the client is not gone.
         gone.0 = None;
+        #[cfg(feature = "testing")]
+        if let Some((jar, path)) = cookies {
+            jar.take(&path, &reply.head.headers);
+        }
         (Answer { head: reply.head, body: body.freeze(), trailers, error, hints: hints.list() }, reply.stream)
     }
 
     /// Sends it and gives the answer as it comes, head first; the application runs on a thread of its own. Does not block.
-    pub fn open(self) -> OpenAnswer {
-        OpenAnswer::start(self.client, self.outbound)
+    #[cfg_attr(not(feature = "testing"), allow(unused_mut, reason = "cookies"))]
+    pub fn open(mut self) -> OpenAnswer {
+        #[cfg(feature = "testing")]
+        let cookies = self.with_cookies();
+        OpenAnswer::start(
+            self.client,
+            self.outbound,
+            #[cfg(feature = "testing")]
+            cookies,
+        )
     }
 }
 

@@ -26,6 +26,9 @@
 //! assert_eq!(client.method("OPTIONS", "/tea#cup").send().status(), 400);
 //! ```
 //!
+//! With the feature `testing` requests and answers know JSON, forms and queries, and a client keeps cookies and follows
+//! redirects, where it is told to.
+//!
 //! # Tokio
 //!
 //! With the feature `tokio` every application has a tokio runtime here, as on a server that runs on tokio: in plain tests and
@@ -37,9 +40,15 @@
 
 mod answer;
 mod client;
+#[cfg(feature = "testing")]
+mod content;
+#[cfg(feature = "testing")]
+mod cookies;
 mod exchange;
 mod open;
 mod pipe;
+#[cfg(feature = "testing")]
+mod redirects;
 mod upload;
 #[cfg(feature = "websocket")]
 mod websocket;

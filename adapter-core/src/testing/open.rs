@@ -20,7 +20,7 @@ use crate::contain;
 use crate::error::Error;
 use crate::signal::Signal;
 
-/// From the end of the client's stream to the drop of a pending handler (DESIGN.md §7). \[DIS-01\]
+/// From the end of the client's stream to the drop of a pending handler. \[DIS-01\]
 const GRACE: Duration = Duration::from_millis(250);
 
 enum Event {
@@ -40,10 +40,17 @@ pub struct OpenAnswer {
     head: Option<Box<response::Parts>>,
     trailers: Option<HeaderMap>,
     ended: bool,
+    /// Where cookies are kept, and the path of the request.
+    #[cfg(feature = "testing")]
+    cookies: Option<(super::cookies::Jar, String)>,
 }
 
 impl OpenAnswer {
-    pub(super) fn start(client: Client, outbound: Outbound) -> Self {
+    pub(super) fn start(
+        client: Client,
+        outbound: Outbound,
+        #[cfg(feature = "testing")] cookies: Option<(super::cookies::Jar, String)>,
+    ) -> Self {
         let (sender, events) = async_channel::bounded(1);
         let (gone, over, hints) = (Signal::new(), Signal::new(), Hints::default());
         let serve = serve(client.site.clone(), outbound, gone.clone(), hints.clone(), sender);
@@ -54,7 +61,18 @@ impl OpenAnswer {
             done.fire();
         });
         spawned.expect("a thread for an open answer of the testing client");
-        OpenAnswer { client, events, gone, over, hints, head: None, trailers: None, ended: false }
+        OpenAnswer {
+            client,
+            events,
+            gone,
+            over,
+            hints,
+            head: None,
+            trailers: None,
+            ended: false,
+            #[cfg(feature = "testing")]
+            cookies,
+        }
     }
 
     /// Blocks until the head is there.
@@ -64,7 +82,13 @@ impl OpenAnswer {
     pub fn head(&mut self) -> &response::Parts {
         if self.head.is_none() {
             match self.next("head of the answer") {
-                Some(Event::Head(head)) => self.head = Some(head),
+                Some(Event::Head(head)) => {
+                    #[cfg(feature = "testing")]
+                    if let Some((jar, path)) = self.cookies.take() {
+                        jar.take(&path, &head.headers);
+                    }
+                    self.head = Some(head);
+                }
                 _ => panic!("there is no answer: the application could not start"),
             }
         }
