@@ -8,7 +8,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{Method, StatusCode, Uri, response};
 
@@ -147,10 +147,10 @@ impl Asked {
 /// servers that have no timers of their own beside their connections. \[LIM-09\]
 pub async fn within(runtime: &Runtime, limit: Option<Duration>, asked: Asked, mut call: Call) -> Response {
     let Some(limit) = limit else { return call.await };
-    let began = Instant::now();
+    let began = runtime.now();
     match runtime.timeout(limit, &mut call).await {
         // Code that blocks holds up the clock, too.
-        Ok(response) if began.elapsed() >= limit => call.is_late(&asked, response),
+        Ok(response) if runtime.now().saturating_duration_since(began) >= limit => call.is_late(&asked, response),
         Ok(response) => response,
         Err(_) => call.time_out(&asked),
     }

@@ -30,6 +30,19 @@ fn both_streams_say_the_same_piece_by_piece() {
     }
 }
 
+/// As a reader of the primer sees it, without the eight seconds.
+#[test]
+fn the_stream_takes_eight_seconds() {
+    let client = Client::with_paused_time(Primer::new());
+    let began = client.now();
+    let mut answer = client.get("/stream").open();
+    for (piece, after) in [("START\n", 0), ("MIDDLE\n", 3), ("END\n", 8)] {
+        assert_eq!(answer.chunk().unwrap().unwrap(), piece);
+        assert_eq!(client.now() - began, Duration::from_secs(after));
+    }
+    assert!(answer.chunk().is_none());
+}
+
 #[test]
 fn the_worker_feeds_the_body_after_the_handler_returned() {
     let answer = client().get("/fetch?scale=0.01").send();

@@ -32,6 +32,11 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What a server implements to provide a [`Runtime`].
 pub trait Driver: Send + Sync + 'static {
+    /// The time that deadlines are in. Servers leave it as it is.
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
     /// A future that is ready at `deadline`, not earlier. Dropping it cancels the timer (\[RTM-04\]).
     fn sleep_until(&self, deadline: Instant) -> BoxFuture<()>;
 
@@ -91,7 +96,20 @@ impl Runtime {
 
     /// Waits for `duration`. Dropping the future cancels it. \[RTM-01\]
     pub fn sleep(&self, duration: Duration) -> Sleep {
-        self.sleep_until(deadline_after(duration))
+        self.sleep_until(self.deadline_after(duration))
+    }
+
+    /// The time of this runtime's clock: what deadlines for it are made of. It is [`Instant::now`], but in tests by a client
+    /// [with paused time](crate::testing::Client::with_paused_time).
+    pub fn now(&self) -> Instant {
+        self.driver.now()
+    }
+
+    /// `now + duration`, or a day far away where that overflows.
+    fn deadline_after(&self, duration: Duration) -> Instant {
+        const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
+        let now = self.now();
+        now.checked_add(duration).unwrap_or_else(|| now + FAR)
     }
 
     /// Waits until `deadline`. Dropping the future cancels it. \[RTM-01\]
@@ -210,11 +228,4 @@ impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Runtime")
     }
-}
-
-/// `now + duration`, or a day far away where that overflows.
-fn deadline_after(duration: Duration) -> Instant {
-    const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
-    let now = Instant::now();
-    now.checked_add(duration).unwrap_or_else(|| now + FAR)
 }

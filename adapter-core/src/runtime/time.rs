@@ -78,7 +78,7 @@ pub struct Interval {
 
 impl Interval {
     pub(super) fn new(runtime: Runtime, period: Duration) -> Self {
-        let next = super::deadline_after(period);
+        let next = runtime.deadline_after(period);
         Interval { runtime, period, next, sleep: None }
     }
 
@@ -95,7 +95,7 @@ impl Interval {
         self.sleep = None;
         let due = self.next;
         // Missed ticks are skipped: the next one is the first multiple of the period that lies ahead.
-        let late = Instant::now().saturating_duration_since(due);
+        let late = self.runtime.now().saturating_duration_since(due);
         let missed = u32::try_from(late.as_nanos() / self.period.as_nanos()).unwrap_or(u32::MAX - 1);
         self.next = due + self.period.saturating_mul(missed + 1);
         Poll::Ready(due)

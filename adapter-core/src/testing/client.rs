@@ -7,13 +7,14 @@ use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use http::header::{HeaderName, HeaderValue};
 use http::{Method, StatusCode, Uri, Version, request, response};
 
 use super::answer::Answer;
+use super::clock::{self, Clock};
 use super::exchange::{Hints, Outbound, Site, respond};
 use super::open::OpenAnswer;
 use crate::application::{Application, DynApplication};
@@ -21,6 +22,7 @@ use crate::carried::Carried;
 use crate::error::Error;
 use crate::request_body::RequestBody;
 use crate::rules::{Rejection, target};
+use crate::runtime::Runtime;
 use crate::server::{ServerConfig, ShutdownTrigger, Tracker, lifecycle};
 use crate::signal::Signal;
 use crate::upgrade::Upgraded;
@@ -51,7 +53,35 @@ impl Client {
         let application = DynApplication::new(application);
         #[cfg(feature = "tokio")]
         let application = DynApplication::new(crate::tokio::application(application));
-        let site = Site::new(application, ServerConfig::default(), false);
+        Client::of(Site::new(application, ServerConfig::default(), false, false))
+    }
+
+    /// As [`new`](Self::new), with a clock that stands still and jumps: `environ.runtime()` and all that the client times sleep
+    /// no real time. While the test waits in a call of the client and nothing has anything to do, the clock goes to the next
+    /// deadline at once; [`advance`](Self::advance) moves it by hand. Code that sleeps on a thread of its own, or by other
+    /// timers such as tokio's, takes its real time, and while blocking code runs the clock stands.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use adapter_core::{Body, Environ, Error, Request, Response, testing::Client};
+    ///
+    /// async fn patient(_request: Request, environ: Environ) -> Result<Response, Error> {
+    ///     environ.runtime().sleep(Duration::from_secs(3600)).await;
+    ///     Ok(Response::new(Body::from("an hour later")))
+    /// }
+    ///
+    /// let client = Client::with_paused_time(patient);
+    /// let began = client.now();
+    /// assert_eq!(client.get("/").send().text(), "an hour later"); // now
+    /// assert_eq!(client.now() - began, Duration::from_secs(3600));
+    /// ```
+    pub fn with_paused_time(application: impl Application) -> Self {
+        let client = Client::new(application);
+        let site = Site::new(client.site.application.clone(), ServerConfig::default(), false, true);
+        Client { site: Arc::new(site), ..client }
+    }
+
+    fn of(site: Site) -> Self {
         Client {
             site: Arc::new(site),
             patience: None,
@@ -64,7 +94,8 @@ impl Client {
     /// and iterators run on the thread that asks.
     #[must_use]
     pub fn on_threads(self) -> Self {
-        let site = Site::new(self.site.application.clone(), self.site.config.clone(), true);
+        let site = &self.site;
+        let site = Site::new(site.application.clone(), site.config.clone(), true, site.clock.is_some());
         Client { site: Arc::new(site), ..self }
     }
 
@@ -78,7 +109,8 @@ impl Client {
         if let Err(error) = config.validate() {
             panic!("{error}");
         }
-        let site = Site::new(self.site.application.clone(), config, self.site.may_block);
+        let site = &self.site;
+        let site = Site::new(site.application.clone(), config, site.may_block, site.clock.is_some());
         Client { site: Arc::new(site), ..self }
     }
 
@@ -120,6 +152,21 @@ impl Client {
         serving.runtime.tasks().close();
         self.site.threads.stop();
         outcome
+    }
+
+    /// The time of the client's clock, see [`with_paused_time`](Self::with_paused_time).
+    pub fn now(&self) -> Instant {
+        self.site.serving.runtime.now()
+    }
+
+    /// Lets `time` pass on a [paused](Self::with_paused_time) clock, with all that happens in it, in order; returns when nothing
+    /// has anything to do any more. Does not sleep.
+    ///
+    /// # Panics
+    /// If the clock is not paused, or something is busy for longer than [`patience`](Self::patience).
+    pub fn advance(&self, time: Duration) {
+        let clock = self.site.clock.as_ref().expect("a client `with_paused_time`");
+        clock.advance(time, self.patience.unwrap_or(PATIENCE));
     }
 
     /// A GET request.
@@ -192,6 +239,7 @@ impl Client {
         F::Output: Send + 'static,
     {
         let Some(runtime) = elsewhere() else { return self.wait(what, future) };
+        let future = clock::track(self.site.clock.as_ref(), future);
         let (sender, receiver) = async_channel::bounded(1);
         // Log lines stay where the test looks for them.
         let dispatch = tracing::dispatcher::get_default(Clone::clone);
@@ -216,9 +264,12 @@ impl Client {
     /// # Panics
     /// When the client's patience is over.
     pub(super) fn wait<F: Future>(&self, what: &str, future: F) -> F::Output {
-        let runtime = &self.site.serving.runtime;
-        let mut future = pin!(future);
-        let mut wait = |time| futures_lite::future::block_on(runtime.timeout(time, future.as_mut()));
+        // Patience is real time, whatever the application's is.
+        let patience = Runtime::new(self.site.threads.clone());
+        // Dropped in this order: the test goes on when it does not wait any more.
+        let mut future = pin!(clock::track(self.site.clock.as_ref(), future));
+        let _waiting = self.site.clock.as_ref().map(Clock::waiting);
+        let mut wait = |time| futures_lite::future::block_on(patience.timeout(time, future.as_mut()));
         let mut outcome = wait(self.patience.unwrap_or(SUSPICION));
         if outcome.is_err() && self.patience.is_none() {
             if drives_tokio() {

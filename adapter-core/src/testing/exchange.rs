@@ -4,12 +4,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header, request, response};
 use http_body::{Body as _, Frame};
 
+use super::clock::{Clock, Paused};
 use super::pipe::pipe;
 use super::upload::Incoming;
 use crate::application::{Application, DynApplication, Request, Response};
@@ -36,16 +36,22 @@ pub(super) struct Site {
     pub(super) serving: Arc<Serving>,
     pub(super) may_block: bool,
     pub(super) threads: Threads,
+    /// `None`: the time is everybody's.
+    pub(super) clock: Option<Clock>,
     claimed: AtomicBool,
     started: Signal,
     failure: OnceLock<String>,
 }
 
 impl Site {
-    pub(super) fn new(application: DynApplication, config: ServerConfig, may_block: bool) -> Self {
+    pub(super) fn new(application: DynApplication, config: ServerConfig, may_block: bool, paused: bool) -> Self {
         let shutdown = ShutdownTrigger::new();
         let threads = Threads::with(may_block, &config);
-        let runtime = Runtime::new(threads.clone());
+        let clock = paused.then(Clock::new);
+        let runtime = match &clock {
+            Some(clock) => Runtime::new(Paused { threads: threads.clone(), clock: clock.clone() }),
+            None => Runtime::new(threads.clone()),
+        };
         let capabilities = Capabilities {
             trailers: true,
             early_hints: true,
@@ -64,6 +70,7 @@ impl Site {
             serving,
             may_block,
             threads,
+            clock,
             claimed: AtomicBool::new(false),
             started: Signal::new(),
             failure: OnceLock::new(),
@@ -178,8 +185,9 @@ pub(super) async fn respond(site: &Site, outbound: Outbound, gone: Signal, hints
     };
     rules::target::normalize(&mut head);
 
-    let mut environ =
-        Environ::new(connection, Instant::now()).with_disconnect(gone.clone()).with_forwarded(&head.headers);
+    let mut environ = Environ::new(connection, site.serving.runtime.now())
+        .with_disconnect(gone.clone())
+        .with_forwarded(&head.headers);
     if facts.version >= Version::HTTP_11 {
         environ = environ.with_early_hints(EarlyHints::new(hints.clone()));
     }

@@ -40,6 +40,7 @@
 
 mod answer;
 mod client;
+mod clock;
 #[cfg(feature = "testing")]
 mod content;
 #[cfg(feature = "testing")]

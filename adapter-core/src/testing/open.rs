@@ -15,6 +15,7 @@ use http_body::Frame;
 
 use super::answer::Answer;
 use super::client::Client;
+use super::clock;
 use super::exchange::{Hints, Outbound, Site, respond};
 use crate::contain;
 use crate::error::Error;
@@ -54,6 +55,7 @@ impl OpenAnswer {
         let (sender, events) = async_channel::bounded(1);
         let (gone, over, hints) = (Signal::new(), Signal::new(), Hints::default());
         let serve = serve(client.site.clone(), outbound, gone.clone(), hints.clone(), sender);
+        let serve = clock::track(client.site.clock.as_ref(), serve);
         let done = over.clone();
         let spawned = thread::Builder::new().name("testing-server".into()).spawn(move || {
             // A startup hook that panics; everything else is contained where it happens.

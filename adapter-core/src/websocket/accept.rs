@@ -9,7 +9,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
@@ -244,7 +244,7 @@ impl Accepted {
     /// The WebSocket and its keeper, once the stream is there.
     fn open(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Arc<Shared>, Keeper), UpgradeError>> {
         Pin::new(&mut self.on_upgrade).poll(cx).map(|stream| {
-            let shared = Shared::new(stream?, Role::Server, self.options.clone());
+            let shared = Shared::new(stream?, Role::Server, self.options.clone(), self.environ.runtime());
             let keeper = Keeper::new(shared.clone(), &self.environ);
             Ok((shared, keeper))
         })
@@ -316,7 +316,7 @@ impl Session {
         let Session { shared, keeper, hold } = self;
         let handled = async {
             let close_code = handled.await;
-            shared.lock().close(close_code, "", Instant::now());
+            shared.lock().close(close_code, "", shared.now());
             shared.lock().release();
             shared.wakers.wake_all();
         };

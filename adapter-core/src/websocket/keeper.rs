@@ -48,7 +48,7 @@ impl Future for Keeper {
             this.shutting_down = None;
         }
         loop {
-            let now = Instant::now();
+            let now = this.shared.now();
             let mut link = this.shared.lock();
             if stopping {
                 link.stop(now);

@@ -16,6 +16,7 @@ use super::message::{Close, Error, Message, code};
 use super::options::Options;
 use super::wakers::{Proxy, Wakers};
 use super::wire::{Event, Role, Wire};
+use crate::runtime::Runtime;
 use crate::upgrade::Upgraded;
 
 /// How long we read on after both close frames, so that the peer can read ours. RFC 6455 §7.1.1
@@ -25,13 +26,21 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(super) struct Shared {
     link: Mutex<Link>,
     pub(super) wakers: Arc<Wakers>,
+    /// Whose time counts.
+    runtime: Runtime,
 }
 
 impl Shared {
-    pub(super) fn new(stream: Upgraded, role: Role, options: Options) -> Arc<Self> {
+    pub(super) fn new(stream: Upgraded, role: Role, options: Options, runtime: &Runtime) -> Arc<Self> {
         let wakers = Arc::new(Wakers::default());
         let wire = Wire::new(stream, role, &options);
-        Arc::new(Shared { link: Mutex::new(Link::new(wire, options, &wakers)), wakers })
+        let link = Mutex::new(Link::new(wire, options, &wakers, runtime.now()));
+        Arc::new(Shared { link, wakers, runtime: runtime.clone() })
+    }
+
+    /// The time of the server's clock.
+    pub(super) fn now(&self) -> Instant {
+        self.runtime.now()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Link> {
@@ -98,9 +107,8 @@ pub(super) struct Link {
 }
 
 impl Link {
-    fn new(wire: Wire, options: Options, wakers: &Arc<Wakers>) -> Self {
+    fn new(wire: Wire, options: Options, wakers: &Arc<Wakers>, now: Instant) -> Self {
         let (reads, writes) = (Proxy::new(wakers), Proxy::new(wakers));
-        let now = Instant::now();
         Link {
             wire: Some(wire),
             retained: None,

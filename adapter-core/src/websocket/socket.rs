@@ -8,7 +8,6 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
 use futures_core::Stream;
 use futures_sink::Sink;
@@ -26,7 +25,7 @@ struct User(Arc<Shared>);
 
 impl Drop for User {
     fn drop(&mut self) {
-        self.0.lock().close(code::NORMAL, "", Instant::now());
+        self.0.lock().close(code::NORMAL, "", self.0.now());
         self.0.wakers.wake_all();
     }
 }
@@ -52,7 +51,7 @@ impl User {
         }
         if link.end().is_none() {
             shared.wakers.set_receiver(cx.waker());
-            let now = Instant::now();
+            let now = shared.now();
             link.pump_in(now);
             // An answer to a ping, or a close.
             link.pump_out(now);
@@ -76,7 +75,7 @@ impl User {
         if let Some(refusal) = link.refusal() {
             return Poll::Ready(Err(refusal));
         }
-        let now = Instant::now();
+        let now = shared.now();
         if !link.has_room() {
             shared.wakers.add_sender(cx.waker());
             link.pump_out(now);
@@ -106,7 +105,7 @@ impl User {
             return Poll::Ready(Err(link.refusal().unwrap_or(Error::Lost)));
         }
         shared.wakers.add_sender(cx.waker());
-        link.pump_out(Instant::now());
+        link.pump_out(shared.now());
         let left = link.has_left(position);
         let changes = link.take_changes();
         drop(link);
@@ -126,7 +125,7 @@ impl User {
         if let Some(refusal) = link.refusal() {
             return Err(refusal);
         }
-        let now = Instant::now();
+        let now = shared.now();
         // [UPG-20] a message of any size fits an empty queue; behind others it must fit the bound
         let needed = link.backlog().saturating_add(frame_length(message.len()));
         let fits = link.backlog() == 0 || needed <= link.options.max_write_buffer;
@@ -155,7 +154,7 @@ impl User {
             if let Some(refusal) = link.refusal() {
                 return Err(refusal);
             }
-            let now = Instant::now();
+            let now = self.0.now();
             link.close(close_code, reason, now);
             link.pump_out(now);
         }
@@ -208,7 +207,7 @@ impl WebSocket {
     /// The client's side, for the testing client. Nothing of its own ends it.
     pub(crate) fn of_client(stream: Upgraded, runtime: &Runtime) -> Self {
         let options = Options { max_message: usize::MAX, ping_interval: None, ..Options::default() };
-        let shared = Shared::new(stream, Role::Client, options);
+        let shared = Shared::new(stream, Role::Client, options, runtime);
         runtime.drive(Keeper::of_client(shared.clone(), runtime.clone()));
         WebSocket::new(shared)
     }
@@ -394,7 +393,7 @@ impl Sink<Message> for Sender {
         }
         if !link.has_room() {
             shared.wakers.add_sender(cx.waker());
-            link.pump_out(Instant::now());
+            link.pump_out(shared.now());
         }
         if link.has_room() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
@@ -404,7 +403,7 @@ impl Sink<Message> for Sender {
         if let Some(refusal) = link.refusal() {
             return Err(refusal);
         }
-        let position = link.queue(message, Instant::now());
+        let position = link.queue(message, self.user.0.now());
         drop(link);
         self.user.0.wakers.wake_keeper();
         self.flushing = Some(position);
@@ -426,7 +425,7 @@ impl Sink<Message> for Sender {
         shared.wakers.add_sender(cx.waker());
         let mut link = shared.lock();
         if link.phase() == Phase::Open {
-            let now = Instant::now();
+            let now = shared.now();
             link.close(code::NORMAL, "", now);
             link.pump_out(now);
             drop(link);

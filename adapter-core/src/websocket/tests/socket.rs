@@ -35,7 +35,7 @@ struct Setup {
 fn open_with(capacity: usize, options: Options, shutdown: ShutdownTrigger) -> Setup {
     let (server, client) = pipe(capacity);
     let (stream, tether) = Upgraded::new(server, "");
-    let shared = Shared::new(stream, Role::Server, options);
+    let shared = Shared::new(stream, Role::Server, options, &super::runtime());
     let keeper = Keeper::new(shared.clone(), &environ(true, true, shutdown));
     Setup { socket: WebSocket::new(shared), client, keeper, tether }
 }
@@ -212,7 +212,7 @@ fn closing_waits_for_the_answer_and_drops_what_crosses_it() {
 fn a_quiet_one_gives_its_buffers_back_and_goes_on() {
     let (server, mut client) = pipe(1 << 20);
     let (stream, _tether) = Upgraded::new(server, "");
-    let shared = Shared::new(stream, Role::Server, Options::default());
+    let shared = Shared::new(stream, Role::Server, Options::default(), &super::runtime());
     let mut socket = WebSocket::new(shared.clone());
     write(&mut client, &masked(0x82, &[7; 100_000]));
     assert_eq!(block_on(socket.recv()).unwrap().unwrap().len(), 100_000);

@@ -39,7 +39,7 @@ impl Default for Patience {
 /// Keeps the WebSocket of `link` until the program drops it.
 pub(super) async fn keep(link: Arc<Link>, runtime: &Runtime, shutting_down: Fired, patience: Patience) {
     let mut shutting_down = pin!(shutting_down);
-    let mut keeper = Keeper { link: &link, patience, pinged: None, closing: None };
+    let mut keeper = Keeper { link: &link, runtime, patience, pinged: None, closing: None };
     let mut timer = None;
     poll_fn(|cx| {
         link.set_keeper(cx.waker());
@@ -64,6 +64,7 @@ pub(super) async fn keep(link: Arc<Link>, runtime: &Runtime, shutting_down: Fire
 
 struct Keeper<'a> {
     link: &'a Link,
+    runtime: &'a Runtime,
     patience: Patience,
     /// When a ping was sent that nothing came after.
     pinged: Option<Instant>,
@@ -74,7 +75,7 @@ struct Keeper<'a> {
 impl Keeper<'_> {
     /// The server shuts down. \[UPG-22\]
     fn close(&mut self) {
-        self.closing = Some(Instant::now());
+        self.closing = Some(self.runtime.now());
         if let Some(websocket) = &mut self.link.lock().websocket {
             websocket.say(GOING_AWAY, true);
         }
@@ -86,7 +87,7 @@ impl Keeper<'_> {
         if state.dropped {
             return None;
         }
-        let now = Instant::now();
+        let now = self.runtime.now();
         let Patience { ping, send, close } = self.patience;
         let websocket = state.websocket.as_mut()?;
         let stalled = websocket.stalled.map(|since| since + send);

@@ -16,6 +16,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 
 use super::frames::Frames;
 use super::promise::REQUEST;
+use crate::runtime::Runtime;
 use crate::upgrade::Upgraded;
 
 /// The end of the head that hyper writes; everything behind it is the program's.
@@ -46,10 +47,10 @@ impl Link {
     }
 
     /// The server has handed `stream` over.
-    pub(super) fn open(&self, stream: Upgraded, is_websocket: bool) {
+    pub(super) fn open(&self, stream: Upgraded, websocket: Option<&Runtime>) {
         let mut state = self.lock();
         state.stream = Some(stream);
-        state.websocket = is_websocket.then(|| Watched { heard: Instant::now(), ..Watched::default() });
+        state.websocket = websocket.map(Watched::new);
     }
 
     /// Writes what the keeper has to say, where it fits; `cx` is the keeper's.
@@ -108,10 +109,12 @@ pub(super) struct Watched {
     pub(super) heard: Instant,
     /// Since when the client takes nothing of what is written.
     pub(super) stalled: Option<Instant>,
+    /// Whose time counts.
+    runtime: Runtime,
 }
 
-impl Default for Watched {
-    fn default() -> Self {
+impl Watched {
+    fn new(runtime: &Runtime) -> Self {
         Watched {
             frames: Frames::default(),
             says: Bytes::new(),
@@ -120,8 +123,9 @@ impl Default for Watched {
             closed: false,
             over: false,
             ahead: Bytes::new(),
-            heard: Instant::now(),
+            heard: runtime.now(),
             stalled: None,
+            runtime: runtime.clone(),
         }
     }
 }
@@ -193,7 +197,7 @@ impl State {
                 let count = count?;
                 cursor.put_slice(octets.get(..count).unwrap_or_default());
                 if let Some(websocket) = &mut self.websocket {
-                    websocket.heard = Instant::now();
+                    websocket.heard = websocket.runtime.now();
                 }
                 Poll::Ready(Ok(()))
             }
@@ -213,7 +217,7 @@ impl State {
             Poll::Ready(Err(_) | Ok(0)) => true,
             Poll::Ready(Ok(count)) => {
                 websocket.ahead = Bytes::copy_from_slice(octets.get(..count).unwrap_or_default());
-                websocket.heard = Instant::now();
+                websocket.heard = websocket.runtime.now();
                 true
             }
         }
@@ -305,7 +309,7 @@ impl Watched {
     /// Keeps in mind since when the client takes nothing.
     fn noticed<T>(&mut self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match &polled {
-            Poll::Pending => _ = self.stalled.get_or_insert_with(Instant::now),
+            Poll::Pending => _ = self.stalled.get_or_insert_with(|| self.runtime.now()),
             Poll::Ready(_) => self.stalled = None,
         }
         polled

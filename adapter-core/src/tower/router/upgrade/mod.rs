@@ -64,7 +64,7 @@ impl Offered {
         let served = async move {
             // The server does not switch after all, or the client is gone: the program's future fails.
             let Ok(stream) = upgrade.await else { return };
-            let link = promise.keep(stream, is_websocket).await;
+            let link = promise.keep(stream, is_websocket.then_some(&keepers)).await;
             if let Some(link) = link
                 && is_websocket
             {

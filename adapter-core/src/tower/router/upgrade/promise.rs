@@ -17,6 +17,7 @@ use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 
 use super::link::{Link, Socket};
+use crate::runtime::Runtime;
 use crate::upgrade::Upgraded;
 
 /// What the connection reads.
@@ -51,9 +52,9 @@ impl Promise {
         Some((Promise { link, connection }, on_upgrade))
     }
 
-    /// Puts `stream` behind the `OnUpgrade`, which is ready then.
-    pub(super) async fn keep(self, stream: Upgraded, is_websocket: bool) -> Option<Arc<Link>> {
-        self.link.open(stream, is_websocket);
+    /// Puts `stream` behind the `OnUpgrade`, which is ready then; of a `websocket` with the runtime of its keeper.
+    pub(super) async fn keep(self, stream: Upgraded, websocket: Option<&Runtime>) -> Option<Arc<Link>> {
+        self.link.open(stream, websocket);
         self.connection.await.ok().map(|()| self.link)
     }
 }

@@ -49,12 +49,13 @@ fn open(patience: Patience, capacity: usize) -> Opened {
     let (server, client) = pipe(capacity);
     let (stream, tether) = Upgraded::new(server, &b"early"[..]);
     let (promise, on_upgrade) = Promise::make().unwrap();
-    let link = block_on(promise.keep(stream, true)).unwrap();
+    let keepers = runtime();
+    let link = block_on(promise.keep(stream, Some(&keepers))).unwrap();
     let program = block_on(on_upgrade).unwrap();
     let shutdown = Signal::new();
     let shutting_down = shutdown.fired();
     let keeper = thread::spawn(move || {
-        block_on(keeper::keep(link, &runtime(), shutting_down, patience));
+        block_on(keeper::keep(link, &keepers, shutting_down, patience));
         tether
     });
     Opened { program, client, shutdown, keeper }
