@@ -215,15 +215,16 @@ impl Launcher {
     /// Wrong use: the server does not have it. Names those that do.
     pub fn require(mut self, capability: &str) -> Result<Self, Exit> {
         let has = |server: &&'static dyn Server| server.info().capabilities.get(capability) == Some(true);
+        // So that a further requirement finds those only that have this, too.
+        self.among.retain(has);
         if has(&self.server) {
             return Ok(self);
         }
-        let able: Vec<_> = self.among.iter().copied().filter(has).collect();
-        match able.first() {
+        match self.among.first() {
             Some(first) if self.auto => self.server = *first,
             _ => {
                 let name = self.server.info().name;
-                let names: Vec<_> = able.iter().map(|server| server.info().name).collect();
+                let names: Vec<_> = self.among.iter().map(|server| server.info().name).collect();
                 let which = if names.is_empty() { "none".into() } else { names.join(", ") };
                 let problem =
                     format!("this program needs {capability}, which {name} does not have (who has it: {which})");
@@ -390,6 +391,7 @@ mod tests {
         fn info(&self) -> adapter_core::ServerInfo {
             let mut capabilities = adapter_core::Capabilities::none();
             capabilities.http2 = self.0.contains("http2");
+            capabilities.trailers = self.0.contains("trailers");
             adapter_core::ServerInfo::new(self.0, "1").with_capabilities(capabilities)
         }
 
@@ -419,6 +421,24 @@ mod tests {
         assert!(require("auto", "tls").unwrap_err().text().ends_with("(who has it: none)"));
         let alone = Launcher::with_server(servers[0], &args("auto")).and_then(|launcher| launcher.require("http2"));
         assert_eq!(alone.unwrap_err().status(), 2);
+    }
+
+    #[test]
+    fn one_requirement_does_not_undo_another() {
+        #[derive(clap::Parser)]
+        struct Cli {
+            #[command(flatten)]
+            args: Args,
+        }
+        let args = |server: &str| <Cli as clap::Parser>::parse_from(["x", "--server", server]).args;
+        let servers: [&'static dyn Server; 3] = [&Able("trailers"), &Able("http2"), &Able("http2-trailers")];
+        let both = |server: &str| {
+            let launcher = Launcher::among(&servers, &args(server))?.require("http2")?.require("trailers")?;
+            Ok::<_, Exit>(launcher.server.info().name.into_owned())
+        };
+        assert_eq!(both("auto").as_deref(), Ok("http2-trailers"));
+        let refused = both("http2").unwrap_err();
+        assert!(refused.text().ends_with("(who has it: http2-trailers)"), "{refused}");
     }
 
     #[test]
