@@ -60,17 +60,18 @@ impl HttpBody for Limited {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        let next = Pin::new(body).poll_frame(cx);
-        if next.is_pending() && self.end.as_mut().poll(cx).is_ready() {
-            self.body = None;
-            let mut trailers = HeaderMap::new();
-            // It has neither a message nor details that could not be sent.
-            let _ = exceeded().add_header(&mut trailers);
-            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let limited = self.get_mut();
+        let Some(body) = &mut limited.body else { return Poll::Ready(None) };
+        // Before the next message, and by the clock: a stream that always has one would never wait for a timer.
+        if limited.end.as_mut().poll(cx).is_pending() && Instant::now() < limited.end.deadline() {
+            return Pin::new(body).poll_frame(cx);
         }
-        next
+        limited.body = None;
+        let mut trailers = HeaderMap::new();
+        // It has neither a message nor details that could not be sent.
+        let _ = exceeded().add_header(&mut trailers);
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -91,5 +92,18 @@ mod tests {
         for wrong in ["", "m", "100", "-1S", "+1S", "1.5S", "123456789S", "1ü", "1 S"] {
             assert_eq!(of(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_stream_that_always_has_a_message_ends_too() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let first = runtime.block_on(async {
+            let messages = tokio_stream::iter(std::iter::repeat(Ok::<_, Status>(Bytes::from_static(b"message"))));
+            let end = Box::pin(sleep_until(Instant::now()));
+            let mut limited = Limited { body: Some(Body::from_stream(messages)), end };
+            std::future::poll_fn(|cx| Pin::new(&mut limited).poll_frame(cx)).await
+        });
+        let trailers = first.unwrap().unwrap().into_trailers().unwrap();
+        assert_eq!(trailers["grpc-status"], "4");
     }
 }
