@@ -14,6 +14,7 @@ use adapter_web::http::{Method, StatusCode, header};
 use adapter_web::{Application, BlockingBody, Environ, Error, Request, Response, blocking};
 
 use crate::form::Form;
+use crate::pages::Draft;
 pub use crate::store::Store;
 
 /// The guestbook that `store` keeps.
@@ -33,14 +34,15 @@ impl Guestbook {
         match (request.method().clone(), &*path) {
             (Method::GET | Method::HEAD, "/" | "") => self.show(&request, &environ),
             (Method::POST, "/sign") => self.sign(request, &environ),
-            (_, "/" | "" | "/sign") => Ok(pages::status(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")),
+            (_, "/" | "") => Ok(pages::not_allowed("GET, HEAD")),
+            (_, "/sign") => Ok(pages::not_allowed("POST")),
             _ => Ok(pages::status(StatusCode::NOT_FOUND, "Not found")),
         }
     }
 
     fn show(&self, request: &Request<BlockingBody>, environ: &Environ) -> Result<Response, Error> {
         let name = cookie::read(request.headers(), "name").unwrap_or_default();
-        pages::guestbook(environ.mount_prefix(), &self.store.latest()?, &name, None)
+        pages::guestbook(environ.mount_prefix(), &self.store.latest()?, Draft { name: &name, ..Draft::default() })
     }
 
     fn sign(&self, request: Request<BlockingBody>, environ: &Environ) -> Result<Response, Error> {
@@ -52,7 +54,8 @@ impl Guestbook {
             _ => Some("A name has 50 characters at most, a message 1000."),
         };
         if let Some(problem) = problem {
-            let mut page = pages::guestbook(environ.mount_prefix(), &self.store.latest()?, name, Some(problem))?;
+            let draft = Draft { name, text, problem: Some(problem) };
+            let mut page = pages::guestbook(environ.mount_prefix(), &self.store.latest()?, draft)?;
             *page.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
             return Ok(page);
         }

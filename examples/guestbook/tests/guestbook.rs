@@ -44,11 +44,19 @@ fn what_is_no_entry_is_refused() {
             status
         };
         assert_eq!([refused("", "x"), refused("x", "  "), refused(&"x".repeat(51), "x")], [422; 3]);
+        // What was written is not lost.
+        assert!(read(client.sign("/sign", "", "a long <story>")).1.contains("a long &#60;story&#62;</textarea>"));
         let form = "application/x-www-form-urlencoded";
         assert_eq!(read(client.post("/sign", form, "no form")).0, 422);
         assert_eq!(read(client.post("/sign", "application/json", "{}")).0, 415);
         assert_eq!(read(client.post("/sign", form, &"x".repeat(16 * 1024 + 1))).0, 413);
         assert_eq!([client.get("/sign").0, client.get("/nothing").0], [405, 404]);
+        let allowed = |path: &str| {
+            let refused = client.agent.delete(format!("{}{path}", client.root)).call().unwrap();
+            (refused.status().as_u16(), field(&refused, "allow"))
+        };
+        assert_eq!(allowed("/"), (405, "GET, HEAD".into()));
+        assert_eq!(allowed("/sign"), (405, "POST".into()));
         assert!(!client.get("/").1.contains("<article>"));
     });
 }
