@@ -238,7 +238,7 @@ fn truncation(cx: &mut Context) -> Result<(), Failure> {
         connection.small_window();
         let request = cx.get(&format!("status 201; {kind} text:one text:two size:70000 error"));
         let behind = cx.get("body next").bytes().repeat(2_000);
-        connection.send(&[request.bytes(), behind].concat())?;
+        connection.send([request.bytes(), behind].concat())?;
         cx.wait_for("body-dropped")?;
         truncated(connection, kind)?;
         cx.again();
