@@ -159,3 +159,54 @@ fn websockets_live_in_the_same_time() {
     assert_eq!(client.now() - began, HOUR * 3);
     socket.close(1000, "").unwrap();
 }
+
+/// Two that wake at once, again and again: none sees a time that the other has not come to.
+#[test]
+fn who_sleeps_until_the_same_time_wakes_at_it() {
+    async fn race(_request: Request, environ: Environ) -> Result<Response, Error> {
+        let runtime = environ.runtime();
+        let runners: Vec<_> = (0..4)
+            .map(|_| {
+                let own = runtime.clone();
+                runtime.spawn(async move {
+                    for _ in 0..50 {
+                        let due = own.now() + HOUR;
+                        own.sleep_until(due).await;
+                        assert_eq!(own.now(), due, "woken late");
+                    }
+                })
+            })
+            .collect();
+        for runner in runners {
+            runner.await?;
+        }
+        Ok(Response::new(Body::from("together")))
+    }
+    let client = Client::with_paused_time(race);
+    let began = client.now();
+    assert_eq!(client.get("/").send().text(), "together");
+    assert_eq!(client.now() - began, HOUR * 50);
+}
+
+#[test]
+fn never_does_not_come() {
+    let patient = |_request: Request, environ: Environ| async move {
+        environ.runtime().spawn_daemon(environ.runtime().sleep(Duration::MAX)).detach();
+        environ.runtime().sleep(HOUR).await;
+        Ok::<_, Error>(Response::new(Body::from("an hour")))
+    };
+    let client = Client::with_paused_time(patient);
+    let began = client.now();
+    assert_eq!(client.get("/").send().text(), "an hour");
+    assert_eq!(client.get("/").open().finish().text(), "an hour");
+    assert_eq!(client.now() - began, HOUR * 2);
+}
+
+/// [ENV-11]
+#[test]
+fn a_request_is_not_from_the_future() {
+    use adapter_core::lint::Lint;
+    let client = Client::with_paused_time(Lint::new(telling));
+    client.advance(HOUR);
+    assert_eq!(client.get("/").send().status(), 200);
+}

@@ -64,6 +64,8 @@ fn in_a_runtime_of_several() {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async { ask() });
     runtime.block_on(async { tokio::spawn(async { ask() }).await }).unwrap();
+    let alone = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    alone.block_on(async { tokio::spawn(async { ask() }).await }).unwrap();
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! What the server delivers: request head and environ. \[TGT\], \[HDR\], \[ENV\], \[INF-01\]
 
-use std::time::Instant;
-
 use http::uri::Scheme;
 use http::{Method, Version, header, request};
 
@@ -114,7 +112,8 @@ fn check_services(findings: &mut Findings, head: &request::Parts, environ: &Envi
         .check(environ.server().runtime.is_some(), "LIF-05", || "`server()` is not the server as it listens".into());
 
     // [ENV-11] The instant lies between the arrival of the head and the call of the application.
-    findings.check(environ.received_at() <= Instant::now(), "ENV-11", || "the request began in the future".into());
+    findings
+        .check(environ.received_at() <= environ.runtime().now(), "ENV-11", || "the request began in the future".into());
 
     // [INF-01] Early hints are there exactly where the capability is declared and the request is not HTTP/1.0.
     let there = environ.early_hints().is_some();

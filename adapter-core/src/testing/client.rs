@@ -59,7 +59,9 @@ impl Client {
     /// As [`new`](Self::new), with a clock that stands still and jumps: `environ.runtime()` and all that the client times sleep
     /// no real time. While the test waits in a call of the client and nothing has anything to do, the clock goes to the next
     /// deadline at once; [`advance`](Self::advance) moves it by hand. Code that sleeps on a thread of its own, or by other
-    /// timers such as tokio's, takes its real time, and while blocking code runs the clock stands.
+    /// timers such as tokio's, takes its real time. While blocking code runs the clock stands, also where that only waits, such as
+    /// for a message of a WebSocket or a piece of an upload; and blocking code that waits for the runtime's own timers waits for
+    /// ever. What the test polls itself, by `send_async` for one, is not counted.
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -291,7 +293,8 @@ impl Client {
 fn elsewhere() -> Option<Carried> {
     use ::tokio::runtime::{Handle, RuntimeFlavor};
     let runtime = Handle::try_current().ok()?;
-    let goes_on = runtime.runtime_flavor() != RuntimeFlavor::CurrentThread;
+    // A single worker may be the one that is blocked.
+    let goes_on = runtime.runtime_flavor() != RuntimeFlavor::CurrentThread && runtime.metrics().num_workers() > 1;
     Some(if goes_on { Carried::from(&runtime) } else { Carried::default() })
 }
 
@@ -538,7 +541,7 @@ impl fmt::Debug for RequestBuilder {
 }
 
 /// The client goes away when its future is dropped halfway.
-struct FireOnDrop(Option<Signal>);
+pub(super) struct FireOnDrop(pub(super) Option<Signal>);
 
 impl Drop for FireOnDrop {
     fn drop(&mut self) {

@@ -16,6 +16,9 @@ use pin_project_lite::pin_project;
 
 use crate::runtime::{BlockingJob, BoxFuture, Driver, Threads};
 
+/// What is further away is "never", which does not come by itself.
+const FAR: Duration = Duration::from_secs(86_400 * 365 * 20);
+
 /// The clock of one client and its clones.
 #[derive(Clone)]
 pub(super) struct Clock(Arc<Inner>);
@@ -71,21 +74,27 @@ impl Clock {
         Waiting(self.clone())
     }
 
-    /// One less is busy.
+    /// One less is busy. Where nothing is any more and the test waits, time goes on, until something is.
     fn done(&self) {
         let mut state = self.lock();
         state.busy -= 1;
-        if state.busy > 0 {
-            return;
+        while state.busy == 0 {
+            self.0.idle.notify_all();
+            let next = state.sleepers.first_key_value().map(|(&(next, _), _)| next);
+            let Some(next) = next.filter(|next| state.waits > 0 && *next < state.now + FAR) else { return };
+            state = self.jump(state, next);
         }
-        self.0.idle.notify_all();
-        if state.waits == 0 {
-            return;
-        }
-        let Some((&(next, _), _)) = state.sleepers.first_key_value() else { return };
-        let woken = state.set(next);
+    }
+
+    /// Sets the clock to `time` and wakes who is due. Counts as busy meanwhile: nobody else may jump before all are awake.
+    fn jump<'a>(&'a self, mut state: MutexGuard<'a, State>, time: Instant) -> MutexGuard<'a, State> {
+        let due = state.set(time);
+        state.busy += 1;
         drop(state);
-        woken.into_iter().for_each(Waker::wake);
+        due.into_iter().for_each(Waker::wake);
+        let mut state = self.lock();
+        state.busy -= 1;
+        state
     }
 
     /// Lets `time` pass, with all that is to happen in it, in order. Blocks until nothing is busy, `patience` at most.
@@ -93,16 +102,14 @@ impl Clock {
         let until = self.now() + time;
         loop {
             let state = self.lock();
-            let (mut state, timeout) = self
+            let (state, timeout) = self
                 .0
                 .idle
                 .wait_timeout_while(state, patience, |state| state.busy > 0)
                 .unwrap_or_else(PoisonError::into_inner);
             assert!(!timeout.timed_out(), "the client's clock: something was busy for {patience:?}");
             let next = state.sleepers.first_key_value().map(|(&(next, _), _)| next).filter(|next| *next <= until);
-            let woken = state.set(next.unwrap_or(until));
-            drop(state);
-            woken.into_iter().for_each(Waker::wake);
+            drop(self.jump(state, next.unwrap_or(until)));
             if next.is_none() {
                 return;
             }

@@ -14,7 +14,7 @@ use http::{HeaderMap, StatusCode, response};
 use http_body::Frame;
 
 use super::answer::Answer;
-use super::client::Client;
+use super::client::{Client, FireOnDrop};
 use super::clock;
 use super::exchange::{Hints, Outbound, Site, respond};
 use crate::contain;
@@ -55,12 +55,16 @@ impl OpenAnswer {
         let (sender, events) = async_channel::bounded(1);
         let (gone, over, hints) = (Signal::new(), Signal::new(), Hints::default());
         let serve = serve(client.site.clone(), outbound, gone.clone(), hints.clone(), sender);
+        let done = FireOnDrop(Some(over.clone()));
+        let serve = async move {
+            // Before the clock takes it for idle; also after a panic.
+            let _done = done;
+            serve.await;
+        };
         let serve = clock::track(client.site.clock.as_ref(), serve);
-        let done = over.clone();
         let spawned = thread::Builder::new().name("testing-server".into()).spawn(move || {
             // A startup hook that panics; everything else is contained where it happens.
             let _ = contain::catch("exchange", || futures_lite::future::block_on(serve));
-            done.fire();
         });
         spawned.expect("a thread for an open answer of the testing client");
         OpenAnswer {
