@@ -149,9 +149,9 @@ pub trait Handler: Send {
 
 pin_project_lite::pin_project! {
     /// A future of an application's as a [`Handler`].
-    struct Handling<Fut> {
+    pub(crate) struct Handling<Fut> {
         #[pin]
-        future: Fut,
+        pub(crate) future: Fut,
     }
 }
 

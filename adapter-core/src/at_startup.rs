@@ -2,12 +2,11 @@
 //!
 //! Made in the startup hook, by whoever runs that; nothing here blocks or spawns. \[LIF-01\], \[LIF-02\]
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::{PoisonError, RwLock};
-use std::task::{Context, Poll};
 
-use crate::application::{Application, DynApplication, Handler, Request, Response};
+use crate::application::{Application, DynApplication, Handler, Handling, Request, Response, boxed};
 use crate::contain;
 use crate::environ::Environ;
 use crate::error::Error;
@@ -15,7 +14,7 @@ use crate::server::ServerInfo;
 
 /// An application that `make` makes in the startup hook: after the sockets are bound, before a connection is accepted.
 ///
-/// An error of `make` ends the start, and is what the program is told. Its own hooks are those of the application that was
+/// `make` is called once for each start and must not block. An error of it ends the start, and is what the program is told. Its own hooks are those of the application that was
 /// made. An application serves one server at a time: each start makes it anew and lets go of the one before.
 ///
 /// What needs tokio while it is made wants [`tokio::application`](crate::tokio::application) around it, or is an axum
@@ -99,7 +98,7 @@ where
     fn call_owned(&self, _: &DynApplication, request: Request, environ: Environ) -> Pin<Box<dyn Handler>> {
         match self.made() {
             Ok(made) => made.call_erased(request, environ),
-            Err(error) => Box::pin(Unmade(Some(error))),
+            Err(error) => boxed(|| Handling { future: ready(Err(error)) }),
         }
     }
 
@@ -113,16 +112,6 @@ where
 
     async fn shutdown(&self) -> Result<(), Error> {
         self.made()?.shutdown().await
-    }
-}
-
-/// A call of what is not made.
-struct Unmade(Option<Error>);
-
-impl Handler for Unmade {
-    fn poll_into(mut self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut Option<Response>) -> Poll<Result<(), Error>> {
-        // Once ready it is polled no more.
-        self.0.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)))
     }
 }
 

@@ -14,10 +14,10 @@ use adapter_core::signal::Signal;
 use adapter_core::{
     DynApplication, Runtime, ServeError, ServerConfig, ServerHandle, ServerInfo, ShutdownTrigger, contain,
 };
-use adapter_listen::Listener;
+use adapter_listen::{Listener, Listeners};
 
 use crate::blocking_pool::BlockingPool;
-use crate::engine::{Accept, Engine, accept};
+use crate::engine::{Accept, Engine, OPTIONS, accept};
 
 /// How long blocking application code that can't be interrupted may hold up the end of a server.
 pub const PATIENCE: Duration = Duration::from_secs(1);
@@ -65,6 +65,16 @@ pub fn start(
         }
         Err(_) => Err(join(main).err().unwrap_or_else(|| io::Error::other("the server thread ended").into())),
     }
+}
+
+/// Checks what an embedded `server` is told, and binds where it listens. Blocks as binding does: a moment.
+///
+/// # Errors
+/// Wrong use, or an address that can't be bound.
+pub fn listen(server: &'static str, config: &ServerConfig, listeners: Listeners) -> Result<Vec<Listener>, ServeError> {
+    config.validate()?;
+    config.refuse_unknown_options(server, OPTIONS)?;
+    listeners.into_bound()
 }
 
 /// Puts futures on a runtime.

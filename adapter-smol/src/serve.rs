@@ -7,7 +7,6 @@ use adapter_core::runtime::BoxFuture;
 use adapter_core::signal::Signal;
 use adapter_core::{Application, DynApplication, Runtime, ServeError, Server, ServerConfig, ShutdownTrigger};
 use adapter_hyper::blocking_pool::BlockingPool;
-use adapter_hyper::engine::OPTIONS;
 use adapter_hyper::host::{self, Embedded, Hosted, Spawn};
 use adapter_listen::{Listener, Listeners};
 use async_executor::Executor;
@@ -113,28 +112,23 @@ fn serve_spawning<S: Future<Output = ()>>(
     let embedded = Embedded::new(&application, trigger.clone());
     async move {
         let mut embedded = embedded;
-        let prepared = config.validate().and_then(|()| config.refuse_unknown_options("smol", OPTIONS));
-        let listeners = match prepared.and_then(|()| listeners.into_bound()) {
-            Ok(listeners) => listeners,
-            Err(error) => {
-                drop(application);
-                embedded.end().await;
-                return Err(error);
-            }
+        let serving = async {
+            let listeners = host::listen("smol", &config, listeners)?;
+            let pool = BlockingPool::new(config.blocking_threads, config.blocking_queue);
+            let runtime = embedded.runtime(SmolDriver::new(spawn.clone(), pool.clone()), &pool);
+            let stop = async {
+                shutdown.await;
+                trigger.trigger();
+                pending().await
+            };
+            let (shutdown, mut failed) = (trigger.clone(), None);
+            let serve = Serve { listeners, application, config: &config, spawn, runtime, shutdown };
+            let served = or(serve.run(|outcome| failed = outcome.err()), stop).await;
+            failed.map_or(served, Err)
         };
-        let pool = BlockingPool::new(config.blocking_threads, config.blocking_queue);
-        let runtime = embedded.runtime(SmolDriver::new(spawn.clone(), pool.clone()), &pool);
-        let mut failed = None;
-        let shutting_down = trigger.clone();
-        let serve = Serve { listeners, application, config: &config, spawn, runtime, shutdown: shutting_down };
-        let stop = async {
-            shutdown.await;
-            trigger.trigger();
-            pending().await
-        };
-        let served = or(serve.run(|outcome| failed = outcome.err()), stop).await;
+        let outcome = serving.await;
         embedded.end().await;
-        failed.map_or(served, Err)
+        outcome
     }
 }
 

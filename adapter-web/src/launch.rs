@@ -202,7 +202,7 @@ impl Launcher {
     /// #     serving: adapter_web::Args,
     /// # }
     /// # async fn service(_: adapter_web::Request, _: adapter_web::Environ) -> Result<adapter_web::Response, adapter_web::Error> {
-    /// #     unimplemented!()
+    /// #     Ok(adapter_web::Response::default())
     /// # }
     /// use adapter_web::Launcher;
     ///

@@ -42,7 +42,7 @@ fn registered() -> Vec<Box<dyn Server>> {
 /// struct MyServer;
 /// # impl Server for MyServer {
 /// #     fn info(&self) -> ServerInfo { ServerInfo::new("mine", "1.0") }
-/// #     fn start(&self, _: DynApplication, _: ServerConfig) -> Result<ServerHandle, ServeError> { unimplemented!() }
+/// #     fn start(&self, _: DynApplication, _: ServerConfig) -> Result<ServerHandle, ServeError> { Err(ServeError::config("mine", "serves nothing")) }
 /// # }
 ///
 /// registry::add(&MyServer)?;

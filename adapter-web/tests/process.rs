@@ -2,6 +2,8 @@
 //!
 //! This binary is both sides: started with `ADAPTER_TEST_PROGRAM` it is a program on the facade, else the tests. Every
 //! wait is for an event and has a deadline.
+//!
+//! Above 600 lines, because the binary is the program under test too, and its cases share what drives that.
 
 #[cfg(unix)]
 mod unix {

@@ -322,7 +322,7 @@ pub struct RequestBuilder {
     pub(super) outbound: Outbound,
     /// Redirects to be followed at most.
     #[cfg(feature = "testing")]
-    redirects: usize,
+    pub(super) redirects: usize,
 }
 
 impl RequestBuilder {
@@ -397,75 +397,11 @@ impl RequestBuilder {
     ///
     /// # Panics
     /// If the startup hook failed.
-    #[cfg(not(feature = "testing"))]
     pub async fn send_async(self) -> Answer {
+        #[cfg(feature = "testing")]
+        return self.following().await;
+        #[cfg(not(feature = "testing"))]
         self.exchange().await.0
-    }
-
-    /// Sends it and collects the answer; the application is polled by whoever polls this, so that one that needs tokio
-    /// finds it in `#[tokio::test]`. Dropping the future is the client going away: the handler and the body are dropped
-    /// with it.
-    ///
-    /// # Panics
-    /// If the startup hook failed.
-    #[cfg(feature = "testing")]
-    pub async fn send_async(mut self) -> Answer {
-        let client = self.client.clone();
-        while self.redirects > 0 {
-            // What may have to be sent once more.
-            let Outbound { head, target: Ok(target), body, peer, host } = &self.outbound else { break };
-            let Some(data) = body.in_memory() else { break };
-            let (head, target, peer, host, left) = (head.clone(), target.clone(), *peer, *host, self.redirects - 1);
-            let answer = self.exchange().await.0;
-            let named = head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
-            let Some((method, to)) = super::redirects::next(&head.method, &target, named, &answer) else {
-                return answer;
-            };
-            let mut head = head;
-            let keeps_body = method == head.method;
-            head.method = method;
-            if !keeps_body {
-                super::redirects::without_body(&mut head.headers);
-            }
-            let body = if keeps_body { data.into() } else { RequestBody::empty() };
-            let outbound = Outbound { head, target: Ok(to), body, peer, host };
-            self = RequestBuilder { client: client.clone(), outbound, redirects: left };
-        }
-        self.exchange().await.0
-    }
-
-    /// Follows so many redirects at most, within the site; the answer of [`send`](Self::send) is the last one. After 303, and
-    /// after 301 and 302 to a POST, it asks by GET and without the body, else as before. A request whose body is not in memory
-    /// follows none. Default: none.
-    ///
-    /// ```
-    /// # use adapter_core::{Body, Environ, Error, Request, Response, testing::Client};
-    /// async fn login(request: Request, _environ: Environ) -> Result<Response, Error> {
-    ///     if request.method() == "GET" {
-    ///         return Ok(Response::new(Body::from("welcome")));
-    ///     }
-    ///     Ok(Response::builder().status(303).header("location", "/home").body(Body::empty())?)
-    /// }
-    ///
-    /// let answer = Client::new(login).post("/login", "name=Ann").follow_redirects(10).send();
-    /// assert_eq!(answer.text(), "welcome");
-    /// ```
-    #[cfg(feature = "testing")]
-    pub fn follow_redirects(mut self, most: usize) -> Self {
-        self.redirects = most;
-        self
-    }
-
-    /// Adds the cookies that are kept for it; gives its path, where those that the answer sets belong.
-    #[cfg(feature = "testing")]
-    fn with_cookies(&mut self) -> Option<(super::cookies::Jar, String)> {
-        let jar = self.client.jar.clone()?;
-        let path = self.outbound.target.as_ref().map_or("/", Uri::path).to_owned();
-        let headers = &mut self.outbound.head.headers;
-        if let Some(field) = jar.field(&path).filter(|_| !headers.contains_key(http::header::COOKIE)) {
-            headers.insert(http::header::COOKIE, field);
-        }
-        Some((jar, path))
     }
 
     /// Sends it, which must ask for another protocol, and gives the head of the answer with the client's end of the
@@ -486,7 +422,7 @@ impl RequestBuilder {
 
     /// The whole answer, and the stream if it switched protocols.
     #[cfg_attr(not(feature = "testing"), allow(unused_mut, reason = "cookies"))]
-    async fn exchange(mut self) -> (Answer, Option<Upgraded>) {
+    pub(super) async fn exchange(mut self) -> (Answer, Option<Upgraded>) {
         #[cfg(feature = "testing")]
         let cookies = self.with_cookies();
         let RequestBuilder { client, outbound, .. } = self;
@@ -525,12 +461,10 @@ impl RequestBuilder {
     pub fn open(mut self) -> OpenAnswer {
         #[cfg(feature = "testing")]
         let cookies = self.with_cookies();
-        OpenAnswer::start(
-            self.client,
-            self.outbound,
-            #[cfg(feature = "testing")]
-            cookies,
-        )
+        let answer = OpenAnswer::start(self.client, self.outbound);
+        #[cfg(feature = "testing")]
+        let answer = answer.with_cookies(cookies);
+        answer
     }
 }
 
@@ -541,7 +475,7 @@ impl fmt::Debug for RequestBuilder {
 }
 
 /// The client goes away when its future is dropped halfway.
-pub(super) struct FireOnDrop(pub(super) Option<Signal>);
+struct FireOnDrop(Option<Signal>);
 
 impl Drop for FireOnDrop {
     fn drop(&mut self) {

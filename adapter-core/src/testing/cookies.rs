@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cookie::Cookie;
 use cookie::time::{Duration, OffsetDateTime};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, Uri, header};
 
-use super::client::Client;
+use super::client::{Client, RequestBuilder};
 
 /// The cookies of a client and its clones.
 #[derive(Clone, Default)]
@@ -68,6 +68,19 @@ fn has_gone(cookie: &Cookie<'_>) -> bool {
         (Some(age), _) => age <= Duration::ZERO,
         (None, Some(at)) => at <= OffsetDateTime::now_utc(),
         (None, None) => false,
+    }
+}
+
+impl RequestBuilder {
+    /// Adds the cookies that are kept for it; gives where those that the answer sets belong: the jar, and its path.
+    pub(super) fn with_cookies(&mut self) -> Option<(Jar, String)> {
+        let jar = self.client.jar.clone()?;
+        let path = self.outbound.target.as_ref().map_or("/", Uri::path).to_owned();
+        let headers = &mut self.outbound.head.headers;
+        if let Some(field) = jar.field(&path).filter(|_| !headers.contains_key(header::COOKIE)) {
+            headers.insert(header::COOKIE, field);
+        }
+        Some((jar, path))
     }
 }
 

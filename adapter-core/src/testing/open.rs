@@ -14,7 +14,7 @@ use http::{HeaderMap, StatusCode, response};
 use http_body::Frame;
 
 use super::answer::Answer;
-use super::client::{Client, FireOnDrop};
+use super::client::Client;
 use super::clock;
 use super::exchange::{Hints, Outbound, Site, respond};
 use crate::contain;
@@ -47,15 +47,11 @@ pub struct OpenAnswer {
 }
 
 impl OpenAnswer {
-    pub(super) fn start(
-        client: Client,
-        outbound: Outbound,
-        #[cfg(feature = "testing")] cookies: Option<(super::cookies::Jar, String)>,
-    ) -> Self {
+    pub(super) fn start(client: Client, outbound: Outbound) -> Self {
         let (sender, events) = async_channel::bounded(1);
         let (gone, over, hints) = (Signal::new(), Signal::new(), Hints::default());
         let serve = serve(client.site.clone(), outbound, gone.clone(), hints.clone(), sender);
-        let done = FireOnDrop(Some(over.clone()));
+        let done = over.fire_on_drop();
         let serve = async move {
             // Before the clock takes it for idle; also after a panic.
             let _done = done;
@@ -77,8 +73,15 @@ impl OpenAnswer {
             trailers: None,
             ended: false,
             #[cfg(feature = "testing")]
-            cookies,
+            cookies: None,
         }
+    }
+
+    /// Keeps the cookies that the answer sets, as those of a request for that path.
+    #[cfg(feature = "testing")]
+    pub(super) fn with_cookies(mut self, cookies: Option<(super::cookies::Jar, String)>) -> Self {
+        self.cookies = cookies;
+        self
     }
 
     /// Blocks until the head is there.

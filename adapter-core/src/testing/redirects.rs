@@ -4,10 +4,59 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode, Uri, header};
 
 use super::answer::Answer;
+use super::client::RequestBuilder;
+use super::exchange::Outbound;
+use crate::request_body::RequestBody;
+
+impl RequestBuilder {
+    /// Follows so many redirects at most, within the site; the answer of [`send`](Self::send) is the last one. After 303, and
+    /// after 301 and 302 to a POST, it asks by GET and without the body, else as before. A request whose body is not in memory
+    /// follows none. Default: none.
+    ///
+    /// ```
+    /// # use adapter_core::{Body, Environ, Error, Request, Response, testing::Client};
+    /// async fn login(request: Request, _environ: Environ) -> Result<Response, Error> {
+    ///     if request.method() == "GET" {
+    ///         return Ok(Response::new(Body::from("welcome")));
+    ///     }
+    ///     Ok(Response::builder().status(303).header("location", "/home").body(Body::empty())?)
+    /// }
+    ///
+    /// let answer = Client::new(login).post("/login", "name=Ann").follow_redirects(10).send();
+    /// assert_eq!(answer.text(), "welcome");
+    /// ```
+    pub fn follow_redirects(mut self, most: usize) -> Self {
+        self.redirects = most;
+        self
+    }
+
+    /// The answer to it, or to what that sends it on to.
+    pub(super) async fn following(mut self) -> Answer {
+        while self.redirects > 0 {
+            // What may have to be sent once more.
+            let Outbound { head, target: Ok(target), body, peer, host } = &self.outbound else { break };
+            let Some(data) = body.in_memory() else { break };
+            let (client, redirects) = (self.client.clone(), self.redirects - 1);
+            let (mut head, target, peer, host) = (head.clone(), target.clone(), *peer, *host);
+            let answer = self.exchange().await.0;
+            let named = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+            let Some((method, to)) = next(&head.method, &target, named, &answer) else { return answer };
+            let body = if method == head.method {
+                data.into()
+            } else {
+                without_body(&mut head.headers);
+                RequestBody::empty()
+            };
+            head.method = method;
+            self = RequestBuilder { client, outbound: Outbound { head, target: Ok(to), body, peer, host }, redirects };
+        }
+        self.exchange().await.0
+    }
+}
 
 /// The request that `answer`, which is one to a request with `method` for `target`, sends the client on to; `None` if it sends
 /// it nowhere, or to another site.
-pub(super) fn next(method: &Method, target: &Uri, host: Option<&str>, answer: &Answer) -> Option<(Method, Uri)> {
+fn next(method: &Method, target: &Uri, host: Option<&str>, answer: &Answer) -> Option<(Method, Uri)> {
     let status = answer.status();
     let method = match status {
         // §15.4.4, and what clients do with the first two (§15.4.2, §15.4.3)
@@ -26,7 +75,7 @@ pub(super) fn next(method: &Method, target: &Uri, host: Option<&str>, answer: &A
 }
 
 /// The fields that are of a body which is not sent any more. RFC 9110 §15.4
-pub(super) fn without_body(headers: &mut HeaderMap) {
+fn without_body(headers: &mut HeaderMap) {
     let of_body =
         |name: &header::HeaderName| name.as_str().starts_with("content-") || *name == header::TRANSFER_ENCODING;
     let names: Vec<_> = headers.keys().filter(|name| of_body(name)).cloned().collect();

@@ -116,30 +116,24 @@ where
     let embedded = Embedded::new(&application, trigger.clone());
     async move {
         let mut embedded = embedded;
-        let prepared = config.validate().and_then(|()| config.refuse_unknown_options("hyper", OPTIONS));
-        let listeners = match prepared.and_then(|()| listeners.into_bound()) {
-            Ok(listeners) => listeners,
-            Err(error) => {
-                drop(application);
-                embedded.end().await;
-                return Err(error);
-            }
+        let serving = async {
+            let listeners = host::listen("hyper", &config, listeners)?;
+            let pool = BlockingPool::new(config.blocking_threads, config.blocking_queue);
+            let runtime = embedded.runtime(TokioDriver::new(tokio::runtime::Handle::current(), pool.clone()), &pool);
+            let stop = async {
+                shutdown.await;
+                trigger.trigger();
+                std::future::pending().await
+            };
+            let (info, shutdown, mut failed) = (HyperServer.info(), trigger.clone(), None);
+            let hosted = Hosted { listeners, application, config: &config, info, runtime, spawn: Current, shutdown };
+            let serving = host::serve(hosted, Accepting::new, |outcome| failed = outcome.err());
+            let served = futures_lite::future::or(serving, stop).await;
+            failed.map_or(served, Err)
         };
-        let pool = BlockingPool::new(config.blocking_threads, config.blocking_queue);
-        let runtime = embedded.runtime(TokioDriver::new(tokio::runtime::Handle::current(), pool.clone()), &pool);
-        let stop = async {
-            shutdown.await;
-            trigger.trigger();
-            std::future::pending().await
-        };
-        let info = HyperServer.info();
-        let mut failed = None;
-        let shutdown = trigger.clone();
-        let hosted = Hosted { listeners, application, config: &config, info, runtime, spawn: Current, shutdown };
-        let serving = host::serve(hosted, Accepting::new, |outcome| failed = outcome.err());
-        let served = futures_lite::future::or(serving, stop).await;
+        let outcome = serving.await;
         embedded.end().await;
-        failed.map_or(served, Err)
+        outcome
     }
 }
 

@@ -7,7 +7,7 @@
 //! # struct MyServer;
 //! # impl Server for MyServer {
 //! #     fn info(&self) -> ServerInfo { ServerInfo::new("mine", "1") }
-//! #     fn start(&self, _: DynApplication, _: ServerConfig) -> Result<ServerHandle, ServeError> { unimplemented!() }
+//! #     fn start(&self, _: DynApplication, _: ServerConfig) -> Result<ServerHandle, ServeError> { Err(ServeError::config("mine", "serves nothing")) }
 //! # }
 //! fn main() -> std::process::ExitCode {
 //!     conformance_tests::command::main(&[&MyServer])

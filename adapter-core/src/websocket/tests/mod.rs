@@ -5,23 +5,17 @@ mod handshake;
 mod socket;
 mod wire;
 
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Instant;
 
+use crate::Runtime;
 use crate::environ::{Connection, Environ, Serving};
+use crate::runtime::Threads;
 use crate::server::{Capabilities, ListenAddr, ServerConfig, ServerInfo, ShutdownTrigger};
-use crate::testing::Client;
-use crate::{Body, Error, Request, Response, Runtime};
 
-/// The runtime of a testing client.
+/// A runtime as a testing client has.
 fn runtime() -> Runtime {
-    let (found, find) = mpsc::channel();
-    let application = move |_request: Request, environ: Environ| {
-        found.send(environ.runtime().clone()).unwrap();
-        async { Ok::<_, Error>(Response::new(Body::empty())) }
-    };
-    Client::new(application).get("/").send();
-    find.recv().unwrap()
+    Runtime::new(Threads::for_event_loop(&ServerConfig::default()))
 }
 
 /// An environ of a server with these capabilities.

@@ -128,9 +128,7 @@ impl Watched {
             runtime: runtime.clone(),
         }
     }
-}
 
-impl Watched {
     /// Says `frame` when the frame the program is writing is whole. Nothing comes behind a Close. RFC 6455 §5.5.1
     pub(super) fn say(&mut self, frame: &'static [u8], is_close: bool) {
         if self.frames.is_closed() || self.closing || (self.saying && !is_close) {
@@ -148,6 +146,15 @@ impl Watched {
     /// Whether the program does not read, so that what comes of the client is not known.
     pub(super) fn is_ahead(&self) -> bool {
         !self.ahead.is_empty()
+    }
+
+    /// Keeps in mind since when the client takes nothing.
+    fn noticed<T>(&mut self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match &polled {
+            Poll::Pending => _ = self.stalled.get_or_insert_with(|| self.runtime.now()),
+            Poll::Ready(_) => self.stalled = None,
+        }
+        polled
     }
 
     fn may_say(&self) -> bool {
@@ -283,10 +290,13 @@ impl State {
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.is_open() {
+            return Poll::Ready(Ok(()));
+        }
         ready!(self.poll_flush(cx))?;
         match &mut self.stream {
-            Some(stream) if self.answered == HEAD_END.len() => Pin::new(stream).poll_close(cx),
-            _ => Poll::Ready(Ok(())),
+            Some(stream) => Pin::new(stream).poll_close(cx),
+            None => Poll::Ready(Ok(())),
         }
     }
 
@@ -302,17 +312,6 @@ impl State {
             }
         }
         octets.len()
-    }
-}
-
-impl Watched {
-    /// Keeps in mind since when the client takes nothing.
-    fn noticed<T>(&mut self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        match &polled {
-            Poll::Pending => _ = self.stalled.get_or_insert_with(|| self.runtime.now()),
-            Poll::Ready(_) => self.stalled = None,
-        }
-        polled
     }
 }
 

@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -14,11 +13,11 @@ use hyper::upgrade::Upgraded as Socket;
 
 use super::keeper::{self, Patience};
 use super::promise::Promise;
-use crate::runtime::Runtime;
+use crate::ServerConfig;
+use crate::runtime::{Runtime, Threads};
 use crate::signal::Signal;
-use crate::testing::{Client, Pipe, pipe};
+use crate::testing::{Pipe, pipe};
 use crate::upgrade::{Tether, Upgraded};
-use crate::{Body, Environ, Error, Request, Response};
 
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(20);
@@ -27,13 +26,7 @@ const PING: &[u8] = &[0x89, 0];
 const GOING_AWAY: &[u8] = &[0x88, 2, 0x03, 0xe9];
 
 fn runtime() -> Runtime {
-    let (found, find) = mpsc::channel();
-    let application = move |_request: Request, environ: Environ| {
-        found.send(environ.runtime().clone()).unwrap();
-        async { Ok::<_, Error>(Response::new(Body::empty())) }
-    };
-    Client::new(application).get("/").send();
-    find.recv().unwrap()
+    Runtime::new(Threads::for_event_loop(&ServerConfig::default()))
 }
 
 /// A WebSocket of a program, and its client.
