@@ -70,6 +70,8 @@ enum Protocol {
     Switching(Box<Switch>),
     /// The application has the socket. Ours is to see it end.
     Taken(Tether),
+    /// hyper is done; the last of what it wrote is on its way to the operating system.
+    Closing,
     /// Our half is closed; the client's is read to its end, for a limited time.
     Lingering(Linger),
 }
@@ -167,8 +169,9 @@ impl Connection {
             Protocol::Switching(_) => return self.poll_switch(cx),
             Protocol::Taken(tether) => {
                 ready!(Pin::new(tether).poll(cx));
-                return self.poll_close_taken(cx);
+                return self.poll_close(cx);
             }
+            Protocol::Closing => return self.poll_close(cx),
             Protocol::Lingering(linger) => {
                 let mut socket = self.shared.socket();
                 let mut buffer = [0; 16 * 1024];
@@ -195,7 +198,7 @@ impl Connection {
             (Poll::Pending, _) if self.shared.status.provoked.load(Relaxed) => self.poll_calm(cx),
             (Poll::Pending, _) => Poll::Pending,
             // Of HTTP/2 the GOAWAY that says why is on its way.
-            (Poll::Ready(Err(_)), _) if self.shared.status.is_multiplexed() => self.poll_close_taken(cx),
+            (Poll::Ready(Err(_)), _) if self.shared.status.is_multiplexed() => self.poll_close(cx),
             // It has refused a head, and said so; or the engine has.
             (Poll::Ready(Err(error)), _) if error.is_parse() || self.shared.status.head_timed_out.load(Relaxed) => {
                 self.poll_close_refused(cx)
@@ -220,7 +223,7 @@ impl Connection {
             let _: Poll<_> = socket.poll_flush(&self.shared.status, cx);
         }
         drop(socket);
-        self.poll_close_taken(cx)
+        self.poll_close(cx)
     }
 
     /// Hands the connection over once the head is with the operating system. \[UPG-17\]
@@ -240,19 +243,28 @@ impl Connection {
                 self.protocol = Protocol::Taken(tether);
                 self.poll_protocol(cx)
             }
-            None => self.poll_close_taken(cx),
+            None => self.poll_close(cx),
         }
     }
 
-    /// \[UPG-19b\] The application has dropped its stream, or never took it; or hyper has given up. What the client still
-    /// sends must not destroy what is on its way there. \[KAP-13\]
-    fn poll_close_taken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // A socket that can't be shut down has nobody at its other end.
-        let shut = self.shared.socket().poll_shutdown_raw(cx);
-        self.protocol = self.linger();
-        if matches!(shut, Poll::Ready(Err(_))) {
-            return Poll::Ready(());
+    /// hyper is done, or the application with its stream: our direction ends behind what is on its way, and what the client
+    /// still sends must not destroy that. \[UPG-19b\], \[KAP-13\]
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut socket = self.shared.socket();
+        let flushed = socket.poll_flush(&self.shared.status, cx);
+        // Nobody waits for what is left of HTTP/2 but a GOAWAY.
+        if flushed.is_pending() && !self.shared.status.is_multiplexed() {
+            drop(socket);
+            self.protocol = Protocol::Closing;
+            return Poll::Pending;
         }
+        // A socket that can't be shut down has nobody at its other end.
+        let shut = socket.poll_shutdown_raw(cx);
+        drop(socket);
+        if matches!(flushed, Poll::Ready(Err(_))) || matches!(shut, Poll::Ready(Err(_))) {
+            return self.abort();
+        }
+        self.protocol = self.linger();
         self.poll_protocol(cx)
     }
 
@@ -274,7 +286,7 @@ impl Connection {
         if self.shared.status.reset.load(Relaxed) || self.shared.status.has_ended() {
             return self.abort();
         }
-        self.poll_close_taken(cx)
+        self.poll_close(cx)
     }
 
     /// The connection has failed: what is not sent is lost.
@@ -297,8 +309,8 @@ impl Connection {
         if status.has_ended() || !may_send {
             return Poll::Ready(());
         }
-        self.protocol = self.linger();
-        self.poll_protocol(cx)
+        // hyper has not shut down behind a request that could have upgraded.
+        self.poll_close(cx)
     }
 
     /// \[LIM-06\] The client takes nothing: what lies in the operating system for it is thrown away with the connection.
@@ -311,7 +323,7 @@ impl Connection {
     /// A head was refused. Our half ends, hyper may have left that undone; the client's is read to its end. \[KAP-13\]
     fn poll_close_refused(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.tell_refusal();
-        if self.shared.status.has_ended() { Poll::Ready(()) } else { self.poll_close_taken(cx) }
+        if self.shared.status.has_ended() { Poll::Ready(()) } else { self.poll_close(cx) }
     }
 
     /// Tells the log of a head that hyper has refused by itself, or that was late. \[ERR-05\]
@@ -347,7 +359,7 @@ impl Connection {
             Protocol::Lingering(linger) => {
                 linger.until = linger.until.min(self.shared.status.now() + LAST_LINGER.as_nanos() as u64);
             }
-            Protocol::Unknown(_) | Protocol::Switching(_) | Protocol::Taken(_) => {}
+            Protocol::Unknown(_) | Protocol::Switching(_) | Protocol::Taken(_) | Protocol::Closing => {}
         }
         // hyper closes then, at once or behind the response.
         self.rest = None;
@@ -408,6 +420,7 @@ impl Connection {
                 let silent = linger.heard + LINGER.as_nanos() as u64;
                 Some((silent.min(linger.until), Expired::Linger))
             }
+            Protocol::Closing => self.shared.status.write_deadline(&self.shared.engine.timeouts),
             _ => self.shared.status.deadline(&self.shared.engine.timeouts),
         };
         if let Some(rest) = &self.rest
@@ -473,7 +486,7 @@ impl Connection {
             }
             // [KAP-13] what it still sends must not destroy what is on its way to it
             Expired::Linger if !matches!(self.protocol, Protocol::Lingering(_)) => {
-                let polled = self.poll_close_taken(cx);
+                let polled = self.poll_close(cx);
                 self.then_linger(polled, cx, now)
             }
             _ => {

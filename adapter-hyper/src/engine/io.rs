@@ -80,6 +80,7 @@ impl Shared {
             frames: Frames::default(),
             out: Vec::new(),
             sent: 0,
+            is_shut: false,
         };
         Arc::new(Shared {
             engine,
@@ -195,6 +196,8 @@ pub(super) struct Socket {
     /// Bytes of hyper not yet with the operating system, of which `sent` are.
     out: Vec<u8>,
     sent: usize,
+    /// Our direction has ended.
+    is_shut: bool,
 }
 
 impl Socket {
@@ -270,8 +273,13 @@ impl Socket {
         self.io.poll_write(cx, bytes)
     }
 
+    /// Ends our direction, once.
     pub(super) fn poll_shutdown_raw(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io.poll_shutdown(cx)
+        if !self.is_shut {
+            ready!(self.io.poll_shutdown(cx))?;
+            self.is_shut = true;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Whether something has come that was not read yet.

@@ -1,7 +1,7 @@
 //! How long a connection lives, and in which order its requests are served. KAP-01 to KAP-13
 
 use crate::case::{Case, Failure, Group, ensure, ensure_eq};
-use crate::context::Context;
+use crate::context::{Context, RequestBuilder};
 use crate::setting;
 
 /// The group.
@@ -44,6 +44,7 @@ pub(crate) static GROUP: Group = Group {
         Case::may("requests_are_counted", "the last of the allowed requests closes", &["KAP-12b"], counted)
             .with(&setting::TWO_REQUESTS),
         Case::should("close_is_in_stages", "an orderly end for a client that is still sending", &["KAP-13"], in_stages),
+        Case::should("own_end_comes_first", "also where an upgrade was not taken", &["KAP-13"], own_end),
         Case::should("slow_uploads_get_their_answer", "also for one that goes on for long", &["KAP-13"], slow_uploads)
             .with(&setting::SMALL_LIMITS),
     ],
@@ -320,6 +321,47 @@ fn in_stages(cx: &mut Context) -> Result<(), Failure> {
         connection.closed()?;
         ensure_eq!(connection.was_reset(), Some(false), "whether the connection was reset instead of closed");
     }
+    Ok(())
+}
+
+/// The client goes on sending, so that no server can mistake its silence for its end.
+fn own_end(cx: &mut Context) -> Result<(), Failure> {
+    let refused = |rest: &str| cx.raw(format!("GET / HTTP/1.1\r\n{{t}}{rest}\r\n"));
+    let with_body = |request: RequestBuilder| request.field("content-length", "1000000").tail("x").bytes();
+    let requests = [
+        ("closed by the client", cx.get("body yes").close().bytes()),
+        ("closed by the application", with_body(cx.get("status 403; header connection close; body no"))),
+        ("a refusal", refused("connection: close\r\n")),
+        ("an upgrade, closed by the client", {
+            cx.get("body yes").field("connection", "upgrade, close").field("upgrade", "nothing").bytes()
+        }),
+        ("an upgrade, closed by the application", {
+            let asks = cx.get("status 403; header connection close; body no").field("connection", "upgrade");
+            with_body(asks.field("upgrade", "nothing"))
+        }),
+        ("an upgrade, refused", refused("connection: upgrade\r\nupgrade: nothing\r\n")),
+        ("an upgrade of nobody's, refused", refused("connection: upgrade\r\nupgrade: h2c\r\n")),
+    ];
+    let mut connections = Vec::new();
+    for (what, request) in requests {
+        let mut connection = cx.connect()?;
+        connection.send(request)?;
+        let response = connection.response("GET").map_err(|failure| Failure(format!("{what}: {failure}")))?;
+        ensure!(response.head.lists("connection", "close"), "{what}: no Connection: close");
+        connections.push((what, connection));
+    }
+    for _ in 0..40 {
+        cx.pause(100)?;
+        for (_, connection) in &mut connections {
+            connection.arrived();
+        }
+        connections.retain(|(_, connection)| connection.was_reset() != Some(false));
+        for (what, connection) in &mut connections {
+            connection.send("x").map_err(|failure| Failure(format!("{what}: {failure}")))?;
+        }
+    }
+    let open: Vec<_> = connections.iter().map(|(what, _)| *what).collect();
+    ensure!(open.is_empty(), "the server's end does not come while the client is sending: {}", open.join(", "));
     Ok(())
 }
 
