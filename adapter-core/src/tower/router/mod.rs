@@ -31,11 +31,10 @@ use crate::tokio::{Begin, WithTokio};
 ///   the whole. A path that lies outside the prefix stays as it is.
 /// * axum's `WebSocketUpgrade` and `hyper::upgrade::on` take the connection over, where the server declares
 ///   [`upgrade`](crate::server::Capabilities). A WebSocket counts as a connection. At a shutdown its client gets a Close with
-///   1001 between two frames, and what the program sends then fails; it reads the client's answer, or the end 5 s later. A
-///   program that waits in a write to a client that takes nothing is let go at the shutdown's deadline. A client that is
-///   silent for 30 s is pinged, and given up if it does not answer for as long; one that takes nothing for 60 s is given up.
-///   Sizes are bounded as `WebSocketUpgrade` says; the answers to the pings of a client that reads nothing are not, until it
-///   is given up: axum's library queues them.
+///   1001 between two frames, and what the program sends then fails; it reads the client's answer, or the end 5 s later,
+///   when a write that waits for the client fails, too. A client that is silent for 30 s is pinged, and given up if it does
+///   not answer for as long; one that takes nothing for 60 s is given up, and its pings wait meanwhile. Sizes are bounded as
+///   `WebSocketUpgrade` says.
 /// * `Extension<Environ>` is the request's [`Environ`], for what axum has no extractor for.
 /// * A body that can't be read has the status it has on all servers: axum's extractors say 400, or 500, to a body that is
 ///   too large or too late. A response with either to a request whose body failed becomes 413, 408, or what else

@@ -1,9 +1,11 @@
-//! Where the output of a WebSocket stands: within a frame, or between two, where one of ours fits. RFC 6455 §5.2
+//! Where one direction of a WebSocket stands: within a frame, or between two, where one of ours fits. RFC 6455 §5.2
 //!
-//! Pure, and sees all octets the application writes, in pieces of any size.
+//! Pure, and sees all octets of that direction, in pieces of any size.
 
 /// The opcode of a Close. RFC 6455 §5.5.1
 const CLOSE: u8 = 0x8;
+/// The opcode of a Ping. RFC 6455 §5.5.2
+const PING: u8 = 0x9;
 
 /// A cursor in a stream of frames.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,6 +52,25 @@ impl Frames {
             count += self.step(rest);
         }
         count
+    }
+
+    /// Goes over `octets`; how many of them belong to Pings, which somebody has to answer with as many. RFC 6455 §5.5.3
+    pub(super) fn count_pings(&mut self, octets: &[u8]) -> usize {
+        let mut rest = octets;
+        let mut pings = 0;
+        while !rest.is_empty() {
+            let count = self.step(rest);
+            if self.opcode() == PING {
+                pings += count;
+            }
+            rest = rest.get(count..).unwrap_or_default();
+        }
+        pings
+    }
+
+    /// The opcode of the frame that is under way, or was last.
+    fn opcode(&self) -> u8 {
+        self.head[0] & 0x0f
     }
 
     /// Goes over `octets` up to the end of one frame at most; how many they were.
@@ -159,6 +180,14 @@ mod tests {
         frames.advance(&[0x82, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
         frames.advance(&[0; 1000]);
         assert!(!frames.is_between());
+    }
+
+    #[test]
+    fn pings_are_counted_whatever_their_pieces() {
+        let octets = [frame(9, 125, true), frame(2, 70_000, true), frame(9, 0, true), frame(10, 9, true)].concat();
+        assert_eq!(Frames::default().count_pings(&octets), (6 + 125) + 6);
+        let mut frames = Frames::default();
+        assert_eq!(octets.iter().map(|&octet| frames.count_pings(&[octet])).sum::<usize>(), (6 + 125) + 6);
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl Keeper<'_> {
         let websocket = state.websocket.as_mut()?;
         let stalled = websocket.stalled.map(|since| since + send);
         let next = if let Some(since) = self.closing {
-            let until = since + close;
+            let until = websocket.taken.map_or(since, |taken| taken.max(since)) + close;
             if now >= until && !websocket.over {
                 websocket.over = true;
                 drop(state);

@@ -25,6 +25,10 @@ const HEAD_END: &[u8] = b"\r\n\r\n";
 /// Octets taken from the stream at a time.
 const READ: usize = 8192;
 
+/// Octets of Pings that may wait for their answers while the client takes nothing. tungstenite gathers answers without
+/// bound, and reads on. \[UPG-20\]
+const PINGS: usize = 64 * 1024;
+
 /// What a program's socket and its keeper share.
 pub(super) struct Link {
     state: Mutex<State>,
@@ -93,6 +97,12 @@ pub(super) struct State {
 pub(super) struct Watched {
     /// Where the program's output stands.
     frames: Frames,
+    /// Where its input does.
+    input: Frames,
+    /// Octets of Pings that the program has read, and may not have answered.
+    unanswered: usize,
+    /// The client has refused octets, and not taken all of them since.
+    behind: bool,
     /// A control frame of ours, as far as it is not written.
     says: Bytes,
     /// Some of it is written.
@@ -101,6 +111,8 @@ pub(super) struct Watched {
     closing: bool,
     /// The Close is written: the program may not write data any more.
     closed: bool,
+    /// When the client last took something of what stands in front of that Close.
+    pub(super) taken: Option<Instant>,
     /// The program is not to be kept waiting for the client any more.
     pub(super) over: bool,
     /// Octets that the keeper has read ahead of the program.
@@ -117,10 +129,14 @@ impl Watched {
     fn new(runtime: &Runtime) -> Self {
         Watched {
             frames: Frames::default(),
+            input: Frames::default(),
+            unanswered: 0,
+            behind: false,
             says: Bytes::new(),
             saying: false,
             closing: false,
             closed: false,
+            taken: None,
             over: false,
             ahead: Bytes::new(),
             heard: runtime.now(),
@@ -148,13 +164,40 @@ impl Watched {
         !self.ahead.is_empty()
     }
 
-    /// Keeps in mind since when the client takes nothing.
+    /// Keeps in mind since when the client takes nothing. Once the program is not to be kept waiting, that is an error.
     fn noticed<T>(&mut self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match &polled {
-            Poll::Pending => _ = self.stalled.get_or_insert_with(|| self.runtime.now()),
-            Poll::Ready(_) => self.stalled = None,
+            Poll::Pending => {
+                self.behind = true;
+                self.stalled.get_or_insert_with(|| self.runtime.now());
+                if self.over {
+                    return Poll::Ready(Err(given_up()));
+                }
+            }
+            Poll::Ready(_) => {
+                self.stalled = None;
+                if self.closing && !self.closed {
+                    self.taken = Some(self.runtime.now());
+                }
+            }
         }
         polled
+    }
+
+    /// The program has read `octets`.
+    fn read(&mut self, octets: &[u8]) {
+        self.unanswered = self.unanswered.saturating_add(self.input.count_pings(octets));
+    }
+
+    /// Whether it is to read no more for now: it could only gather answers that the client does not take.
+    fn holds_input(&self) -> bool {
+        self.behind && self.unanswered > PINGS
+    }
+
+    /// All that the program wrote is with the client.
+    fn flushed(&mut self) {
+        self.behind = false;
+        self.unanswered = 0;
     }
 
     fn may_say(&self) -> bool {
@@ -182,11 +225,17 @@ impl State {
         if let Some(websocket) = &mut self.websocket {
             if websocket.is_ahead() {
                 let count = websocket.ahead.len().min(cursor.remaining());
-                cursor.put_slice(&websocket.ahead.split_to(count));
+                let octets = websocket.ahead.split_to(count);
+                websocket.read(&octets);
+                cursor.put_slice(&octets);
                 return Poll::Ready(Ok(()));
             }
             if websocket.over {
                 return Poll::Ready(Ok(()));
+            }
+            if websocket.holds_input() && self.stream.is_some() {
+                self.reader_waits(cx);
+                return Poll::Pending;
             }
         }
         let Some(stream) = &mut self.stream else { return Poll::Ready(Err(given_up())) };
@@ -195,19 +244,24 @@ impl State {
         let polled = Pin::new(stream).poll_read(cx, &mut octets[..most]);
         match polled {
             Poll::Pending => {
-                if !self.reader.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                    self.reader = Some(cx.waker().clone());
-                }
+                self.reader_waits(cx);
                 Poll::Pending
             }
             Poll::Ready(count) => {
-                let count = count?;
-                cursor.put_slice(octets.get(..count).unwrap_or_default());
+                let octets = octets.get(..count?).unwrap_or_default();
+                cursor.put_slice(octets);
                 if let Some(websocket) = &mut self.websocket {
                     websocket.heard = websocket.runtime.now();
+                    websocket.read(octets);
                 }
                 Poll::Ready(Ok(()))
             }
+        }
+    }
+
+    fn reader_waits(&mut self, cx: &Context<'_>) {
+        if !self.reader.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            self.reader = Some(cx.waker().clone());
         }
     }
 
@@ -273,6 +327,7 @@ impl State {
         let polled = Pin::new(stream).poll_write(cx, octets);
         let count = ready!(websocket.noticed(polled))?;
         websocket.frames.advance(octets.get(..count).unwrap_or_default());
+        websocket.unanswered = websocket.unanswered.saturating_sub(count);
         Poll::Ready(Ok(count))
     }
 
@@ -283,10 +338,10 @@ impl State {
         ready!(self.poll_said(cx))?;
         let Some(stream) = &mut self.stream else { return Poll::Ready(Err(given_up())) };
         let polled = Pin::new(stream).poll_flush(cx);
-        match &mut self.websocket {
-            Some(websocket) => websocket.noticed(polled),
-            None => polled,
-        }
+        let Some(websocket) = &mut self.websocket else { return polled };
+        ready!(websocket.noticed(polled))?;
+        websocket.flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -337,10 +392,13 @@ impl Socket {
         link.wakers.set(Who::Program, cx.waker());
         let mut state = link.lock();
         let stalled = |state: &State| state.websocket.as_ref().is_some_and(|websocket| websocket.stalled.is_some());
-        let before = stalled(&state);
+        let held = |state: &State| state.websocket.as_ref().is_some_and(Watched::holds_input);
+        let (before, held_before) = (stalled(&state), held(&state));
         let polled = poll(&mut state, &mut Context::from_waker(&link.waker));
         let begins = !before && stalled(&state);
+        let reader = if held_before && !held(&state) { state.reader.take() } else { None };
         drop(state);
+        reader.into_iter().for_each(Waker::wake);
         if begins {
             // It has a clock to look at.
             link.wakers.wake_one(Who::Keeper);

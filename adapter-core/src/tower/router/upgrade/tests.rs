@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -173,6 +174,68 @@ fn a_client_that_takes_nothing_is_given_up() {
         }
     };
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    drop(keeper.join().unwrap());
+    drop(client);
+}
+
+/// Reads what there is, and answers each Ping as tungstenite does: into memory, whatever the client takes.
+#[test]
+fn pings_wait_while_the_client_takes_no_answers() {
+    let Opened { mut program, mut client, .. } = open(PATIENT, 1000);
+    assert_eq!(read(&mut program).unwrap(), b"early");
+    let mut answers = vec![0x8a; 5000];
+    let mut cx = Context::from_waker(Waker::noop());
+    let full = |program: &mut Socket, answers: &mut Vec<u8>, cx: &mut Context<'_>| {
+        while let Poll::Ready(count) = Pin::new(&mut *program).poll_write(cx, answers) {
+            answers.drain(..count.unwrap());
+        }
+    };
+    full(&mut program, &mut answers, &mut cx);
+    let ping = [[0x89, 0x80 | 125].as_slice(), &[0; 4 + 125]].concat();
+    let sent = thread::spawn(move || {
+        // "early" is the beginning of a frame of 2 and 97 octets.
+        let frames = [vec![0; 2 + 97 - 5], ping.repeat(10_000)].concat();
+        let sent = block_on(client.write_all(&frames));
+        (client, sent)
+    });
+    let mut received = 0;
+    let mut quiet = 0;
+    while quiet < 50 {
+        let mut octets = [0; 4096];
+        let mut buffer = ReadBuf::new(&mut octets);
+        match Pin::new(&mut program).poll_read(&mut cx, buffer.unfilled()) {
+            Poll::Ready(result) => {
+                result.unwrap();
+                quiet = 0;
+                received += buffer.filled().len();
+            }
+            Poll::Pending => {
+                quiet += 1;
+                thread::sleep(Duration::from_millis(2));
+            }
+        }
+        full(&mut program, &mut answers, &mut cx);
+    }
+    assert!((60_000..100_000).contains(&received), "{received} octets of pings were read");
+    drop(program);
+    let (_, sent) = sent.join().unwrap();
+    assert!(sent.is_err(), "its pings are not taken");
+}
+
+#[test]
+fn a_write_that_waits_ends_with_the_shutdown() {
+    let Opened { mut program, shutdown, keeper, client } = open(Patience { close: SHORT, ..PATIENT }, 10);
+    let frame = [[0x82, 100].as_slice(), &[7; 100]].concat();
+    shutdown.fire();
+    let mut rest = &frame[..];
+    let error = loop {
+        match write(&mut program, rest) {
+            Ok(count) => rest = &rest[count..],
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    drop(program);
     drop(keeper.join().unwrap());
     drop(client);
 }
