@@ -29,6 +29,8 @@
 //! keep. Fuzzed (`fuzz/`, targets `head` and `chunked`).
 
 pub mod body_decoder;
+pub mod buffers;
+pub mod connection;
 pub mod encoder;
 pub mod head;
 pub mod inbound;

@@ -122,7 +122,9 @@ impl Cores {
             let outcome = accepting.map(|accepting| {
                 for listener in accepting {
                     let (engine, tracker) = (engine.clone(), tracker.clone());
-                    actix_rt::spawn(accept(listener, engine, tracker, |connection| drop(actix_rt::spawn(connection))));
+                    actix_rt::spawn(accept(listener, engine.clone(), engine, tracker, |connection| {
+                        drop(actix_rt::spawn(connection))
+                    }));
                 }
             });
             // `add` waits for it, so somebody receives.

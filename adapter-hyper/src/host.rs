@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use adapter_core::{
 use adapter_listen::{Listener, Listeners};
 
 use crate::blocking_pool::BlockingPool;
-use crate::engine::{Accept, Engine, OPTIONS, accept};
+use crate::engine::{Accept, Connect, Engine, OPTIONS, accept};
 
 /// How long blocking application code that can't be interrupted may hold up the end of a server.
 pub const PATIENCE: Duration = Duration::from_secs(1);
@@ -102,14 +102,15 @@ pub struct Hosted<'a, S> {
     pub shutdown: ShutdownTrigger,
 }
 
-/// Startup, accepting, draining, shutdown, on the runtime that polls it. `register` makes the runtime's listener.
-/// `started` is told how the startup went; after an error nothing else happens.
+/// Startup, accepting, draining, shutdown, on the runtime that polls it. `register` makes the runtime's listener, `connect`
+/// what makes its connections. `started` is told how the startup went; after an error nothing else happens.
 ///
 /// # Errors
 /// Of the shutdown hook.
-pub async fn serve<S: Spawn + Clone, L: Accept + Sync>(
+pub async fn serve<S: Spawn + Clone, L: Accept + Sync, C: Connect<L::Transport> + Clone>(
     hosted: Hosted<'_, S>,
     register: impl FnMut(Listener) -> io::Result<L>,
+    connect: impl FnOnce(&Arc<Engine>) -> C,
     started: impl FnOnce(Result<(), ServeError>),
 ) -> Result<(), ServeError> {
     let Hosted { listeners, application, config, info, runtime, spawn, shutdown } = hosted;
@@ -129,10 +130,11 @@ pub async fn serve<S: Spawn + Clone, L: Accept + Sync>(
             return Ok(());
         }
     };
+    let connect = connect(&engine);
     for listener in listeners {
-        let tracker = lifecycle.tracker().clone();
-        let connections = spawn.clone();
-        spawn.spawn(accept(listener, engine.clone(), tracker, move |connection| connections.spawn(connection)));
+        let (tracker, connections) = (lifecycle.tracker().clone(), spawn.clone());
+        let spawning = move |connection| connections.spawn(connection);
+        spawn.spawn(accept(listener, engine.clone(), connect.clone(), tracker, spawning));
     }
     started(Ok(()));
     lifecycle.run().await

@@ -50,6 +50,7 @@
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 compile_error!("adapter-smol needs epoll: Linux or Android");
 
+mod connection;
 mod readiness;
 mod receive;
 mod runtime;

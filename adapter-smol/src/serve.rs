@@ -7,12 +7,14 @@ use adapter_core::runtime::BoxFuture;
 use adapter_core::signal::Signal;
 use adapter_core::{Application, DynApplication, Runtime, ServeError, Server, ServerConfig, ShutdownTrigger};
 use adapter_hyper::blocking_pool::BlockingPool;
+use adapter_hyper::engine::Engine;
 use adapter_hyper::host::{self, Embedded, Hosted, Spawn};
 use adapter_listen::{Listener, Listeners};
 use async_executor::Executor;
 use futures_lite::future::or;
 
 use crate::SmolServer;
+use crate::connection::Connecting;
 use crate::readiness::Watch;
 use crate::runtime::{Own, SmolDriver, Theirs};
 use crate::transport::Accepting;
@@ -166,8 +168,10 @@ impl<S: Spawn + Clone> Serve<'_, S> {
             },
         ));
         let info = SmolServer.info();
+        let ours = application.clone();
         let hosted = Hosted { listeners, application, config, info, runtime, spawn, shutdown };
-        host::serve(hosted, |listener| Accepting::new(listener, watch.clone()), started).await
+        let connect = |engine: &Arc<Engine>| Connecting::new(engine, ours, config);
+        host::serve(hosted, |listener| Accepting::new(listener, watch.clone()), connect, started).await
     }
 }
 

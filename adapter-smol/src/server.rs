@@ -37,7 +37,9 @@ impl SmolServer {
 
 impl Server for SmolServer {
     fn info(&self) -> ServerInfo {
-        ServerInfo::new("smol", env!("CARGO_PKG_VERSION")).with_capabilities(adapter_hyper::capabilities())
+        let mut can = adapter_hyper::capabilities();
+        can.early_hints = true;
+        ServerInfo::new("smol", env!("CARGO_PKG_VERSION")).with_capabilities(can)
     }
 
     fn start(&self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {

@@ -1,6 +1,6 @@
 //! Sockets as the engine's. Polled by the tasks of connections; woken by the server's [`Watch`].
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,15 +9,18 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use adapter_core::ListenAddr;
+use adapter_http1::connection as http1;
 use adapter_hyper::engine::{Accept, Transport};
 use adapter_listen::{ListenSocket, Listener, UnixPath};
 use async_io::Async;
 use hyper::rt::ReadBufCursor;
 use rustix::io::Errno;
-use rustix::net::{SendFlags, Shutdown, SocketFlags, acceptfrom_with, send, shutdown};
+use rustix::net::{
+    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, acceptfrom_with, recv, send, sendmsg, shutdown,
+};
 use socket2::SockRef;
 
-use crate::readiness::{Watch, Watched};
+use crate::readiness::{Direction, Watch, Watched};
 use crate::receive::receive;
 
 /// A listener whose connections `watch` watches.
@@ -75,51 +78,90 @@ impl Stream {
     fn fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
 
-impl Transport for Stream {
-    fn poll_read(&mut self, cx: &mut Context<'_>, mut buffer: ReadBufCursor<'_>) -> Poll<io::Result<usize>> {
-        let room = buffer.remaining();
-        loop {
-            ready!(self.watched.read().poll_ready(cx));
-            match receive(self.fd(), &mut buffer) {
-                Ok(count) => {
-                    // A short read has emptied the socket: the next one waits for an event, without asking in vain.
-                    if count == room {
-                        self.watched.read().set_ready();
-                    }
-                    return Poll::Ready(Ok(count));
-                }
-                Err(Errno::AGAIN) => {}
-                Err(Errno::INTR) => self.watched.read().set_ready(),
-                Err(error) => return Poll::Ready(Err(error.into())),
-            }
-        }
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.watched.write().poll_ready(cx));
-            match send(self.fd(), bytes, SendFlags::NOSIGNAL) {
-                Ok(count) => {
-                    if count == bytes.len() {
-                        self.watched.write().set_ready();
-                    }
-                    return Poll::Ready(Ok(count));
-                }
-                Err(Errno::AGAIN) => {}
-                Err(Errno::INTR) => self.watched.write().set_ready(),
-                Err(error) => return Poll::Ready(Err(error.into())),
-            }
-        }
-    }
-
-    fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(match shutdown(self.fd(), Shutdown::Write) {
+    /// Ends our direction.
+    fn end(&self) -> io::Result<()> {
+        match shutdown(self.fd(), Shutdown::Write) {
             // The client was faster.
             Ok(()) | Err(Errno::NOTCONN) => Ok(()),
             Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Attempts something that moves up to `most` octets, once it may succeed in `direction`. One that moves fewer has emptied
+/// the socket, or filled it: the next one waits for an event, without asking in vain.
+fn poll_attempt(
+    direction: &Direction,
+    cx: &mut Context<'_>,
+    most: usize,
+    mut attempt: impl FnMut() -> Result<usize, Errno>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(direction.poll_ready(cx));
+        match attempt() {
+            Ok(count) => {
+                if count == most {
+                    direction.set_ready();
+                }
+                return Poll::Ready(Ok(count));
+            }
+            Err(Errno::AGAIN) => {}
+            Err(Errno::INTR) => direction.set_ready(),
+            Err(error) => return Poll::Ready(Err(error.into())),
+        }
+    }
+}
+
+/// For HTTP/1.1.
+impl http1::Transport for Stream {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let most = buffer.len();
+        poll_attempt(self.watched.read(), cx, most, || Ok(recv(&self.socket, &mut *buffer, RecvFlags::empty())?.0))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let most = parts.iter().map(|part| part.len()).sum();
+        poll_attempt(self.watched.write(), cx, most, || match parts {
+            [only, rest @ ..] if only.len() == most || rest.is_empty() => send(self.fd(), only, SendFlags::NOSIGNAL),
+            _ => sendmsg(self.fd(), parts, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL),
         })
+    }
+
+    fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.end())
+    }
+
+    fn was_reset(&self) -> bool {
+        Transport::was_reset(self)
+    }
+
+    fn has_input(&self) -> bool {
+        Transport::has_input(self)
+    }
+
+    fn limit_unsent(&self, limit: Duration) {
+        Transport::limit_unsent(self, limit);
+    }
+
+    fn reset_on_close(&mut self) {
+        Transport::reset_on_close(self);
+    }
+}
+
+/// For HTTP/2.
+impl Transport for Stream {
+    fn poll_read(&mut self, cx: &mut Context<'_>, mut buffer: ReadBufCursor<'_>) -> Poll<io::Result<usize>> {
+        let room = buffer.remaining();
+        poll_attempt(self.watched.read(), cx, room, || receive(self.fd(), &mut buffer))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        poll_attempt(self.watched.write(), cx, bytes.len(), || send(self.fd(), bytes, SendFlags::NOSIGNAL))
+    }
+
+    fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.end())
     }
 
     fn was_reset(&self) -> bool {

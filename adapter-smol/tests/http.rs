@@ -198,33 +198,3 @@ fn a_failed_close_delimited_response_is_reset() {
     assert!(answer.ends_with(b"\r\n\r\nsome"), "{}", answer.escape_ascii());
     server.stop().unwrap();
 }
-
-#[test]
-fn a_pipelined_request_is_seen_after_a_body_that_was_ready_when_looked_at_again() {
-    // A timer may be due at the second of two polls without waking anybody. hyper polls twice, finds the end of the
-    // body, and does not look at the request that waits in its buffer.
-    use std::task::Poll;
-
-    use adapter_core::{Body, Bytes, Environ, Error, Request, Response};
-    use futures_lite::stream;
-
-    async fn app(_request: Request, _environ: Environ) -> Result<Response, Error> {
-        let mut polls = 0;
-        Ok(Response::new(Body::from_stream(stream::poll_fn(move |_| {
-            polls += 1;
-            match polls {
-                1 => Poll::Ready(Some(Ok::<_, Error>(Bytes::from("some")))),
-                2 => Poll::Pending,
-                _ => Poll::Ready(None),
-            }
-        }))))
-    }
-    let config = ServerConfig::default().bind("127.0.0.1:0".parse().unwrap());
-    let server = SmolServer::new().start(DynApplication::new(app), config).unwrap();
-    let mut client = connect(server.local_addrs()[0].tcp().unwrap());
-    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n".repeat(3));
-    for _ in 0..3 {
-        assert_eq!(client.answer(), "some");
-    }
-    server.stop().unwrap();
-}

@@ -15,7 +15,7 @@ pub struct Capabilities {
     pub upgrade: bool,
     /// Response trailers.
     pub trailers: bool,
-    /// 103 Early Hints, see [`Environ::early_hints`](crate::Environ::early_hints).
+    /// 103 Early Hints over HTTP/1.1, see [`Environ::early_hints`](crate::Environ::early_hints).
     pub early_hints: bool,
     /// The request body can be read while the response body is written.
     pub full_duplex: bool,

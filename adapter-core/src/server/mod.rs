@@ -10,6 +10,7 @@ mod info;
 mod last;
 pub(crate) mod lifecycle;
 mod proxies;
+mod roster;
 mod shutdown;
 mod tracker;
 
@@ -22,6 +23,7 @@ pub use self::info::{Capabilities, Concurrency, ServerInfo};
 pub use self::last::LastReference;
 pub use self::lifecycle::{Lifecycle, warn_of_rest};
 pub use self::proxies::{ForwardedFields, ParseTrustedProxyError, TrustedProxy};
+pub use self::roster::{Member, Roster};
 pub use self::shutdown::{ShutdownLevel, ShutdownTrigger, ShutdownWatch};
 pub use self::tracker::{Guard, Listening, Tracker};
 

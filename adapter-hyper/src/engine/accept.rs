@@ -1,27 +1,42 @@
 //! The accept loop, the same on every runtime. \[ERR-06\], \[LIM-07\], \[SHU-01\]
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use adapter_core::Runtime;
-use adapter_core::server::{Guard, Listening, ShutdownLevel, Tracker};
+use adapter_core::server::{Guard, ListenAddr, Listening, ShutdownLevel, Tracker};
 use adapter_listen::{AcceptError, classify};
 
-use super::{Accept, Connection, Engine};
+use super::{Accept, Connection, Engine, Transport};
 
-/// How soon a full server looks again for a connection that is idle.
-const ROOM: Duration = Duration::from_millis(100);
+/// Makes a connection of an accepted socket. The [`Engine`] does; a server with an HTTP/1.1 of its own does it beside the engine.
+pub trait Connect<T>: Send + Sync + 'static {
+    /// The future that is one connection.
+    type Connection: Future<Output = ()> + Send + 'static;
 
-/// Accepts until the shutdown begins, then closes the listener. At most `Limits::connections` are served at once; one more is
+    /// The connection that was accepted on `local`; `guard` is dropped with it. Must not block.
+    fn connection(&self, io: T, peer: Option<SocketAddr>, local: ListenAddr, guard: Guard) -> Self::Connection;
+}
+
+impl<T: Transport> Connect<T> for Arc<Engine> {
+    type Connection = Connection;
+
+    fn connection(&self, io: T, peer: Option<SocketAddr>, local: ListenAddr, guard: Guard) -> Connection {
+        Engine::connection(self, io, peer, local, guard)
+    }
+}
+
+/// Accepts for `engine` until the shutdown begins, then closes the listener. `connect` makes the connections. At most `Limits::connections` are served at once; one more is
 /// accepted, for which a connection that is idle is closed (\[LIM-07\]), the next ones wait in the kernel's queue. `spawn` is called for each connection, here, and has its future run; it may not block.
 /// Cancel safe: dropped, it closes the listener. Errors of accepting are logged and waited out.
-pub fn accept<L: Accept, S: Fn(Connection)>(
+pub fn accept<L: Accept, C: Connect<L::Transport>, S: Fn(C::Connection)>(
     listener: L,
     engine: Arc<Engine>,
+    connect: C,
     tracker: Tracker,
     spawn: S,
-) -> impl Future<Output = ()> + use<L, S> {
+) -> impl Future<Output = ()> + use<L, C, S> {
     /// Dropped in this order: the socket is closed before it is counted as closed.
     struct Open<L> {
         listener: L,
@@ -38,8 +53,8 @@ pub fn accept<L: Accept, S: Fn(Connection)>(
             loop {
                 match listener.accept().await {
                     Ok((io, peer)) => {
-                        let guard = place(&engine, &tracker).await;
-                        spawn(engine.connection(io, peer, listener.addr().clone(), guard));
+                        let guard = engine.roster.place(&tracker, engine.limits.connections, &runtime).await;
+                        spawn(connect.connection(io, peer, listener.addr().clone(), guard));
                     }
                     Err(error) => pause(&runtime, &error).await,
                 }
@@ -49,25 +64,6 @@ pub fn accept<L: Accept, S: Fn(Connection)>(
             shutdown.reached(ShutdownLevel::Draining).await;
         };
         futures_lite::future::or(draining, accepting).await;
-    }
-}
-
-/// A place among the connections that are served, as soon as there is one.
-async fn place(engine: &Engine, tracker: &Tracker) -> Guard {
-    loop {
-        let wait = async {
-            if tracker.open() >= engine.limits.connections {
-                engine.roster.make_room();
-                engine.serving.runtime.sleep(ROOM).await;
-            } else {
-                std::future::pending::<()>().await;
-            }
-            None
-        };
-        let enter = async { Some(tracker.enter(engine.limits.connections).await) };
-        if let Some(guard) = futures_lite::future::or(enter, wait).await {
-            return guard;
-        }
     }
 }
 

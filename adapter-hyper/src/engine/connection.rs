@@ -106,6 +106,14 @@ impl Connection {
         connection
     }
 
+    /// Goes on with HTTP/2, behind what was read of it.
+    pub(super) fn begun_with_http2(mut self, early: &[u8]) -> Self {
+        self.shared.status.head_begun.store(true, Relaxed);
+        self.shared.socket().unread(early);
+        self.protocol = self.http2();
+        self
+    }
+
     fn service(&self) -> Service {
         Service { shared: self.shared.clone() }
     }

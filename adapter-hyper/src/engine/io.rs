@@ -12,8 +12,9 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use adapter_core::server::Member;
 use adapter_core::{RequestBodyError, environ};
 use bytes::Buf;
 use http::StatusCode;
@@ -543,5 +544,16 @@ impl hyper::rt::Write for Handle {
         let mut socket = self.0.socket();
         ready!(socket.poll_flush(&self.0.status, cx))?;
         socket.poll_shutdown_raw(cx)
+    }
+}
+
+impl Member for Shared {
+    fn idle_since(&self) -> Option<Instant> {
+        self.status.idle_since(self.engine.now()).map(|since| self.engine.instant(since))
+    }
+
+    fn make_room(&self) {
+        self.status.unwanted.store(true, Relaxed);
+        self.wake_supervisor();
     }
 }

@@ -13,7 +13,6 @@ mod io;
 mod queue;
 mod request_body;
 mod response_body;
-mod roster;
 mod service;
 mod status;
 mod transport;
@@ -25,15 +24,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adapter_core::environ::{self, Serving};
-use adapter_core::server::Guard;
+use adapter_core::server::{Guard, Roster};
 use adapter_core::{DynApplication, Limits, ListenAddr, Runtime, ServeError, ServerConfig, Timeouts};
 use hyper::server::conn::{http1, http2};
 
-pub use self::accept::accept;
+pub use self::accept::{Connect, accept};
 pub use self::connection::Connection;
 pub use self::transport::{Accept, Transport};
-
-use self::roster::Roster;
 
 /// The options of `ServerConfig::options` every server on this engine knows.
 pub const OPTIONS: &[&str] = &["http2"];
@@ -54,7 +51,7 @@ pub struct Engine {
     http2_enabled: bool,
     http1: http1::Builder,
     http2: http2::Builder<Spawner>,
-    roster: Roster,
+    roster: Arc<Roster>,
     /// The origin of the engine's time.
     epoch: Instant,
 }
@@ -103,7 +100,7 @@ impl Engine {
             http2_enabled,
             http1,
             http2,
-            roster: Roster::default(),
+            roster: Arc::default(),
             epoch: Instant::now(),
         }))
     }
@@ -118,6 +115,33 @@ impl Engine {
     ) -> Connection {
         let facts = environ::Connection::new(self.serving.clone(), peer, local);
         Connection::new(self.clone(), Box::new(io), facts, guard)
+    }
+
+    /// A connection whose client has begun with HTTP/2, and of which `early` has been read. As [`connection`](Self::connection).
+    pub fn http2_connection(
+        self: &Arc<Self>,
+        io: impl Transport,
+        early: &[u8],
+        peer: Option<SocketAddr>,
+        local: ListenAddr,
+        guard: Guard,
+    ) -> Connection {
+        self.connection(io, peer, local, guard).begun_with_http2(early)
+    }
+
+    /// Whether HTTP/2 is served.
+    pub fn serves_http2(&self) -> bool {
+        self.http2_enabled
+    }
+
+    /// Who is connected.
+    pub fn roster(&self) -> &Arc<Roster> {
+        &self.roster
+    }
+
+    /// What all requests share.
+    pub fn serving(&self) -> &Arc<Serving> {
+        &self.serving
     }
 
     fn now(&self) -> u64 {

@@ -217,16 +217,9 @@ impl Answer {
             (head, body) = dispatch::failure(StatusCode::INTERNAL_SERVER_ERROR).into_parts();
             response::plan(&mut head, body.len(), &self.facts).expect("invariant: our own response is sendable")
         });
-        if plan.send_body && body.is_blocking() {
-            // [BOD-15] what blocks leaves the event loop
+        if body.is_blocking() {
             let counted = in_flight.shared().environ.count_blocking_job();
-            body = body.offload_with(runtime, plan.framing.length(), counted).unwrap_or_else(|error| {
-                let (refused, body) = dispatch::error_response(&error).into_parts();
-                head = refused;
-                plan = response::plan(&mut head, body.len(), &self.facts)
-                    .expect("invariant: our own response is sendable");
-                body
-            });
+            body = dispatch::offload(&mut head, body, &mut plan, &self.facts, runtime, counted);
         }
         // [UPG-06] what nobody took, or what is not answered by a switch, goes on as HTTP
         if let Some(switch) = rare.switch.take()

@@ -66,7 +66,8 @@ impl HyperServer {
             let services = Runtime::new(TokioDriver::new(runtime.handle().clone(), pool.clone()));
             let hosted =
                 Hosted { listeners, application, config: &config, info, runtime: services, spawn: Current, shutdown };
-            let outcome = runtime.block_on(host::serve(hosted, Accepting::new, |outcome| started.tell(outcome)));
+            let outcome =
+                runtime.block_on(host::serve(hosted, Accepting::new, Clone::clone, |outcome| started.tell(outcome)));
             runtime.shutdown_timeout(host::PATIENCE);
             host::end_pool(&pool);
             outcome
@@ -127,7 +128,7 @@ where
             };
             let (info, shutdown, mut failed) = (HyperServer.info(), trigger.clone(), None);
             let hosted = Hosted { listeners, application, config: &config, info, runtime, spawn: Current, shutdown };
-            let serving = host::serve(hosted, Accepting::new, |outcome| failed = outcome.err());
+            let serving = host::serve(hosted, Accepting::new, Clone::clone, |outcome| failed = outcome.err());
             let served = futures_lite::future::or(serving, stop).await;
             failed.map_or(served, Err)
         };

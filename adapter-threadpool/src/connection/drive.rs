@@ -19,12 +19,13 @@ use adapter_core::refused::Asked;
 use adapter_core::rules::Rejection;
 use adapter_core::rules::request::Facts;
 use adapter_core::upgrade::{Handover, Tether};
+use adapter_http1::buffers::BUFFER;
 use adapter_http1::head::{self, Head};
 use http::StatusCode;
 
 use super::close::{Closing, Lingering};
 use super::hints::Template;
-use super::io::{BUFFER, Fill, Flush, Io, Scratch};
+use super::io::{Fill, Flush, Io, Scratch};
 use super::response::{self, Sending};
 use super::{Conn, Step, bit, upgrade};
 use crate::engine::{Engine, Tick, after, earlier, lock, nanos};

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use adapter_http1::head::Spare;
+use adapter_http1::buffers::{self, Input, Output};
+use adapter_http1::head;
 use bytes::Bytes;
 use rustix::io::Errno;
 use rustix::net::sockopt::set_tcp_user_timeout;
@@ -21,17 +22,11 @@ use super::upgrade::Waiting;
 use super::{Conn, bit};
 use crate::engine::Tick;
 
-/// Bytes of a read buffer, and of output gathered for one write.
-pub(super) const BUFFER: usize = 32 * 1024;
-/// Bodies up to this size are copied behind their head; larger ones go out beside it.
-pub(super) const COPY: usize = 16 * 1024;
-
 /// A worker's buffers.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    input: Vec<u8>,
-    output: Vec<u8>,
-    pub(super) heads: Spare,
+    pub(super) buffers: buffers::Spare,
+    pub(super) heads: head::Spare,
 }
 
 /// The outcome of [`Io::fill`].
@@ -101,8 +96,7 @@ impl Io {
 
     /// Reads more input, once.
     pub(super) fn fill(&mut self, conn: &Conn, scratch: &mut Scratch) -> Fill {
-        self.input.make_room(scratch);
-        let space = self.input.space();
+        let space = self.input.space(&mut scratch.buffers);
         let size = space.len();
         let outcome = match &self.socket {
             Some(socket) => read(conn, socket, space, size),
@@ -110,7 +104,7 @@ impl Io {
         };
         match outcome {
             Ok(count) => {
-                self.input.end += count;
+                self.input.filled(count);
                 Fill::Data
             }
             Err(outcome) => {
@@ -176,7 +170,7 @@ impl Io {
                 return Flush::Done;
             }
             let Some(socket) = &self.socket else { return Flush::Broken };
-            match self.output.write(socket) {
+            match write(&mut self.output, socket) {
                 Ok(()) => moved = true,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
@@ -201,8 +195,8 @@ impl Io {
 
     /// Gives empty buffers back, and keeps what is left in ones of its size.
     pub(super) fn settle(&mut self, scratch: &mut Scratch) {
-        self.input.settle(scratch);
-        self.output.settle(scratch);
+        self.input.settle(&mut scratch.buffers);
+        self.output.settle(&mut scratch.buffers);
     }
 
     /// Ends our side of the stream.
@@ -275,174 +269,12 @@ fn read<B: rustix::buffer::Buffer<u8>>(conn: &Conn, socket: &OwnedFd, buffer: B,
     }
 }
 
-/// Bytes that were read and not consumed: `data[start..end]`.
-#[derive(Default)]
-pub(super) struct Input {
-    data: Vec<u8>,
-    start: usize,
-    end: usize,
-}
-
-impl Input {
-    pub(super) fn bytes(&self) -> &[u8] {
-        self.data.get(self.start..self.end).unwrap_or_default()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.start == self.end
-    }
-
-    pub(super) fn consume(&mut self, count: usize) {
-        self.start = (self.start + count).min(self.end);
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.start = self.end;
-    }
-
-    /// Puts `bytes` in front of what is there.
-    pub(super) fn unread(&mut self, bytes: &[u8]) {
-        if !bytes.is_empty() {
-            let data = [bytes, self.bytes()].concat();
-            (self.start, self.end) = (0, data.len());
-            self.data = data;
-        }
-    }
-
-    fn space(&mut self) -> &mut [u8] {
-        self.data.get_mut(self.end..).unwrap_or_default()
-    }
-
-    /// Makes room for a read.
-    fn make_room(&mut self, scratch: &mut Scratch) {
-        let length = self.end - self.start;
-        if self.data.len() < BUFFER {
-            let mut data = std::mem::take(&mut scratch.input);
-            if data.len() != BUFFER {
-                data = vec![0; BUFFER];
-            }
-            if let Some(front) = data.get_mut(..length) {
-                front.copy_from_slice(self.bytes());
-            }
-            self.data = data;
-        } else if self.start > 0 {
-            if length > 0 && self.end == self.data.len() {
-                self.data.copy_within(self.start..self.end, 0);
-            } else if length > 0 {
-                return;
-            }
-        } else {
-            if self.end == self.data.len() {
-                self.data.resize(self.data.len() * 2, 0);
-            }
-            return;
-        }
-        (self.start, self.end) = (0, length);
-    }
-
-    fn settle(&mut self, scratch: &mut Scratch) {
-        if self.data.is_empty() {
-            return;
-        }
-        let rest = if self.is_empty() { Vec::new() } else { self.bytes().to_vec() };
-        let data = std::mem::replace(&mut self.data, rest);
-        (self.start, self.end) = (0, self.data.len());
-        if data.len() == BUFFER {
-            scratch.input = data;
-        }
-    }
-}
-
-/// Bytes to be written, in this order: `buffer[sent..]`, `large`, `tail`.
-#[derive(Default)]
-pub(super) struct Output {
-    buffer: Vec<u8>,
-    sent: usize,
-    large: Bytes,
-    tail: &'static [u8],
-}
-
-impl Output {
-    pub(super) fn is_empty(&self) -> bool {
-        self.sent == self.buffer.len() && self.large.is_empty() && self.tail.is_empty()
-    }
-
-    /// How many bytes wait.
-    pub(super) fn gathered(&self) -> usize {
-        self.buffer.len() - self.sent + self.large.len()
-    }
-
-    /// The buffer to append to, borrowed from `scratch` if there is none.
-    pub(super) fn buffer(&mut self, scratch: &mut Scratch) -> &mut Vec<u8> {
-        if self.buffer.capacity() == 0 {
-            self.buffer = std::mem::take(&mut scratch.output);
-        }
-        self.appendable()
-    }
-
-    /// The buffer to append to.
-    pub(super) fn appendable(&mut self) -> &mut Vec<u8> {
-        if !self.large.is_empty() || !self.tail.is_empty() {
-            // Rare: something is added behind a large piece that could not be written.
-            let large = std::mem::take(&mut self.large);
-            self.buffer.extend_from_slice(&large);
-            self.buffer.extend_from_slice(std::mem::take(&mut self.tail));
-        }
-        &mut self.buffer
-    }
-
-    /// Appends `data` and then `tail`: by copying, or beside the buffer if it is large.
-    pub(super) fn append(&mut self, data: Bytes, tail: &'static [u8]) {
-        let buffer = self.appendable();
-        if data.len() <= COPY {
-            buffer.extend_from_slice(&data);
-            buffer.extend_from_slice(tail);
-        } else {
-            self.large = data;
-            self.tail = tail;
-        }
-    }
-
-    fn clear(&mut self) {
-        self.buffer.clear();
-        self.sent = 0;
-        self.large = Bytes::new();
-        self.tail = &[];
-    }
-
-    /// One write.
-    fn write(&mut self, socket: &OwnedFd) -> Result<(), Errno> {
-        let head = self.buffer.get(self.sent..).unwrap_or_default();
-        let mut count = if self.large.is_empty() && self.tail.is_empty() {
-            send(socket, head, SendFlags::NOSIGNAL)?
-        } else {
-            let slices = [IoSlice::new(head), IoSlice::new(&self.large), IoSlice::new(self.tail)];
-            sendmsg(socket, &slices, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)?
-        };
-        let from_head = count.min(head.len());
-        self.sent += from_head;
-        count -= from_head;
-        let from_large = count.min(self.large.len());
-        if from_large == self.large.len() {
-            self.large = Bytes::new();
-        } else {
-            self.large = self.large.slice(from_large..);
-        }
-        self.tail = self.tail.get(count - from_large..).unwrap_or_default();
-        if self.sent == self.buffer.len() {
-            self.buffer.clear();
-            self.sent = 0;
-        }
-        Ok(())
-    }
-
-    fn settle(&mut self, scratch: &mut Scratch) {
-        if self.buffer.capacity() > 0 && self.buffer.is_empty() {
-            let buffer = std::mem::take(&mut self.buffer);
-            // A buffer that had to grow beyond a batch is not kept.
-            if buffer.capacity() <= 4 * BUFFER {
-                scratch.output = buffer;
-            }
-        }
-    }
+/// One write.
+fn write(output: &mut Output, socket: &OwnedFd) -> Result<(), Errno> {
+    let count = match output.single() {
+        Some(octets) => send(socket, octets, SendFlags::NOSIGNAL)?,
+        None => sendmsg(socket, &output.parts(), &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)?,
+    };
+    output.sent(count);
+    Ok(())
 }

@@ -9,13 +9,14 @@ use adapter_core::refused::Asked;
 use adapter_core::rules::Rejection;
 use adapter_core::rules::request::{BodyLength, Facts};
 use adapter_core::{Environ, RequestBody, Response};
+use adapter_http1::buffers::COPY;
 use adapter_http1::head::Head;
 use bytes::Bytes;
 use http::{Request, StatusCode, Version};
 
 use super::drive::{Flow, Handling, Phase, Task};
 use super::hints::Template;
-use super::io::{COPY, Scratch};
+use super::io::Scratch;
 use super::request_body::{BodySource, Incoming};
 use super::{Conn, bit, response, upgrade};
 use crate::engine::{Tick, after, lock};

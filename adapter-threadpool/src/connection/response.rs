@@ -105,7 +105,7 @@ pub(super) fn begin(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, re
     let mut rest = Some(body);
     let mut io = lock(&conn.io);
     io.committed = true;
-    let buffer = io.output.buffer(scratch);
+    let buffer = io.output.buffer(&mut scratch.buffers);
     encoder::head_at(buffer, &head, &plan, facts.version, facts.is_head, now);
     if plan.send_body
         && let Framing::Length(length) = plan.framing

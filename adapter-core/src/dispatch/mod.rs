@@ -2,6 +2,9 @@
 //!
 //! Runs on the task or thread that serves the connection; polls the application there.
 
+mod exchange;
+mod outgoing;
+
 use std::any::Any;
 use std::cell::Cell;
 use std::future::Future;
@@ -23,6 +26,9 @@ use crate::rules::request::Facts;
 use crate::rules::response::{Framing, Plan};
 use crate::rules::trailers;
 use crate::runtime::{Runtime, TaskError};
+
+pub use self::exchange::{Client, Exchange, GRACE, Grace};
+pub use self::outgoing::{Outgoing, Piece, offload};
 
 /// Calls `application`; an error or a panic becomes the response a client gets instead, logged once. \[ERR-01\],
 /// \[ERR-02\], \[ERR-03\]

@@ -1,0 +1,80 @@
+//! Who is connected, so that a full server can make room for who waits. \[LIM-07\] RFC 9112 §9.5
+//!
+//! A connection enters and leaves once; a request writes nothing here. Looked through only where a client waits and the
+//! server is full.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use futures_lite::future::or;
+
+use super::tracker::{Guard, Tracker};
+use crate::runtime::Runtime;
+
+/// How soon a full server looks again for a connection that is idle.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// A connection, as a [`Roster`] knows it.
+pub trait Member: Send + Sync + 'static {
+    /// Since when it has waited for a request, the next one, or a first one that its client had time to send. Must not block.
+    fn idle_since(&self) -> Option<Instant>;
+
+    /// Asks it to close. It does so by itself, unless a request is faster. Must not block.
+    fn make_room(&self);
+}
+
+/// The connections of a server. For server authors.
+#[derive(Default)]
+pub struct Roster(Mutex<HashMap<usize, Weak<dyn Member>>>);
+
+impl Roster {
+    fn lock(&self) -> MutexGuard<'_, HashMap<usize, Weak<dyn Member>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection begins.
+    pub fn enter<M: Member>(&self, member: &Arc<M>) {
+        let weak = Arc::downgrade(member);
+        self.lock().insert(Arc::as_ptr(member).addr(), weak);
+    }
+
+    /// It has ended.
+    pub fn leave<M: Member>(&self, member: &Arc<M>) {
+        self.lock().remove(&Arc::as_ptr(member).addr());
+    }
+
+    /// Asks the connection that has been idle for longest to close.
+    pub fn make_room(&self) {
+        let members: Vec<Arc<dyn Member>> = self.lock().values().filter_map(Weak::upgrade).collect();
+        let idle = members.iter().filter_map(|member| Some((member.idle_since()?, member)));
+        if let Some((_, longest)) = idle.min_by_key(|(since, _)| *since) {
+            longest.make_room();
+        }
+    }
+
+    /// A place among the `most` connections that `tracker` counts, as soon as there is one. Cancel safe.
+    pub async fn place(&self, tracker: &Tracker, most: usize, runtime: &Runtime) -> Guard {
+        loop {
+            let wait = async {
+                if tracker.open() >= most {
+                    self.make_room();
+                    runtime.sleep(AGAIN).await;
+                } else {
+                    std::future::pending::<()>().await;
+                }
+                None
+            };
+            let enter = async { Some(tracker.enter(most).await) };
+            if let Some(guard) = or(enter, wait).await {
+                return guard;
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Roster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Roster").field(&self.lock().len()).finish()
+    }
+}

@@ -1,0 +1,253 @@
+//! The ends: unread request bodies, lingering close, and closing for good. \[REQ-12\], \[REQ-14\], \[EXP-02\], \[KAP-11\],
+//! \[KAP-13\], \[SHU-03\]
+//!
+//! A socket that is closed while it holds unread octets sends a reset, and the client may lose the response. So our side of the
+//! stream is ended first, and the client's octets are read and thrown away until its end, or for a while.
+
+use std::task::Context;
+use std::time::{Duration, Instant};
+
+use adapter_core::contain::catch;
+
+use super::Connection;
+use super::drive::{Flow, Phase};
+use super::io::{Fill, Io};
+use super::transport::Transport;
+use super::upload::Decoded;
+
+/// Octets of a body nobody wants that are read to keep the connection: with more to come, the answer says that it ends.
+const DRAIN: u64 = 256 * 1024;
+/// How long the next octet of an unread body may take.
+const DRAIN_IDLE: Duration = Duration::from_secs(5);
+/// How long a closed connection waits for the client's next octet, or its end. \[KAP-13\]
+const LINGER: Duration = Duration::from_secs(2);
+/// How long either may take in all. \[KAP-13\]
+const LINGER_MOST: Duration = Duration::from_secs(30);
+/// As [`LINGER`] and [`LINGER_MOST`], while the server is shutting down.
+const LAST_LINGER: Duration = Duration::from_millis(250);
+const LAST_LINGER_MOST: Duration = Duration::from_secs(2);
+/// Reads before others get their turn.
+const READS: u32 = 16;
+
+/// How long octets are read that nobody wants: each renews a short time, up to a long one in all.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lingering {
+    idle: Duration,
+    /// When the next octet is late.
+    next: Instant,
+    /// When all of it is.
+    last: Instant,
+    hurried: bool,
+}
+
+impl Lingering {
+    fn new(now: Instant, idle: Duration) -> Self {
+        Lingering { idle, next: now + idle, last: now + LINGER_MOST, hurried: false }
+    }
+
+    /// Something has come.
+    fn renew(&mut self, now: Instant) {
+        self.next = now + self.idle;
+    }
+
+    /// The server is shutting down.
+    fn hurry(&mut self, now: Instant) {
+        if !self.hurried {
+            self.hurried = true;
+            self.idle = self.idle.min(LAST_LINGER);
+            self.next = self.next.min(now + self.idle);
+            self.last = self.last.min(now + LAST_LINGER_MOST);
+        }
+    }
+
+    fn until(&self) -> Instant {
+        self.next.min(self.last)
+    }
+}
+
+/// A connection on its way to the end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Closing {
+    /// With a reset, so that an end by closing is not taken for the end of the response.
+    reset: bool,
+    /// From when our side was ended.
+    lingering: Option<Lingering>,
+    /// It is.
+    shut: bool,
+}
+
+impl Closing {
+    /// After a complete response.
+    pub(super) fn orderly() -> Self {
+        Closing { reset: false, lingering: None, shut: false }
+    }
+
+    /// In the middle of one.
+    pub(super) fn broken_off(reset: bool) -> Self {
+        Closing { reset, lingering: None, shut: false }
+    }
+}
+
+impl<T: Transport> Io<T> {
+    /// Whether the connection can be kept although the body of its request has not been read to its end. Asked when the head of
+    /// the response is made, the last time that it can say otherwise: what is not wanted must have an end in sight, and
+    /// must be certain to come.
+    pub(super) fn can_drain(&mut self, now: Instant) -> bool {
+        if self.upload.as_ref().is_some_and(|upload| upload.abandoned && upload.remaining().is_none()) {
+            self.skim(now);
+        }
+        let Some(upload) = &self.upload else { return true };
+        // [EXP-02b] RFC 9110 §10.1.1: it can't be asked for any more, and the client may leave it out
+        let is_held_back = upload.expects_continue && self.input.is_empty();
+        // [REQ-12] where it has not been dropped the application may still read it
+        let is_left = upload.abandoned && upload.remaining().is_none_or(|remaining| remaining > DRAIN);
+        !(upload.failed.is_some() || is_held_back || is_left)
+    }
+
+    /// Throws away what has come of the body.
+    fn skim(&mut self, now: Instant) {
+        let mut left = DRAIN;
+        let mut reads = 0;
+        while left > 0 {
+            match self.decode() {
+                Ok(Decoded::Frame(frame)) => {
+                    left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
+                }
+                Ok(Decoded::Starved) if reads < READS && self.receive(now) == Fill::Data => reads += 1,
+                _ => return,
+            }
+        }
+    }
+}
+
+impl<T: Transport> Connection<T> {
+    /// The response is complete, the request's body is not: takes it away from the application.
+    pub(super) fn leave_body(&mut self, close: bool) -> Phase {
+        let mut io = self.shared.io();
+        io.request += 1;
+        let reader = io.upload.as_deref_mut().and_then(|upload| {
+            upload.abandoned = true;
+            upload.deadline = None;
+            upload.reader.take()
+        });
+        let failed = io.upload.as_ref().is_some_and(|upload| upload.failed.is_some());
+        drop(io);
+        if let Some(reader) = reader {
+            // [REQ-15] a reader learns that it is over
+            let _ = catch("waker", || reader.wake());
+        }
+        if close || failed {
+            Phase::Closing(Closing::orderly())
+        } else {
+            Phase::Draining(Lingering::new(self.now, DRAIN_IDLE))
+        }
+    }
+
+    /// \[REQ-12\] reads what the application left of the body, so that the connection can go on as the response has said.
+    pub(super) fn draining(&mut self) -> Flow {
+        if let Some(flow) = self.flush() {
+            return flow;
+        }
+        let (now, is_stopping) = (self.now, self.is_stopping());
+        let Phase::Draining(lingering) = &mut self.phase else { return Flow::Next };
+        if is_stopping {
+            lingering.hurry(now);
+        }
+        let mut io = self.shared.io();
+        let mut reads = 0;
+        loop {
+            match io.decode() {
+                // [LIM-05] data is what counts
+                Ok(Decoded::Frame(_)) => {
+                    lingering.renew(now);
+                    if now < lingering.until() {
+                        continue;
+                    }
+                }
+                Ok(Decoded::End) => {
+                    drop(io);
+                    self.phase = Phase::Head;
+                    return Flow::Next;
+                }
+                Ok(Decoded::Starved) if reads >= READS => return Flow::Again,
+                Ok(Decoded::Starved) => {
+                    reads += 1;
+                    match io.receive(now) {
+                        Fill::Data => continue,
+                        Fill::Wait if now < lingering.until() => return Flow::Park(Some(lingering.until())),
+                        _ => {}
+                    }
+                }
+                Err(_) => {}
+            }
+            // Too slow, malformed, or broken off. [KAP-11]
+            drop(io);
+            self.phase = Phase::Closing(Closing::orderly());
+            return Flow::Next;
+        }
+    }
+
+    /// \[KAP-13\] writes what is left, ends our side, and waits for the client's end.
+    pub(super) fn closing(&mut self, cx: &mut Context<'_>) -> Flow {
+        if let Some(flow) = self.flush() {
+            return flow;
+        }
+        let (now, is_stopping) = (self.now, self.is_stopping());
+        let Phase::Closing(closing) = &mut self.phase else { return Flow::Next };
+        if closing.reset {
+            return self.close(true);
+        }
+        let mut io = self.shared.io();
+        // Dropped without the lock: a reader's waker may be in it.
+        let upload = if closing.lingering.is_none() { io.upload.take() } else { None };
+        let lingering = closing.lingering.get_or_insert_with(|| Lingering::new(now, LINGER));
+        if is_stopping {
+            lingering.hurry(now);
+        }
+        let shut = match &mut io.transport {
+            Some(transport) if !closing.shut => transport.poll_shutdown(cx).is_ready(),
+            _ => true,
+        };
+        closing.shut = shut;
+        if !shut && now < lingering.until() {
+            drop(io);
+            drop(upload);
+            return Flow::Park(Some(lingering.until()));
+        }
+        io.input.clear();
+        for _ in 0..READS {
+            match io.fill() {
+                Fill::Data => {
+                    io.input.clear();
+                    lingering.renew(now);
+                }
+                Fill::Wait if now < lingering.until() => {
+                    drop(io);
+                    drop(upload);
+                    return Flow::Park(Some(lingering.until()));
+                }
+                Fill::Wait => break,
+                Fill::End | Fill::Broken => {
+                    drop(io);
+                    return self.close(false);
+                }
+            }
+        }
+        if now < lingering.until() {
+            return Flow::Again;
+        }
+        self.shared.limit_unsent(&io);
+        drop(io);
+        self.close(false)
+    }
+
+    /// Ends the connection at once. What the application has of it was dropped, or is dropped here; it learns that it is over.
+    pub(super) fn close(&mut self, reset: bool) -> Flow {
+        // [DIS-08] what is dropped knows why
+        self.shared.environ.disconnected.fire();
+        self.phase = Phase::Closed;
+        self.shared.cut_off(reset);
+        super::upgrade::withdraw(&mut self.handover);
+        Flow::Closed
+    }
+}

@@ -1,0 +1,389 @@
+//! The life of a connection: which phase follows which. \[KAP-01\] to \[KAP-13\], \[LIM-04\], \[LIM-06\], \[LIM-09\],
+//! \[DIS-01\]
+//!
+//! Each phase says how it goes on ([`Flow`]). Deadlines are compared with the clock in every turn, so an early or idle turn does
+//! no harm.
+//!
+//! *Invariants*: a connection that waits has a waker with its transport or the application, or a deadline; a phase that finds
+//! its deadline passed acts on it and does not wait on it again. Output nobody takes has a deadline in every phase that is
+//! HTTP's (\[LIM-06\]). Nothing that closes a connection or drops what is the application's is called under the lock of
+//! [`Io`](super::io::Io). Loops that read, decode or poll give way after a bounded amount.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use adapter_core::Limits;
+use adapter_core::contain::catch;
+use adapter_core::dispatch::{Client, Exchange, Grace};
+use adapter_core::refused::Asked;
+use adapter_core::rules::Rejection;
+use adapter_core::upgrade::Tether;
+use http::StatusCode;
+
+use super::close::{Closing, Lingering};
+use super::io::{Fill, Flush};
+use super::respond::Sending;
+use super::transport::Transport;
+use super::{Connection, End};
+use crate::buffers::BUFFER;
+use crate::head::{self, Head};
+
+/// Requests of one connection answered before others get their turn.
+const AT_A_TIME: u32 = 128;
+/// Reads before others get their turn: more than a head of the default limit takes.
+const READS: u32 = 16;
+/// How long a client may leave unseen that it has reset, where too much of it is unread. With the grace below the 500 ms of
+/// \[DIS-01\].
+const LOOK: Duration = Duration::from_millis(100);
+/// The first octets of HTTP/2. RFC 9113 §3.4
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Where a connection is.
+pub(super) enum Phase {
+    /// Waiting for a request head, or in the middle of one.
+    Head,
+    /// The application has the request.
+    Handling(Box<Exchange>),
+    /// The application has answered; its body is being sent.
+    Sending(Box<Sending>),
+    /// The response has switched protocols; its head is going out.
+    Switching,
+    /// The application has the transport.
+    Taken(Tether),
+    /// What the application left of the request body is being read.
+    Draining(Lingering),
+    /// No more requests: the rest goes out, then the transport is closed with care.
+    Closing(Closing),
+    /// Over.
+    Closed,
+}
+
+/// How a phase goes on.
+pub(super) enum Flow {
+    /// With the phase that is set now.
+    Next,
+    /// When something wakes the connection, or at the deadline.
+    Park(Option<Instant>),
+    /// When others had their turn.
+    Again,
+    /// Not at all.
+    Closed,
+    /// As HTTP/2.
+    Preface,
+}
+
+/// Why there is no head; what is done about it is done without the lock.
+enum NoHead {
+    Refused(Rejection),
+    /// Answers are stuck since then.
+    Stalled(Instant),
+    /// The client's stream has ended, or is broken.
+    Over,
+    /// There is no more input now.
+    Starved,
+    /// There is more input, but it is the turn of others.
+    Enough,
+    /// It is no HTTP/1.1.
+    Preface,
+}
+
+/// What is seen of a client whose request the application has.
+pub(super) enum Seen {
+    /// It takes or sends, or is waited for: until then.
+    There(Option<Instant>),
+    /// It is gone, or takes nothing; the connection is broken.
+    Gone,
+}
+
+/// The earlier of two deadlines.
+pub(super) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+impl<T: Transport> Connection<T> {
+    /// Goes as far as it can without waiting.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<End<T>> {
+        let mut served = 0;
+        loop {
+            let flow = match &mut self.phase {
+                Phase::Head => {
+                    served += 1;
+                    if served > AT_A_TIME { Flow::Again } else { self.read_head(cx) }
+                }
+                Phase::Handling(_) => self.handling(cx),
+                Phase::Sending(_) => self.sending(cx),
+                Phase::Switching => self.switching(),
+                Phase::Taken(_) => self.taken(cx),
+                Phase::Draining(_) => self.draining(),
+                Phase::Closing(_) => self.closing(cx),
+                Phase::Closed => Flow::Closed,
+            };
+            match flow {
+                Flow::Next => {}
+                Flow::Park(deadline) => {
+                    self.deadline = deadline;
+                    return Poll::Pending;
+                }
+                Flow::Again => {
+                    let _: Flush = self.shared.io().flush(self.now);
+                    self.deadline = None;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Flow::Closed => return Poll::Ready(End::Closed),
+                Flow::Preface => return Poll::Ready(self.hand_to_http2()),
+            }
+        }
+    }
+
+    /// Until there is a whole head.
+    fn read_head(&mut self, cx: &mut Context<'_>) -> Flow {
+        match self.next_head() {
+            Ok(head) => {
+                self.requests += 1;
+                self.begun = false;
+                self.parsed = 0;
+                return self.call(cx, head);
+            }
+            Err(NoHead::Refused(rejection)) => return self.reject(&rejection),
+            Err(NoHead::Stalled(since)) => return self.stalled(since),
+            // [KAP-08] nothing was asked, nothing is answered
+            Err(NoHead::Over) => return self.close(false),
+            Err(NoHead::Enough) => return Flow::Again,
+            Err(NoHead::Preface) => return Flow::Preface,
+            Err(NoHead::Starved) => {}
+        }
+        // [SHU-03], [SHU-04], [SHU-05]
+        if self.is_stopping() {
+            return self.close(false);
+        }
+        let since = *self.since.get_or_insert(self.now);
+        // [LIM-04] the first head is waited for from the accept on
+        let first = self.requests == 0;
+        let timeouts = &self.settings().timeouts;
+        let limit = if self.begun || first { timeouts.header_read } else { timeouts.keep_alive };
+        let deadline = limit.and_then(|limit| since.checked_add(limit));
+        if deadline.is_some_and(|deadline| self.now >= deadline) {
+            if self.begun {
+                return self.reject(&Rejection::new(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "LIM-04",
+                    "the request head did not arrive in time",
+                ));
+            }
+            let io = self.shared.io();
+            self.shared.limit_unsent(&io);
+            drop(io);
+            return self.close(false);
+        }
+        if !self.begun {
+            if self.shared.unwanted.load(Relaxed) {
+                self.shared.unwanted.store(false, Relaxed);
+                let has_input = self.shared.io().transport.as_ref().is_some_and(Transport::has_input);
+                if !has_input {
+                    tracing::debug!(target: "adapter", "[LIM-07] an idle connection makes room for another");
+                    return self.close(false);
+                }
+            }
+            self.shared.set_idle(Some(since), first);
+        }
+        Flow::Park(deadline)
+    }
+
+    /// The next head out of the input, which is read on as far as it goes.
+    fn next_head(&mut self) -> Result<Head, NoHead> {
+        let shared = self.shared.clone();
+        let limits = &shared.settings.limits;
+        let mut io = shared.io();
+        let mut reads = 0;
+        loop {
+            if self.may_be_http2 && !io.input.is_empty() {
+                let input = io.input.bytes();
+                let alike = input.iter().zip(PREFACE).all(|(a, b)| a == b);
+                if alike && input.len() >= PREFACE.len() {
+                    return Err(NoHead::Preface);
+                }
+                self.may_be_http2 = alike;
+                self.begun |= alike;
+            }
+            if !self.may_be_http2 && self.is_worth_parsing(io.input.bytes(), limits) {
+                match super::parse(io.input.bytes(), limits) {
+                    Ok(Some(head)) => {
+                        // Answers of pipelined requests are gathered, up to a point. [KAP-06], [KAP-07]
+                        if io.output.gathered() >= BUFFER {
+                            match io.flush(self.now) {
+                                Flush::Done => {}
+                                // [BOD-16] who does not take answers gets no more
+                                Flush::Wait => return Err(NoHead::Stalled(io.stalled_since.unwrap_or(self.now))),
+                                Flush::Broken => return Err(NoHead::Over),
+                            }
+                        }
+                        io.input.consume(head.length);
+                        return Ok(head);
+                    }
+                    Ok(None) => {
+                        if !self.begun {
+                            self.begun = true;
+                            if self.requests > 0 {
+                                self.since = Some(self.now);
+                            }
+                        }
+                        self.parsed = io.input.len();
+                    }
+                    Err(rejection) => return Err(NoHead::Refused(rejection)),
+                }
+            }
+            match io.flush(self.now) {
+                Flush::Done => {}
+                Flush::Wait => return Err(NoHead::Stalled(io.stalled_since.unwrap_or(self.now))),
+                Flush::Broken => return Err(NoHead::Over),
+            }
+            reads += 1;
+            if reads > READS {
+                return Err(NoHead::Enough);
+            }
+            match io.fill() {
+                Fill::Data => {}
+                Fill::Wait => return Err(NoHead::Starved),
+                Fill::End | Fill::Broken => return Err(NoHead::Over),
+            }
+        }
+    }
+
+    /// Whether parsing again may give something else: a client that sends octet by octet must not make that cost the square of
+    /// the head. Short heads are always parsed, so that what is wrong is seen at once.
+    fn is_worth_parsing(&mut self, input: &[u8], limits: &Limits) -> bool {
+        const SHORT: usize = 2048;
+        if self.parsed == 0 || input.len() <= SHORT {
+            return !input.is_empty();
+        }
+        let before = std::mem::replace(&mut self.parsed, input.len());
+        let crossed = |limit: usize| before < limit && input.len() >= limit;
+        input.get(before..).unwrap_or_default().contains(&b'\n')
+            || crossed(head::too_long_from(limits))
+            || crossed(limits.head_bytes)
+    }
+
+    /// The server's own answer to what it can't accept. \[ERR-05\], \[FRM-08\]
+    fn reject(&mut self, rejection: &Rejection) -> Flow {
+        // [NOB-01] a HEAD that is refused has no body either
+        let facts = {
+            let io = self.shared.io();
+            self.shared.environ.refused(rejection, Asked::Octets(io.input.bytes()));
+            head::facts_of_rejected(io.input.bytes())
+        };
+        self.begin(rejection.response(), facts);
+        Flow::Next
+    }
+
+    /// While the application has the request.
+    fn handling(&mut self, cx: &mut Context<'_>) -> Flow {
+        let Phase::Handling(exchange) = &mut self.phase else { return Flow::Next };
+        let mut answer = None;
+        let turn = self.shared.settings.turn();
+        let polled = exchange.poll(cx, || self.shared.now(), &mut answer);
+        drop(turn);
+        if polled.is_pending() {
+            return self.wait_for_handler();
+        }
+        let facts = exchange.facts;
+        let response = answer.expect("invariant: ready means that there is an answer");
+        // The handler is gone before its response is begun.
+        self.phase = Phase::Head;
+        self.begin(response, facts);
+        Flow::Next
+    }
+
+    /// The handler is pending: until when.
+    pub(super) fn wait_for_handler(&mut self) -> Flow {
+        let Phase::Handling(exchange) = &mut self.phase else { return Flow::Next };
+        let (mut grace, deadline) = (exchange.grace, exchange.deadline());
+        let seen = self.look(&mut grace);
+        if let Phase::Handling(exchange) = &mut self.phase {
+            exchange.grace = grace;
+        }
+        match seen {
+            Seen::There(until) => Flow::Park(earlier(until, deadline)),
+            Seen::Gone => self.close(false),
+        }
+    }
+
+    /// Looks after the client while application code has the request: writes what waits for it, wakes who reads its body, and
+    /// looks for its end. \[DIS-01\], \[LIM-06\]
+    pub(super) fn look(&mut self, grace: &mut Grace) -> Seen {
+        let now = self.now;
+        let mut io = self.shared.io();
+        // Answers to earlier requests, or a 100.
+        let flushed = io.flush(now);
+        let stalled = io.stalled_since;
+        let reader = io.stir(now);
+        let mut again = None;
+        if !io.at_end && !io.broken && io.upload.as_ref().is_none_or(|upload| upload.is_read_up()) {
+            if io.input.len() < BUFFER {
+                // One read that gives something may hide an end behind it.
+                while io.fill() == Fill::Data && io.input.len() < BUFFER {}
+            }
+            if io.input.len() >= BUFFER {
+                io.broken |= io.transport.as_ref().is_some_and(Transport::was_reset);
+                again = Some(now + LOOK);
+            }
+        }
+        let client = Client { ended: io.at_end, unread: io.upload.is_some(), heard: io.heard };
+        let broken = io.broken || flushed == Flush::Broken;
+        drop(io);
+        if let Some(reader) = reader {
+            // It may be anybody's.
+            let _ = catch("waker", || reader.wake());
+        }
+        if broken {
+            return Seen::Gone;
+        }
+        if let Some(since) = stalled {
+            let deadline = self.write_deadline(since);
+            if deadline.is_some_and(|deadline| now >= deadline) {
+                tracing::debug!(target: "adapter", "[LIM-06] a client takes nothing; its connection is closed");
+                self.shared.cut_off(true);
+                return Seen::Gone;
+            }
+            // [DIS-01] while the client takes what we send, it is not kept waiting
+            return Seen::There(earlier(again, deadline));
+        }
+        let until = grace.until(client, now, &self.shared.environ.disconnected);
+        if until.is_some_and(|until| now >= until) {
+            return Seen::Gone;
+        }
+        Seen::There(earlier(again, until))
+    }
+
+    /// \[LIM-06\] the client takes nothing: until when that is put up with.
+    pub(super) fn stalled(&mut self, since: Instant) -> Flow {
+        let deadline = self.write_deadline(since);
+        if deadline.is_some_and(|deadline| self.now >= deadline) {
+            tracing::debug!(target: "adapter", "[LIM-06] a client takes nothing; its connection is closed");
+            // What the operating system still holds goes too, and can't be taken for the end of a response.
+            return self.close(true);
+        }
+        Flow::Park(deadline)
+    }
+
+    pub(super) fn write_deadline(&self, since: Instant) -> Option<Instant> {
+        self.settings().timeouts.write.and_then(|limit| since.checked_add(limit))
+    }
+
+    /// Writes what is left; how to go on instead, if that takes time or is of no use.
+    pub(super) fn flush(&mut self) -> Option<Flow> {
+        let mut io = self.shared.io();
+        let flushed = io.flush(self.now);
+        let since = io.stalled_since;
+        drop(io);
+        match flushed {
+            Flush::Done => None,
+            Flush::Wait => Some(self.stalled(since.unwrap_or(self.now))),
+            Flush::Broken => Some(self.close(false)),
+        }
+    }
+}

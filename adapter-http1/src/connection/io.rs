@@ -1,0 +1,213 @@
+//! The transport of a connection and what is buffered around it.
+//!
+//! Under one lock, shared by the connection's task, the request body and the early hints. The transport wakes the
+//! connection's task, whoever polls it: that passes it on. Application code is never called, woken or dropped under the
+//! lock.
+
+use std::cell::RefCell;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::transport::Transport;
+use super::upload::Upload;
+use crate::buffers::{Input, Output, Spare};
+
+thread_local! {
+    /// Buffers, lent to the connections that this thread runs.
+    static SPARE: RefCell<Spare> = RefCell::default();
+}
+
+/// The outcome of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fill {
+    /// There is more input.
+    Data,
+    /// Nothing now; the connection's task is woken.
+    Wait,
+    /// The client's stream has ended.
+    End,
+    /// The connection is broken.
+    Broken,
+}
+
+/// The outcome of [`Io::flush`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flush {
+    /// Everything is out.
+    Done,
+    /// No room now; the connection's task is woken.
+    Wait,
+    /// The connection is broken.
+    Broken,
+}
+
+pub(super) struct Io<T> {
+    /// `None` once it is closed.
+    pub(super) transport: Option<T>,
+    pub(super) input: Input,
+    pub(super) output: Output,
+    /// The body of the current request, until it is read to its end.
+    pub(super) upload: Option<Box<Upload>>,
+    /// The number of the current request.
+    pub(super) request: u64,
+    /// Whether its final head has been written.
+    pub(super) committed: bool,
+    /// The client's stream has ended.
+    pub(super) at_end: bool,
+    /// The connection is broken.
+    pub(super) broken: bool,
+    /// Since when the client has taken nothing, if anything waits for it.
+    pub(super) stalled_since: Option<Instant>,
+    /// When something of a body was read last.
+    pub(super) heard: Instant,
+    /// A waker to be dropped without the lock.
+    pub(super) stale: Option<Waker>,
+    /// The connection's task.
+    waker: Waker,
+    /// The connection's task is at it: it looks at what others leave here.
+    pub(super) running: bool,
+}
+
+impl<T: Transport> Io<T> {
+    pub(super) fn new(transport: T, now: Instant) -> Self {
+        Io {
+            transport: Some(transport),
+            input: Input::default(),
+            output: Output::default(),
+            upload: None,
+            request: 0,
+            committed: true,
+            at_end: false,
+            broken: false,
+            stalled_since: None,
+            heard: now,
+            stale: None,
+            waker: Waker::noop().clone(),
+            running: false,
+        }
+    }
+
+    /// The connection's task has a turn.
+    pub(super) fn begin_turn(&mut self, waker: &Waker) {
+        if !self.waker.will_wake(waker) {
+            self.waker = waker.clone();
+        }
+        self.running = true;
+    }
+
+    /// Its turn is over: empty buffers go back.
+    pub(super) fn end_turn(&mut self) {
+        self.running = false;
+        SPARE.with_borrow_mut(|spare| {
+            self.input.settle(spare);
+            self.output.settle(spare);
+        });
+    }
+
+    /// The connection's task, if it has to be told what was left here.
+    pub(super) fn task(&self) -> Option<Waker> {
+        (!self.running).then(|| self.waker.clone())
+    }
+
+    /// The buffer to append output to.
+    pub(super) fn out(&mut self) -> &mut Vec<u8> {
+        SPARE.with_borrow_mut(|spare| self.output.buffer(spare))
+    }
+
+    /// Reads more input, once.
+    pub(super) fn fill(&mut self) -> Fill {
+        let Io { transport: Some(transport), input, waker, at_end: false, .. } = self else { return self.over() };
+        let polled = SPARE.with_borrow_mut(|spare| {
+            let polled = transport.poll_read(&mut Context::from_waker(waker), input.space(spare));
+            if let Poll::Ready(Ok(count)) = polled {
+                input.filled(count);
+            }
+            polled
+        });
+        self.outcome(polled)
+    }
+
+    /// Reads into a buffer of its own: the way of larger bodies.
+    pub(super) fn read_new(&mut self, size: usize) -> Result<Bytes, Fill> {
+        let Io { transport: Some(transport), waker, at_end: false, .. } = self else { return Err(self.over()) };
+        let mut buffer = vec![0; size];
+        let polled = transport.poll_read(&mut Context::from_waker(waker), &mut buffer);
+        let count = if let Poll::Ready(Ok(count)) = polled { count } else { 0 };
+        match self.outcome(polled) {
+            // A small piece does not pin a large buffer.
+            Fill::Data if count < size / 4 => Ok(Bytes::copy_from_slice(buffer.get(..count).unwrap_or_default())),
+            Fill::Data => {
+                buffer.truncate(count);
+                Ok(Bytes::from(buffer))
+            }
+            outcome => Err(outcome),
+        }
+    }
+
+    fn outcome(&mut self, polled: Poll<std::io::Result<usize>>) -> Fill {
+        match polled {
+            Poll::Pending => Fill::Wait,
+            Poll::Ready(Ok(0)) => {
+                self.at_end = true;
+                Fill::End
+            }
+            Poll::Ready(Ok(_)) => Fill::Data,
+            Poll::Ready(Err(_)) => {
+                self.broken = true;
+                Fill::Broken
+            }
+        }
+    }
+
+    /// Why nothing can be read any more.
+    fn over(&self) -> Fill {
+        if self.transport.is_some() && !self.broken { Fill::End } else { Fill::Broken }
+    }
+
+    /// Writes what there is, as far as there is room; `now` is when that is noticed.
+    pub(super) fn flush(&mut self, now: Instant) -> Flush {
+        let Io { transport, output, waker, .. } = self;
+        while !output.is_empty() {
+            let Some(transport) = transport.as_mut().filter(|_| !self.broken) else {
+                output.clear();
+                return Flush::Broken;
+            };
+            match transport.poll_write(&mut Context::from_waker(waker), &output.parts()) {
+                Poll::Ready(Ok(count)) if count > 0 => {
+                    output.sent(count);
+                    self.stalled_since = None;
+                }
+                Poll::Pending => {
+                    self.stalled_since.get_or_insert(now);
+                    return Flush::Wait;
+                }
+                // [ERR-07] quiet: the client is gone
+                Poll::Ready(_) => {
+                    self.broken = true;
+                    output.clear();
+                    return Flush::Broken;
+                }
+            }
+        }
+        self.stalled_since = None;
+        Flush::Done
+    }
+
+    /// Closes the transport, with a reset instead of an orderly end if so wanted; gives whom to wake, without the lock.
+    #[must_use = "the reader has to be woken"]
+    pub(super) fn close(&mut self, reset: bool) -> Option<Waker> {
+        if let Some(transport) = &mut self.transport
+            && reset
+        {
+            transport.reset_on_close();
+        }
+        self.transport = None;
+        self.broken = true;
+        self.request += 1;
+        self.input.clear();
+        self.output.clear();
+        self.upload.take().and_then(|upload| upload.reader)
+    }
+}

@@ -1,0 +1,43 @@
+//! What a connection needs of a socket.
+
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// A connected byte stream. None of it may panic. Dropping it closes it.
+///
+/// What is pending wakes the task that polled last, one for reading and one for writing. An error, of whichever kind, ends the
+/// connection. It is polled under the connection's lock, and so may block only where nobody else waits for that: in a server with
+/// a thread for each connection, a write may.
+pub trait Transport: Send + 'static {
+    /// Reads into `buffer`, which is not empty, and says how many octets came; 0 is the end of the client's stream, and is not
+    /// asked for again.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
+
+    /// Hands octets, not all of `parts` empty, to the operating system and says how many it took.
+    fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
+
+    /// Ends our half of the stream (FIN). Called after the last write; a client that is gone already is no error.
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Whether the client has reset the connection, also where octets in front of that are unread. `true` once. Asked where
+    /// reading can't tell, because too much is read ahead.
+    fn was_reset(&self) -> bool {
+        false
+    }
+
+    /// Whether something that can be read has come, as the operating system knows and no event has told yet. Asked before an
+    /// idle connection is closed that the client did not want closed.
+    fn has_input(&self) -> bool {
+        false
+    }
+
+    /// A drop is coming that is not the client's doing: what the operating system still holds for the client is to be thrown
+    /// away once it has taken nothing of it for `limit`. Does nothing where that can't be had. \[LIM-06\]
+    fn limit_unsent(&self, limit: Duration) {
+        let _ = limit;
+    }
+
+    /// Makes the coming drop reset the connection, so that the client can't take what it has for the whole.
+    fn reset_on_close(&mut self);
+}

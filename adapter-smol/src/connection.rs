@@ -1,0 +1,63 @@
+//! A connection: HTTP/1.1 by `adapter-http1`, or HTTP/2 by hyper, as the client begins.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use adapter_core::server::Guard;
+use adapter_core::{DynApplication, ListenAddr, ServerConfig};
+use adapter_http1::connection::{Connection, End, Served, Settings};
+use adapter_hyper::engine::{self, Connect, Engine};
+
+use crate::transport::Stream;
+
+/// Makes the connections of a server.
+#[derive(Clone)]
+pub(crate) struct Connecting {
+    engine: Arc<Engine>,
+    http1: Arc<Settings>,
+}
+
+impl Connecting {
+    pub(crate) fn new(engine: &Arc<Engine>, application: DynApplication, config: &ServerConfig) -> Self {
+        let http1 = Settings::new(application, engine.serving().clone(), config, engine.roster().clone());
+        Connecting { engine: engine.clone(), http1: Arc::new(http1.with_http2(engine.serves_http2())) }
+    }
+}
+
+impl Connect<Stream> for Connecting {
+    type Connection = Either;
+
+    fn connection(&self, io: Stream, peer: Option<SocketAddr>, local: ListenAddr, guard: Guard) -> Either {
+        let now = self.http1.serving().runtime.now();
+        let connection = Connection::new(self.http1.clone(), io, peer, local.clone(), now);
+        Either::Http1 { served: Served::new(connection, guard), engine: self.engine.clone(), peer, local }
+    }
+}
+
+/// One connection, HTTP/1.1 until the client says otherwise.
+pub(crate) enum Either {
+    Http1 { served: Served<Stream>, engine: Arc<Engine>, peer: Option<SocketAddr>, local: ListenAddr },
+    Http2(Box<engine::Connection>),
+}
+
+impl Future for Either {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Either::Http1 { served, engine, peer, local } = &mut *self {
+            let End::Http2 { transport, early } = ready!(Pin::new(&mut *served).poll(cx)) else {
+                return Poll::Ready(());
+            };
+            let Some(guard) = served.take_guard() else { return Poll::Ready(()) };
+            let connection = engine.http2_connection(transport, &early, *peer, local.clone(), guard);
+            *self = Either::Http2(Box::new(connection));
+        }
+        match &mut *self {
+            Either::Http2(connection) => Pin::new(connection).poll(cx),
+            Either::Http1 { .. } => Poll::Ready(()),
+        }
+    }
+}
