@@ -1,13 +1,13 @@
-//! An HTTP/1.1 codec without I/O, for servers that own their sockets: octets in, facts out, and back.
+//! HTTP/1.1 without I/O, for servers that own their sockets: octets in, facts out, and back; and a whole connection on it.
 //!
-//! `adapter-threadpool` is built on it, and so is the suite's `examples/minimal_server.rs`. What may be said and what must
+//! `adapter-threadpool`, `adapter-smol` and the suite's `examples/minimal_server.rs` are built on it. What may be said and what must
 //! be refused is decided by [`adapter_core::rules`]; this crate turns it into octets.
 //!
 //! * [`head::parse`]: a request head, or why it is refused;
 //! * [`body_decoder::Decoder`]: the octets of a request body, sized or chunked, and its trailers;
 //! * [`encoder`]: response heads, chunks, trailers, informational responses;
-//! * [`inbound::Inbound`]: the two above as the receiving side of a connection, with its limits and timeouts, for servers
-//!   that want to write no state machine of their own.
+//! * [`connection::Connection`]: a whole connection on all of it, for servers that want to write no state machine of their own:
+//!   they bring a [`connection::Transport`].
 //!
 //! ```
 //! use adapter_core::rules::response;
@@ -33,4 +33,3 @@ pub mod buffers;
 pub mod connection;
 pub mod encoder;
 pub mod head;
-pub mod inbound;

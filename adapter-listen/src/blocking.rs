@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use adapter_core::environ::Serving;
-use adapter_core::server::{Bind, Guard, ServeError, Tracker};
+use adapter_core::server::{Bind, Guard, Roster, ServeError, Tracker};
 use futures_lite::future::{block_on, or};
 
 use super::{AcceptError, ListenSocket, bind_all, classify};
@@ -30,8 +30,8 @@ pub fn bind_tcp(binds: &[Bind]) -> Result<Vec<TcpListener>, ServeError> {
 }
 
 /// Accepts on a thread of its own until the shutdown begins, then closes the listener. At most `limit` connections are
-/// open at once; the next ones wait in the kernel's queue. `serve` gets each connection, and a guard to drop when the
-/// connection is closed; it must not block.
+/// served at once; one more is accepted, for which one of `roster` that is idle makes room (\[LIM-07\]), the next ones wait in
+/// the kernel's queue. `serve` gets each connection, and a guard to drop when the connection is closed; it must not block.
 ///
 /// # Errors
 /// No thread can be had, or the listener is none.
@@ -39,6 +39,7 @@ pub fn accept_on_thread(
     listener: TcpListener,
     serving: &Arc<Serving>,
     tracker: &Tracker,
+    roster: Arc<Roster>,
     limit: usize,
     mut serve: impl FnMut(TcpStream, SocketAddr, Guard) + Send + 'static,
 ) -> io::Result<()> {
@@ -54,11 +55,17 @@ pub fn accept_on_thread(
     serving.runtime.drive(client);
     thread::Builder::new().name("adapter-accept".into()).spawn(move || {
         while !draining.is_fired() {
-            block_on(or(tracker.below(limit), draining.fired()));
             match listener.accept() {
                 _ if draining.is_fired() => break,
-                // Another listener may have taken the last place meanwhile: then this one waits here.
-                Ok((socket, peer)) => serve(socket, peer, block_on(tracker.enter(limit))),
+                Ok((socket, peer)) => {
+                    let place = async { Some(roster.place(&tracker, limit, &serving.runtime).await) };
+                    let stop = async {
+                        draining.fired().await;
+                        None
+                    };
+                    let Some(place) = block_on(or(place, stop)) else { break };
+                    serve(socket, peer, place);
+                }
                 Err(error) => {
                     if let AcceptError::Backoff(pause) = classify(&error) {
                         tracing::warn!(target: "adapter", %error, "can't accept; trying again");
@@ -100,7 +107,7 @@ mod tests {
         let runtime = Runtime::new(Threads::new(&config));
         let serving = Serving::new(ServerInfo::new("test", "1"), runtime.clone(), trigger.clone(), &config);
         let (sender, accepted) = mpsc::channel();
-        accept_on_thread(listener, &serving, &tracker, 1, move |socket, _, guard| {
+        accept_on_thread(listener, &serving, &tracker, Arc::default(), 1, move |socket, _, guard| {
             sender.send((socket, guard)).unwrap();
         })
         .unwrap();

@@ -6,8 +6,9 @@ use std::fmt;
 use std::io;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
-use super::{ListenAddr, ServeError, ShutdownTrigger};
+use super::{LastReference, ListenAddr, ServeError, ShutdownTrigger};
 use crate::signal::Signal;
 
 type Wait = Box<dyn FnOnce() -> Result<(), ServeError> + Send>;
@@ -35,6 +36,30 @@ impl ServerHandle {
         wait: impl FnOnce() -> Result<(), ServeError> + Send + 'static,
     ) -> Self {
         ServerHandle { local_addrs, trigger, ended: None, wait: Some(Box::new(wait)) }
+    }
+
+    /// For server authors: the handle of a server that ends on a thread of its own. `end` blocks until everything of the server is
+    /// gone but `last`, and says how it went; `last` is dropped behind it, once nobody else of the server holds the
+    /// application or a second has passed. \[LIF-09\]
+    ///
+    /// # Errors
+    /// No thread can be had.
+    pub fn on_thread(
+        local_addrs: Vec<ListenAddr>,
+        trigger: ShutdownTrigger,
+        last: LastReference,
+        end: impl FnOnce() -> Result<(), ServeError> + Send + 'static,
+    ) -> io::Result<Self> {
+        let ended = Signal::new();
+        let told = ended.fire_on_drop();
+        let thread = thread::Builder::new().name("adapter-end".into()).spawn(move || {
+            let _told = told;
+            let outcome = end();
+            last.drop_as_last(Duration::from_secs(1));
+            outcome
+        })?;
+        let wait = || thread.join().unwrap_or_else(|_| Err(io::Error::other("the server's end panicked").into()));
+        Ok(ServerHandle::new(local_addrs, trigger, wait).with_end(ended))
     }
 
     /// For server authors: `ended` will be fired, whatever happens, when `wait` has nothing to wait for but the end of a

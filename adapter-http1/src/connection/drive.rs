@@ -320,9 +320,11 @@ impl<T: Transport> Connection<T> {
         // Answers to earlier requests, or a 100.
         let flushed = io.flush(now);
         let stalled = io.stalled_since;
-        let reader = io.stir(now);
+        let is_read = io.upload.as_ref().is_some_and(|upload| upload.reader.is_some());
+        // One of the two, so that nothing comes behind the back of who waits for it.
+        let reader = if is_read { io.stir(now) } else { None };
         let mut again = None;
-        if !io.at_end && !io.broken && io.upload.as_ref().is_none_or(|upload| upload.is_read_up()) {
+        if !is_read && !io.at_end && !io.broken && io.upload.as_ref().is_none_or(|upload| upload.is_read_up()) {
             if io.input.len() < BUFFER {
                 // One read that gives something may hide an end behind it.
                 while io.fill() == Fill::Data && io.input.len() < BUFFER {}

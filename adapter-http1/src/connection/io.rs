@@ -111,6 +111,11 @@ impl<T: Transport> Io<T> {
         (!self.running).then(|| self.waker.clone())
     }
 
+    /// Whom the transport wakes from now on; gives who was woken before.
+    pub(super) fn set_waker(&mut self, waker: Waker) -> Waker {
+        std::mem::replace(&mut self.waker, waker)
+    }
+
     /// The buffer to append output to.
     pub(super) fn out(&mut self) -> &mut Vec<u8> {
         SPARE.with_borrow_mut(|spare| self.output.buffer(spare))

@@ -103,7 +103,7 @@ impl Settings {
     }
 
     /// Who is connected.
-    pub fn roster(&self) -> &Roster {
+    pub fn roster(&self) -> &Arc<Roster> {
         &self.roster
     }
 

@@ -160,6 +160,6 @@ impl<T: Transport> AsyncWrite for Socket<T> {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(cx, |transport, cx| transport.poll_shutdown(cx))
+        self.poll(cx, T::poll_shutdown)
     }
 }

@@ -7,15 +7,17 @@
 //! *The time* (\[LIM-05\]) is that in which somebody waits and no data comes: it is added up over the waits, and only data
 //! sets it back, so that a client that drips framing gains nothing.
 
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use adapter_core::RequestBodyError;
 use adapter_core::request_body::Source;
 use adapter_core::rules::request::BodyLength;
+use adapter_core::{RequestBodyError, Sleep};
 use bytes::{Buf, Bytes};
+use futures_lite::future::block_on;
 use http_body::{Frame, SizeHint};
 
 use super::Shared;
@@ -233,6 +235,54 @@ impl<T: Transport> BodySource<T> {
         BodySource { shared, request, remaining }
     }
 
+    /// The next frame, or until when to wait for it at most.
+    fn poll_next(&mut self, cx: &mut Context<'_>, blocks: bool) -> Result<Next, Option<Instant>> {
+        let shared = self.shared.clone();
+        let now = shared.now();
+        let mut io = shared.io();
+        if self.gives_way(&mut io) {
+            drop(io);
+            cx.waker().wake_by_ref();
+            return Err(None);
+        }
+        // The connection's task may be what is blocked: then nobody passes on what the transport says.
+        let own = blocks && io.running && shared.settings.serving.runtime.may_block();
+        let task = own.then(|| io.set_waker(cx.waker().clone()));
+        let mut next = self.attempt(&mut io, now);
+        // Dropped without the lock: it may be anybody's.
+        let mut stale = None;
+        if next.is_pending() {
+            next = self.wait(&mut io, cx, now, &mut stale);
+        }
+        if let Some(task) = task {
+            io.set_waker(task);
+        }
+        let until = io.upload.as_ref().and_then(|upload| upload.deadline);
+        // [DIS-01] the end counts once the body has been read
+        let ended = io.at_end && io.upload.is_none();
+        // Another than the connection's task has something to be watched: its time.
+        let task = if next.is_pending() { io.task() } else { None };
+        let stale = (stale, io.stale.take());
+        drop(io);
+        drop(stale);
+        if let Some(task) = task {
+            task.wake();
+        }
+        if ended {
+            shared.environ.disconnected.fire();
+        }
+        let Poll::Ready(next) = next else { return Err(until) };
+        self.remaining = match &next {
+            Some(Ok(frame)) => {
+                let count = frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.remaining.map(|remaining| remaining.saturating_sub(count))
+            }
+            Some(Err(_)) => self.remaining,
+            None => Some(0),
+        };
+        Ok(next)
+    }
+
     /// The next frame if it is there.
     fn attempt(&self, io: &mut Io<T>, now: Instant) -> Poll<Next> {
         // [REQ-15] the request is over
@@ -281,45 +331,30 @@ impl<T: Transport> BodySource<T> {
 
 impl<T: Transport> Source for BodySource<T> {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next> {
-        let shared = self.shared.clone();
-        let now = shared.now();
-        let mut io = shared.io();
-        if self.gives_way(&mut io) {
-            drop(io);
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let mut next = self.attempt(&mut io, now);
-        // Dropped without the lock: it may be anybody's.
-        let mut stale = None;
-        if next.is_pending() {
-            next = self.wait(&mut io, cx, now, &mut stale);
-        }
-        // [DIS-01] the end counts once the body has been read
-        let ended = io.at_end && io.upload.is_none();
-        // Another than the connection's task has something to be watched: its time.
-        let task = if next.is_pending() { io.task() } else { None };
-        let stale = (stale, io.stale.take());
-        drop(io);
-        drop(stale);
-        if let Some(task) = task {
-            task.wake();
-        }
-        if ended {
-            shared.environ.disconnected.fire();
-        }
-        if let Poll::Ready(next) = &next {
-            let count = match next {
-                Some(Ok(frame)) => frame.data_ref().map_or(0, |data| data.len() as u64),
-                None => self.remaining.unwrap_or(0),
-                Some(Err(_)) => 0,
-            };
-            self.remaining = match next {
-                None => Some(0),
-                Some(_) => self.remaining.map(|remaining| remaining.saturating_sub(count)),
-            };
-        }
-        next
+        self.poll_next(cx, false).map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// The thread that runs the connection may be the one that waits: then nobody else looks at the clock.
+    fn next_frame(mut self: Pin<&mut Self>) -> Next {
+        let runtime = self.shared.settings.serving.runtime.clone();
+        let mut timer: Option<(Sleep, Instant)> = None;
+        block_on(poll_fn(|cx| {
+            loop {
+                let until = match self.poll_next(cx, true) {
+                    Ok(next) => return Poll::Ready(next),
+                    Err(until) => until,
+                };
+                let Some(until) = until else { return Poll::Pending };
+                let (sleep, _) = match &mut timer {
+                    Some(timer) if timer.1 == until => timer,
+                    other => other.insert((runtime.sleep_until(until), until)),
+                };
+                if Pin::new(sleep).poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                timer = None;
+            }
+        }))
     }
 
     fn size_hint(&self) -> SizeHint {
