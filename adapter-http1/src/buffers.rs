@@ -71,13 +71,15 @@ impl Input {
             if data.len() != BUFFER {
                 data = vec![0; BUFFER];
             }
-            if let Some(front) = data.get_mut(..length) {
+            if let Some(front) = data.get_mut(..length).filter(|_| length > 0) {
                 front.copy_from_slice(self.bytes());
             }
             self.data = data;
             (self.start, self.end) = (0, length);
         } else if self.start > 0 && (length == 0 || self.end == self.data.len()) {
-            self.data.copy_within(self.start..self.end, 0);
+            if length > 0 {
+                self.data.copy_within(self.start..self.end, 0);
+            }
             (self.start, self.end) = (0, length);
         } else if self.end == self.data.len() {
             self.data.resize(self.data.len() * 2, 0);

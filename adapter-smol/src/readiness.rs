@@ -166,13 +166,26 @@ impl Direction {
         if self.attempt() {
             return Poll::Ready(());
         }
+        self.wait(cx);
+        // The event may have come before the waker.
+        if self.attempt() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Whether an attempt may succeed, without making it. Else the task is woken when one may.
+    pub(crate) fn poll_news(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let has_news = || self.state.load(Ordering::Acquire) != 0;
+        if has_news() {
+            return Poll::Ready(());
+        }
+        self.wait(cx);
+        if has_news() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn wait(&self, cx: &Context<'_>) {
         let mut waker = self.waker();
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
         }
-        drop(waker);
-        // The event may have come before the waker.
-        if self.attempt() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn attempt(&self) -> bool {

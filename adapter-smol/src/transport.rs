@@ -115,6 +115,10 @@ fn poll_attempt(
 
 /// For HTTP/1.1.
 impl http1::Transport for Stream {
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.watched.read().poll_news(cx)
+    }
+
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let most = buffer.len();
         poll_attempt(self.watched.read(), cx, most, || Ok(recv(&self.socket, &mut *buffer, RecvFlags::empty())?.0))

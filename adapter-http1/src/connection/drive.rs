@@ -104,6 +104,35 @@ pub(super) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant>
     }
 }
 
+/// What is known of the head that is waited for.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    /// Since when: accept, the end of the last response, or the first octet; `None` is "since just now".
+    pub(super) since: Option<Instant>,
+    /// Whether its first octet has come.
+    pub(super) begun: bool,
+    /// Octets of it that were parsed in vain.
+    pub(super) parsed: usize,
+    /// What has come so far may be the beginning of HTTP/2.
+    pub(super) may_be_http2: bool,
+}
+
+impl Waiting {
+    /// Whether parsing again may give something else: a client that sends octet by octet must not make that cost the square of
+    /// the head. Short heads are always parsed, so that what is wrong is seen at once.
+    fn is_worth_parsing(&mut self, input: &[u8], limits: &Limits) -> bool {
+        const SHORT: usize = 2048;
+        if self.parsed == 0 || input.len() <= SHORT {
+            return !input.is_empty();
+        }
+        let before = std::mem::replace(&mut self.parsed, input.len());
+        let crossed = |limit: usize| before < limit && input.len() >= limit;
+        input.get(before..).unwrap_or_default().contains(&b'\n')
+            || crossed(head::too_long_from(limits))
+            || crossed(limits.head_bytes)
+    }
+}
+
 impl<T: Transport> Connection<T> {
     /// Goes as far as it can without waiting.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<End<T>> {
@@ -142,12 +171,17 @@ impl<T: Transport> Connection<T> {
 
     /// Until there is a whole head.
     fn read_head(&mut self, cx: &mut Context<'_>) -> Flow {
-        match self.next_head() {
-            Ok(head) => {
+        // Filled where it is, as a head is large to move.
+        let mut head = None;
+        match self.next_head(&mut head) {
+            Ok(()) => {
                 self.requests += 1;
-                self.begun = false;
-                self.parsed = 0;
-                return self.call(cx, head);
+                self.waiting.begun = false;
+                self.waiting.parsed = 0;
+                return match head.take() {
+                    Some(head) => self.call(cx, head),
+                    None => Flow::Next,
+                };
             }
             Err(NoHead::Refused(rejection)) => return self.reject(&rejection),
             Err(NoHead::Stalled(since)) => return self.stalled(since),
@@ -161,14 +195,14 @@ impl<T: Transport> Connection<T> {
         if self.is_stopping() {
             return self.close(false);
         }
-        let since = *self.since.get_or_insert(self.now);
+        let since = *self.waiting.since.get_or_insert(self.now);
         // [LIM-04] the first head is waited for from the accept on
         let first = self.requests == 0;
         let timeouts = &self.settings().timeouts;
-        let limit = if self.begun || first { timeouts.header_read } else { timeouts.keep_alive };
+        let limit = if self.waiting.begun || first { timeouts.header_read } else { timeouts.keep_alive };
         let deadline = limit.and_then(|limit| since.checked_add(limit));
         if deadline.is_some_and(|deadline| self.now >= deadline) {
-            if self.begun {
+            if self.waiting.begun {
                 return self.reject(&Rejection::new(
                     StatusCode::REQUEST_TIMEOUT,
                     "LIM-04",
@@ -180,7 +214,7 @@ impl<T: Transport> Connection<T> {
             drop(io);
             return self.close(false);
         }
-        if !self.begun {
+        if !self.waiting.begun {
             if self.shared.unwanted.load(Relaxed) {
                 self.shared.unwanted.store(false, Relaxed);
                 let has_input = self.shared.io().transport.as_ref().is_some_and(Transport::has_input);
@@ -195,51 +229,51 @@ impl<T: Transport> Connection<T> {
     }
 
     /// The next head out of the input, which is read on as far as it goes.
-    fn next_head(&mut self) -> Result<Head, NoHead> {
-        let shared = self.shared.clone();
+    fn next_head(&mut self, head: &mut Option<Head>) -> Result<(), NoHead> {
+        let Connection { shared, waiting, now, requests, .. } = self;
         let limits = &shared.settings.limits;
         let mut io = shared.io();
         let mut reads = 0;
         loop {
-            if self.may_be_http2 && !io.input.is_empty() {
+            if waiting.may_be_http2 && !io.input.is_empty() {
                 let input = io.input.bytes();
                 let alike = input.iter().zip(PREFACE).all(|(a, b)| a == b);
                 if alike && input.len() >= PREFACE.len() {
                     return Err(NoHead::Preface);
                 }
-                self.may_be_http2 = alike;
-                self.begun |= alike;
+                waiting.may_be_http2 = alike;
+                waiting.begun |= alike;
             }
-            if !self.may_be_http2 && self.is_worth_parsing(io.input.bytes(), limits) {
-                match super::parse(io.input.bytes(), limits) {
-                    Ok(Some(head)) => {
+            if !waiting.may_be_http2 && waiting.is_worth_parsing(io.input.bytes(), limits) {
+                match super::parse(io.input.bytes(), limits, head) {
+                    Ok(true) => {
                         // Answers of pipelined requests are gathered, up to a point. [KAP-06], [KAP-07]
                         if io.output.gathered() >= BUFFER {
-                            match io.flush(self.now) {
+                            match io.flush(*now) {
                                 Flush::Done => {}
                                 // [BOD-16] who does not take answers gets no more
-                                Flush::Wait => return Err(NoHead::Stalled(io.stalled_since.unwrap_or(self.now))),
+                                Flush::Wait => return Err(NoHead::Stalled(io.stalled_since.unwrap_or(*now))),
                                 Flush::Broken => return Err(NoHead::Over),
                             }
                         }
-                        io.input.consume(head.length);
-                        return Ok(head);
+                        io.input.consume(head.as_ref().map_or(0, |head| head.length));
+                        return Ok(());
                     }
-                    Ok(None) => {
-                        if !self.begun {
-                            self.begun = true;
-                            if self.requests > 0 {
-                                self.since = Some(self.now);
+                    Ok(false) => {
+                        if !waiting.begun {
+                            waiting.begun = true;
+                            if *requests > 0 {
+                                waiting.since = Some(*now);
                             }
                         }
-                        self.parsed = io.input.len();
+                        waiting.parsed = io.input.len();
                     }
                     Err(rejection) => return Err(NoHead::Refused(rejection)),
                 }
             }
-            match io.flush(self.now) {
+            match io.flush(*now) {
                 Flush::Done => {}
-                Flush::Wait => return Err(NoHead::Stalled(io.stalled_since.unwrap_or(self.now))),
+                Flush::Wait => return Err(NoHead::Stalled(io.stalled_since.unwrap_or(*now))),
                 Flush::Broken => return Err(NoHead::Over),
             }
             reads += 1;
@@ -252,20 +286,6 @@ impl<T: Transport> Connection<T> {
                 Fill::End | Fill::Broken => return Err(NoHead::Over),
             }
         }
-    }
-
-    /// Whether parsing again may give something else: a client that sends octet by octet must not make that cost the square of
-    /// the head. Short heads are always parsed, so that what is wrong is seen at once.
-    fn is_worth_parsing(&mut self, input: &[u8], limits: &Limits) -> bool {
-        const SHORT: usize = 2048;
-        if self.parsed == 0 || input.len() <= SHORT {
-            return !input.is_empty();
-        }
-        let before = std::mem::replace(&mut self.parsed, input.len());
-        let crossed = |limit: usize| before < limit && input.len() >= limit;
-        input.get(before..).unwrap_or_default().contains(&b'\n')
-            || crossed(head::too_long_from(limits))
-            || crossed(limits.head_bytes)
     }
 
     /// The server's own answer to what it can't accept. \[ERR-05\], \[FRM-08\]

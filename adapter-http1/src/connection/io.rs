@@ -124,8 +124,12 @@ impl<T: Transport> Io<T> {
     /// Reads more input, once.
     pub(super) fn fill(&mut self) -> Fill {
         let Io { transport: Some(transport), input, waker, at_end: false, .. } = self else { return self.over() };
+        let cx = &mut Context::from_waker(waker);
+        if transport.poll_readable(cx).is_pending() {
+            return Fill::Wait;
+        }
         let polled = SPARE.with_borrow_mut(|spare| {
-            let polled = transport.poll_read(&mut Context::from_waker(waker), input.space(spare));
+            let polled = transport.poll_read(cx, input.space(spare));
             if let Poll::Ready(Ok(count)) = polled {
                 input.filled(count);
             }
@@ -137,8 +141,12 @@ impl<T: Transport> Io<T> {
     /// Reads into a buffer of its own: the way of larger bodies.
     pub(super) fn read_new(&mut self, size: usize) -> Result<Bytes, Fill> {
         let Io { transport: Some(transport), waker, at_end: false, .. } = self else { return Err(self.over()) };
+        let cx = &mut Context::from_waker(waker);
+        if transport.poll_readable(cx).is_pending() {
+            return Err(Fill::Wait);
+        }
         let mut buffer = vec![0; size];
-        let polled = transport.poll_read(&mut Context::from_waker(waker), &mut buffer);
+        let polled = transport.poll_read(cx, &mut buffer);
         let count = if let Poll::Ready(Ok(count)) = polled { count } else { 0 };
         match self.outcome(polled) {
             // A small piece does not pin a large buffer.
@@ -173,6 +181,10 @@ impl<T: Transport> Io<T> {
 
     /// Writes what there is, as far as there is room; `now` is when that is noticed.
     pub(super) fn flush(&mut self, now: Instant) -> Flush {
+        if self.output.is_empty() {
+            self.stalled_since = None;
+            return Flush::Done;
+        }
         let Io { transport, output, waker, .. } = self;
         while !output.is_empty() {
             let Some(transport) = transport.as_mut().filter(|_| !self.broken) else {

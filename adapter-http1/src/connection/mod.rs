@@ -21,8 +21,8 @@ mod upload;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ use adapter_core::upgrade::Handover;
 use adapter_core::{DynApplication, Limits, ListenAddr, ServerConfig, Timeouts};
 use http::HeaderMap;
 
-use self::drive::Phase;
+use self::drive::{Phase, Waiting};
 use self::hints::Template;
 use self::io::Io;
 pub use self::served::Served;
@@ -49,9 +49,12 @@ thread_local! {
     static HEADS: RefCell<head::Spare> = RefCell::default();
 }
 
-/// Parses a head, in the memory of others before it.
-fn parse(input: &[u8], limits: &Limits) -> Result<Option<Head>, Rejection> {
-    HEADS.with_borrow_mut(|spare| head::parse_with(input, limits, spare))
+/// Parses a head, in the memory of others before it; whether it is there.
+fn parse(input: &[u8], limits: &Limits, head: &mut Option<Head>) -> Result<bool, Rejection> {
+    HEADS.with_borrow_mut(|spare| {
+        *head = head::parse_with(input, limits, spare)?;
+        Ok(head.is_some())
+    })
 }
 
 /// Takes the map of a response that has been encoded.
@@ -70,12 +73,15 @@ pub struct Settings {
     http2: bool,
     roster: Arc<Roster>,
     turns: Option<(Tracker, usize)>,
+    /// The origin of its time.
+    epoch: Instant,
 }
 
 impl Settings {
     /// Connections that serve `application` by `config`, and are known to `roster`.
     pub fn new(application: DynApplication, serving: Arc<Serving>, config: &ServerConfig, roster: Arc<Roster>) -> Self {
         Settings {
+            epoch: serving.runtime.now(),
             application,
             serving,
             limits: config.limits.clone(),
@@ -113,6 +119,7 @@ impl Settings {
     }
 
     /// A turn of application code.
+    #[inline]
     fn turn(&self) -> Option<Guard> {
         let (turns, most) = self.turns.as_ref()?;
         Some(futures_lite::future::block_on(turns.enter(*most)))
@@ -124,8 +131,8 @@ struct Shared<T> {
     settings: Arc<Settings>,
     environ: Arc<environ::Connection>,
     io: Mutex<Io<T>>,
-    /// Since when it has waited for a request.
-    idle: Mutex<Option<Instant>>,
+    /// Since when it has waited for a request, in nanoseconds of the settings' time; 0 if it does not.
+    idle: AtomicU64,
     /// Another client waits for its place.
     unwanted: AtomicBool,
 }
@@ -141,8 +148,12 @@ impl<T: Transport> Shared<T> {
 
     /// It waits for a request since then, or not any more; a `first` one has time.
     fn set_idle(&self, since: Option<Instant>, first: bool) {
-        let since = since.map(|since| if first { since + FRESH } else { since });
-        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = since;
+        let since = since.map_or(0, |since| {
+            let since = if first { since + FRESH } else { since };
+            // 584 years of nanoseconds fit.
+            since.saturating_duration_since(self.settings.epoch).as_nanos().max(1) as u64
+        });
+        self.idle.store(since, Relaxed);
     }
 
     /// \[LIM-06\] the connection is about to be closed, and not by the client.
@@ -166,8 +177,11 @@ impl<T: Transport> Shared<T> {
 
 impl<T: Transport> Member for Shared<T> {
     fn idle_since(&self) -> Option<Instant> {
-        let since = *self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        since.filter(|since| *since <= self.now())
+        let since = match self.idle.load(Relaxed) {
+            0 => return None,
+            nanos => self.settings.epoch + Duration::from_nanos(nanos),
+        };
+        (since <= self.now()).then_some(since)
     }
 
     fn make_room(&self) {
@@ -204,14 +218,8 @@ pub struct Connection<T: Transport> {
     deadline: Option<Instant>,
     /// Requests begun.
     requests: u64,
-    /// Since when it waits for a head: accept, the end of the last response, or the first octet; `None` is "since just now".
-    since: Option<Instant>,
-    /// Whether the first octet of a head has come.
-    begun: bool,
-    /// Octets of it that were parsed in vain.
-    parsed: usize,
-    /// What has come so far may be the beginning of HTTP/2.
-    may_be_http2: bool,
+    /// The head that it waits for.
+    waiting: Waiting,
     /// What the last request's environment can lend to the next.
     template: Option<Template<T>>,
     /// The connection is on offer to the application that handles the current request.
@@ -233,7 +241,7 @@ impl<T: Transport> Connection<T> {
             settings,
             environ,
             io: Mutex::new(Io::new(transport, now)),
-            idle: Mutex::default(),
+            idle: AtomicU64::new(0),
             unwanted: AtomicBool::new(false),
         });
         shared.settings.roster.enter(&shared);
@@ -243,10 +251,7 @@ impl<T: Transport> Connection<T> {
             now,
             deadline: None,
             requests: 0,
-            since: Some(now),
-            begun: false,
-            parsed: 0,
-            may_be_http2,
+            waiting: Waiting { since: Some(now), begun: false, parsed: 0, may_be_http2 },
             template: None,
             handover: None,
         }

@@ -101,33 +101,34 @@ impl<T: Transport> Connection<T> {
         if is_unanswerable(&response) {
             // [ERR-12] answers to earlier requests still go out
             discard("drop of a response", response.into_body());
-            self.finish(true);
+            let has_upload = self.shared.io().upload.is_some();
+            self.finish(true, has_upload);
             return;
         }
-        let shared = self.shared.clone();
+        let Connection { shared, handover, requests, now, .. } = self;
         let settings = &shared.settings;
         let most = settings.limits.requests_per_connection;
         // [KAP-12], [SHU-05]
         facts.keep_alive &= settings.keep_alive
-            && most.is_none_or(|most| self.requests < most)
+            && most.is_none_or(|most| *requests < most)
             && settings.serving.shutdown.level() == ShutdownLevel::Running;
-        if facts.keep_alive {
+        if facts.keep_alive && facts.body != BodyLength::Sized(0) {
             let mut io = shared.io();
-            facts.keep_alive = io.upload.is_none() || io.can_drain(self.now);
+            facts.keep_alive = io.upload.is_none() || io.can_drain(*now);
         }
-        let (mut head, mut body, mut plan) = dispatch::prepare(response, &facts, self.handover.is_some());
+        let (mut head, mut body, mut plan) = dispatch::prepare(response, &facts, handover.is_some());
         if body.is_blocking() {
             let counted = shared.environ.count_blocking_job();
             body = dispatch::offload(&mut head, body, &mut plan, &facts, &settings.serving.runtime, counted);
         }
-        let switches = upgrade::decide(&mut self.handover, head.status, &facts);
+        let switches = upgrade::decide(handover, head.status, &facts);
         // What follows a 2xx to CONNECT is a tunnel, and never HTTP.
         plan.close |= facts.is_connect && head.status.is_success() && !switches;
 
         let mut rest = Some(body);
         let mut io = shared.io();
         io.committed = true;
-        encoder::head_at(io.out(), &head, &plan, facts.version, facts.is_head, self.now);
+        encoder::head_at(io.out(), &head, &plan, facts.version, facts.is_head, *now);
         if plan.send_body
             && let Framing::Length(length) = plan.framing
             && let Some(body) = rest.as_mut().filter(|body| body.is_full() && body.len() == Some(length))
@@ -148,6 +149,7 @@ impl<T: Transport> Connection<T> {
         }
         // Whoever still holds the request's handles is cut off.
         io.request += 1;
+        let has_upload = io.upload.is_some();
         drop(io);
         super::recycle(head.headers);
         // [NOB-03] dropped, not pulled; its drop is application code
@@ -155,14 +157,13 @@ impl<T: Transport> Connection<T> {
         if switches {
             self.phase = Phase::Switching;
         } else {
-            self.finish(plan.close);
+            self.finish(plan.close, has_upload);
         }
     }
 
     /// The response is complete in the output: on to the next request, or to the end.
-    fn finish(&mut self, close: bool) {
-        self.since = None;
-        let has_upload = self.shared.io().upload.is_some();
+    fn finish(&mut self, close: bool, has_upload: bool) {
+        self.waiting.since = None;
         self.phase = if has_upload {
             self.leave_body(close)
         } else if close {
@@ -201,8 +202,11 @@ impl<T: Transport> Connection<T> {
                 let close = sending.close;
                 // The body is dropped here.
                 self.phase = Phase::Head;
-                self.shared.io().request += 1;
-                self.finish(close);
+                let mut io = self.shared.io();
+                io.request += 1;
+                let has_upload = io.upload.is_some();
+                drop(io);
+                self.finish(close, has_upload);
                 return Flow::Next;
             }
             if pending {
@@ -244,11 +248,12 @@ impl<T: Transport> Connection<T> {
                 }
                 Piece::Broken => {
                     io.request += 1;
+                    let has_upload = io.upload.is_some();
                     drop(io);
                     // [FRM-07], [ERR-04] no last chunk; where only the end delimits it, not even an orderly end
                     let reset = sending.body.breaks_off_by_reset();
                     self.phase = Phase::Head;
-                    self.finish(true);
+                    self.finish(true, has_upload);
                     self.phase = Phase::Closing(Closing::broken_off(reset));
                     return Flow::Next;
                 }

@@ -14,6 +14,12 @@ pub trait Transport: Send + 'static {
     /// asked for again.
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
 
+    /// Whether [`poll_read`](Self::poll_read) is worth an attempt: a cheap answer, where there is one. Pending as that is.
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let _ = cx;
+        Poll::Ready(())
+    }
+
     /// Hands octets, not all of `parts` empty, to the operating system and says how many it took.
     fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
 
