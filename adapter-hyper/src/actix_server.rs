@@ -123,7 +123,7 @@ impl Cores {
                 for listener in accepting {
                     let (engine, tracker) = (engine.clone(), tracker.clone());
                     actix_rt::spawn(accept(listener, engine.clone(), engine, tracker, |connection| {
-                        drop(actix_rt::spawn(connection))
+                        drop(actix_rt::spawn(connection));
                     }));
                 }
             });

@@ -38,6 +38,7 @@ impl Connect<Stream> for Connecting {
 }
 
 /// One connection, HTTP/1.1 until the client says otherwise.
+#[expect(clippy::large_enum_variant, reason = "nearly every connection is the large one")]
 pub(crate) enum Either {
     Http1 { served: Served<Stream>, engine: Arc<Engine>, peer: Option<SocketAddr>, local: ListenAddr },
     Http2(Box<engine::Connection>),
