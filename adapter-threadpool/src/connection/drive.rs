@@ -10,14 +10,13 @@
 //! read, decode or poll give way after a bounded amount.
 
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::task::{Context, Waker};
+use std::time::Instant;
 
 use adapter_core::Limits;
-use adapter_core::dispatch::{self, Call, failure};
+use adapter_core::dispatch::{Client, Exchange, Grace};
 use adapter_core::refused::Asked;
 use adapter_core::rules::Rejection;
-use adapter_core::rules::request::Facts;
 use adapter_core::upgrade::{Handover, Tether};
 use adapter_http1::buffers::BUFFER;
 use adapter_http1::head::{self, Head};
@@ -28,10 +27,8 @@ use super::hints::Template;
 use super::io::{Fill, Flush, Io, Scratch};
 use super::response::{self, Sending};
 use super::{Conn, Step, bit, upgrade};
-use crate::engine::{Engine, Tick, after, earlier, lock, nanos};
+use crate::engine::{Engine, Tick, after, earlier, lock};
 
-/// How long a handler may go on after the client's stream has ended. DESIGN §7
-const GRACE: Duration = Duration::from_millis(250);
 /// Requests of one connection answered before others get their turn.
 const AT_A_TIME: u32 = 128;
 /// Times a handler is polled that wakes itself, before others get their turn.
@@ -82,14 +79,7 @@ pub(super) enum Phase {
 
 /// A handler at work.
 pub(super) struct Handling {
-    pub(super) call: Call,
-    pub(super) facts: Facts,
-    /// When it is answered 503 instead; 0 for never.
-    pub(super) until: Tick,
-    /// For the log, where there is such a time.
-    pub(super) asked: Option<dispatch::Asked>,
-    /// When the end of the client's stream was first seen.
-    pub(super) ended: Tick,
+    pub(super) exchange: Exchange,
     /// Whether it is to be polled.
     pub(super) woken: bool,
 }
@@ -408,36 +398,28 @@ fn handling(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, taken: &mu
 
         // Answers to earlier requests, or a 100.
         let unsent = if !handling.woken || conn.has(bit::WANT_WRITE) { unsent(conn) } else { 0 };
-        let now = if conn.has(bit::ENDED) || handling.until != 0 { conn.engine.now() } else { 0 };
-        let verdict = fate(conn, handling, now);
-        if (handling.woken || !matches!(verdict, Fate::Wait(_))) && !permit {
+        let limit = handling.exchange.deadline().map_or(0, |limit| conn.engine.tick(limit));
+        let now = if conn.has(bit::ENDED) || limit != 0 { conn.engine.now() } else { 0 };
+        let grace = grace(conn, &mut handling.exchange.grace);
+        let is_over = conn.has(bit::GONE) || (grace != 0 && now >= grace);
+        let is_due = handling.woken || (limit != 0 && now >= limit);
+        if (is_over || is_due) && !permit {
             return Flow::Permit { is_new: false };
         }
-        match verdict {
-            Fate::Drop => return closed(conn, task),
-            // [LIM-09]
-            Fate::TimedOut => {
-                let facts = handling.facts;
-                let asked = handling.asked.take();
-                let answer = asked
-                    .map_or_else(|| failure(StatusCode::SERVICE_UNAVAILABLE), |asked| handling.call.time_out(&asked));
-                task.phase = Phase::Head;
-                response::begin(conn, task, scratch, answer, facts);
-                return Flow::Next;
-            }
-            Fate::Wait(until) if !handling.woken => {
-                return Flow::Park(earlier(earlier(deadline, until), unsent));
-            }
-            Fate::Wait(_) => {}
+        if is_over {
+            return closed(conn, task);
+        }
+        if !is_due {
+            return Flow::Park(earlier(earlier(deadline, earlier(grace, limit)), unsent));
         }
         handling.woken = false;
         let waker = Waker::from(conn.clone());
-        if let Poll::Ready(response) = std::pin::Pin::new(&mut handling.call).poll(&mut Context::from_waker(&waker)) {
-            let facts = handling.facts;
-            let asked = handling.asked.as_ref();
-            let response = super::request::in_time(conn, handling.until, asked, &mut handling.call, response);
+        let mut answer = None;
+        if handling.exchange.poll(&mut Context::from_waker(&waker), Instant::now, &mut answer).is_ready() {
+            let facts = handling.exchange.facts;
             // The handler is gone before its response is begun.
             task.phase = Phase::Head;
+            let response = answer.expect("invariant: ready means that there is an answer");
             response::begin(conn, task, scratch, response, facts);
             return Flow::Next;
         }
@@ -464,48 +446,15 @@ fn unsent(conn: &Conn) -> Tick {
     }
 }
 
-/// What becomes of a handler that is pending.
-enum Fate {
-    Wait(Tick),
-    Drop,
-    TimedOut,
-}
-
-fn fate(conn: &Conn, handling: &mut Handling, now: Tick) -> Fate {
-    if conn.has(bit::GONE) {
-        return Fate::Drop;
-    }
-    let grace = grace(conn, &mut handling.ended, now);
-    if grace != 0 && now >= grace {
-        return Fate::Drop;
-    }
-    if handling.until != 0 && now >= handling.until {
-        return Fate::TimedOut;
-    }
-    Fate::Wait(earlier(grace, handling.until))
-}
-
 /// \[DIS-01\], \[DIS-04\] until when application code may go on after the end of the client's stream, 0 if that has not
-/// ended. `ended` is when that was first seen; bytes of the body that are still being read put it off.
-pub(super) fn grace(conn: &Conn, ended: &mut Tick, now: Tick) -> Tick {
+/// ended.
+pub(super) fn grace(conn: &Conn, grace: &mut Grace) -> Tick {
     if !conn.has(bit::ENDED) {
         return 0;
     }
-    if *ended == 0 {
-        *ended = now;
-    }
-    let progress = conn.progress.load(std::sync::atomic::Ordering::Relaxed);
-    let until = (*ended).max(progress).saturating_add(nanos(GRACE));
-    if conn.has(bit::BODY_OPEN) && !conn.environ.disconnected.is_fired() {
-        if now < until {
-            return until;
-        }
-        // The end lies behind bytes nobody reads: say so, and wait once more.
-        conn.environ.disconnected.fire();
-        *ended = now;
-        return now.saturating_add(nanos(GRACE));
-    }
-    until
+    let heard = conn.engine.instant(conn.progress.load(std::sync::atomic::Ordering::Relaxed));
+    let client = Client { ended: true, unread: conn.has(bit::BODY_OPEN), heard };
+    grace.until(client, Instant::now(), &conn.environ.disconnected).map_or(0, |until| conn.engine.tick(until))
 }
 
 /// Takes in what was reported since the last look, and passes it on to whoever waits for the request body; gives the

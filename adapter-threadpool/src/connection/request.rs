@@ -1,14 +1,14 @@
 //! From a parsed head to a call of the application. \[ENV-08\], \[ENV-11\], \[INF-01\], \[REQ-04\]
 
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Instant;
 
-use adapter_core::dispatch;
+use adapter_core::dispatch::Exchange;
 use adapter_core::refused::Asked;
 use adapter_core::rules::Rejection;
 use adapter_core::rules::request::{BodyLength, Facts};
-use adapter_core::{Environ, RequestBody, Response};
+use adapter_core::{Environ, RequestBody};
 use adapter_http1::buffers::COPY;
 use adapter_http1::head::Head;
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use super::hints::Template;
 use super::io::Scratch;
 use super::request_body::{BodySource, Incoming};
 use super::{Conn, bit, response, upgrade};
-use crate::engine::{Tick, after, lock};
+use crate::engine::lock;
 
 /// Calls the application with the request that has waited for a permit.
 pub(super) fn call_ready(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch) -> Flow {
@@ -76,38 +76,16 @@ pub(super) fn call(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, hea
     }
     let request = Request::from_parts(head.parts, body);
     let limit = engine.settings.timeouts.handler;
-    let until = if limit.is_some() { after(engine.tick(received_at), limit) } else { 0 };
-    let asked = limit.is_some().then(|| dispatch::Asked::of(&request));
-    let mut call = dispatch::call(&engine.application, request, environ);
+    let mut exchange = Exchange::begin(&engine.application, request, environ, facts, limit, received_at);
     let waker = Waker::from(conn.clone());
     let mut answer = None;
-    match call.poll_into(&mut Context::from_waker(&waker), &mut answer) {
-        Poll::Ready(()) => {
-            let answer = answer.expect("invariant: ready means that there is an answer");
-            let response = in_time(conn, until, asked.as_ref(), &mut call, answer);
-            drop(call);
-            response::begin(conn, task, scratch, response, facts);
-        }
-        Poll::Pending => {
-            task.phase = Phase::Handling(Box::new(Handling { call, facts, until, asked, ended: 0, woken: false }));
-        }
+    if exchange.poll(&mut Context::from_waker(&waker), Instant::now, &mut answer).is_pending() {
+        task.phase = Phase::Handling(Box::new(Handling { exchange, woken: false }));
+        return Flow::Next;
     }
+    drop(exchange);
+    response::begin(conn, task, scratch, answer.expect("invariant: ready means that there is an answer"), facts);
     Flow::Next
-}
-
-/// The answer of a handler that had until `until`, if it was in time; code that blocks can't be stopped, but its result is
-/// thrown away. \[LIM-09\]
-pub(super) fn in_time(
-    conn: &Conn,
-    until: Tick,
-    asked: Option<&dispatch::Asked>,
-    call: &mut dispatch::Call,
-    response: Response,
-) -> Response {
-    match asked {
-        Some(asked) if until != 0 && conn.engine.now() >= until => call.is_late(asked, response),
-        _ => response,
-    }
 }
 
 impl Conn {

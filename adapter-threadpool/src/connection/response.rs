@@ -6,26 +6,21 @@
 //! then takes long after all, the supervisor writes them within a millisecond or two. An async body is pulled until
 //! it is pending. Where there is no room the body waits with the connection, and the thread goes on (\[BOD-16\]).
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-
-use adapter_core::body::Exact;
-use adapter_core::contain::discard;
-use adapter_core::dispatch::{self, is_unanswerable};
-use adapter_core::rules::request::Facts;
-use adapter_core::rules::response::Framing;
-use adapter_core::{Body, Error, Response};
-use adapter_http1::encoder;
-use bytes::Bytes;
-use http_body::Frame;
 
 use super::close::{self, Closing};
 use super::drive::{Flow, Phase, Task, closed, expired, grace, look, stalled};
 use super::io::{Flush, Scratch};
 use super::{Conn, bit, upgrade};
 use crate::engine::{Tick, lock};
+use adapter_core::Response;
+use adapter_core::contain::discard;
+use adapter_core::dispatch::{self, Grace, Outgoing, Piece, is_unanswerable};
+use adapter_core::rules::request::Facts;
+use adapter_core::rules::response::Framing;
+use adapter_http1::encoder;
 
 /// Frames of an async body sent before others get their turn.
 const AT_A_TIME: u32 = 64;
@@ -38,13 +33,9 @@ const QUICK: Duration = Duration::from_micros(100);
 
 /// A response body on its way.
 pub(super) struct Sending {
-    source: Source,
-    framing: Framing,
-    trailers: bool,
+    body: Outgoing,
     /// Whether the connection ends after it.
     close: bool,
-    /// Whether pulling it blocks.
-    blocking: bool,
     /// Whether what is gathered goes out before the next pull.
     flush_first: bool,
     /// How many chunks in a row came quickly.
@@ -53,31 +44,7 @@ pub(super) struct Sending {
     woken: bool,
     /// Every frame is in the output.
     complete: bool,
-    /// When the end of the client's stream was first seen.
-    ended: Tick,
-}
-
-enum Source {
-    Plain(Body),
-    Exact(Exact),
-}
-
-type Next = Option<Result<Frame<Bytes>, Error>>;
-
-impl Source {
-    fn next_frame(&mut self) -> Next {
-        match self {
-            Source::Plain(body) => body.next_frame(),
-            Source::Exact(body) => body.next_frame(),
-        }
-    }
-
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        match self {
-            Source::Plain(body) => http_body::Body::poll_frame(Pin::new(body), cx),
-            Source::Exact(body) => http_body::Body::poll_frame(Pin::new(body), cx),
-        }
-    }
+    grace: Grace,
 }
 
 /// Begins the response: its head goes into the output, and its body too if it is there.
@@ -117,27 +84,22 @@ pub(super) fn begin(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, re
         {
             io.output.append(data, b"");
         }
-    } else if plan.send_body && plan.framing != Framing::None {
-        let body = rest.take().unwrap_or_default();
-        let blocking = body.is_blocking();
+    } else if let Some(body) = rest.take_if(|_| plan.send_body && plan.framing != Framing::None) {
+        drop(io);
         // [RSP-10] an iterator may take its time for the first chunk; a file does not
-        let flush_first = blocking && body.len().is_none();
-        let source = match plan.framing {
-            Framing::Length(length) => Source::Exact(Exact::new(body, length)),
-            _ => Source::Plain(body),
-        };
-        task.phase = Phase::Sending(Box::new(Sending {
-            source,
-            framing: plan.framing,
-            trailers: facts.trailers,
-            close: plan.close,
-            blocking,
-            flush_first,
-            quick: 0,
-            woken: true,
-            complete: false,
-            ended: 0,
-        }));
+        let flush_first = body.is_blocking() && body.len().is_none();
+        if let Some(body) = Outgoing::new(body, &plan, &facts) {
+            let sending = Sending {
+                body,
+                close: plan.close,
+                flush_first,
+                quick: 0,
+                woken: true,
+                complete: false,
+                grace: Grace::default(),
+            };
+            task.phase = Phase::Sending(Box::new(sending));
+        }
         return;
     }
     task.clock = Some(now);
@@ -215,9 +177,8 @@ pub(super) fn sending(conn: &Arc<Conn>, task: &mut Task, taken: &mut u32, permit
         }
         if !sending.woken {
             // The application has nothing to send now.
-            let now = if conn.has(bit::ENDED) { conn.engine.now() } else { 0 };
-            let until = grace(conn, &mut sending.ended, now);
-            if !conn.has(bit::GONE) && (until == 0 || now < until) {
+            let until = grace(conn, &mut sending.grace);
+            if !conn.has(bit::GONE) && (until == 0 || conn.engine.now() < until) {
                 return Flow::Park(crate::engine::earlier(until, deadline));
             }
             return if permit { closed(conn, task) } else { permit_later(sending, taken) };
@@ -225,35 +186,33 @@ pub(super) fn sending(conn: &Arc<Conn>, task: &mut Task, taken: &mut u32, permit
         if !permit {
             return permit_later(sending, taken);
         }
-        if frames >= AT_A_TIME && !sending.blocking {
+        let blocking = sending.body.is_blocking();
+        if frames >= AT_A_TIME && !blocking {
             return Flow::Again;
         }
         frames += 1;
-        let next = if sending.blocking {
-            let next = sending.source.next_frame();
+        let waker = Waker::from(conn.clone());
+        let polled = sending.body.poll_piece(&mut Context::from_waker(&waker));
+        if blocking {
             let now = Instant::now();
             let quick = now.saturating_duration_since(last) < QUICK;
             sending.quick = if quick { sending.quick + 1 } else { 0 };
             last = now;
-            Poll::Ready(next)
-        } else {
-            let waker = Waker::from(conn.clone());
-            sending.source.poll_frame(&mut Context::from_waker(&waker))
-        };
-        match next {
+        }
+        match polled {
             Poll::Pending => sending.woken = false,
-            Poll::Ready(next) => {
-                sending.ended = 0;
-                if let Err(error) = encode(conn, sending, next) {
-                    dispatch::log_broken(&error);
-                    // [FRM-07], [ERR-04] no last chunk; where only the end delimits it, not even an orderly end
-                    let reset = sending.framing == Framing::Close;
-                    task.phase = Phase::Head;
-                    finish(conn, task, true);
-                    task.phase = Phase::Closing(Closing::broken_off(reset));
-                    return Flow::Next;
-                }
-                gathering = sending.blocking && !sending.flush_first && !sending.complete;
+            Poll::Ready(Piece::Broken) => {
+                // [FRM-07], [ERR-04] no last chunk; where only the end delimits it, not even an orderly end
+                let reset = sending.body.breaks_off_by_reset();
+                task.phase = Phase::Head;
+                finish(conn, task, true);
+                task.phase = Phase::Closing(Closing::broken_off(reset));
+                return Flow::Next;
+            }
+            Poll::Ready(piece) => {
+                sending.grace.renew();
+                encode(conn, sending, piece);
+                gathering = blocking && !sending.flush_first && !sending.complete;
             }
         }
     }
@@ -275,41 +234,30 @@ fn permit_later(sending: &Sending, taken: &mut u32) -> Flow {
     Flow::Permit { is_new: false }
 }
 
-/// Puts a frame into the output.
-fn encode(conn: &Arc<Conn>, sending: &mut Sending, next: Next) -> Result<(), Error> {
-    let chunked = sending.framing == Framing::Chunked;
+/// Puts a piece into the output.
+fn encode(conn: &Arc<Conn>, sending: &mut Sending, piece: Piece) {
+    let chunked = sending.body.framing() == Framing::Chunked;
     sending.flush_first = true;
-    let frame = match next {
-        Some(Ok(frame)) => frame,
-        Some(Err(error)) => return Err(error),
-        None => {
-            if chunked {
-                encoder::last_chunk(lock(&conn.io).output.appendable(), None);
-            }
-            sending.complete = true;
-            return Ok(());
-        }
-    };
-    match frame.into_data() {
-        Ok(data) => {
-            let mut io = lock(&conn.io);
+    let mut io = lock(&conn.io);
+    match piece {
+        Piece::Data(data) => {
             if chunked {
                 encoder::chunk_size(io.output.appendable(), data.len());
             }
             io.output.append(data, if chunked { encoder::CHUNK_END } else { b"" });
-            sending.flush_first = io.output.gathered() >= GATHER || (sending.blocking && sending.quick < QUICK_CHUNKS);
-            if sending.blocking && !sending.flush_first {
+            let blocking = sending.body.is_blocking();
+            sending.flush_first = io.output.gathered() >= GATHER || (blocking && sending.quick < QUICK_CHUNKS);
+            drop(io);
+            if blocking && !sending.flush_first {
                 conn.cork();
             }
         }
-        Err(frame) => {
-            // [TRL-04], [TRL-05]
+        Piece::End(trailers) => {
             if chunked {
-                let fields = frame.into_trailers().ok().filter(|_| sending.trailers);
-                encoder::last_chunk(lock(&conn.io).output.appendable(), fields.as_ref());
-                sending.complete = true;
+                encoder::last_chunk(io.output.appendable(), trailers.as_ref());
             }
+            sending.complete = true;
         }
+        Piece::Broken => {}
     }
-    Ok(())
 }

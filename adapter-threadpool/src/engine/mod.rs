@@ -109,6 +109,10 @@ impl Engine {
         nanos(instant.saturating_duration_since(self.origin)).max(1)
     }
 
+    pub(crate) fn instant(&self, tick: Tick) -> Instant {
+        self.origin + Duration::from_nanos(tick)
+    }
+
     /// Writes output that application code has held up since the last call; whether it is to come again. For the
     /// supervisor.
     pub(crate) fn uncork(&self) -> bool {
