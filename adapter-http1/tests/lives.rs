@@ -1,0 +1,458 @@
+//! Random lives of a connection, in a world without sockets, threads and clocks: what a client, a network and an application
+//! may do in any order. Each is made of a seed, which a failure names.
+//!
+//! `ADAPTER_LIVES=1000000 cargo test -p adapter-http1 --test lives --release` lives longer; `ADAPTER_SEED=…` one life again.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use adapter_core::dispatch::failure;
+use adapter_core::environ::Serving;
+use adapter_core::http::StatusCode;
+use adapter_core::runtime::{BlockingJob, BoxFuture, Driver};
+use adapter_core::signal::Signal;
+use adapter_core::{
+    Body, Bytes, DynApplication, Environ, Error, ListenAddr, Request, Response, Runtime, ServerConfig, ServerInfo,
+    ShutdownTrigger,
+};
+use adapter_http1::connection::{Connection, End, Settings, Transport};
+
+/// xorshift64*, so that a seed is the same life on every machine.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    fn below(&mut self, most: usize) -> usize {
+        (self.next() >> 33) as usize % most.max(1)
+    }
+
+    fn one_in(&mut self, most: usize) -> bool {
+        self.below(most) == 0
+    }
+}
+
+/// What is between client and server.
+#[derive(Default)]
+struct Wire {
+    incoming: VecDeque<Vec<u8>>,
+    /// The client's stream ends behind that.
+    ended: bool,
+    reset: bool,
+    /// What the client takes.
+    room: usize,
+    out: Vec<u8>,
+    shut: bool,
+    closed: bool,
+    wakers: Vec<Waker>,
+}
+
+struct Socket(Arc<Mutex<Wire>>);
+
+impl Transport for Socket {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut wire = self.0.lock().unwrap();
+        assert!(!buffer.is_empty(), "a read of nothing");
+        if wire.reset {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        if let Some(piece) = wire.incoming.front_mut() {
+            let count = piece.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&piece[..count]);
+            piece.drain(..count);
+            if piece.is_empty() {
+                wire.incoming.pop_front();
+            }
+            return Poll::Ready(Ok(count));
+        }
+        if wire.ended {
+            return Poll::Ready(Ok(0));
+        }
+        wire.wakers.push(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let mut wire = self.0.lock().unwrap();
+        assert!(!wire.shut, "a write behind the end");
+        if wire.reset {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let most = wire.room.min(parts.iter().map(|part| part.len()).sum());
+        if most == 0 {
+            wire.wakers.push(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let taken: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).take(most).collect();
+        wire.room -= most;
+        wire.out.extend(taken);
+        Poll::Ready(Ok(most))
+    }
+
+    fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.lock().unwrap().shut = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn was_reset(&self) -> bool {
+        self.0.lock().unwrap().reset
+    }
+
+    fn reset_on_close(&mut self) {}
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().closed = true;
+    }
+}
+
+/// Time as the life has it; nothing sleeps, spawns or blocks.
+struct Still(Arc<Mutex<Instant>>);
+
+impl Driver for Still {
+    fn now(&self) -> Instant {
+        *self.0.lock().unwrap()
+    }
+
+    fn sleep_until(&self, _: Instant) -> BoxFuture<()> {
+        Box::pin(pending())
+    }
+
+    fn spawn(&self, _: BoxFuture<()>) {}
+
+    fn run_blocking(&self, job: BlockingJob) -> Result<(), BlockingJob> {
+        Err(job)
+    }
+}
+
+/// Counts what the application has.
+struct Alive(Arc<AtomicUsize>);
+
+impl Alive {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, SeqCst);
+        Alive(count.clone())
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+const DRIP: usize = 70_000;
+
+/// Answers in the way that the path names, and says the path.
+async fn answer(request: Request, gate: Signal, alive: Arc<AtomicUsize>) -> Result<Response, Error> {
+    let handler = Alive::new(&alive);
+    let path = request.uri().path().to_owned();
+    let mut body = request.into_body();
+    let said = match path.split('/').nth(1).unwrap_or_default() {
+        "read" => {
+            let mut count = 0;
+            while let Some(chunk) = body.chunk().await {
+                count += chunk?.len();
+            }
+            format!("{path} {count}")
+        }
+        "echo" => return Ok(Response::new(Body::from(body))),
+        "late" => {
+            gate.fired().await;
+            path
+        }
+        // Waits in the middle.
+        "drip" => {
+            let parts = [path, " ".into(), "x".repeat(DRIP)];
+            let stream = futures_lite::stream::unfold((0, handler), move |(index, alive)| {
+                let (part, gate) = (parts.get(index).cloned(), gate.clone());
+                async move {
+                    if index == 2 {
+                        gate.fired().await;
+                    }
+                    part.map(|part| (Ok::<_, Error>(Bytes::from(part)), (index + 1, alive)))
+                }
+            });
+            return Ok(Response::new(Body::from_stream(Box::pin(stream))));
+        }
+        "fail" => return Err(Error::from("a failure that was asked for")),
+        _ => path,
+    };
+    Ok(Response::new(Body::from(said)))
+}
+
+struct Asked {
+    path: String,
+    status: u16,
+    /// What the answer to it says.
+    said: Vec<u8>,
+}
+
+/// Requests, and their octets.
+fn requests(dice: &mut Dice) -> (Vec<Asked>, Vec<u8>) {
+    let (mut asked, mut octets) = (Vec::new(), Vec::new());
+    for number in 0..=dice.below(5) {
+        let kind = ["hello", "read", "echo", "leave", "late", "drip", "fail"][dice.below(7)];
+        let length = [0, 1, 10, 5000, 20_000, 100_000][dice.below(6)];
+        let path = format!("/{kind}/{number}");
+        let body: Vec<u8> = (0..length).map(|at| b'a' + (at % 23) as u8).collect();
+        octets.extend(format!("POST {path} HTTP/1.1\r\nHost: a\r\n").bytes());
+        // Where the end of a body is not in sight that nobody reads, the connection ends. [REQ-12]
+        if dice.one_in(2) || !["read", "echo"].contains(&kind) {
+            octets.extend(format!("Content-Length: {length}\r\n\r\n").bytes());
+            octets.extend(&body);
+        } else {
+            octets.extend(b"Transfer-Encoding: chunked\r\n\r\n");
+            let mut rest = &body[..];
+            while !rest.is_empty() {
+                let (chunk, behind) = rest.split_at((1 + dice.below(9000)).min(rest.len()));
+                octets.extend(format!("{:x}\r\n", chunk.len()).bytes());
+                octets.extend(chunk);
+                octets.extend(b"\r\n");
+                rest = behind;
+            }
+            octets.extend(b"0\r\n\r\n");
+        }
+        let said = match kind {
+            "read" => format!("{path} {length}").into_bytes(),
+            "echo" => body,
+            "drip" => format!("{path} {}", "x".repeat(DRIP)).into_bytes(),
+            "fail" => failure(StatusCode::INTERNAL_SERVER_ERROR).into_body().try_into_bytes().unwrap().to_vec(),
+            _ => path.clone().into_bytes(),
+        };
+        asked.push(Asked { path, status: if kind == "fail" { 500 } else { 200 }, said });
+    }
+    (asked, octets)
+}
+
+/// A response as it came.
+struct Said {
+    /// 0 for one whose head is not whole.
+    status: u16,
+    body: Vec<u8>,
+    whole: bool,
+}
+
+fn responses(mut octets: &[u8]) -> Vec<Said> {
+    let mut found = Vec::new();
+    while !octets.is_empty() {
+        let Some(end) = octets.windows(4).position(|four| four == b"\r\n\r\n") else {
+            found.push(Said { status: 0, body: Vec::new(), whole: false });
+            break;
+        };
+        let head = String::from_utf8(octets[..end].to_vec()).expect("a head is text").to_lowercase();
+        assert!(head.starts_with("http/1.1 "), "no response: {head}");
+        let status = head[9..12].parse().expect("a status is a number");
+        octets = &octets[end + 4..];
+        let field = |name: &str| head.lines().find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()));
+        let (mut body, mut whole) = (Vec::new(), false);
+        if let Some(length) = field("content-length:") {
+            let length: usize = length.parse().expect("a length is a number");
+            whole = octets.len() >= length;
+            body.extend(&octets[..length.min(octets.len())]);
+            octets = &octets[length.min(octets.len())..];
+        } else {
+            assert_eq!(field("transfer-encoding:").as_deref(), Some("chunked"), "{head}");
+            while let Some(line) = octets.windows(2).position(|two| two == b"\r\n") {
+                let size = usize::from_str_radix(std::str::from_utf8(&octets[..line]).unwrap(), 16).unwrap();
+                octets = &octets[line + 2..];
+                whole = size == 0 && octets.len() >= 2;
+                body.extend(&octets[..size.min(octets.len())]);
+                octets = &octets[(size + 2).min(octets.len())..];
+                if size == 0 {
+                    break;
+                }
+            }
+            if !whole {
+                octets = &[];
+            }
+        }
+        found.push(Said { status, body, whole });
+    }
+    found
+}
+
+struct Bell(AtomicBool);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+struct Life {
+    wire: Arc<Mutex<Wire>>,
+    clock: Arc<Mutex<Instant>>,
+    bell: Arc<Bell>,
+    gate: Signal,
+    trigger: ShutdownTrigger,
+    alive: Arc<AtomicUsize>,
+    /// `None` once it has ended.
+    connection: Option<Connection<Socket>>,
+}
+
+impl Life {
+    fn begin(start: Instant) -> Self {
+        let (gate, alive) = (Signal::new(), Arc::<AtomicUsize>::default());
+        let app = {
+            let (gate, alive) = (gate.clone(), alive.clone());
+            move |request: Request, _: Environ| answer(request, gate.clone(), alive.clone())
+        };
+        let mut config = ServerConfig::default();
+        config.timeouts.handler = Some(Duration::from_secs(20));
+        let (clock, trigger) = (Arc::new(Mutex::new(start)), ShutdownTrigger::new());
+        let runtime = Runtime::new(Still(clock.clone()));
+        let serving = Serving::new(ServerInfo::new("lives", "1"), runtime, trigger.clone(), &config);
+        let settings = Arc::new(Settings::new(DynApplication::new(app), serving, &config, Arc::default()));
+        let wire = Arc::<Mutex<Wire>>::default();
+        let local = ListenAddr::Tcp("127.0.0.1:80".parse().unwrap());
+        let connection = Some(Connection::new(settings, Socket(wire.clone()), None, local, start));
+        Life { wire, clock, bell: Arc::new(Bell(AtomicBool::new(true))), gate, trigger, alive, connection }
+    }
+
+    fn now(&self) -> Instant {
+        *self.clock.lock().unwrap()
+    }
+
+    /// Polls while it wants to be polled.
+    fn run(&mut self) {
+        let waker = Waker::from(self.bell.clone());
+        for _ in 0..10_000 {
+            let now = self.now();
+            let Some(connection) = &mut self.connection else { return };
+            let due = connection.deadline().is_some_and(|deadline| deadline <= now);
+            if !self.bell.0.swap(false, SeqCst) && !due {
+                return;
+            }
+            match connection.poll(&mut Context::from_waker(&waker), now) {
+                Poll::Ready(End::Closed) => self.connection = None,
+                Poll::Ready(End::Http2 { .. }) => panic!("nobody speaks HTTP/2"),
+                Poll::Pending => {
+                    let late = connection.deadline().is_some_and(|deadline| deadline <= now);
+                    assert!(!late || self.bell.0.load(SeqCst), "it waits for what has passed");
+                }
+            }
+        }
+        panic!("it turns for ever");
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Wire)) {
+        let wakers = {
+            let mut wire = self.wire.lock().unwrap();
+            change(&mut wire);
+            std::mem::take(&mut wire.wakers)
+        };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn passes(&mut self, time: Duration) {
+        *self.clock.lock().unwrap() += time;
+    }
+}
+
+/// One life. A *good* one has a client that sends all and takes all, in time.
+fn live(seed: u64, start: Instant) {
+    let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let good = dice.one_in(2);
+    let (asked, octets) = requests(&mut dice);
+    let mut life = Life::begin(start);
+    let mut rest = &octets[..];
+    for _ in 0..10 + dice.below(150) {
+        match dice.below(if good { 7 } else { 12 }) {
+            0..=2 if !rest.is_empty() => {
+                let most = [1, 40, 3000, 90_000][dice.below(4)];
+                let (piece, behind) = rest.split_at((1 + dice.below(most)).min(rest.len()));
+                life.change(|wire| wire.incoming.push_back(piece.to_vec()));
+                rest = behind;
+            }
+            0..=2 => {}
+            3 | 4 => {
+                let room = [1, 100, 5000, 200_000][dice.below(4)];
+                life.change(|wire| wire.room += room);
+            }
+            5 if dice.one_in(8) => _ = life.gate.fire(),
+            5 | 6 => life.passes(Duration::from_millis(dice.below(20) as u64)),
+            7 => {
+                let deadline = life.connection.as_ref().and_then(Connection::deadline);
+                let until = deadline.map(|deadline| deadline.saturating_duration_since(life.now()));
+                life.passes(until.unwrap_or(Duration::from_secs(1)));
+            }
+            8 if dice.one_in(10) => life.change(|wire| wire.reset = true),
+            9 if dice.one_in(6) => life.change(|wire| wire.ended = true),
+            10 if dice.one_in(10) => life.trigger.drain(),
+            11 if dice.one_in(40) => life.trigger.force(),
+            _ => {}
+        }
+        // The shutdown wakes every connection.
+        if life.trigger.draining().is_fired() {
+            life.bell.0.store(true, SeqCst);
+        }
+        if dice.one_in(2) {
+            life.run();
+        }
+    }
+    if good && !rest.is_empty() {
+        life.change(|wire| wire.incoming.push_back(rest.to_vec()));
+    }
+    life.gate.fire();
+    life.change(|wire| wire.room = usize::MAX / 2);
+    life.run();
+    if good {
+        assert!(life.connection.is_some(), "a good client is not left");
+        let found = responses(&life.wire.lock().unwrap().out);
+        assert_eq!(found.len(), asked.len(), "answers");
+        for (said, asked) in found.iter().zip(&asked) {
+            let right = said.whole && said.status == asked.status && said.body == asked.said;
+            assert!(right, "the answer to {} is {} of {} octets", asked.path, said.status, said.body.len());
+        }
+    }
+    life.change(|wire| wire.ended = true);
+    for _ in 0..50 {
+        life.run();
+        let Some(connection) = &life.connection else { break };
+        let deadline = connection.deadline().expect("who waits for a client that has gone waits for the clock");
+        let time = deadline.saturating_duration_since(life.now());
+        life.passes(time);
+    }
+    assert!(life.connection.is_none(), "it ends");
+    assert!(life.wire.lock().unwrap().closed, "and closes");
+    assert_eq!(life.alive.load(SeqCst), 0, "what the application had is dropped");
+    // What came is the beginning of what was asked for, in order; the server's own refusals end it.
+    let out = std::mem::take(&mut life.wire.lock().unwrap().out);
+    for (index, said) in responses(&out).into_iter().enumerate() {
+        match asked.get(index) {
+            _ if [0, 400, 408, 503].contains(&said.status) => {}
+            Some(asked) if asked.status == said.status => {
+                let right = asked.said.starts_with(&said.body) && (!said.whole || asked.said == said.body);
+                assert!(right, "what was said to {}", asked.path);
+            }
+            _ => panic!("answer {index} is {}", said.status),
+        }
+    }
+}
+
+#[test]
+fn lives_end_well() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let start = Instant::now();
+    if let Some(seed) = number("ADAPTER_SEED") {
+        return live(seed, start);
+    }
+    for seed in 1..=number("ADAPTER_LIVES").unwrap_or(3000) {
+        if let Err(panic) = std::panic::catch_unwind(|| live(seed, start)) {
+            eprintln!("the life of ADAPTER_SEED={seed} went wrong");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
