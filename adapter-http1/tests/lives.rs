@@ -423,7 +423,8 @@ fn live(seed: u64, start: Instant) {
         }
     }
     life.change(|wire| wire.ended = true);
-    for _ in 0..50 {
+    let gone = life.now();
+    while life.now() - gone < Duration::from_secs(300) {
         life.run();
         let Some(connection) = &life.connection else { break };
         let deadline = connection.deadline().expect("who waits for a client that has gone waits for the clock");
