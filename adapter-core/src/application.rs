@@ -13,9 +13,9 @@ use crate::body::Body;
 use crate::contain::{self, Panic};
 use crate::environ::Environ;
 use crate::error::Error;
+use crate::info::ServerInfo;
 use crate::request_body::RequestBody;
 use crate::runtime::TaskError;
-use crate::server::ServerInfo;
 
 /// A request as the application receives it: head and body, see [`RequestBody`].
 pub type Request<B = RequestBody> = http::Request<B>;

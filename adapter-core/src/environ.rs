@@ -12,13 +12,15 @@ use std::time::Instant;
 use http::uri::Scheme;
 use http::{Extensions, HeaderMap};
 
+use crate::config::{ListenAddr, ServerConfig};
 use crate::error::Error;
 use crate::hints::EarlyHints;
+use crate::info::ServerInfo;
 use crate::refused::{Asked, OnRefused, Refused};
 use crate::rules::Rejection;
 use crate::rules::forwarded::{self, Forwarded, Trust};
 use crate::runtime::Runtime;
-use crate::server::{ListenAddr, ServerConfig, ServerInfo, ShutdownTrigger};
+use crate::shutdown::ShutdownTrigger;
 use crate::signal::{Fired, Signal};
 use crate::upgrade::{Offer, OnUpgrade, UpgradeError};
 

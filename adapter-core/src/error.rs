@@ -8,10 +8,9 @@ use std::fmt;
 
 use http::StatusCode;
 
-use crate::lint::{Side, Violation};
+use crate::causes::{Side, UpgradeError, Violation};
 use crate::request_body::RequestBodyError;
 use crate::runtime::TaskError;
-use crate::upgrade::UpgradeError;
 
 type Source = Box<dyn StdError + Send + Sync>;
 
@@ -94,7 +93,7 @@ impl Error {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         #[cfg(feature = "websocket")]
-        if let Some(error) = self.downcast_ref::<crate::websocket::HandshakeError>() {
+        if let Some(error) = self.downcast_ref::<crate::causes::HandshakeError>() {
             return if error.status().is_client_error() { Fault::Peer } else { Fault::Application };
         }
         if let Some(error) = self.downcast_ref::<RequestBodyError>() {
@@ -132,7 +131,7 @@ impl Error {
             return error.status();
         }
         #[cfg(feature = "websocket")]
-        if let Some(error) = self.downcast_ref::<crate::websocket::HandshakeError>() {
+        if let Some(error) = self.downcast_ref::<crate::causes::HandshakeError>() {
             return error.status();
         }
         match self.downcast_ref::<TaskError>() {

@@ -1,28 +1,38 @@
 //! One small interface between HTTP applications and HTTP servers.
 #![doc = include_str!("../README.md")]
 
+mod answers;
 mod application;
 mod at_startup;
 mod blocking;
 pub mod body;
 mod carried;
+mod causes;
+mod config;
 pub mod contain;
 pub mod dispatch;
 pub mod environ;
 mod error;
 pub mod hints;
+mod info;
+mod instead;
 pub mod lint;
 pub mod refused;
+mod rejection;
 pub mod request_body;
 pub mod rules;
 pub mod runtime;
+mod serve_error;
 pub mod server;
+mod shutdown;
 pub mod signal;
 pub mod testing;
+mod threads;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 #[cfg(feature = "tower")]
 pub mod tower;
+mod tracker;
 pub mod upgrade;
 #[cfg(feature = "websocket")]
 pub mod websocket;

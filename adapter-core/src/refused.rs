@@ -12,7 +12,7 @@ use std::sync::Arc;
 use http::{HeaderValue, header, request};
 
 use crate::contain;
-use crate::rules::Rejection;
+use crate::rejection::Rejection;
 
 /// What a server knows of a request it refuses.
 #[derive(Clone, Copy, Debug)]

@@ -3,6 +3,8 @@
 //!
 //! `ADAPTER_LIVES=1000000 cargo test -p adapter-http1 --test lives --release` lives longer; `ADAPTER_SEED=…` one life again.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::collections::VecDeque;
 use std::future::pending;
 use std::io::{self, IoSlice};

@@ -86,7 +86,7 @@ pub fn accept_on_thread(
 mod tests {
     use std::sync::mpsc;
 
-    use adapter_core::runtime::Threads;
+    use adapter_core::server::Threads;
     use adapter_core::{Runtime, ServerConfig, ServerInfo, ShutdownTrigger};
 
     use super::*;

@@ -59,19 +59,13 @@ pub fn serve(application: impl Application) -> ExitCode {
 #[macro_export]
 macro_rules! serve {
     ($application:expr, about = $about:expr $(,)?) => {
-        $crate::cli::Program::new(
-            ::core::option_env!("CARGO_PKG_VERSION"),
-            ::core::option_env!("CARGO_PKG_DESCRIPTION"),
-        )
-        .about($about)
-        .serve($application)
+        $crate::Program::new(::core::option_env!("CARGO_PKG_VERSION"), ::core::option_env!("CARGO_PKG_DESCRIPTION"))
+            .about($about)
+            .serve($application)
     };
     ($application:expr $(,)?) => {
-        $crate::cli::Program::new(
-            ::core::option_env!("CARGO_PKG_VERSION"),
-            ::core::option_env!("CARGO_PKG_DESCRIPTION"),
-        )
-        .serve($application)
+        $crate::Program::new(::core::option_env!("CARGO_PKG_VERSION"), ::core::option_env!("CARGO_PKG_DESCRIPTION"))
+            .serve($application)
     };
 }
 

@@ -123,7 +123,7 @@ pub mod threadpool {
 
 pub use self::access_log::AccessLog;
 pub use self::cli::{Args, Exit};
-pub use self::launch::{Launcher, run, serve};
+pub use self::launch::{Launcher, Program, run, serve};
 pub use self::registry::servers;
 
 /// The programs that others are compared with compile as they stand.

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use adapter_core::environ::{Connection, Serving};
 use adapter_core::request_body::Source;
-use adapter_core::runtime::Threads;
+use adapter_core::server::Threads;
 use adapter_core::{
     Application, Bytes, Capabilities, Environ, Error, ListenAddr, RequestBody, RequestBodyError, Runtime, ServerInfo,
     ShutdownTrigger,

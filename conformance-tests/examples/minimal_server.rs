@@ -15,8 +15,7 @@ use std::time::Duration;
 
 use adapter_core::body::BodySender;
 use adapter_core::environ::Serving;
-use adapter_core::runtime::Threads;
-use adapter_core::server::{Guard, LastReference, Lifecycle, Roster, ShutdownLevel};
+use adapter_core::server::{Guard, LastReference, Lifecycle, Roster, ShutdownLevel, Threads};
 use adapter_core::signal::Signal;
 use adapter_core::{
     Body, Bytes, Concurrency, DynApplication, ListenAddr, Runtime, ServeError, Server, ServerConfig, ServerHandle,

@@ -15,8 +15,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use adapter_core::contain::{self, Contained};
-use adapter_core::runtime::{BoxFuture, Threads};
-use adapter_core::server::{Capabilities, LastReference, Lifecycle, ListenAddr, ShutdownTrigger, Tracker};
+use adapter_core::runtime::BoxFuture;
+use adapter_core::server::{Capabilities, LastReference, Lifecycle, ListenAddr, ShutdownTrigger, Threads, Tracker};
 use adapter_core::signal::Signal;
 use adapter_core::{DynApplication, Runtime, ServeError, Server, ServerConfig, ServerHandle, ServerInfo, environ};
 use adapter_http1::connection::{Connection, Served, Settings, Transport};

@@ -11,8 +11,8 @@ use http_body::{Frame, SizeHint};
 
 use crate::body::handover::{Giver, handover};
 use crate::body::{Body, Exact, Extras, Frames, Kind};
-use crate::dispatch;
 use crate::error::Error;
+use crate::instead::instead;
 use crate::runtime::{BlockingJob, Runtime, TaskError, Withdrawal};
 
 impl Body {
@@ -44,7 +44,7 @@ impl Body {
         });
         if runtime.run_blocking_job(job).is_err() {
             let error = Error::new(TaskError::Refused);
-            dispatch::instead(error.status(), body);
+            instead(error.status(), body);
             return Err(error);
         }
         if let Kind::Stream(frames) = std::mem::replace(&mut body.kind, Kind::Empty) {

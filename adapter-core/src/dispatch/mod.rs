@@ -6,7 +6,6 @@ mod exchange;
 mod outgoing;
 
 use std::any::Any;
-use std::cell::Cell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -15,6 +14,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode, Uri, response};
 
+use crate::answers;
 use crate::application::{DynApplication, Handler, Request, Response};
 use crate::body::Body;
 use crate::contain::{self, Panic};
@@ -29,6 +29,7 @@ use crate::runtime::{Runtime, TaskError};
 
 pub use self::exchange::{Client, Exchange, GRACE, Grace};
 pub use self::outgoing::{Outgoing, Piece, offload};
+pub use crate::instead::{answered_instead, instead};
 
 /// Calls `application`; an error or a panic becomes the response a client gets instead, logged once. \[ERR-01\],
 /// \[ERR-02\], \[ERR-03\]
@@ -162,26 +163,6 @@ pub async fn within(runtime: &Runtime, limit: Option<Duration>, asked: Asked, mu
     }
 }
 
-thread_local! {
-    static INSTEAD: Cell<Option<StatusCode>> = const { Cell::new(None) };
-}
-
-/// Drops what an application made, a future or a body, because the server answers with `status` instead. Whoever wrapped
-/// the application learns that from [`answered_instead`] while it is dropped. Blocks only as the drop does; its panic is
-/// contained. For server authors.
-#[cold]
-pub fn instead<T>(status: StatusCode, value: T) {
-    let before = INSTEAD.replace(Some(status));
-    contain::discard("drop of what is not sent", value);
-    INSTEAD.set(before);
-}
-
-/// The status the server answers with in place of what is being dropped; `None` where it is dropped for another reason,
-/// such as a client that has gone. For middleware that logs, in the drop of its future or of its body's hook.
-pub fn answered_instead() -> Option<StatusCode> {
-    INSTEAD.get()
-}
-
 /// The answer to an error of the application, which is logged. \[ERR-01\], \[ERR-03\]
 pub fn error_response(error: &Error) -> Response {
     match error.fault() {
@@ -196,7 +177,7 @@ pub fn error_response(error: &Error) -> Response {
     }
     // [UPG-03] with what the protocol wants besides the status
     #[cfg(feature = "websocket")]
-    if let Some(handshake) = error.downcast_ref::<crate::websocket::HandshakeError>()
+    if let Some(handshake) = error.downcast_ref::<crate::causes::HandshakeError>()
         && error.status() == handshake.status()
     {
         return handshake.response();
@@ -232,7 +213,7 @@ pub fn is_unanswerable(response: &Response) -> bool {
 pub fn failure(status: StatusCode) -> Response {
     let status =
         if status.is_client_error() || status.is_server_error() { status } else { StatusCode::INTERNAL_SERVER_ERROR };
-    rules::plain(status, status.canonical_reason().unwrap_or("Error"))
+    answers::plain(status, status.canonical_reason().unwrap_or("Error"))
 }
 
 /// Takes a response apart and makes it sendable, as [`rules::response::plan`] does; one that can't be sent is logged and

@@ -30,44 +30,13 @@ mod response_body;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::application::{Application, Request, Response};
+pub use crate::causes::{Side, Violation};
 use crate::environ::Environ;
 use crate::error::Error;
-use crate::server::ServerInfo;
-
-/// Who broke a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Side {
-    /// What is wrapped: its response or its body.
-    Application,
-    /// What calls: the server, or middleware between it and the lint.
-    Server,
-}
-
-impl fmt::Display for Side {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Side::Application => "application",
-            Side::Server => "server",
-        })
-    }
-}
-
-/// A rule seen broken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("[{requirement}] {side}: {message}")]
-#[non_exhaustive]
-pub struct Violation {
-    /// The requirement's id in `spec/`.
-    pub requirement: &'static str,
-    /// Who broke it.
-    pub side: Side,
-    /// What was seen.
-    pub message: String,
-}
+use crate::info::ServerInfo;
 
 /// The violations a collecting [`Lint`] has seen; cheap to clone, all clones are the same list.
 #[derive(Clone, Debug, Default)]

@@ -4,10 +4,10 @@ use http::uri::Scheme;
 use http::{Method, Version, header, request};
 
 use super::{Findings, Side, Violation};
+use crate::config::{Limits, ListenAddr};
 use crate::environ::{Environ, INTERFACE_VERSION};
 use crate::request_body::RequestBody;
 use crate::rules;
-use crate::server::{Limits, ListenAddr};
 
 /// All violations of the server that can be seen before the application is called.
 pub(super) fn check(head: &request::Parts, body: &RequestBody, environ: &Environ) -> Vec<Violation> {

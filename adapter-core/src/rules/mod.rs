@@ -21,50 +21,9 @@ pub mod trailers;
 #[cfg(test)]
 mod tests;
 
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, header};
 
-use crate::application::Response;
-use crate::body::Body;
-
-/// Why a request is answered by the server alone. The connection is closed after the answer where its end is unknown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Rejection {
-    /// The status of the answer.
-    pub status: StatusCode,
-    /// What is wrong, in a few words; the body of the answer.
-    pub reason: &'static str,
-    /// The requirement it breaks.
-    pub requirement: &'static str,
-}
-
-impl Rejection {
-    /// A rejection of a server's own, for what it finds while it parses.
-    pub const fn new(status: StatusCode, requirement: &'static str, reason: &'static str) -> Self {
-        Rejection { status, reason, requirement }
-    }
-
-    /// The answer: sized, plain text, and the last one of its connection. \[FRM-08\], \[KAP-11\]
-    pub fn response(&self) -> Response {
-        let mut response = plain(self.status, self.reason);
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        response
-    }
-}
-
-impl std::fmt::Display for Rejection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} [{}] {}", self.status.as_u16(), self.requirement, self.reason)
-    }
-}
-
-/// A plain-text response of the server's own.
-pub(crate) fn plain(status: StatusCode, text: &'static str) -> Response {
-    let mut response = Response::new(Body::from(text));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
-}
+pub use crate::rejection::Rejection;
 
 /// The Content-Length in `headers`, if it is one valid number.
 pub fn declared_length(headers: &http::HeaderMap) -> Option<u64> {

@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header, request};
 
 use super::{Rejection, host, list_members, target};
-use crate::server::Limits;
+use crate::config::Limits;
 
 /// How the body of a request is framed. RFC 9112 §6.3
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::request::{BodyLength, Facts, check, check_any, check_simple};
 use super::response::{Framing, Plan, is_simple, plan, prepare, simple};
 use super::{cookies, host, list_members, target, trailers};
-use crate::server::Limits;
+use crate::config::Limits;
 
 type Fields<'a> = &'a [(&'static str, &'a str)];
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::carried::Carried;
 use crate::contain;
-use crate::server::Guard;
+use crate::tracker::Guard;
 
 type Work = Box<dyn FnOnce() + Send>;
 

@@ -7,12 +7,10 @@
 mod job;
 mod task;
 mod tasks;
-mod threads;
 mod time;
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,14 +19,11 @@ pub use self::job::{BlockingJob, JobQueue};
 pub(crate) use self::task::channel as task_channel;
 pub use self::task::{Task, TaskError};
 pub use self::tasks::Tasks;
-pub use self::threads::Threads;
 pub use self::time::{Elapsed, Interval, Sleep, Timeout};
 
 use crate::carried::Carried;
+pub use crate::contain::BoxFuture;
 use crate::contain::Contained;
-
-/// An owned, erased future.
-pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What a server implements to provide a [`Runtime`].
 pub trait Driver: Send + Sync + 'static {

@@ -12,8 +12,8 @@ use std::task::{Context, Poll};
 use super::task::Sender;
 use crate::carried::Within;
 use crate::contain::Contained;
-use crate::server::{Guard, Tracker};
 use crate::signal::{Fired, Signal};
+use crate::tracker::{Guard, Tracker};
 
 /// The spawned futures and the blocking work of one [`Runtime`](super::Runtime). For servers; clones are the same ones.
 ///
@@ -160,8 +160,9 @@ mod tests {
 
     use futures_lite::future::{block_on, pending, poll_once};
 
-    use crate::runtime::{Runtime, TaskError, Threads};
+    use crate::runtime::{Runtime, TaskError};
     use crate::server::ServerConfig;
+    use crate::threads::Threads;
 
     const DEADLINE: Duration = Duration::from_secs(10);
 

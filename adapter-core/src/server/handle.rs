@@ -8,7 +8,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use super::{LastReference, ListenAddr, ServeError, ShutdownTrigger};
+use super::LastReference;
+use crate::config::ListenAddr;
+use crate::serve_error::ServeError;
+use crate::shutdown::ShutdownTrigger;
 use crate::signal::Signal;
 
 type Wait = Box<dyn FnOnce() -> Result<(), ServeError> + Send>;

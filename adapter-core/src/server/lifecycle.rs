@@ -7,10 +7,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ServeError, ServerConfig, ShutdownLevel, Tracker};
 use crate::application::{Application, DynApplication};
+use crate::config::ServerConfig;
 use crate::environ::Serving;
 use crate::error::Error;
+use crate::serve_error::ServeError;
+use crate::shutdown::ShutdownLevel;
+use crate::tracker::Tracker;
 
 /// How long after a forced shutdown the tasks may take to notice.
 const FORCED: Duration = Duration::from_secs(1);

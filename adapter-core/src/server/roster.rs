@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future::or;
 
-use super::tracker::{Guard, Tracker};
 use crate::runtime::Runtime;
+use crate::tracker::{Guard, Tracker};
 
 /// How soon a full server looks again for a connection that is idle.
 const AGAIN: Duration = Duration::from_millis(100);

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use pin_project_lite::pin_project;
 
-use crate::runtime::{BlockingJob, BoxFuture, Driver, Threads};
+use crate::runtime::{BlockingJob, BoxFuture, Driver};
+use crate::threads::Threads;
 
 /// What is further away is "never", which does not come by itself.
 const FAR: Duration = Duration::from_secs(86_400 * 365 * 20);

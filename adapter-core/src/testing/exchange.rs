@@ -24,9 +24,10 @@ use crate::request_body::RequestBody;
 use crate::rules::request::{BodyLength, Facts};
 use crate::rules::response::{Framing, Plan, prepare};
 use crate::rules::{self, Rejection};
-use crate::runtime::{Runtime, Threads};
+use crate::runtime::Runtime;
 use crate::server::{Capabilities, ListenAddr, ServerConfig, ServerInfo, ShutdownTrigger};
 use crate::signal::Signal;
+use crate::threads::Threads;
 use crate::upgrade::{self, Handover, Upgraded};
 
 /// The application and the "server" it runs in.

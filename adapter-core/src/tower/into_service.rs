@@ -44,7 +44,7 @@ use crate::rules::response::{Framing, prepare};
 ///     Ok(Response::new(Body::from(format!("hello from {}", request.uri().path()))))
 /// }
 ///
-/// # let threads = adapter_core::runtime::Threads::new(&adapter_core::ServerConfig::default());
+/// # let threads = adapter_core::server::Threads::new(&adapter_core::ServerConfig::default());
 /// # let host = tower::Host::new(adapter_core::Runtime::new(threads));
 /// // `host`: with the feature `tokio` and in a tokio runtime, `tower::Host::tokio()`
 /// let router = Router::new()

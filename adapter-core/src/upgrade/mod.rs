@@ -80,39 +80,8 @@ use http::StatusCode;
 pub use self::blocking::Blocking;
 pub use self::offer::{Handover, Offer, OnUpgrade, channel};
 pub use self::stream::{ReadHalf, Tether, Upgraded, WriteHalf};
+pub use crate::causes::UpgradeError;
 use crate::rules::request::Facts;
-
-/// Why there is no stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum UpgradeError {
-    /// The server can't hand connections over. \[UPG-25\]
-    #[error("this server can't hand a connection over")]
-    Unsupported,
-    /// The request does not ask for another protocol, or has a body.
-    #[error("the request does not ask for another protocol")]
-    NotRequested,
-    /// Somebody took it before. \[UPG-19a\]
-    #[error("the connection was taken already")]
-    Taken,
-    /// The application answered with a response that does not switch protocols, or failed.
-    #[error("the response did not switch protocols")]
-    Refused,
-    /// The client went away, or the server stopped, before the response head was sent.
-    #[error("the client is gone")]
-    Disconnected,
-}
-
-impl UpgradeError {
-    /// The status an error is answered with where the application passes it on.
-    pub fn status(&self) -> StatusCode {
-        match self {
-            UpgradeError::Unsupported => StatusCode::NOT_IMPLEMENTED,
-            UpgradeError::NotRequested => StatusCode::BAD_REQUEST,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-}
 
 /// Whether a response with `status` to the request of `facts` hands the connection over. For servers.
 ///

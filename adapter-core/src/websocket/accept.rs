@@ -15,7 +15,7 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 
 use super::blocking::BlockingWebSocket;
-use super::handshake::{self, Answer, HandshakeError};
+use super::handshake::{self, Answer};
 use super::keeper::Keeper;
 use super::link::Shared;
 use super::message::{Error as SocketError, code};
@@ -24,6 +24,7 @@ use super::socket::{Hold, WebSocket};
 use super::wire::Role;
 use crate::application::Response;
 use crate::body::Body;
+use crate::causes::HandshakeError;
 use crate::contain::{self, Contained};
 use crate::environ::Environ;
 use crate::error::Error;

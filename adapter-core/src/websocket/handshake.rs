@@ -5,9 +5,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Version};
 
-use crate::application::Response;
+use crate::causes::HandshakeError;
 use crate::environ::Environ;
 use crate::rules;
 use crate::upgrade::UpgradeError;
@@ -16,66 +16,6 @@ use crate::upgrade::UpgradeError;
 const VERSION: &[u8] = b"13";
 /// RFC 6455 §1.3
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-
-/// Why a request did not become a WebSocket.
-///
-/// Passed on with `?`, or as [`response`](Self::response), it is answered as the protocol wants.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum HandshakeError {
-    /// The request asks for no WebSocket: serve it as any other, or answer 400. \[UPG-05\]
-    #[error("Expected WebSocket request.")]
-    NotWebSocket,
-    /// The handshake breaks the protocol: 400. \[UPG-03a\]
-    #[error("Bad WebSocket handshake: {0}.")]
-    Malformed(&'static str),
-    /// Another version than 13: 426 with the one spoken here. \[UPG-03b\]
-    #[error("WebSocket version 13 is required.")]
-    WrongVersion,
-    /// The server can't: 501. \[UPG-25\]
-    #[error("This server has no WebSockets.")]
-    Unsupported,
-    /// The connection was taken already: 500, the application's mistake. \[UPG-19a\]
-    #[error("the connection was taken already")]
-    Taken,
-    /// A subprotocol or header field that can't be sent: 500, the application's mistake. \[UPG-07\]
-    #[error("{0}")]
-    Unsendable(String),
-}
-
-impl HandshakeError {
-    /// The status it is answered with.
-    pub fn status(&self) -> StatusCode {
-        match self {
-            HandshakeError::NotWebSocket | HandshakeError::Malformed(_) => StatusCode::BAD_REQUEST,
-            HandshakeError::WrongVersion => StatusCode::UPGRADE_REQUIRED,
-            HandshakeError::Unsupported => StatusCode::NOT_IMPLEMENTED,
-            HandshakeError::Taken | HandshakeError::Unsendable(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-
-    /// The response that says so to the client. The application's own mistakes get a generic text. \[ERR-03\]
-    pub fn response(&self) -> Response {
-        let text = match self {
-            HandshakeError::Taken | HandshakeError::Unsendable(_) => "Internal Server Error".to_owned(),
-            error => error.to_string(),
-        };
-        let mut response = rules::plain(self.status(), "").map(|_| text.into());
-        if *self == HandshakeError::WrongVersion {
-            // [UPG-03b] RFC 6455 §4.4, RFC 9110 §15.5.22
-            let headers = response.headers_mut();
-            headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        }
-        response
-    }
-}
-
-impl From<HandshakeError> for Response {
-    fn from(error: HandshakeError) -> Self {
-        error.response()
-    }
-}
 
 /// How a handshake is answered.
 #[derive(Clone, Debug)]

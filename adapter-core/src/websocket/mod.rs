@@ -70,6 +70,6 @@ mod tests;
 
 pub use self::accept::{Accepted, Upgrade, Verdict};
 pub use self::blocking::{BlockingReceiver, BlockingSender, BlockingWebSocket};
-pub use self::handshake::HandshakeError;
 pub use self::message::{Close, Error, Message, code};
 pub use self::socket::{Receiver, Sender, WebSocket};
+pub use crate::causes::HandshakeError;

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use adapter_core::contain::catch;
 
 use super::Connection;
-use super::drive::{Flow, Phase};
+use super::body::Decoded;
 use super::io::{Fill, Io};
+use super::phase::{Closing, Flow, Lingering, Phase};
 use super::transport::Transport;
-use super::upload::Decoded;
 
 /// Octets of a body nobody wants that are read to keep the connection: with more to come, the answer says that it ends.
 const DRAIN: u64 = 256 * 1024;
@@ -21,72 +21,8 @@ const DRAIN: u64 = 256 * 1024;
 const DRAIN_IDLE: Duration = Duration::from_secs(5);
 /// How long a closed connection waits for the client's next octet, or its end. \[KAP-13\]
 const LINGER: Duration = Duration::from_secs(2);
-/// How long either may take in all. \[KAP-13\]
-const LINGER_MOST: Duration = Duration::from_secs(30);
-/// As [`LINGER`] and [`LINGER_MOST`], while the server is shutting down.
-const LAST_LINGER: Duration = Duration::from_millis(250);
-const LAST_LINGER_MOST: Duration = Duration::from_secs(2);
 /// Reads before others get their turn.
 const READS: u32 = 16;
-
-/// How long octets are read that nobody wants: each renews a short time, up to a long one in all.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Lingering {
-    idle: Duration,
-    /// When the next octet is late.
-    next: Instant,
-    /// When all of it is.
-    last: Instant,
-    hurried: bool,
-}
-
-impl Lingering {
-    fn new(now: Instant, idle: Duration) -> Self {
-        Lingering { idle, next: now + idle, last: now + LINGER_MOST, hurried: false }
-    }
-
-    /// Something has come.
-    fn renew(&mut self, now: Instant) {
-        self.next = now + self.idle;
-    }
-
-    /// The server is shutting down.
-    fn hurry(&mut self, now: Instant) {
-        if !self.hurried {
-            self.hurried = true;
-            self.idle = self.idle.min(LAST_LINGER);
-            self.next = self.next.min(now + self.idle);
-            self.last = self.last.min(now + LAST_LINGER_MOST);
-        }
-    }
-
-    fn until(&self) -> Instant {
-        self.next.min(self.last)
-    }
-}
-
-/// A connection on its way to the end.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Closing {
-    /// With a reset, so that an end by closing is not taken for the end of the response.
-    reset: bool,
-    /// From when our side was ended.
-    lingering: Option<Lingering>,
-    /// It is.
-    shut: bool,
-}
-
-impl Closing {
-    /// After a complete response.
-    pub(super) fn orderly() -> Self {
-        Closing { reset: false, lingering: None, shut: false }
-    }
-
-    /// In the middle of one.
-    pub(super) fn broken_off(reset: bool) -> Self {
-        Closing { reset, lingering: None, shut: false }
-    }
-}
 
 impl<T: Transport> Io<T> {
     /// Whether the connection can be kept although the body of its request has not been read to its end. Asked when the head of

@@ -15,15 +15,13 @@ use std::time::{Duration, Instant};
 
 use adapter_core::Limits;
 use adapter_core::contain::catch;
-use adapter_core::dispatch::{Client, Exchange, Grace};
+use adapter_core::dispatch::{Client, Grace};
 use adapter_core::refused::Asked;
 use adapter_core::rules::Rejection;
-use adapter_core::upgrade::Tether;
 use http::StatusCode;
 
-use super::close::{Closing, Lingering};
 use super::io::{Fill, Flush};
-use super::respond::Sending;
+use super::phase::{Flow, Phase, Seen};
 use super::transport::Transport;
 use super::{Connection, End};
 use crate::buffers::BUFFER;
@@ -39,40 +37,6 @@ const LOOK: Duration = Duration::from_millis(100);
 /// The first octets of HTTP/2. RFC 9113 §3.4
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Where a connection is.
-pub(super) enum Phase {
-    /// Waiting for a request head, or in the middle of one.
-    Head,
-    /// The application has the request.
-    Handling(Box<Exchange>),
-    /// The application has answered; its body is being sent.
-    Sending(Box<Sending>),
-    /// The response has switched protocols; its head is going out.
-    Switching,
-    /// The application has the transport.
-    Taken(Tether),
-    /// What the application left of the request body is being read.
-    Draining(Lingering),
-    /// No more requests: the rest goes out, then the transport is closed with care.
-    Closing(Closing),
-    /// Over.
-    Closed,
-}
-
-/// How a phase goes on.
-pub(super) enum Flow {
-    /// With the phase that is set now.
-    Next,
-    /// When something wakes the connection, or at the deadline.
-    Park(Option<Instant>),
-    /// When others had their turn.
-    Again,
-    /// Not at all.
-    Closed,
-    /// As HTTP/2.
-    Preface,
-}
-
 /// Why there is no head; what is done about it is done without the lock.
 enum NoHead {
     Refused(Rejection),
@@ -86,14 +50,6 @@ enum NoHead {
     Enough,
     /// It is no HTTP/1.1.
     Preface,
-}
-
-/// What is seen of a client whose request the application has.
-pub(super) enum Seen {
-    /// It takes or sends, or is waited for: until then.
-    There(Option<Instant>),
-    /// It is gone, or takes nothing; the connection is broken.
-    Gone,
 }
 
 /// The earlier of two deadlines.

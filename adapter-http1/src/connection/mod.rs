@@ -6,13 +6,14 @@
 //! a future with a timer, for whoever has a [`Runtime`](adapter_core::Runtime).
 //!
 //! *Threads*: whoever polls it, one at a time. The request body and the early hints may be used from others meanwhile; they
-//! share the transport with it, under one lock ([`io`]). Layers, lowest first: `transport`, `io`, `upload` and `hints`,
-//! `close` and `upgrade`, `respond`, `drive`.
+//! share the transport with it, under one lock ([`io`]).
 
+mod body;
 mod close;
 mod drive;
 mod hints;
 mod io;
+mod phase;
 mod respond;
 mod served;
 mod transport;
@@ -35,9 +36,10 @@ use adapter_core::upgrade::Handover;
 use adapter_core::{DynApplication, Limits, ListenAddr, ServerConfig, Timeouts};
 use http::HeaderMap;
 
-use self::drive::{Phase, Waiting};
+use self::drive::Waiting;
 use self::hints::Template;
 use self::io::Io;
+use self::phase::Phase;
 pub use self::served::Served;
 pub use self::transport::Transport;
 use crate::head::{self, Head};

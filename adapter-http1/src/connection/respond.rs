@@ -15,12 +15,12 @@ use adapter_core::{Environ, RequestBody, Response};
 use bytes::Bytes;
 use http::{Request, Version};
 
-use super::close::Closing;
-use super::drive::{Flow, Phase, Seen};
+use super::body::BodySource;
 use super::hints::Template;
 use super::io::Flush;
+use super::phase::{Closing, Flow, Phase, Seen, Sending};
 use super::transport::Transport;
-use super::upload::{BodySource, Upload};
+use super::upload::Upload;
 use super::{Connection, upgrade};
 use crate::buffers::COPY;
 use crate::encoder;
@@ -30,16 +30,6 @@ use crate::head::Head;
 const AT_A_TIME: u32 = 64;
 /// Octets of small pieces that go out together.
 const GATHER: usize = 64 * 1024;
-
-/// A response body on its way.
-pub(super) struct Sending {
-    body: Outgoing,
-    /// Whether the connection ends after it.
-    close: bool,
-    /// Every piece is in the output.
-    complete: bool,
-    grace: Grace,
-}
 
 impl<T: Transport> Connection<T> {
     /// Calls the application and polls it once: most handlers are ready then.

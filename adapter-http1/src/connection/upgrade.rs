@@ -17,8 +17,7 @@ use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
 use http::StatusCode;
 
-use super::close::Closing;
-use super::drive::{Flow, Phase};
+use super::phase::{Closing, Flow, Phase};
 use super::transport::Transport;
 use super::{Connection, Shared};
 

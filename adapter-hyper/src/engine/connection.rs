@@ -25,11 +25,11 @@ use hyper::server::conn::{http1, http2};
 
 use super::frames;
 use super::io::{Ahead, Handle, LINE, Shared};
-use super::request_body::Rest;
 use super::service::Service;
 use super::status::{Expired, LAST_LINGER, LINGER, LINGER_AT_MOST, LOOK, Phase};
+use super::switch::Switch;
 use super::transport::Transport;
-use super::upgrade::Switch;
+use super::upload::Rest;
 use super::{Engine, Spawner};
 
 /// The first bytes of HTTP/2. RFC 9113 §3.4

@@ -23,10 +23,10 @@ use hyper::rt::{ReadBuf, ReadBufCursor};
 use super::Engine;
 use super::frames::Frames;
 use super::inflow::{Inflow, Want};
-use super::request_body::Upload;
 use super::status::{Phase, Status};
+use super::switch::Switch;
 use super::transport::Transport;
-use super::upgrade::Switch;
+use super::upload::Upload;
 
 /// Octets of a head that are remembered, for the log.
 pub(super) const LINE: usize = 128;

@@ -8,6 +8,7 @@
 mod accept;
 mod connection;
 mod frames;
+mod in_flight;
 mod inflow;
 mod io;
 mod queue;
@@ -15,8 +16,10 @@ mod request_body;
 mod response_body;
 mod service;
 mod status;
+mod switch;
 mod transport;
 mod upgrade;
+mod upload;
 
 use std::future::Future;
 use std::net::SocketAddr;

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use adapter_core::Bytes;
 
-use super::response_body::InFlight;
+use super::in_flight::InFlight;
 
 /// The chunks of one response that hyper holds.
 pub(super) struct Queue {

@@ -20,10 +20,11 @@ use adapter_core::{Environ, Request, RequestBody, Response, Sleep, contain, refu
 use http::{StatusCode, Version, header};
 use hyper::body::Incoming;
 
+use super::in_flight::InFlight;
 use super::io::Shared;
 use super::request_body::request_body;
-use super::response_body::{InFlight, ResponseBody, Unanswered};
-use super::upgrade::Switch;
+use super::response_body::{ResponseBody, Unanswered};
+use super::switch::Switch;
 
 /// Serves the requests of one connection.
 pub(super) struct Service {

@@ -13,45 +13,17 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
 use adapter_core::Bytes;
-use adapter_core::rules;
-use adapter_core::rules::request::{BodyLength, Facts};
 use adapter_core::server::ShutdownLevel;
 use adapter_core::signal::Signal;
-use adapter_core::upgrade::{self, Handover, Offer, Tether, UpgradeError, Upgraded};
+use adapter_core::upgrade::{Tether, UpgradeError, Upgraded};
 use futures_io::{AsyncRead, AsyncWrite};
-use http::request;
 use hyper::rt::ReadBuf;
 
+use super::in_flight::InFlight;
 use super::io::{Handle, Shared};
-use super::response_body::InFlight;
-
-/// A connection on offer to the application that handles a request.
-pub(super) struct Switch {
-    handover: Handover,
-    on: hyper::upgrade::OnUpgrade,
-}
+use super::switch::Switch;
 
 impl Switch {
-    /// Takes hyper's handle, which is not part of the interface, out of `head`. `None` for a request that can't be
-    /// upgraded: most.
-    #[inline]
-    pub(super) fn offer(head: &mut request::Parts, facts: &Facts) -> Option<(Box<Self>, Offer)> {
-        let on = head.extensions.remove::<hyper::upgrade::OnUpgrade>()?;
-        // It stays where axum looks for it.
-        let protocol = head.extensions.get::<hyper::ext::Protocol>().cloned();
-        // The new protocol begins where the request ends, and hyper switches only there.
-        let at_end = facts.is_connect || facts.body == BodyLength::Sized(0);
-        if !at_end || !(facts.upgrade || facts.is_connect) {
-            return None;
-        }
-        let (handover, mut offer) = upgrade::channel();
-        if let Some(protocol) = protocol {
-            rules::target::normalize_extended_connect(head);
-            offer = offer.with_protocol(protocol.as_str());
-        }
-        Some((Box::new(Switch { handover, on }), offer))
-    }
-
     /// HTTP/1: the head is sent and hyper is done; the socket is the application's. `None` if nobody took it.
     pub(super) fn complete(mut self, shared: &Arc<Shared>, cx: &mut Context<'_>) -> Option<Tether> {
         // hyper has answered before its connection ended.

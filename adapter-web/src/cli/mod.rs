@@ -44,7 +44,6 @@ pub use self::exit::Exit;
 pub(crate) use self::parse::parse_with;
 pub use self::parse::{parse, parse_from};
 pub use self::values::{OrOff, ParseValueError, Period, Size};
-pub use crate::launch::Program;
 
 /// Parses the command line, runs `program` with it, and reports how it ended: the body of a `fn main`.
 ///

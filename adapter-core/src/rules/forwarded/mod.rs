@@ -17,7 +17,7 @@ use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, header};
 
 use self::elements::{Element, Node, from_right};
-use crate::server::{ForwardedFields, ListenAddr, TrustedProxy};
+use crate::config::{ForwardedFields, ListenAddr, TrustedProxy};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

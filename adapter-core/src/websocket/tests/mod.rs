@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use crate::Runtime;
 use crate::environ::{Connection, Environ, Serving};
-use crate::runtime::Threads;
 use crate::server::{Capabilities, ListenAddr, ServerConfig, ServerInfo, ShutdownTrigger};
+use crate::threads::Threads;
 
 /// A runtime as a testing client has.
 fn runtime() -> Runtime {

@@ -15,9 +15,10 @@ use hyper::upgrade::Upgraded as Socket;
 use super::keeper::{self, Patience};
 use super::promise::Promise;
 use crate::ServerConfig;
-use crate::runtime::{Runtime, Threads};
+use crate::runtime::Runtime;
 use crate::signal::Signal;
 use crate::testing::{Pipe, pipe};
+use crate::threads::Threads;
 use crate::upgrade::{Tether, Upgraded};
 
 const LONG: Duration = Duration::from_secs(20);

@@ -14,16 +14,17 @@ use std::time::Instant;
 
 use futures_lite::FutureExt;
 
+use crate::config::ServerConfig;
 use crate::contain;
 use crate::runtime::{BlockingJob, BoxFuture, Driver};
-use crate::server::{ServerConfig, Tracker};
 use crate::signal::Signal;
+use crate::tracker::Tracker;
 
 /// A [`Driver`] of plain threads. Clones are the same one.
 ///
 /// ```
 /// use std::time::Duration;
-/// use adapter_core::{Runtime, ServerConfig, runtime::Threads};
+/// use adapter_core::{Runtime, ServerConfig, server::Threads};
 ///
 /// let threads = Threads::new(&ServerConfig::default());
 /// let runtime = Runtime::new(threads.clone());

@@ -3,14 +3,19 @@
 //! Plain data with safe defaults; [`ServerConfig::validate`] refuses what no server could follow, servers refuse what
 //! they can't (\[REG-03\]). Limits and timeouts: LIM-01 to LIM-09, KAP-08.
 
+mod bind;
+mod proxies;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::Extensions;
 
+pub use self::bind::{Bind, InheritedListener, InheritedSocket, ListenAddr, ParseBindError};
+pub use self::proxies::{ForwardedFields, ParseTrustedProxyError, TrustedProxy};
 use crate::refused::OnRefused;
-use crate::server::{Bind, ForwardedFields, ServeError, TrustedProxy};
+use crate::serve_error::ServeError;
 
 /// How a server is to serve.
 ///

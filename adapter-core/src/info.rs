@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::config::ListenAddr;
 use crate::runtime::Runtime;
-use crate::server::ListenAddr;
 
 /// What a server can do beyond the required; an application may look, a suite skips by it (\[TST-04\]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,122 @@
+//! Where a connection is, and how it goes on from there.
+
+use std::time::{Duration, Instant};
+
+use adapter_core::dispatch::{Exchange, Grace, Outgoing};
+use adapter_core::upgrade::Tether;
+
+/// How long either may take in all. \[KAP-13\]
+const LINGER_MOST: Duration = Duration::from_secs(30);
+/// As the time for an octet, and as all of it, while the server is shutting down.
+const LAST_LINGER: Duration = Duration::from_millis(250);
+const LAST_LINGER_MOST: Duration = Duration::from_secs(2);
+/// Where a connection is.
+pub(super) enum Phase {
+    /// Waiting for a request head, or in the middle of one.
+    Head,
+    /// The application has the request.
+    Handling(Box<Exchange>),
+    /// The application has answered; its body is being sent.
+    Sending(Box<Sending>),
+    /// The response has switched protocols; its head is going out.
+    Switching,
+    /// The application has the transport.
+    Taken(Tether),
+    /// What the application left of the request body is being read.
+    Draining(Lingering),
+    /// No more requests: the rest goes out, then the transport is closed with care.
+    Closing(Closing),
+    /// Over.
+    Closed,
+}
+
+/// How a phase goes on.
+pub(super) enum Flow {
+    /// With the phase that is set now.
+    Next,
+    /// When something wakes the connection, or at the deadline.
+    Park(Option<Instant>),
+    /// When others had their turn.
+    Again,
+    /// Not at all.
+    Closed,
+    /// As HTTP/2.
+    Preface,
+}
+
+/// What is seen of a client whose request the application has.
+pub(super) enum Seen {
+    /// It takes or sends, or is waited for: until then.
+    There(Option<Instant>),
+    /// It is gone, or takes nothing; the connection is broken.
+    Gone,
+}
+
+/// How long octets are read that nobody wants: each renews a short time, up to a long one in all.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lingering {
+    idle: Duration,
+    /// When the next octet is late.
+    next: Instant,
+    /// When all of it is.
+    pub(super) last: Instant,
+    hurried: bool,
+}
+
+impl Lingering {
+    pub(super) fn new(now: Instant, idle: Duration) -> Self {
+        Lingering { idle, next: now + idle, last: now + LINGER_MOST, hurried: false }
+    }
+
+    /// Something has come.
+    pub(super) fn renew(&mut self, now: Instant) {
+        self.next = now + self.idle;
+    }
+
+    /// The server is shutting down.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        if !self.hurried {
+            self.hurried = true;
+            self.idle = self.idle.min(LAST_LINGER);
+            self.next = self.next.min(now + self.idle);
+            self.last = self.last.min(now + LAST_LINGER_MOST);
+        }
+    }
+
+    pub(super) fn until(&self) -> Instant {
+        self.next.min(self.last)
+    }
+}
+
+/// A connection on its way to the end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Closing {
+    /// With a reset, so that an end by closing is not taken for the end of the response.
+    pub(super) reset: bool,
+    /// From when our side was ended.
+    pub(super) lingering: Option<Lingering>,
+    /// It is.
+    pub(super) shut: bool,
+}
+
+impl Closing {
+    /// After a complete response.
+    pub(super) fn orderly() -> Self {
+        Closing { reset: false, lingering: None, shut: false }
+    }
+
+    /// In the middle of one.
+    pub(super) fn broken_off(reset: bool) -> Self {
+        Closing { reset, lingering: None, shut: false }
+    }
+}
+
+/// A response body on its way.
+pub(super) struct Sending {
+    pub(super) body: Outgoing,
+    /// Whether the connection ends after it.
+    pub(super) close: bool,
+    /// Every piece is in the output.
+    pub(super) complete: bool,
+    pub(super) grace: Grace,
+}

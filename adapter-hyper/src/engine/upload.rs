@@ -1,0 +1,102 @@
+//! A request body that the application shares with its connection, and what is left of it.
+//!
+//! hyper closes a connection as soon as a body is dropped before its end, without having said so in the response's head. So a
+//! body that the application drops stays with the connection, which decides when the head is made whether it is read away
+//! ([`Upload::can_be_left`]), and does that once the response is under way. Locked by whoever polls it; the connection's task
+//! takes it out to read it away. \[REQ-12\], \[KAP-11\]
+
+use std::pin::Pin;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use adapter_core::rules::request::Facts;
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+/// Octets of a body that are read away to keep a connection. \[REQ-12\]
+const DRAIN: u64 = 256 * 1024;
+/// How long that may take.
+pub(super) const DRAIN_TIME: Duration = Duration::from_secs(5);
+/// Frames read away in one turn of the connection's task.
+const DRAIN_TURN: u32 = 64;
+
+/// A body on its way, shared by the application that reads it and the connection it comes on.
+pub(super) struct Upload {
+    /// The client waits for a 100 before it sends the body.
+    expects_continue: bool,
+    /// The application has asked for some of it.
+    pub(super) wanted: AtomicBool,
+    /// The application has dropped it.
+    pub(super) unwanted: AtomicBool,
+    /// `None` once it is at its end or was given up.
+    incoming: Mutex<Option<Incoming>>,
+}
+
+impl Upload {
+    pub(super) fn new(incoming: Incoming, facts: &Facts) -> Self {
+        Upload {
+            expects_continue: facts.expects_continue,
+            wanted: AtomicBool::new(false),
+            unwanted: AtomicBool::new(false),
+            incoming: Mutex::new(Some(incoming)),
+        }
+    }
+
+    pub(super) fn incoming(&self) -> MutexGuard<'_, Option<Incoming>> {
+        self.incoming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes it away from the application, whose next read is an error. \[REQ-15\]
+    pub(super) fn take(&self) -> Option<Incoming> {
+        self.incoming().take()
+    }
+
+    /// Whether the application has dropped it.
+    pub(super) fn is_unwanted(&self) -> bool {
+        self.unwanted.load(Relaxed)
+    }
+
+    /// The head of the response is about to be made: whether the connection can be kept after it, as far as this body is
+    /// concerned. `left` is how much of it has not come yet, if that is known. What is said then is kept, but by a body that
+    /// the application goes on to read, and which is not known to end in time. \[REQ-12\], \[KAP-11\]
+    pub(super) fn can_be_left(&self, left: Option<u64>) -> bool {
+        if self.incoming().is_none() {
+            return false;
+        }
+        // [EXP-02b] RFC 9110 §10.1.1: whether the client sends it now, nobody knows
+        if self.expects_continue && !self.wanted.load(Relaxed) {
+            return false;
+        }
+        !self.is_unwanted() || left.is_some_and(|left| left <= DRAIN)
+    }
+}
+
+/// What the application has left of a body, being read away by the connection's task. \[REQ-12\]
+pub(super) struct Rest {
+    incoming: Incoming,
+    left: u64,
+    /// When there is no more patience for it, in the engine's time.
+    pub(super) until: u64,
+}
+
+impl Rest {
+    pub(super) fn new(incoming: Incoming, now: u64) -> Self {
+        Rest { incoming, left: DRAIN, until: now + DRAIN_TIME.as_nanos() as u64 }
+    }
+
+    /// Ready once nothing more is to be read of it: it has ended, or it is given up, and hyper closes the connection when this
+    /// is dropped.
+    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..DRAIN_TURN {
+            let Some(Ok(frame)) = ready!(Pin::new(&mut self.incoming).poll_frame(cx)) else { return Poll::Ready(()) };
+            let count = frame.data_ref().map_or(0, |data| data.len() as u64);
+            let Some(left) = self.left.checked_sub(count) else { return Poll::Ready(()) };
+            self.left = left;
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
