@@ -1,10 +1,10 @@
-//! The server `smol`: hyper on async-executor and async-io, without tokio's runtime. Linux only.
+//! The server `smol`: HTTP on async-executor and async-io, without tokio's runtime. Linux only.
 //!
 //! * [`SmolServer`]: a server with threads of its own, to be picked by name.
 //! * [`serve`], [`serve_on`]: for a program that runs smol already.
 //!
-//! HTTP, its rules, limits, timeouts and shutdown are `adapter_hyper::engine`'s, the same as on `hyper` and `actix`; this
-//! crate brings sockets, tasks, timers and threads. Applications may use whatever is built on async-io (`async-net`,
+//! HTTP/1.1, its limits, timeouts and shutdown are `adapter_http1::connection`'s; a client that begins with HTTP/2 is served by
+//! `adapter_hyper::engine`, as on `hyper` and `actix`. This crate brings sockets, tasks, timers and threads. Applications may use whatever is built on async-io (`async-net`,
 //! `async-process`, `smol`'s own types); those that want tokio's do not run here.
 //!
 //! ```

@@ -22,7 +22,7 @@ use async_executor::Executor;
 use crate::runtime::{Own, SmolDriver};
 use crate::serve::Serve;
 
-/// The server `smol`: hyper on async-executor and async-io.
+/// The server `smol`, on async-executor and async-io.
 ///
 /// `threads` is the number of executor threads, one per core by default. Options: `http2` (`on`, `off`).
 #[derive(Clone, Copy, Debug, Default)]
