@@ -1,4 +1,4 @@
-//! `threadpool` and `hyper` take the same octets the same way: generated requests, and the fuzz corpus.
+//! `threadpool`, `hyper` and `smol` take the same octets the same way: generated requests, and the fuzz corpus.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "a test, and a file of the fuzz targets")]

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::Duration;
@@ -88,8 +88,8 @@ impl State {
     async fn stop(&self, life: &Lifecycle, threads: &Threads) -> Result<(), ServeError> {
         let force = async {
             self.serving().shutdown.reached(ShutdownLevel::Forced).await;
-            // The only way to wake a thread that reads or writes.
-            self.sockets().values().for_each(|socket| drop(socket.shutdown(Shutdown::Both)));
+            // The only way to wake a thread that reads or writes; one in application code holds none.
+            self.sockets().drain().for_each(|(_, socket)| drop(socket.shutdown(Shutdown::Both)));
         };
         let (ended, ()) = zip(life.run(), force).await;
         threads.stop();
@@ -101,7 +101,7 @@ impl State {
         let (Ok(local), Ok(())) = (socket.local_addr(), socket.set_nodelay(true)) else { return };
         let _ = socket.set_write_timeout(self.config.timeouts.write); // [LIM-06]
         let (socket, (feed, pieces), reset) = (Arc::new(socket), Body::channel(1), Signal::new());
-        let wire = Wire { socket: socket.clone(), pieces, piece: Bytes::new(), reset: reset.clone() };
+        let wire = Wire { socket: Arc::downgrade(&socket), pieces, piece: Bytes::new(), reset: reset.clone() };
         let connection = Connection::new(
             self.settings.clone(),
             wire,
@@ -111,15 +111,16 @@ impl State {
         );
         let gone = connection.environ().disconnected.clone();
         self.sockets().insert((peer, local), socket.clone());
-        let (state, reading) = (self.clone(), socket.clone());
+        let state = self.clone();
         let reader = thread::Builder::new().spawn(move || {
-            state.read(&reading, &feed, &reset);
+            state.read(&socket, &feed, &reset);
+            drop(socket);
             gone.fire(); // [DIS-01a]
         });
         // Application code is contained where it is called; this is for mistakes of our own.
         let _ = contain::catch("connection", || block_on(Served::new(connection, place)));
-        self.sockets().remove(&(peer, local));
-        let _ = socket.shutdown(Shutdown::Read);
+        let socket = self.sockets().remove(&(peer, local));
+        let _ = socket.map(|socket| socket.shutdown(Shutdown::Read)); // wakes the reader
         let _ = reader.map(thread::JoinHandle::join);
     }
 
@@ -154,7 +155,8 @@ impl State {
 
 /// A connection's socket, and what its reader has read.
 struct Wire {
-    socket: Arc<TcpStream>,
+    /// The server's: a forced shutdown takes it away, whatever thread is in here. \[SHU-09\]
+    socket: Weak<TcpStream>,
     pieces: Body,
     /// As far as it is not taken.
     piece: Bytes,
@@ -177,11 +179,12 @@ impl Transport for Wire {
     }
 
     fn poll_write(&mut self, _cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Poll::Ready((&*self.socket).write_vectored(parts))
+        let socket = self.socket.upgrade().ok_or(ErrorKind::ConnectionAborted)?;
+        Poll::Ready((&*socket).write_vectored(parts))
     }
 
     fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let _ = self.socket.shutdown(Shutdown::Write); // a client that is gone is no error
+        let _ = self.socket.upgrade().map(|socket| socket.shutdown(Shutdown::Write)); // a client that is gone is no error
         Poll::Ready(Ok(()))
     }
 
@@ -191,11 +194,13 @@ impl Transport for Wire {
 
     fn has_input(&self) -> bool {
         let look = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        recv(&self.socket, &mut [0_u8; 1], look).is_ok_and(|(_, count)| count > 0)
+        let looked = self.socket.upgrade().map(|socket| recv(&socket, &mut [0_u8; 1], look));
+        matches!(looked, Some(Ok((_, 1..))))
     }
 
     fn reset_on_close(&mut self) {
-        let _ = socket2::SockRef::from(&*self.socket).set_linger(Some(Duration::ZERO)); // [BOD-14b]
+        let Some(socket) = self.socket.upgrade() else { return };
+        let _ = socket2::SockRef::from(&*socket).set_linger(Some(Duration::ZERO)); // [BOD-14b]
     }
 }
 

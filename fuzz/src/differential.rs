@@ -1,5 +1,5 @@
-//! The same octets to `threadpool` and to `hyper`: both accept or refuse the same requests, show the application the
-//! same, and frame what follows the same.
+//! The same octets to `threadpool`, `hyper` and `smol`: they accept or refuse the same requests, show the application the
+//! same, and frame what follows the same. `threadpool` and `smol` have one codec, and no exceptions between them.
 //!
 //! Shared by the fuzz target `differential` and by `adapter-web/tests/differential.rs`, which generates requests and replays
 //! the corpus.
@@ -11,6 +11,7 @@ mod served;
 
 use adapter_core::{Body, Environ, Error, Request, Response};
 use adapter_hyper::HyperServer;
+use adapter_smol::SmolServer;
 use adapter_threadpool::ThreadPoolServer;
 use http::{HeaderMap, Version};
 
@@ -105,7 +106,7 @@ impl Answer {
 /// Ends what the application says of a request whose body it did not read.
 const UNREAD: &str = "unread";
 
-/// Sends `data` to both servers and compares. `Err` with both exchanges where they disagree.
+/// Sends `data` to the servers and compares. `Err` with both exchanges where two disagree.
 ///
 /// # Errors
 /// A description of the disagreement.
@@ -115,11 +116,17 @@ pub fn check(data: &[u8]) -> Result<(), String> {
     if is_excepted(&expand(data, 2)) {
         return Ok(());
     }
-    let (ours, theirs) =
-        SERVERS.with(|servers| (exchange(&servers.threadpool, octets), exchange(&servers.hyper, octets)));
+    let (ours, theirs, third) = SERVERS.with(|servers| {
+        (exchange(&servers.threadpool, octets), exchange(&servers.hyper, octets), exchange(&servers.smol, octets))
+    });
     let what = |error| format!("to {} ({} octets): {error}", data.escape_ascii(), octets.len());
     let ours = ours.map_err(|error| what(format!("threadpool: {error}")))?.normal();
     let theirs = theirs.map_err(|error| what(format!("hyper: {error}")))?.normal();
+    let third = third.map_err(|error| what(format!("smol: {error}")))?.normal();
+    if ours != third && !third.is_cut_off_from(&ours) && !ours.is_cut_off_from(&third) {
+        let (ours, third) = (ours.differing(&third), third.differing(&ours));
+        return Err(what(format!("threadpool answers {ours}\nsmol answers {third}")));
+    }
     if ours == theirs || theirs.is_cut_off_from(&ours) || ours.is_cut_off_from(&theirs) {
         return Ok(());
     }
@@ -171,12 +178,14 @@ fn has_long_word(octets: &[u8]) -> bool {
 struct Servers {
     threadpool: Served,
     hyper: Served,
+    smol: Served,
 }
 
 thread_local! {
     static SERVERS: Servers = Servers {
         threadpool: Served::start(&ThreadPoolServer::new(), application, LIMIT),
         hyper: Served::start(&HyperServer::new(), application, LIMIT),
+        smol: Served::start(&SmolServer::new(), application, LIMIT),
     };
 }
 

@@ -314,7 +314,7 @@ pub(crate) static FAULTS: &[Fault] = &[
             data.extend_from_slice(b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n");
         }
     }),
-    Fault::new("trailers_are_always_sent", &["trailers::unasked_trailers_are_dropped", "trailers::capability_is_true"])
+    Fault::new("trailers_are_always_sent", &["trailers::unasked_trailers_are_dropped"])
         .down(|_, data| replace(data, b"0\r\n\r\n", b"0\r\nx-sum: abc\r\n\r\n")),
     Fault::new(
         "responses_are_gathered",
