@@ -59,8 +59,8 @@ pub(super) struct Task {
 pub(super) enum Phase {
     /// Waiting for a request head, or in the middle of one.
     Head,
-    /// A request that waits for a permit.
-    Ready(Box<Head>),
+    /// A request that waits for a permit; in a slot that is used again.
+    Ready(Box<Option<Head>>),
     /// The application has the request.
     Handling(Box<Handling>),
     /// The application has answered; its body is being sent.
@@ -214,29 +214,38 @@ enum NoHead {
 
 /// Until there is a whole head.
 fn read_head(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, permit: bool) -> Flow {
+    // A head is large to move: it is filled in where it can wait for a permit.
+    let mut slot = scratch.slot.take().unwrap_or_default();
+    let found = next_head(conn, task, &mut lock(&conn.io), scratch, &mut slot);
+    if let Err(why) = found {
+        *slot = None;
+        scratch.slot = Some(slot);
+        return no_head(conn, task, scratch, why);
+    }
+    task.requests += 1;
+    task.begun = false;
+    task.parsed = 0;
+    if conn.has(bit::MAKE_ROOM) {
+        conn.clear(bit::MAKE_ROOM);
+    }
+    if permit {
+        return super::request::call(conn, task, scratch, slot);
+    }
+    task.phase = Phase::Ready(slot);
+    Flow::Next
+}
+
+/// There is none: what is to be done about it.
+fn no_head(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, why: NoHead) -> Flow {
     let engine = &conn.engine;
     let settings = &engine.settings;
-    let found = next_head(conn, task, &mut lock(&conn.io), scratch);
-    match found {
-        Ok(head) => {
-            task.requests += 1;
-            task.begun = false;
-            task.parsed = 0;
-            if conn.has(bit::MAKE_ROOM) {
-                conn.clear(bit::MAKE_ROOM);
-            }
-            if permit {
-                return super::request::call(conn, task, scratch, head);
-            }
-            task.phase = Phase::Ready(Box::new(head));
-            return Flow::Next;
-        }
-        Err(NoHead::Refused(rejection)) => return reject(conn, task, scratch, &rejection),
-        Err(NoHead::Stalled(since)) => return stalled(conn, task, since),
+    match why {
+        NoHead::Refused(rejection) => return reject(conn, task, scratch, &rejection),
+        NoHead::Stalled(since) => return stalled(conn, task, since),
         // [KAP-08] nothing was asked, nothing is answered
-        Err(NoHead::Over) => return closed(conn, task),
-        Err(NoHead::Enough) => return Flow::Again,
-        Err(NoHead::Starved) => {}
+        NoHead::Over => return closed(conn, task),
+        NoHead::Enough => return Flow::Again,
+        NoHead::Starved => {}
     }
     // [SHU-03], [SHU-04], [SHU-05]
     if engine.is_draining() {
@@ -272,31 +281,36 @@ fn read_head(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, permit: b
 }
 
 /// The next head out of the input, which is read on as far as it goes.
-fn next_head(conn: &Arc<Conn>, task: &mut Task, io: &mut Io, scratch: &mut Scratch) -> Result<Head, NoHead> {
+fn next_head(
+    conn: &Arc<Conn>,
+    task: &mut Task,
+    io: &mut Io,
+    scratch: &mut Scratch,
+    head: &mut Option<Head>,
+) -> Result<(), NoHead> {
     let limits = &conn.engine.settings.limits;
     let mut reads = 0;
     loop {
         if task.is_worth_parsing(io.input.bytes(), limits) {
             match head::parse_with(io.input.bytes(), limits, &mut scratch.heads) {
-                Ok(Some(head)) => {
-                    // Answers of pipelined requests are gathered, up to a point. [KAP-06], [KAP-07]
-                    if io.output.gathered() >= BUFFER {
-                        match io.flush(conn) {
-                            Flush::Done => {}
-                            // [BOD-16] who does not take answers gets no more
-                            Flush::Wait => return Err(NoHead::Stalled(io.stalled_since)),
-                            Flush::Broken => return Err(NoHead::Over),
-                        }
-                    }
-                    io.input.consume(head.length);
-                    return Ok(head);
-                }
-                Ok(None) => {
-                    task.begin(&conn.engine);
-                    task.parsed = io.input.bytes().len();
-                }
+                Ok(parsed) => *head = parsed,
                 Err(rejection) => return Err(NoHead::Refused(rejection)),
             }
+            if let Some(head) = head {
+                // Answers of pipelined requests are gathered, up to a point. [KAP-06], [KAP-07]
+                if io.output.gathered() >= BUFFER {
+                    match io.flush(conn) {
+                        Flush::Done => {}
+                        // [BOD-16] who does not take answers gets no more
+                        Flush::Wait => return Err(NoHead::Stalled(io.stalled_since)),
+                        Flush::Broken => return Err(NoHead::Over),
+                    }
+                }
+                io.input.consume(head.length);
+                return Ok(());
+            }
+            task.begin(&conn.engine);
+            task.parsed = io.input.bytes().len();
         }
         if !io.output.is_empty() {
             match io.flush(conn) {

@@ -27,6 +27,8 @@ use crate::engine::Tick;
 pub(crate) struct Scratch {
     pub(super) buffers: buffers::Spare,
     pub(super) heads: head::Spare,
+    /// Where a head is put, empty.
+    pub(super) slot: Option<Box<Option<head::Head>>>,
 }
 
 /// The outcome of [`Io::fill`].

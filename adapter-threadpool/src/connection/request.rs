@@ -24,14 +24,16 @@ use crate::engine::lock;
 /// Calls the application with the request that has waited for a permit.
 pub(super) fn call_ready(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch) -> Flow {
     match std::mem::replace(&mut task.phase, Phase::Head) {
-        Phase::Ready(head) => call(conn, task, scratch, *head),
+        Phase::Ready(slot) => call(conn, task, scratch, slot),
         _ => Flow::Next,
     }
 }
 
 /// Calls the application and polls it once: most handlers are ready then. Needs a permit.
 #[inline]
-pub(super) fn call(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, head: Head) -> Flow {
+pub(super) fn call(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, mut slot: Box<Option<Head>>) -> Flow {
+    let Some(head) = slot.take() else { return Flow::Next };
+    scratch.slot = Some(slot);
     let engine = &conn.engine;
     let facts = head.facts;
     let mut io = lock(&conn.io);
@@ -93,7 +95,9 @@ impl Conn {
     pub(crate) fn refuse(self: &Arc<Self>, scratch: &mut Scratch) {
         const BUSY: Rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE, "CON-05", "the server is busy");
         let mut task = lock(&self.task);
-        if let Phase::Ready(head) = &task.phase {
+        if let Phase::Ready(slot) = &task.phase
+            && let Some(head) = &**slot
+        {
             tracing::warn!(target: "adapter", "no thread is free and no place to wait; answered 503");
             self.environ.refused(&BUSY, Asked::Head(&head.parts));
             let facts = Facts::of_rejected(&head.parts);
