@@ -6,7 +6,7 @@
 //! a future with a timer, for whoever has a [`Runtime`](adapter_core::Runtime).
 //!
 //! *Threads*: whoever polls it, one at a time. The request body and the early hints may be used from others meanwhile; they
-//! share the transport with it, under one lock ([`io`]).
+//! share the transport with it, under one lock (`io`).
 
 mod body;
 mod close;
