@@ -195,6 +195,11 @@ impl Direction {
         }
     }
 
+    /// Whether the peer's stream has ended, read or unread.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state.load(Ordering::Acquire) & ENDED != 0
+    }
+
     /// The attempt showed that there is more.
     pub(crate) fn set_ready(&self) {
         self.state.fetch_or(READY, Ordering::Release);

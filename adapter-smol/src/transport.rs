@@ -124,6 +124,14 @@ impl http1::Transport for Stream {
         poll_attempt(self.watched.read(), cx, most, || Ok(recv(&self.socket, &mut *buffer, RecvFlags::empty())?.0))
     }
 
+    fn has_ended(&self) -> bool {
+        self.watched.read().has_ended()
+    }
+
+    fn expect_room(&mut self) {
+        self.watched.write().set_ready();
+    }
+
     fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let most = parts.iter().map(|part| part.len()).sum();
         poll_attempt(self.watched.write(), cx, most, || match parts {
@@ -162,6 +170,10 @@ impl Transport for Stream {
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         poll_attempt(self.watched.write(), cx, bytes.len(), || send(self.fd(), bytes, SendFlags::NOSIGNAL))
+    }
+
+    fn write_now(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(send(self.fd(), bytes, SendFlags::NOSIGNAL)?)
     }
 
     fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {

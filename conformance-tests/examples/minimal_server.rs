@@ -100,8 +100,15 @@ impl State {
     fn serve(self: Arc<Self>, socket: TcpStream, peer: SocketAddr, place: Guard) {
         let (Ok(local), Ok(())) = (socket.local_addr(), socket.set_nodelay(true)) else { return };
         let _ = socket.set_write_timeout(self.config.timeouts.write); // [LIM-06]
-        let (socket, (feed, pieces), reset) = (Arc::new(socket), Body::channel(1), Signal::new());
-        let wire = Wire { socket: Arc::downgrade(&socket), pieces, piece: Bytes::new(), reset: reset.clone() };
+        let (socket, (feed, pieces)) = (Arc::new(socket), Body::channel(1));
+        let (ended, reset) = (Signal::new(), Signal::new());
+        let wire = Wire {
+            socket: Arc::downgrade(&socket),
+            pieces,
+            piece: Bytes::new(),
+            ended: ended.clone(),
+            reset: reset.clone(),
+        };
         let connection = Connection::new(
             self.settings.clone(),
             wire,
@@ -115,6 +122,7 @@ impl State {
         let reader = thread::Builder::new().spawn(move || {
             state.read(&socket, &feed, &reset);
             drop(socket);
+            ended.fire();
             gone.fire(); // [DIS-01a]
         });
         // Application code is contained where it is called; this is for mistakes of our own.
@@ -160,6 +168,8 @@ struct Wire {
     pieces: Body,
     /// As far as it is not taken.
     piece: Bytes,
+    /// The client's stream has ended.
+    ended: Signal,
     /// The client has reset the connection.
     reset: Signal,
 }
@@ -190,6 +200,10 @@ impl Transport for Wire {
 
     fn was_reset(&self) -> bool {
         self.reset.is_fired()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.is_fired()
     }
 
     fn has_input(&self) -> bool {

@@ -1,9 +1,6 @@
 //! A complete server in one file: an event loop of one thread on `mio`, and HTTP/1.1 by `adapter_http1::connection`.
 //!
-//! `adapter_http1` has the whole connection, but no socket, no thread and no loop. This brings the three: a [`Watched`]
-//! socket is its `Transport`, an [`EventLoop`] polls its future, `Threads` has the timers and runs what blocks. Everything
-//! on the loop is a task, a future with a number: one accepts for each listener, one is each connection. An event of a
-//! socket wakes whoever polled it last; the waker of a task puts its number in a queue.
+//! A [`Watched`] socket is its `Transport`, an [`EventLoop`] polls its future, `Threads` has the timers and runs what blocks.
 
 use std::collections::{HashMap, HashSet};
 use std::future::{Future, poll_fn};
@@ -33,7 +30,6 @@ impl Server for MioServer {
     fn info(&self) -> ServerInfo {
         let mut can = Capabilities::none();
         (can.early_hints, can.trailers, can.full_duplex, can.upgrade, can.websocket) = (true, true, true, true, true);
-        // The default concurrency is true: handlers that wait hold no thread, those that block have several. [CON-06]
         ServerInfo::new("mio", "0.1").with_capabilities(can)
     }
 
@@ -227,6 +223,10 @@ impl Transport for Watched<TcpStream> {
 
     fn was_reset(&self) -> bool {
         !matches!(self.socket.take_error(), Ok(None))
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(self.socket.peek(&mut [0]), Ok(0))
     }
 
     fn has_input(&self) -> bool {

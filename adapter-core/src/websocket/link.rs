@@ -91,6 +91,8 @@ pub(super) struct Link {
     /// Octets handed over since the beginning, as last looked at.
     written: u64,
     phase: Phase,
+    /// The peer's stream has ended while something of ours was still to be sent.
+    peer_ended: bool,
     end: Option<Close>,
     /// Why it failed, until the receiver is told.
     failure: Option<Error>,
@@ -120,6 +122,7 @@ impl Link {
             incoming: None,
             written: 0,
             phase: Phase::Open,
+            peer_ended: false,
             end: None,
             failure: None,
             changes: Changes::default(),
@@ -275,11 +278,12 @@ impl Link {
             outcome = wire.poll_shut(&mut cx);
             *shut = outcome == Poll::Ready(Ok(()));
         }
+        let over = self.peer_ended && matches!(self.phase, Phase::Ending { shut: true, .. });
         self.look_at_written(now);
         if outcome.is_ready() {
             self.writes.stays_ready();
         }
-        if outcome == Poll::Ready(Err(())) {
+        if outcome == Poll::Ready(Err(())) || over {
             self.lose(Error::Lost);
         }
     }
@@ -291,7 +295,8 @@ impl Link {
         }
         loop {
             // [UPG-20] answers to pings count, too: who does not take them is not read
-            let may_read = self.incoming.is_none() && (self.has_room() || self.phase != Phase::Open);
+            let may_read =
+                self.incoming.is_none() && !self.peer_ended && (self.has_room() || self.phase != Phase::Open);
             let Some(wire) = self.wire.as_mut().filter(|_| may_read) else { return };
             if !self.reads.claim() {
                 return;
@@ -313,6 +318,12 @@ impl Link {
             self.look_at_written(now);
             let Poll::Ready(event) = event else { return };
             self.reads.stays_ready();
+            if matches!(event, Event::Lost) && matches!(self.phase, Phase::Ending { shut: false, .. }) {
+                // A peer that has said Close and ended its direction may still read ours. RFC 6455 §5.5.1
+                self.peer_ended = true;
+                self.changes.phase = true;
+                return;
+            }
             self.handle(event, now);
         }
     }

@@ -300,17 +300,22 @@ impl<T: Transport> Connection<T> {
         // One of the two, so that nothing comes behind the back of who waits for it.
         let reader = if is_read { io.stir(now) } else { None };
         let mut again = None;
-        if !is_read && !io.at_end && !io.broken && io.upload.as_ref().is_none_or(|upload| upload.is_read_up()) {
-            if io.input.len() < BUFFER {
+        let mut ended = io.at_end;
+        if !is_read && !io.at_end && !io.broken {
+            let is_read_up = io.upload.as_ref().is_none_or(|upload| upload.is_read_up());
+            if is_read_up && io.input.len() < BUFFER {
                 // One read that gives something may hide an end behind it.
                 while io.fill() == Fill::Data && io.input.len() < BUFFER {}
+                ended = io.at_end;
             }
-            if io.input.len() >= BUFFER {
+            if !is_read_up || io.input.len() >= BUFFER {
+                // Nothing more is read: the end has to be asked for.
                 io.broken |= io.transport.as_ref().is_some_and(Transport::was_reset);
+                ended |= io.transport.as_ref().is_some_and(Transport::has_ended);
                 again = Some(now + LOOK);
             }
         }
-        let client = Client { ended: io.at_end, unread: io.upload.is_some(), heard: io.heard };
+        let client = Client { ended, unread: io.upload.is_some() || !io.at_end, heard: io.heard };
         let broken = io.broken || flushed == Flush::Broken;
         drop(io);
         if let Some(reader) = reader {
@@ -323,6 +328,9 @@ impl<T: Transport> Connection<T> {
         if let Some(since) = stalled {
             let deadline = self.write_deadline(since);
             if deadline.is_some_and(|deadline| now >= deadline) {
+                if self.shared.io().takes_something(now) {
+                    return self.look(grace);
+                }
                 tracing::debug!(target: "adapter", "[LIM-06] a client takes nothing; its connection is closed");
                 self.shared.cut_off(true);
                 return Seen::Gone;
@@ -341,6 +349,13 @@ impl<T: Transport> Connection<T> {
     pub(super) fn stalled(&mut self, since: Instant) -> Flow {
         let deadline = self.write_deadline(since);
         if deadline.is_some_and(|deadline| self.now >= deadline) {
+            let mut io = self.shared.io();
+            if io.takes_something(self.now) {
+                let since = io.stalled_since;
+                drop(io);
+                return since.map_or(Flow::Next, |since| Flow::Park(self.write_deadline(since)));
+            }
+            drop(io);
             tracing::debug!(target: "adapter", "[LIM-06] a client takes nothing; its connection is closed");
             // What the operating system still holds goes too, and can't be taken for the end of a response.
             return self.close(true);

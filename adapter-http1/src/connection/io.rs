@@ -212,6 +212,20 @@ impl<T: Transport> Io<T> {
         Flush::Done
     }
 
+    /// The client seems to take nothing: whether it does, from `now` on.
+    pub(super) fn takes_something(&mut self, now: Instant) -> bool {
+        let before = self.output.gathered();
+        if let Some(transport) = &mut self.transport {
+            transport.expect_room();
+        }
+        let flushed = self.flush(now);
+        let takes = flushed == Flush::Done || self.output.gathered() < before;
+        if takes && flushed == Flush::Wait {
+            self.stalled_since = Some(now);
+        }
+        takes
+    }
+
     /// Closes the transport, with a reset instead of an orderly end if so wanted; gives whom to wake, without the lock.
     #[must_use = "the reader has to be woken"]
     pub(super) fn close(&mut self, reset: bool) -> Option<Waker> {

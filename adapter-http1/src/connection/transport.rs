@@ -32,6 +32,16 @@ pub trait Transport: Send + 'static {
         false
     }
 
+    /// Whether the client's stream is known to have ended, also behind octets that are unread. Asked as
+    /// [`was_reset`](Self::was_reset) is.
+    fn has_ended(&self) -> bool {
+        false
+    }
+
+    /// The next [`poll_write`](Self::poll_write) is to try, though no event has said that there is room: an operating system may
+    /// tell late of what it takes. Asked before a client is given up that seems to take nothing. \[LIM-06\]
+    fn expect_room(&mut self) {}
+
     /// Whether something that can be read has come, as the operating system knows and no event has told yet. Asked before an
     /// idle connection is closed that the client did not want closed.
     fn has_input(&self) -> bool {

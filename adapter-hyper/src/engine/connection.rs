@@ -321,6 +321,18 @@ impl Connection {
         self.poll_close(cx)
     }
 
+    /// \[LIM-06\] The client seems to take nothing: an operating system tells of room late, so it is tried once more.
+    fn poll_stalled(&mut self, cx: &mut Context<'_>, now: u64) -> Poll<()> {
+        self.shared.socket().expect_room();
+        if self.poll_protocol(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        match self.shared.status.write_deadline(&self.shared.engine.timeouts) {
+            Some((deadline, _)) if deadline <= now => self.give_up(),
+            _ => self.poll_deadline(cx, now),
+        }
+    }
+
     /// \[LIM-06\] The client takes nothing: what lies in the operating system for it is thrown away with the connection.
     fn give_up(&mut self) -> Poll<()> {
         self.shared.environ.disconnected.fire();
@@ -474,7 +486,7 @@ impl Connection {
                 // Who is looked past may take nothing, too. [LIM-06]
                 let write = self.shared.status.write_deadline(&self.shared.engine.timeouts);
                 if write.is_some_and(|(deadline, _)| deadline <= now) {
-                    return self.give_up();
+                    return self.poll_stalled(cx, now);
                 }
                 if let Some(next) = [again, write.map(|(deadline, _)| deadline)].into_iter().flatten().min() {
                     self.arm(next, cx);
@@ -487,7 +499,7 @@ impl Connection {
                 let polled = self.poll_protocol(cx);
                 self.then_linger(polled, cx, now)
             }
-            Expired::Write => self.give_up(),
+            Expired::Write => self.poll_stalled(cx, now),
             Expired::Grace => {
                 self.shared.environ.disconnected.fire();
                 self.abort()

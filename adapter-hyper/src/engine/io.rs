@@ -82,6 +82,7 @@ impl Shared {
             out: Vec::new(),
             sent: 0,
             is_shut: false,
+            tries: false,
         };
         Arc::new(Shared {
             engine,
@@ -199,6 +200,8 @@ pub(super) struct Socket {
     sent: usize,
     /// Our direction has ended.
     is_shut: bool,
+    /// The next write is to try, whatever events have said.
+    tries: bool,
 }
 
 impl Socket {
@@ -283,6 +286,11 @@ impl Socket {
         Poll::Ready(Ok(()))
     }
 
+    /// The next write is to try, though nothing has said that there is room. \[LIM-06\]
+    pub(super) fn expect_room(&mut self) {
+        self.tries = true;
+    }
+
     /// Whether something has come that was not read yet.
     pub(super) fn has_input(&mut self) -> bool {
         !self.inflow.raw().is_empty() || self.io.has_input()
@@ -305,7 +313,7 @@ impl Socket {
             return Poll::Ready(Ok(()));
         }
         while self.sent < self.out.len() {
-            match self.io.poll_write(cx, &self.out[self.sent..]) {
+            match poll_write(&mut self.io, &mut self.tries, cx, &self.out[self.sent..]) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(count)) => {
                     self.sent += count;
@@ -496,7 +504,7 @@ impl Socket {
             ready!(self.poll_flush(status, cx))?;
         }
         if self.out.is_empty() && bytes.len() >= DIRECT {
-            return match self.io.poll_write(cx, bytes) {
+            return match poll_write(&mut self.io, &mut self.tries, cx, bytes) {
                 Poll::Pending => {
                     status.write_blocked();
                     Poll::Pending
@@ -513,6 +521,21 @@ impl Socket {
         self.out.extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
+}
+
+/// Hands bytes to the operating system; `tries` to do so once without an event.
+fn poll_write(
+    io: &mut Box<dyn Transport>,
+    tries: &mut bool,
+    cx: &mut Context<'_>,
+    bytes: &[u8],
+) -> Poll<io::Result<usize>> {
+    if std::mem::take(tries)
+        && let Ok(count) = io.write_now(bytes)
+    {
+        return Poll::Ready(Ok(count));
+    }
+    io.poll_write(cx, bytes)
 }
 
 /// hyper's end of the socket.

@@ -21,6 +21,16 @@ pub trait Transport: Send + Unpin + 'static {
     /// Hands bytes, never none, to the operating system and says how many it took.
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
 
+    /// [`poll_write`](Self::poll_write) without waiting for an event: an operating system may tell late of what a client takes.
+    /// Asked before one is given up that seems to take nothing. \[LIM-06\]
+    ///
+    /// # Errors
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room, or this can't be had.
+    fn write_now(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = bytes;
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
     /// Ends our half of the stream (FIN). Called after the last write; a client that is gone already is no error.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 

@@ -96,6 +96,10 @@ impl Transport for Stream {
         on!(self, socket => Pin::new(socket).poll_write(cx, bytes))
     }
 
+    fn write_now(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        on!(self, socket => SockRef::from(&*socket).send(bytes))
+    }
+
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         on!(self, socket => Pin::new(socket).poll_shutdown(cx))
     }

@@ -18,6 +18,12 @@ pub(crate) static GROUP: Group = Group {
             &["DIS-01a", "DIS-01c", "DIS-07a"],
             reset_body,
         ),
+        Case::must(
+            "gone_behind_pieces_of_a_body",
+            "of which the handler has read one",
+            &["DIS-01a", "DIS-01b", "DIS-01c"],
+            gone_behind_pieces,
+        ),
         Case::must("reset_behind_a_pipelined_request", "as without it", &["DIS-01a", "DIS-01c"], reset_pipelined),
         Case::must("reset_behind_unread_octets_drops_the_body", "of the response", &["BOD-10"], reset_response),
         Case::must("blocking_code_learns_behind_an_unread_body", "by the flag", &["DIS-05a"], blocking_learns),
@@ -57,6 +63,35 @@ fn reset_body(cx: &mut Context) -> Result<(), Failure> {
         cx.wait_for("handler-cancelled").map_err(|failure| Failure(format!("{what}: {failure}")))?;
         ensure!(started.elapsed() < BOUND, "{what}: the handler was dropped after {:?}", started.elapsed());
         cx.wait_for_times("saw-disconnect true", 2)?;
+    }
+    Ok(())
+}
+
+/// The pieces come in one packet, while the handler waits for the first of them.
+fn gone_behind_pieces(cx: &mut Context) -> Result<(), Failure> {
+    for script in ["watch; chunk; gate never", "watch; chunk; drop-request; gate never"] {
+        for resets in [true, false] {
+            cx.again();
+            let mut connection = cx.connect()?;
+            let request = cx.request("POST", "/").script(script).field("transfer-encoding", "chunked");
+            connection.send(request.bytes())?;
+            cx.wait_for("call")?;
+            cx.pause(50)?;
+            connection.send(b"5\r\nhello\r\n".repeat(3))?;
+            cx.wait_for("at never")?;
+            let started = Instant::now();
+            if resets {
+                connection.reset();
+            } else {
+                drop(connection);
+            }
+            let what = format!("{script}, {}", if resets { "reset" } else { "closed" });
+            cx.wait_for("handler-cancelled").map_err(|failure| Failure(format!("{what}: {failure}")))?;
+            // Closed in order, the handler has its grace once more: who reads nothing is told late. [DIS-04]
+            let bound = if resets { BOUND } else { 2 * BOUND };
+            ensure!(started.elapsed() < bound, "{what}: the handler was dropped after {:?}", started.elapsed());
+            cx.wait_for_times("saw-disconnect true", 2)?;
+        }
     }
     Ok(())
 }

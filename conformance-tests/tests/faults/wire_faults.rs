@@ -350,6 +350,7 @@ pub(crate) static FAULTS: &[Fault] = &[
             "disconnect::pending_handler_is_dropped",
             "disconnect::reset_drops_the_handler",
             "disconnect::body_without_progress_is_dropped",
+            "departure::gone_behind_pieces_of_a_body",
             "departure::reset_behind_an_unread_body",
             "departure::reset_behind_a_pipelined_request",
             "departure::reset_behind_unread_octets_drops_the_body",

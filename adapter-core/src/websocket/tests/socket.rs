@@ -262,3 +262,21 @@ fn the_last_handle_dropped_closes() {
     drop(client);
     ended.join().unwrap();
 }
+
+/// \[UPG-12a\] RFC 6455 §5.5.1: it has ended its direction, and still reads ours.
+#[test]
+fn a_client_that_ends_its_stream_behind_its_close_gets_what_is_on_its_way_and_the_answer() {
+    let Setup { socket, mut client, keeper, tether: _tether } =
+        open_with(1000, Options::default(), ShutdownTrigger::new());
+    let (sender, _receiver) = socket.split();
+    sender.try_send(vec![7; 5000]).unwrap();
+    assert!(sender.backlog() > 0, "it waits for a client that takes 1,000 at a time");
+    let keeping = std::thread::spawn(move || block_on(keeper));
+    write(&mut client, &masked(0x88, b"\x03\xe8"));
+    block_on(client.close()).unwrap();
+    let mut came = Vec::new();
+    block_on(client.read_to_end(&mut came)).unwrap();
+    assert_eq!(came.len(), 4 + 5000 + 4, "octets");
+    assert_eq!(came[5004..], *b"\x88\x02\x03\xe8");
+    keeping.join().unwrap();
+}
