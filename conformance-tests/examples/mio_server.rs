@@ -133,15 +133,15 @@ impl EventLoop {
         waker.wake();
     }
 
-    /// Polls `main` and what was woken, waits for events, and again, until `main` is ready.
+    /// Polls `main` and what was woken, waits for events, until `main` is ready.
     fn run<T>(self: &Arc<Self>, mut poll: mio::Poll, main: impl Future<Output = T>) -> io::Result<T> {
         let (mut main, mut news) = (pin!(main), mio::Events::with_capacity(256));
         let main_waker = Waker::from(Arc::new(Alarm(usize::MAX, self.clone())));
         loop {
+            let woken = std::mem::take(&mut *lock(&self.woken)); // first: who is woken from here on rings the bell
             if let Poll::Ready(outcome) = main.as_mut().poll(&mut Context::from_waker(&main_waker)) {
                 return Ok(outcome);
             }
-            let woken = std::mem::take(&mut *lock(&self.woken));
             for number in woken {
                 // Taken out, since a task may spawn another one.
                 let Some((mut task, waker)) = lock(&self.tasks).remove(&number) else { continue };
