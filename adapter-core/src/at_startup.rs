@@ -17,7 +17,7 @@ use crate::server::ServerInfo;
 /// `make` is called once for each start and must not block. An error of it ends the start, and is what the program is told. Its own hooks are those of the application that was
 /// made. An application serves one server at a time: each start makes it anew and lets go of the one before.
 ///
-/// What needs tokio while it is made wants [`tokio::application`](crate::tokio::application) around it, or is an axum
+/// What needs tokio while it is made wants `tokio::application` (feature `tokio`) around it, or is an axum
 /// `Router`, for which there is `axum_at_startup`.
 ///
 /// ```

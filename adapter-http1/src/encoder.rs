@@ -15,9 +15,6 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// The end of a chunk.
 pub const CHUNK_END: &[u8] = b"\r\n";
 
-/// The last chunk, without trailers. RFC 9112 §7.1
-pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-
 /// Appends a response head that `plan` was made for.
 ///
 /// \[RSP-13\]: the version is the request's (a 1.0 client gets 1.0 back), whatever the application said.

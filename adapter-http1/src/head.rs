@@ -26,6 +26,32 @@ pub struct Head {
 /// Header lines that are parsed without an allocation for their index.
 const INLINE_HEADERS: usize = 128;
 
+/// What was parsed in vain of a head that comes in pieces: a client that sends octet by octet must not make that cost the square
+/// of the head.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Attempts(usize);
+
+impl Attempts {
+    /// Whether parsing `input` may give something else than it did before. Short heads are always parsed, so that what is wrong
+    /// is seen at once.
+    pub fn is_worth_another(&mut self, input: &[u8], limits: &Limits) -> bool {
+        const SHORT: usize = 2048;
+        if self.0 == 0 || input.len() <= SHORT {
+            return !input.is_empty();
+        }
+        let before = std::mem::replace(&mut self.0, input.len());
+        let crossed = |limit: usize| before < limit && input.len() >= limit;
+        input.get(before..).unwrap_or_default().contains(&b'\n')
+            || crossed(too_long_from(limits))
+            || crossed(limits.head_bytes)
+    }
+
+    /// `input` was parsed, and is not complete.
+    pub fn was_in_vain(&mut self, input: &[u8]) {
+        self.0 = input.len();
+    }
+}
+
 /// Parses the head at the start of `input`; `Ok(None)` if it is not complete.
 ///
 /// # Errors

@@ -33,3 +33,4 @@ pub mod buffers;
 pub mod connection;
 pub mod encoder;
 pub mod head;
+pub mod preface;

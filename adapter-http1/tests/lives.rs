@@ -53,6 +53,8 @@ struct Wire {
     reset: bool,
     /// What the client takes.
     room: usize,
+    /// Of which nothing is told: only who tries learns it.
+    untold: bool,
     out: Vec<u8>,
     shut: bool,
     closed: bool,
@@ -90,7 +92,8 @@ impl Transport for Socket {
         if wire.reset {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let most = wire.room.min(parts.iter().map(|part| part.len()).sum());
+        let room = if wire.untold { 0 } else { wire.room };
+        let most = room.min(parts.iter().map(|part| part.len()).sum());
         if most == 0 {
             wire.wakers.push(cx.waker().clone());
             return Poll::Pending;
@@ -108,6 +111,10 @@ impl Transport for Socket {
 
     fn was_reset(&self) -> bool {
         self.0.lock().unwrap().reset
+    }
+
+    fn expect_room(&mut self) {
+        self.0.lock().unwrap().untold = false;
     }
 
     fn reset_on_close(&mut self) {}
@@ -451,6 +458,37 @@ fn live(seed: u64, start: Instant) {
             }
             _ => panic!("answer {index} is {}", said.status),
         }
+    }
+}
+
+/// \[LIM-06\], \[DIS-03\] whatever an operating system tells of it, in every phase in which something is to be sent.
+#[test]
+fn who_takes_a_little_is_not_given_up() {
+    for request in
+        ["GET /drip/1", "GET /drip/1 HTTP/1.1\r\nHost: a\r\n\r\nGET /late/2", "GET /hello/1 HTTP/1.0\r\n\r\nx"]
+    {
+        let mut life = Life::begin(Instant::now());
+        life.gate.fire();
+        life.change(|wire| wire.incoming.push_back(format!("{request} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes()));
+        life.run();
+        for _ in 0..10 {
+            life.change(|wire| {
+                wire.room += 10;
+                wire.untold = true;
+            });
+            let deadline =
+                life.connection.as_ref().expect("it is served").deadline().expect("there is a write timeout");
+            let time = deadline.saturating_duration_since(life.now());
+            life.passes(time);
+            let before = life.wire.lock().unwrap().out.len();
+            life.run();
+            assert_eq!(life.wire.lock().unwrap().out.len(), before + 10, "it is tried ({request})");
+        }
+        let deadline = life.connection.as_ref().expect("it is served").deadline().expect("there is a write timeout");
+        let time = deadline.saturating_duration_since(life.now());
+        life.passes(time);
+        life.run();
+        assert!(life.connection.is_none(), "who takes nothing is ({request})");
     }
 }
 

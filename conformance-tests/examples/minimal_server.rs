@@ -5,7 +5,8 @@
 //! blocks on one future. `spec/IMPLEMENTING.md` walks through it.
 
 use std::collections::HashMap;
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::future::Future;
+use std::io::{self, ErrorKind, IoSlice, Read};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -19,12 +20,13 @@ use adapter_core::server::{Guard, LastReference, Lifecycle, Roster, ShutdownLeve
 use adapter_core::signal::Signal;
 use adapter_core::{
     Body, Bytes, Concurrency, DynApplication, ListenAddr, Runtime, ServeError, Server, ServerConfig, ServerHandle,
-    ServerInfo, ShutdownTrigger, contain,
+    ServerInfo, ShutdownTrigger, Sleep, contain,
 };
 use adapter_http1::connection::{Connection, Served, Settings, Transport};
 use adapter_listen::blocking::{accept_on_thread, bind_tcp};
 use futures_lite::future::{block_on, or, zip};
-use rustix::net::{RecvFlags, recv};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
 
 /// The server.
 pub(crate) struct MinimalServer;
@@ -99,7 +101,6 @@ impl State {
 
     fn serve(self: Arc<Self>, socket: TcpStream, peer: SocketAddr, place: Guard) {
         let (Ok(local), Ok(())) = (socket.local_addr(), socket.set_nodelay(true)) else { return };
-        let _ = socket.set_write_timeout(self.config.timeouts.write); // [LIM-06]
         let (socket, (feed, pieces)) = (Arc::new(socket), Body::channel(1));
         let (ended, reset) = (Signal::new(), Signal::new());
         let wire = Wire {
@@ -108,6 +109,8 @@ impl State {
             piece: Bytes::new(),
             ended: ended.clone(),
             reset: reset.clone(),
+            runtime: self.serving().runtime.clone(),
+            retry: None,
         };
         let connection = Connection::new(
             self.settings.clone(),
@@ -172,6 +175,9 @@ struct Wire {
     ended: Signal,
     /// The client has reset the connection.
     reset: Signal,
+    runtime: Runtime,
+    /// There was no room.
+    retry: Option<Sleep>,
 }
 
 impl Transport for Wire {
@@ -188,9 +194,22 @@ impl Transport for Wire {
         Poll::Ready(Ok(count))
     }
 
-    fn poll_write(&mut self, _cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let socket = self.socket.upgrade().ok_or(ErrorKind::ConnectionAborted)?;
-        Poll::Ready((&*socket).write_vectored(parts))
+    // It must not wait in here, where others want the connection, and std has nothing that tells of room: it tries again.
+    fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        loop {
+            if let Some(retry) = &mut self.retry {
+                ready!(Pin::new(retry).poll(cx));
+            }
+            let socket = self.socket.upgrade().ok_or(ErrorKind::ConnectionAborted)?;
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            match sendmsg(&socket, parts, &mut SendAncillaryBuffer::default(), flags) {
+                Err(Errno::AGAIN) => self.retry = Some(self.runtime.sleep(Duration::from_millis(20))),
+                outcome => {
+                    self.retry = None;
+                    return Poll::Ready(Ok(outcome?));
+                }
+            }
+        }
     }
 
     fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {

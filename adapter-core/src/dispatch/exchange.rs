@@ -46,8 +46,9 @@ impl Exchange {
     }
 
     /// Polls the application; ready means that `answer` has its response, or the 503 of one that took too long, whose future is
-    /// dropped then. `clock` tells the time, before the application is polled and after. Blocks only as the application does,
-    /// and never panics. \[LIM-09\]
+    /// dropped then. Poll it when its waker was woken and at the [`deadline`](Self::deadline), until it is ready; asked once more, the
+    /// answer is a 500. `clock` tells the time, before the application is polled and after. Blocks only as the application does, and
+    /// never panics. \[LIM-09\]
     #[inline]
     pub fn poll(
         &mut self,
@@ -96,7 +97,8 @@ pub struct Client {
 pub struct Grace(Option<Instant>);
 
 impl Grace {
-    /// Until when, as of `now`; `None` without an end. Fires `disconnected` when it is time to. At its end the code is dropped.
+    /// Until when, as of `now`; `None` without an end. Fires `disconnected` when it is time to, which wakes who waits for it: not
+    /// under a lock that they may want. When that time has come, drop the code. Does not block.
     pub fn until(&mut self, client: Client, now: Instant, disconnected: &Signal) -> Option<Instant> {
         if !client.ended {
             return None;

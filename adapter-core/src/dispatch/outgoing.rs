@@ -70,7 +70,8 @@ impl Outgoing {
         self.blocking
     }
 
-    /// The next piece, until [`Piece::End`] or [`Piece::Broken`]. Blocks only as the body does, and never panics.
+    /// The next piece, until [`Piece::End`] or [`Piece::Broken`]; not to be asked after that. Blocks only as the body does
+    /// ([`is_blocking`](Self::is_blocking)), and never panics. Cancel safe.
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
         loop {
             let next = match &mut self.source {
@@ -105,7 +106,8 @@ impl Outgoing {
 }
 
 /// Moves what blocks in `body` to a thread of `runtime` where the caller may not block, see
-/// [`Body::offload_with`]; where there is no room for it, `head` and `plan` become those of a 503. \[BOD-15\]
+/// [`Body::offload_with`]; where there is no room for it, `head` and `plan` become those of a 503. `held` is dropped when that
+/// work is over, or there is none. Does not block. \[BOD-15\]
 pub fn offload(
     head: &mut response::Parts,
     body: Body,

@@ -33,7 +33,7 @@ impl Roster {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection begins.
+    /// A connection begins. Does not block, as [`leave`](Self::leave).
     pub fn enter<M: Member>(&self, member: &Arc<M>) {
         let weak = Arc::downgrade(member);
         self.lock().insert(Arc::as_ptr(member).addr(), weak);
@@ -44,7 +44,7 @@ impl Roster {
         self.lock().remove(&Arc::as_ptr(member).addr());
     }
 
-    /// Asks the connection that has been idle for longest to close.
+    /// Asks the connection that has been idle for longest to close. Looks at all of them; does not block.
     pub fn make_room(&self) {
         let members: Vec<Arc<dyn Member>> = self.lock().values().filter_map(Weak::upgrade).collect();
         let idle = members.iter().filter_map(|member| Some((member.idle_since()?, member)));

@@ -32,7 +32,7 @@
 //! # Tokio
 //!
 //! With the feature `tokio` every application has a tokio runtime here, as on a server that runs on tokio: in plain tests and
-//! in `#[tokio::test]`. (On the servers that do not, an application needs [`tokio::application`](crate::tokio) around it; an axum
+//! in `#[tokio::test]`. (On the servers that do not, an application needs `tokio::application` (feature `tokio`) around it; an axum
 //! `Router` has that.) It is the test's own where the application is polled within that: by `send_async().await`, so that
 //! tokio's paused clock works, and by `send()` in a runtime of several threads. In one of one thread, which stands still while
 //! `send()` blocks, and by `open()`, it is another one: what is bound to the test's runtime, such as a pool of connections that

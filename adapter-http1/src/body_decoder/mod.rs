@@ -8,14 +8,10 @@
 //! a body may have any number of chunks, of one octet too, each with an extension of ordinary size, and is refused once it
 //! consists of little else. A trailer section is bounded like a head.
 
-use std::task::Poll;
-
 use adapter_core::RequestBodyError;
 use adapter_core::rules::request::BodyLength;
 use adapter_core::rules::trailers;
-use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use http_body::Frame;
 
 /// Bytes of a chunk-size line before its CRLF: digits, blanks and extension. \[LIM-08a\] Go net/http has the same.
 const MAX_LINE: u64 = 4096;
@@ -134,26 +130,6 @@ impl Decoder {
             let Some(byte) = input.get(at).copied() else { return Ok(Event::More { consumed: at }) };
             at += 1;
             self.state = self.step(byte)?;
-        }
-    }
-
-    /// [`decode`](Self::decode) for a server that keeps its input in a [`BytesMut`]: takes the next frame out of it, without
-    /// a copy. Pending when all of the input was taken; the caller comes back when it has more.
-    pub fn poll_frame(&mut self, input: &mut BytesMut) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
-        match self.decode(input) {
-            Ok(Event::Data { start, consumed }) => {
-                input.advance(start);
-                Poll::Ready(Some(Ok(Frame::data(input.split_to(consumed - start).freeze()))))
-            }
-            Ok(Event::More { consumed }) => {
-                input.advance(consumed);
-                Poll::Pending
-            }
-            Ok(Event::End { trailers, consumed }) => {
-                input.advance(consumed);
-                Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
-            }
-            Err(error) => Poll::Ready(Some(Err(error))),
         }
     }
 

@@ -60,27 +60,6 @@ fn a_sized_body_ends_where_it_said() {
 }
 
 #[test]
-fn frames_are_taken_out_of_the_input() {
-    let mut decoder = Decoder::new(BodyLength::Unknown, None);
-    let mut input = BytesMut::from("3\r\nab".as_bytes());
-    let next = |decoder: &mut Decoder, input: &mut BytesMut| match decoder.poll_frame(input) {
-        Poll::Ready(frame) => frame.map(Result::unwrap),
-        Poll::Pending => panic!("pending"),
-    };
-    assert_eq!(next(&mut decoder, &mut input).unwrap().into_data().unwrap(), "ab");
-    assert!(decoder.poll_frame(&mut input).is_pending());
-    input.extend_from_slice(b"c\r\n0\r\nA: b\r\n\r\nGET");
-    assert_eq!(next(&mut decoder, &mut input).unwrap().into_data().unwrap(), "c");
-    assert_eq!(next(&mut decoder, &mut input).unwrap().into_trailers().unwrap()["a"], "b");
-    for _ in 0..2 {
-        assert!(next(&mut decoder, &mut input).is_none());
-    }
-    assert_eq!(input, "GET");
-    let mut decoder = Decoder::new(BodyLength::Unknown, None);
-    assert!(matches!(decoder.poll_frame(&mut BytesMut::from("x")), Poll::Ready(Some(Err(_)))));
-}
-
-#[test]
 fn what_is_malformed() {
     let cases: [&[u8]; 17] = [
         b"\r\n",

@@ -13,9 +13,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use adapter_core::Limits;
 use adapter_core::contain::catch;
-use adapter_core::dispatch::{Client, Grace};
+use adapter_core::dispatch::Client;
 use adapter_core::refused::Asked;
 use adapter_core::rules::Rejection;
 use http::StatusCode;
@@ -25,7 +24,8 @@ use super::phase::{Flow, Phase, Seen};
 use super::transport::Transport;
 use super::{Connection, End};
 use crate::buffers::BUFFER;
-use crate::head::{self, Head};
+use crate::head::{self, Attempts, Head};
+use crate::preface;
 
 /// Requests of one connection answered before others get their turn.
 const AT_A_TIME: u32 = 128;
@@ -34,8 +34,6 @@ const READS: u32 = 16;
 /// How long a client may leave unseen that it has reset, where too much of it is unread. With the grace below the 500 ms of
 /// \[DIS-01\].
 const LOOK: Duration = Duration::from_millis(100);
-/// The first octets of HTTP/2. RFC 9113 §3.4
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Why there is no head; what is done about it is done without the lock.
 enum NoHead {
@@ -67,26 +65,9 @@ pub(super) struct Waiting {
     pub(super) since: Option<Instant>,
     /// Whether its first octet has come.
     pub(super) begun: bool,
-    /// Octets of it that were parsed in vain.
-    pub(super) parsed: usize,
+    pub(super) attempts: Attempts,
     /// What has come so far may be the beginning of HTTP/2.
     pub(super) may_be_http2: bool,
-}
-
-impl Waiting {
-    /// Whether parsing again may give something else: a client that sends octet by octet must not make that cost the square of
-    /// the head. Short heads are always parsed, so that what is wrong is seen at once.
-    fn is_worth_parsing(&mut self, input: &[u8], limits: &Limits) -> bool {
-        const SHORT: usize = 2048;
-        if self.parsed == 0 || input.len() <= SHORT {
-            return !input.is_empty();
-        }
-        let before = std::mem::replace(&mut self.parsed, input.len());
-        let crossed = |limit: usize| before < limit && input.len() >= limit;
-        input.get(before..).unwrap_or_default().contains(&b'\n')
-            || crossed(head::too_long_from(limits))
-            || crossed(limits.head_bytes)
-    }
 }
 
 impl<T: Transport> Connection<T> {
@@ -133,7 +114,11 @@ impl<T: Transport> Connection<T> {
             Ok(()) => {
                 self.requests += 1;
                 self.waiting.begun = false;
-                self.waiting.parsed = 0;
+                self.waiting.attempts = Attempts::default();
+                // Its place is needed by itself.
+                if self.shared.unwanted.load(Relaxed) {
+                    self.shared.unwanted.store(false, Relaxed);
+                }
                 return match head.take() {
                     Some(head) => self.call(cx, head),
                     None => Flow::Next,
@@ -192,15 +177,14 @@ impl<T: Transport> Connection<T> {
         let mut reads = 0;
         loop {
             if waiting.may_be_http2 && !io.input.is_empty() {
-                let input = io.input.bytes();
-                let alike = input.iter().zip(PREFACE).all(|(a, b)| a == b);
-                if alike && input.len() >= PREFACE.len() {
+                let told = preface::is_http2(io.input.bytes());
+                if told == Some(true) {
                     return Err(NoHead::Preface);
                 }
-                waiting.may_be_http2 = alike;
-                waiting.begun |= alike;
+                waiting.may_be_http2 = told.is_none();
+                waiting.begun |= told.is_none();
             }
-            if !waiting.may_be_http2 && waiting.is_worth_parsing(io.input.bytes(), limits) {
+            if !waiting.may_be_http2 && waiting.attempts.is_worth_another(io.input.bytes(), limits) {
                 match super::parse(io.input.bytes(), limits, head) {
                     Ok(true) => {
                         // Answers of pipelined requests are gathered, up to a point. [KAP-06], [KAP-07]
@@ -222,7 +206,7 @@ impl<T: Transport> Connection<T> {
                                 waiting.since = Some(*now);
                             }
                         }
-                        waiting.parsed = io.input.len();
+                        waiting.attempts.was_in_vain(io.input.bytes());
                     }
                     Err(rejection) => return Err(NoHead::Refused(rejection)),
                 }
@@ -276,13 +260,9 @@ impl<T: Transport> Connection<T> {
 
     /// The handler is pending: until when.
     pub(super) fn wait_for_handler(&mut self) -> Flow {
-        let Phase::Handling(exchange) = &mut self.phase else { return Flow::Next };
-        let (mut grace, deadline) = (exchange.grace, exchange.deadline());
-        let seen = self.look(&mut grace);
-        if let Phase::Handling(exchange) = &mut self.phase {
-            exchange.grace = grace;
-        }
-        match seen {
+        let Phase::Handling(exchange) = &self.phase else { return Flow::Next };
+        let deadline = exchange.deadline();
+        match self.look() {
             Seen::There(until) => Flow::Park(earlier(until, deadline)),
             Seen::Gone => self.close(false),
         }
@@ -290,7 +270,7 @@ impl<T: Transport> Connection<T> {
 
     /// Looks after the client while application code has the request: writes what waits for it, wakes who reads its body, and
     /// looks for its end. \[DIS-01\], \[LIM-06\]
-    pub(super) fn look(&mut self, grace: &mut Grace) -> Seen {
+    pub(super) fn look(&mut self) -> Seen {
         let now = self.now;
         let mut io = self.shared.io();
         // Answers to earlier requests, or a 100.
@@ -329,7 +309,7 @@ impl<T: Transport> Connection<T> {
             let deadline = self.write_deadline(since);
             if deadline.is_some_and(|deadline| now >= deadline) {
                 if self.shared.io().takes_something(now) {
-                    return self.look(grace);
+                    return self.look();
                 }
                 tracing::debug!(target: "adapter", "[LIM-06] a client takes nothing; its connection is closed");
                 self.shared.cut_off(true);
@@ -338,7 +318,8 @@ impl<T: Transport> Connection<T> {
             // [DIS-01] while the client takes what we send, it is not kept waiting
             return Seen::There(earlier(again, deadline));
         }
-        let until = grace.until(client, now, &self.shared.environ.disconnected);
+        let Connection { shared, phase, .. } = self;
+        let until = phase.grace().and_then(|grace| grace.until(client, now, &shared.environ.disconnected));
         if until.is_some_and(|until| now >= until) {
             return Seen::Gone;
         }
@@ -363,7 +344,7 @@ impl<T: Transport> Connection<T> {
         Flow::Park(deadline)
     }
 
-    pub(super) fn write_deadline(&self, since: Instant) -> Option<Instant> {
+    fn write_deadline(&self, since: Instant) -> Option<Instant> {
         self.settings().timeouts.write.and_then(|limit| since.checked_add(limit))
     }
 

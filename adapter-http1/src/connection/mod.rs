@@ -95,7 +95,7 @@ impl Settings {
         }
     }
 
-    /// A client may begin with HTTP/2, see [`End::Http2`].
+    /// A client may begin with HTTP/2, see [`End::Http2`]. Off by default: then what it sends is refused with 505.
     #[must_use]
     pub fn with_http2(mut self, served: bool) -> Self {
         self.http2 = served;
@@ -167,9 +167,7 @@ impl<T: Transport> Shared<T> {
 
     /// Closes the transport; what the application has of the connection is still to be dropped, and learns that it is over.
     fn cut_off(&self, reset: bool) {
-        // [SHU-06] by force: what was not taken yet is not left to the operating system
-        let forced = self.settings.serving.shutdown.level() == ShutdownLevel::Forced;
-        let reader = self.io().close(reset || forced);
+        let reader = self.io().close(reset);
         self.environ.disconnected.fire();
         if let Some(reader) = reader {
             let _ = catch("waker", || reader.wake());
@@ -229,7 +227,8 @@ pub struct Connection<T: Transport> {
 }
 
 impl<T: Transport> Connection<T> {
-    /// One that was accepted on `local` just `now`.
+    /// One that was accepted on `local` just `now`; `peer` is `None` where it has no address. Enters the
+    /// [roster](Settings::roster), does not poll the transport. Does not block.
     pub fn new(
         settings: Arc<Settings>,
         transport: T,
@@ -253,7 +252,7 @@ impl<T: Transport> Connection<T> {
             now,
             deadline: None,
             requests: 0,
-            waiting: Waiting { since: Some(now), begun: false, parsed: 0, may_be_http2 },
+            waiting: Waiting { since: Some(now), begun: false, attempts: head::Attempts::default(), may_be_http2 },
             template: None,
             handover: None,
         }
@@ -266,18 +265,16 @@ impl<T: Transport> Connection<T> {
     }
 
     /// Goes as far as it can at `now`. Poll it again when its waker was woken, at the [`deadline`](Self::deadline), and when the
-    /// shutdown goes on, until it is ready. Polls and drops application code, contains its panics, and blocks only as that
-    /// does.
+    /// shutdown goes on, until it is ready; then it is closed, and stays so. Polls and drops application code, contains its
+    /// panics, and blocks only as that does. Cancel safe: what has begun goes on at the next poll.
     pub fn poll(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<End<T>> {
         self.now = now;
-        if self.shared.settings.serving.shutdown.level() == ShutdownLevel::Forced {
-            // [SHU-06]
-            self.close(true);
+        if self.level() == ShutdownLevel::Forced {
+            self.cut();
             return Poll::Ready(End::Closed);
         }
         self.shared.io().begin_turn(cx.waker());
-        let is_idle = matches!(self.phase, Phase::Head);
-        if is_idle {
+        if matches!(self.phase, Phase::Head) {
             self.shared.set_idle(None, false);
         }
         let polled = self.drive(cx);
@@ -301,9 +298,20 @@ impl<T: Transport> Connection<T> {
         &self.shared.settings
     }
 
+    fn level(&self) -> ShutdownLevel {
+        self.settings().serving.shutdown.level()
+    }
+
     /// Whether the server is shutting down.
     fn is_stopping(&self) -> bool {
-        self.shared.settings.serving.shutdown.level() != ShutdownLevel::Running
+        self.level() != ShutdownLevel::Running
+    }
+
+    /// Ends it from outside. By force what the client has not taken is not left to the operating system (\[SHU-06\]); a stream
+    /// that the application has taken ends like any other, since its protocol has said its last word. \[UPG-22\]
+    fn cut(&mut self) {
+        let reset = self.level() == ShutdownLevel::Forced && !matches!(self.phase, Phase::Taken(_));
+        self.close(reset);
     }
 
     /// Lets go of the transport.
@@ -323,7 +331,7 @@ impl<T: Transport> Drop for Connection<T> {
     fn drop(&mut self) {
         self.shared.settings.roster.leave(&self.shared);
         if !matches!(self.phase, Phase::Closed) {
-            self.close(false);
+            self.cut();
         }
     }
 }

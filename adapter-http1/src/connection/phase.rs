@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use adapter_core::dispatch::{Exchange, Grace, Outgoing};
 use adapter_core::upgrade::Tether;
 
-/// How long either may take in all. \[KAP-13\]
+/// How long octets are read in all that nobody wants. \[KAP-13\]
 const LINGER_MOST: Duration = Duration::from_secs(30);
-/// As the time for an octet, and as all of it, while the server is shutting down.
+/// How long for the next octet, and in all, while the server is shutting down.
 const LAST_LINGER: Duration = Duration::from_millis(250);
 const LAST_LINGER_MOST: Duration = Duration::from_secs(2);
+
 /// Where a connection is.
 pub(super) enum Phase {
     /// Waiting for a request head, or in the middle of one.
@@ -28,6 +29,17 @@ pub(super) enum Phase {
     Closing(Closing),
     /// Over.
     Closed,
+}
+
+impl Phase {
+    /// How long application code may go on, where there is some.
+    pub(super) fn grace(&mut self) -> Option<&mut Grace> {
+        match self {
+            Phase::Handling(exchange) => Some(&mut exchange.grace),
+            Phase::Sending(sending) => Some(&mut sending.grace),
+            _ => None,
+        }
+    }
 }
 
 /// How a phase goes on.

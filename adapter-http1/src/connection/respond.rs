@@ -176,15 +176,12 @@ impl<T: Transport> Connection<T> {
             drop(io);
             match flushed {
                 Flush::Done => {}
-                Flush::Wait => {
-                    let mut grace = sending.grace;
-                    match self.look(&mut grace) {
-                        // There is room again.
-                        Seen::There(_) if self.shared.io().stalled_since.is_none() => continue,
-                        Seen::There(until) => return Flow::Park(until),
-                        Seen::Gone => return self.close(false),
-                    }
-                }
+                Flush::Wait => match self.look() {
+                    // There is room again.
+                    Seen::There(_) if self.shared.io().stalled_since.is_none() => continue,
+                    Seen::There(until) => return Flow::Park(until),
+                    Seen::Gone => return self.close(false),
+                },
                 // [ERR-07], [BOD-10]
                 Flush::Broken => return self.close(false),
             }
@@ -200,11 +197,7 @@ impl<T: Transport> Connection<T> {
                 return Flow::Next;
             }
             if pending {
-                let mut grace = sending.grace;
-                let seen = self.look(&mut grace);
-                let Phase::Sending(sending) = &mut self.phase else { return Flow::Next };
-                sending.grace = grace;
-                return match seen {
+                return match self.look() {
                     Seen::There(until) => Flow::Park(until),
                     Seen::Gone => self.close(false),
                 };

@@ -7,8 +7,12 @@ use std::time::Duration;
 /// A connected byte stream. None of it may panic. Dropping it closes it.
 ///
 /// What is pending wakes the task that polled last, one for reading and one for writing. An error, of whichever kind, ends the
-/// connection. It is polled under the connection's lock, and so may block only where nobody else waits for that: in a server with
-/// a thread for each connection, a write may.
+/// connection. It is polled under the connection's lock and must not block, not even in a server with a thread for each connection:
+/// what reads the body or the stream after an upgrade would wait for a write that waits for the client.
+///
+/// Three methods have to be written. The others have defaults that are right for a transport that reads ahead of nobody and
+/// remembers nothing: where a thread or a loop reads ahead, [`was_reset`](Self::was_reset), [`has_ended`](Self::has_ended) and
+/// [`has_input`](Self::has_input) are needed too, and where readiness is remembered, [`expect_room`](Self::expect_room).
 pub trait Transport: Send + 'static {
     /// Reads into `buffer`, which is not empty, and says how many octets came; 0 is the end of the client's stream, and is not
     /// asked for again.
@@ -26,24 +30,26 @@ pub trait Transport: Send + 'static {
     /// Ends our half of the stream (FIN). Called after the last write; a client that is gone already is no error.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// Whether the client has reset the connection, also where octets in front of that are unread. `true` once. Asked where
-    /// reading can't tell, because too much is read ahead.
+    /// Whether the client has reset the connection, also where octets in front of that are unread (`SO_ERROR`, which
+    /// `TcpStream::take_error` gives). `true` once. Asked every 100 ms where reading can't tell, because too much is unread.
+    /// Default: never. \[DIS-01\]
     fn was_reset(&self) -> bool {
         false
     }
 
     /// Whether the client's stream is known to have ended, also behind octets that are unread. Asked as
-    /// [`was_reset`](Self::was_reset) is.
+    /// [`was_reset`](Self::was_reset) is. Default: not known.
     fn has_ended(&self) -> bool {
         false
     }
 
     /// The next [`poll_write`](Self::poll_write) is to try, though no event has said that there is room: an operating system may
-    /// tell late of what it takes. Asked before a client is given up that seems to take nothing. \[LIM-06\]
+    /// tell late of what it takes. Asked before a client is given up that seems to take nothing. Default: every write is tried.
+    /// \[LIM-06\]
     fn expect_room(&mut self) {}
 
     /// Whether something that can be read has come, as the operating system knows and no event has told yet. Asked before an
-    /// idle connection is closed that the client did not want closed.
+    /// idle connection is closed that the client did not want closed. Default: nothing is known.
     fn has_input(&self) -> bool {
         false
     }
@@ -54,6 +60,6 @@ pub trait Transport: Send + 'static {
         let _ = limit;
     }
 
-    /// Makes the coming drop reset the connection, so that the client can't take what it has for the whole.
+    /// Makes the coming drop reset the connection (`SO_LINGER` of zero), so that the client can't take what it has for the whole.
     fn reset_on_close(&mut self);
 }

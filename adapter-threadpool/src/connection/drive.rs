@@ -13,13 +13,12 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Instant;
 
-use adapter_core::Limits;
 use adapter_core::dispatch::{Client, Exchange, Grace};
 use adapter_core::refused::Asked;
 use adapter_core::rules::Rejection;
 use adapter_core::upgrade::{Handover, Tether};
 use adapter_http1::buffers::BUFFER;
-use adapter_http1::head::{self, Head};
+use adapter_http1::head::{self, Attempts, Head};
 use http::StatusCode;
 
 use super::close::{Closing, Lingering};
@@ -51,8 +50,7 @@ pub(super) struct Task {
     pub(super) handover: Option<Handover>,
     /// Whether the first byte of a head has come.
     begun: bool,
-    /// Bytes of it that were parsed in vain.
-    parsed: usize,
+    attempts: Attempts,
 }
 
 /// Where a connection is.
@@ -106,22 +104,8 @@ impl Task {
             template: None,
             handover: None,
             begun: false,
-            parsed: 0,
+            attempts: Attempts::default(),
         }
-    }
-
-    /// Whether parsing again may give something else: a client that sends byte by byte must not make that cost the
-    /// square of the head. Short heads are always parsed, so that what is wrong is seen at once.
-    fn is_worth_parsing(&mut self, input: &[u8], limits: &Limits) -> bool {
-        const SHORT: usize = 2048;
-        if self.parsed == 0 || input.len() <= SHORT {
-            return !input.is_empty();
-        }
-        let before = std::mem::replace(&mut self.parsed, input.len());
-        let crossed = |limit: usize| before < limit && input.len() >= limit;
-        input.get(before..).unwrap_or_default().contains(&b'\n')
-            || crossed(head::too_long_from(limits))
-            || crossed(limits.head_bytes)
     }
 
     fn holds_application(&self) -> bool {
@@ -224,7 +208,7 @@ fn read_head(conn: &Arc<Conn>, task: &mut Task, scratch: &mut Scratch, permit: b
     }
     task.requests += 1;
     task.begun = false;
-    task.parsed = 0;
+    task.attempts = Attempts::default();
     if conn.has(bit::MAKE_ROOM) {
         conn.clear(bit::MAKE_ROOM);
     }
@@ -291,7 +275,7 @@ fn next_head(
     let limits = &conn.engine.settings.limits;
     let mut reads = 0;
     loop {
-        if task.is_worth_parsing(io.input.bytes(), limits) {
+        if task.attempts.is_worth_another(io.input.bytes(), limits) {
             match head::parse_with(io.input.bytes(), limits, &mut scratch.heads) {
                 Ok(parsed) => *head = parsed,
                 Err(rejection) => return Err(NoHead::Refused(rejection)),
@@ -310,7 +294,7 @@ fn next_head(
                 return Ok(());
             }
             task.begin(&conn.engine);
-            task.parsed = io.input.bytes().len();
+            task.attempts.was_in_vain(io.input.bytes());
         }
         if !io.output.is_empty() {
             match io.flush(conn) {

@@ -1,6 +1,6 @@
 //! What the application does with a stream of octets: actions in order, the same for both faces.
 //!
-//! `echo` (to the end), `eof` (the same, in silence), `read:N`, `write:TEXT`, `end` (of our half), `gate:NAME`. Recorded
+//! `echo` (to the end), `eof` (the same, in silence), `read:N`, `write:TEXT`, `size:N` (of the fixed pattern), `end` (of our half), `gate:NAME`. Recorded
 //! are `stream-open`, `stream-read OCTETS`, `stream-end`, `stream-error KIND`, and at last `stream-done` or
 //! `stream-dropped`.
 
@@ -86,6 +86,7 @@ pub(super) async fn talk(mut stream: impl Octets, log: &Log, actions: Vec<String
             }
             "gate" => log.gate(value).await,
             "write" => stream.write(&text::decode(value)).await?,
+            "size" => stream.write(&text::pattern(value.parse().unwrap_or(0))).await?,
             "end" => stream.end().await?,
             unknown => super::panic(&format!("unknown action {unknown}")),
         }

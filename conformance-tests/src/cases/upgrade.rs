@@ -44,6 +44,14 @@ pub(crate) static GROUP: Group = Group {
             quiet,
         )
         .needs("upgrade"),
+        Case::owned(
+            Level::Must,
+            "stalled_stream_stays",
+            "nor the write timeout: when to give up is the application's to say",
+            &["UPG-23a"],
+            stalled,
+        )
+        .needs("upgrade"),
         Case::must("capabilities_are_true", "an error to answer where it is not declared", &["UPG-25"], capabilities),
     ],
 };
@@ -221,6 +229,22 @@ fn quiet(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
         ensure_eq!(stream.take(5, "an echo")?, b"after", "the echo after the silence");
     }
     drop(streams);
+    running.stop()
+}
+
+fn stalled(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    const LENGTH: usize = 12_000_000;
+    let mut config = lifecycle::config();
+    config.timeouts.write = Some(SHORT);
+    let running = life.start(config)?;
+    for face in ["", "blocking "] {
+        let mut stream = running.context.stream(&format!("{face}size:{LENGTH}"))?;
+        stream.small_window();
+        running.context.pause(QUIET.as_millis() as u64)?;
+        let octets = stream.take(LENGTH, "what was written to a client that took its time")?;
+        ensure!(octets == crate::text::pattern(LENGTH), "other octets than were written");
+        stream.closed()?;
+    }
     running.stop()
 }
 

@@ -270,9 +270,12 @@ pub(crate) static FAULTS: &[Fault] = &[
     Fault::new("deadline_is_not_for_websockets", &["websocket_life::deadline_ends_websockets"])
         .on(Base::Hyper)
         .config(|config| config.timeouts.graceful_shutdown = std::time::Duration::from_secs(3600)),
-    Fault::new("quiet_is_dead", &["websocket_life::quiet_websocket_stays", "upgrade::quiet_stream_stays"])
-        .on(Base::Hyper)
-        .up(|flow, _| flow.silence = Some(std::time::Duration::from_millis(500))),
+    Fault::new(
+        "quiet_is_dead",
+        &["websocket_life::quiet_websocket_stays", "upgrade::quiet_stream_stays", "upgrade::stalled_stream_stays"],
+    )
+    .on(Base::Hyper)
+    .up(|flow, _| flow.silence = Some(std::time::Duration::from_millis(500))),
     // Streams of octets.
     Fault::new("streams_are_altered", &["upgrade::stream_goes_both_ways"])
         .on(Base::Hyper)

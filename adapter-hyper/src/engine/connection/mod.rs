@@ -7,6 +7,8 @@
 //!
 //! \[KAP-08\], \[LIM-04\], \[LIM-06\], \[DIS-01\], \[SHU-03\] to \[SHU-06\], \[KAP-13\]
 
+mod ends;
+
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -16,24 +18,18 @@ use std::task::{Context, Poll, Waker, ready};
 
 use adapter_core::Sleep;
 use adapter_core::environ;
-use adapter_core::refused::Asked;
-use adapter_core::rules::Rejection;
 use adapter_core::server::{Guard, ShutdownLevel, ShutdownWatch};
 use adapter_core::upgrade::Tether;
-use http::StatusCode;
+use adapter_http1::preface;
 use hyper::server::conn::{http1, http2};
 
-use super::frames;
-use super::io::{Ahead, Handle, LINE, Shared};
+use super::io::{Ahead, Handle, Shared};
 use super::service::Service;
-use super::status::{Expired, LAST_LINGER, LINGER, LINGER_AT_MOST, LOOK, Phase};
+use super::status::{Expired, LAST_LINGER, LINGER, LOOK, Phase};
 use super::switch::Switch;
 use super::transport::Transport;
 use super::upload::Rest;
 use super::{Engine, Spawner};
-
-/// The first bytes of HTTP/2. RFC 9113 §3.4
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// One connection, a future that is ready once it has ended; spawn it. Polls the application's futures and bodies, never what
 /// blocks, and contains their panics. Cancel safe: dropping it closes the connection and drops what is under way.
@@ -145,13 +141,13 @@ impl Connection {
             if count > 0 {
                 self.shared.status.head_begun.store(true, Relaxed);
             }
-            let alike = seen.iter().zip(PREFACE).all(|(a, b)| a == b);
-            if alike && seen.len() < PREFACE.len() && count > 0 {
+            let told = preface::is_http2(seen);
+            if told.is_none() && count > 0 {
                 continue;
             }
             socket.unread(seen);
             drop(socket);
-            self.protocol = if alike && count > 0 { self.http2() } else { self.http1() };
+            self.protocol = if told == Some(true) { self.http2() } else { self.http1() };
             return Poll::Ready(Ok(true));
         }
     }
@@ -219,21 +215,6 @@ impl Connection {
         }
     }
 
-    /// The client resets too many streams: it is told to keep calm, and the connection ends. RFC 9113 §6.8, §7, §10.5
-    #[cold]
-    fn poll_calm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        tracing::debug!(target: "adapter", "a client resets too many streams; its connection is closed");
-        let mut socket = self.shared.socket();
-        // Not in the middle of a frame of hyper's.
-        if socket.is_between_frames() {
-            socket.append(&frames::ENHANCE_YOUR_CALM);
-            // What does not go out at once is lost with the connection.
-            let _: Poll<_> = socket.poll_flush(&self.shared.status, cx);
-        }
-        drop(socket);
-        self.poll_close(cx)
-    }
-
     /// Hands the connection over once the head is with the operating system. \[UPG-17\]
     fn poll_switch(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let flushed = ready!(self.shared.socket().poll_flush(&self.shared.status, cx));
@@ -253,118 +234,6 @@ impl Connection {
             }
             None => self.poll_close(cx),
         }
-    }
-
-    /// hyper is done, or the application with its stream: our direction ends behind what is on its way, and what the client
-    /// still sends must not destroy that. \[UPG-19b\], \[KAP-13\]
-    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut socket = self.shared.socket();
-        let flushed = socket.poll_flush(&self.shared.status, cx);
-        // Nobody waits for what is left of HTTP/2 but a GOAWAY.
-        if flushed.is_pending() && !self.shared.status.is_multiplexed() {
-            drop(socket);
-            self.protocol = Protocol::Closing;
-            return Poll::Pending;
-        }
-        // A socket that can't be shut down has nobody at its other end.
-        let shut = socket.poll_shutdown_raw(cx);
-        drop(socket);
-        if matches!(flushed, Poll::Ready(Err(_))) || matches!(shut, Poll::Ready(Err(_))) {
-            return self.abort();
-        }
-        self.protocol = self.linger();
-        self.poll_protocol(cx)
-    }
-
-    /// The state of lingering, from now on.
-    fn linger(&self) -> Protocol {
-        let now = self.shared.status.now();
-        let most = match () {
-            () if self.draining => LAST_LINGER,
-            // Nothing of an answer is on its way, but a GOAWAY.
-            () if self.shared.status.is_multiplexed() => LINGER,
-            () => LINGER_AT_MOST,
-        };
-        Protocol::Lingering(Linger { heard: now, until: now + most.as_nanos() as u64 })
-    }
-
-    /// A response is broken off: the connection ends behind what is sent of it, unless that would look like its end.
-    /// \[BOD-14a\], \[KAP-13\]
-    fn poll_break_off(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.shared.status.reset.load(Relaxed) || self.shared.status.has_ended() {
-            return self.abort();
-        }
-        self.poll_close(cx)
-    }
-
-    /// The connection has failed: what is not sent is lost.
-    fn abort(&mut self) -> Poll<()> {
-        if self.shared.status.reset.load(Relaxed) {
-            self.shared.socket().reset_on_close();
-        }
-        Poll::Ready(())
-    }
-
-    /// \[KAP-13\] RFC 9112 §9.6: a close with unread bytes resets the connection and may destroy the response on its way.
-    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.tell_refusal();
-        let status = &self.shared.status;
-        // An idle connection has nothing on its way.
-        let may_send = status.says_close.load(Relaxed)
-            || status.phase() == Phase::Head
-            || status.is_multiplexed()
-            || self.shared.socket().inflow.is_in_body();
-        if status.has_ended() || !may_send {
-            return Poll::Ready(());
-        }
-        // hyper has not shut down behind a request that could have upgraded.
-        self.poll_close(cx)
-    }
-
-    /// \[LIM-06\] The client seems to take nothing: an operating system tells of room late, so it is tried once more.
-    fn poll_stalled(&mut self, cx: &mut Context<'_>, now: u64) -> Poll<()> {
-        self.shared.socket().expect_room();
-        if self.poll_protocol(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        match self.shared.status.write_deadline(&self.shared.engine.timeouts) {
-            Some((deadline, _)) if deadline <= now => self.give_up(),
-            _ => self.poll_deadline(cx, now),
-        }
-    }
-
-    /// \[LIM-06\] The client takes nothing: what lies in the operating system for it is thrown away with the connection.
-    fn give_up(&mut self) -> Poll<()> {
-        self.shared.environ.disconnected.fire();
-        self.shared.socket().reset_on_close();
-        Poll::Ready(())
-    }
-
-    /// A head was refused. Our half ends, hyper may have left that undone; the client's is read to its end. \[KAP-13\]
-    fn poll_close_refused(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.tell_refusal();
-        if self.shared.status.has_ended() { Poll::Ready(()) } else { self.poll_close(cx) }
-    }
-
-    /// Tells the log of a head that hyper has refused by itself, or that was late. \[ERR-05\]
-    fn tell_refusal(&self) {
-        if self.shared.status.phase() != Phase::Head {
-            return;
-        }
-        let socket = self.shared.socket();
-        let late = self.shared.status.head_timed_out.load(Relaxed) && self.shared.status.head_begun.load(Relaxed);
-        let rejection = match socket.answered() {
-            _ if late => Rejection::new(StatusCode::REQUEST_TIMEOUT, "LIM-04b", "the request head is late"),
-            Some(status) if status.is_client_error() || status.is_server_error() => {
-                Rejection::new(status, "ERR-05", "the request head can't be parsed")
-            }
-            _ => return,
-        };
-        let mut line = [0; LINE];
-        let length = socket.line().len();
-        line[..length].copy_from_slice(socket.line());
-        drop(socket);
-        self.shared.environ.refused(&rejection, Asked::Octets(&line[..length]));
     }
 
     /// Lets what is under way finish, closes what is idle. \[SHU-03\] to \[SHU-05\]

@@ -1,0 +1,142 @@
+//! How a connection ends: in stages, broken off, given up, refused. \[KAP-13\], \[BOD-14a\], \[LIM-06\], \[UPG-19b\]
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+
+use adapter_core::refused::Asked;
+use adapter_core::rules::Rejection;
+use http::StatusCode;
+
+use super::{Connection, Linger, Protocol};
+use crate::engine::frames;
+use crate::engine::io::LINE;
+use crate::engine::status::{LAST_LINGER, LINGER, LINGER_AT_MOST, Phase};
+
+impl Connection {
+    /// The client resets too many streams: it is told to keep calm, and the connection ends. RFC 9113 §6.8, §7, §10.5
+    #[cold]
+    pub(super) fn poll_calm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        tracing::debug!(target: "adapter", "a client resets too many streams; its connection is closed");
+        let mut socket = self.shared.socket();
+        // Not in the middle of a frame of hyper's.
+        if socket.is_between_frames() {
+            socket.append(&frames::ENHANCE_YOUR_CALM);
+            // What does not go out at once is lost with the connection.
+            let _: Poll<_> = socket.poll_flush(&self.shared.status, cx);
+        }
+        drop(socket);
+        self.poll_close(cx)
+    }
+
+    /// hyper is done, or the application with its stream: our direction ends behind what is on its way, and what the client
+    /// still sends must not destroy that. \[UPG-19b\], \[KAP-13\]
+    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut socket = self.shared.socket();
+        let flushed = socket.poll_flush(&self.shared.status, cx);
+        // Nobody waits for what is left of HTTP/2 but a GOAWAY.
+        if flushed.is_pending() && !self.shared.status.is_multiplexed() {
+            drop(socket);
+            self.protocol = Protocol::Closing;
+            return Poll::Pending;
+        }
+        // A socket that can't be shut down has nobody at its other end.
+        let shut = socket.poll_shutdown_raw(cx);
+        drop(socket);
+        if matches!(flushed, Poll::Ready(Err(_))) || matches!(shut, Poll::Ready(Err(_))) {
+            return self.abort();
+        }
+        self.protocol = self.linger();
+        self.poll_protocol(cx)
+    }
+
+    /// The state of lingering, from now on.
+    pub(super) fn linger(&self) -> Protocol {
+        let now = self.shared.status.now();
+        let most = match () {
+            () if self.draining => LAST_LINGER,
+            // Nothing of an answer is on its way, but a GOAWAY.
+            () if self.shared.status.is_multiplexed() => LINGER,
+            () => LINGER_AT_MOST,
+        };
+        Protocol::Lingering(Linger { heard: now, until: now + most.as_nanos() as u64 })
+    }
+
+    /// A response is broken off: the connection ends behind what is sent of it, unless that would look like its end.
+    /// \[BOD-14a\], \[KAP-13\]
+    pub(super) fn poll_break_off(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.shared.status.reset.load(Relaxed) || self.shared.status.has_ended() {
+            return self.abort();
+        }
+        self.poll_close(cx)
+    }
+
+    /// The connection has failed: what is not sent is lost.
+    pub(super) fn abort(&mut self) -> Poll<()> {
+        if self.shared.status.reset.load(Relaxed) {
+            self.shared.socket().reset_on_close();
+        }
+        Poll::Ready(())
+    }
+
+    /// \[KAP-13\] RFC 9112 §9.6: a close with unread bytes resets the connection and may destroy the response on its way.
+    pub(super) fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.tell_refusal();
+        let status = &self.shared.status;
+        // An idle connection has nothing on its way.
+        let may_send = status.says_close.load(Relaxed)
+            || status.phase() == Phase::Head
+            || status.is_multiplexed()
+            || self.shared.socket().inflow.is_in_body();
+        if status.has_ended() || !may_send {
+            return Poll::Ready(());
+        }
+        // hyper has not shut down behind a request that could have upgraded.
+        self.poll_close(cx)
+    }
+
+    /// \[LIM-06\] The client seems to take nothing: an operating system tells of room late, so it is tried once more.
+    pub(super) fn poll_stalled(&mut self, cx: &mut Context<'_>, now: u64) -> Poll<()> {
+        self.shared.socket().expect_room();
+        if self.poll_protocol(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        match self.shared.status.write_deadline(&self.shared.engine.timeouts) {
+            Some((deadline, _)) if deadline <= now => self.give_up(),
+            _ => self.poll_deadline(cx, now),
+        }
+    }
+
+    /// \[LIM-06\] The client takes nothing: what lies in the operating system for it is thrown away with the connection.
+    pub(super) fn give_up(&mut self) -> Poll<()> {
+        self.shared.environ.disconnected.fire();
+        self.shared.socket().reset_on_close();
+        Poll::Ready(())
+    }
+
+    /// A head was refused. Our half ends, hyper may have left that undone; the client's is read to its end. \[KAP-13\]
+    pub(super) fn poll_close_refused(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.tell_refusal();
+        if self.shared.status.has_ended() { Poll::Ready(()) } else { self.poll_close(cx) }
+    }
+
+    /// Tells the log of a head that hyper has refused by itself, or that was late. \[ERR-05\]
+    pub(super) fn tell_refusal(&self) {
+        if self.shared.status.phase() != Phase::Head {
+            return;
+        }
+        let socket = self.shared.socket();
+        let late = self.shared.status.head_timed_out.load(Relaxed) && self.shared.status.head_begun.load(Relaxed);
+        let rejection = match socket.answered() {
+            _ if late => Rejection::new(StatusCode::REQUEST_TIMEOUT, "LIM-04b", "the request head is late"),
+            Some(status) if status.is_client_error() || status.is_server_error() => {
+                Rejection::new(status, "ERR-05", "the request head can't be parsed")
+            }
+            _ => return,
+        };
+        let mut line = [0; LINE];
+        let length = socket.line().len();
+        line[..length].copy_from_slice(socket.line());
+        drop(socket);
+        self.shared.environ.refused(&rejection, Asked::Octets(&line[..length]));
+    }
+}
