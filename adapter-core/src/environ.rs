@@ -22,6 +22,7 @@ use crate::rules::forwarded::{self, Forwarded, Trust};
 use crate::runtime::Runtime;
 use crate::shutdown::ShutdownTrigger;
 use crate::signal::{Fired, Signal};
+use crate::tls::TlsInfo;
 use crate::upgrade::{Offer, OnUpgrade, UpgradeError};
 
 /// The version of this interface, WSGI's `wsgi.version`.
@@ -146,20 +147,6 @@ impl Connection {
         self.tls = Some(tls);
         self
     }
-}
-
-/// Facts of a TLS session. \[ENV-12\]
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TlsInfo {
-    /// `TLSv1.3`, …
-    pub protocol: Option<String>,
-    /// The name the client asked for (SNI).
-    pub server_name: Option<String>,
-    /// The protocol negotiated by ALPN.
-    pub alpn: Option<Vec<u8>>,
-    /// The client's certificate chain, DER.
-    pub peer_certificates: Vec<Vec<u8>>,
 }
 
 /// What the server knows of a request beyond its head and body. Cheap to clone; may outlive the request.

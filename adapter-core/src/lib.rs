@@ -28,6 +28,7 @@ mod shutdown;
 pub mod signal;
 pub mod testing;
 mod threads;
+pub mod tls;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 #[cfg(feature = "tower")]
@@ -46,7 +47,7 @@ pub use self::at_startup::axum_at_startup;
 pub use self::at_startup::{AtStartup, at_startup};
 pub use self::blocking::{Blocking, blocking};
 pub use self::body::{Body, BodySender, IntoChunk, Outcome, SendError};
-pub use self::environ::{Environ, INTERFACE_VERSION, TlsInfo};
+pub use self::environ::{Environ, INTERFACE_VERSION};
 pub use self::error::{Error, Fault};
 pub use self::hints::{EarlyHints, HintError};
 pub use self::request_body::{BlockingBody, RequestBody, RequestBodyError};

@@ -16,6 +16,7 @@ pub use self::bind::{Bind, InheritedListener, InheritedSocket, ListenAddr, Parse
 pub use self::proxies::{ForwardedFields, ParseTrustedProxyError, TrustedProxy};
 use crate::refused::OnRefused;
 use crate::serve_error::ServeError;
+use crate::tls::Tls;
 
 /// How a server is to serve.
 ///
@@ -57,6 +58,8 @@ pub struct ServerConfig {
     pub values: Extensions,
     /// Who is told of requests the server answers by itself, such as an access log. Default: nobody.
     pub on_refused: Option<OnRefused>,
+    /// TLS for the listeners that are to have it. Default: none.
+    pub tls: Option<Tls>,
     /// Settings only one server knows, by name; a server refuses those it does not know (\[REG-03\]).
     pub options: BTreeMap<String, String>,
 }
@@ -76,6 +79,7 @@ impl Default for ServerConfig {
             mount_prefix: String::new(),
             values: Extensions::new(),
             on_refused: None,
+            tls: None,
             options: BTreeMap::new(),
         }
     }
@@ -148,6 +152,7 @@ impl ServerConfig {
         }
         let durations = [
             ("timeouts.header_read", self.timeouts.header_read),
+            ("timeouts.tls_handshake", self.timeouts.tls_handshake),
             ("timeouts.keep_alive", self.timeouts.keep_alive),
             ("timeouts.body_read", self.timeouts.body_read),
             ("timeouts.write", self.timeouts.write),
@@ -229,6 +234,8 @@ impl Default for Limits {
 pub struct Timeouts {
     /// From the accept, or from the first byte of a later request, to the end of its head (\[LIM-04\]). Default 30 s.
     pub header_read: Option<Duration>,
+    /// From the accept to the end of the TLS handshake (\[TLS-03\]). Default 10 s.
+    pub tls_handshake: Option<Duration>,
     /// A connection without a request (\[KAP-08\]). Default 75 s.
     pub keep_alive: Option<Duration>,
     /// Between two pieces of a request body the application waits for (\[LIM-05\]). Default 60 s.
@@ -248,6 +255,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Timeouts {
             header_read: Some(Duration::from_secs(30)),
+            tls_handshake: Some(Duration::from_secs(10)),
             keep_alive: Some(Duration::from_secs(75)),
             body_read: Some(Duration::from_secs(60)),
             write: Some(Duration::from_secs(60)),

@@ -10,11 +10,12 @@ use http::{HeaderMap, HeaderValue, Method, Version};
 use http_body::{Body as _, Frame, SizeHint};
 
 use super::{Lint, Side, Violation};
-use crate::environ::{Connection, Environ, Serving, TlsInfo};
+use crate::environ::{Connection, Environ, Serving};
 use crate::hints::{EarlyHints, HintError, Sink};
 use crate::runtime::Runtime;
 use crate::server::{Capabilities, ListenAddr, ServerConfig, ServerInfo, ShutdownTrigger};
 use crate::testing::{self, Client};
+use crate::tls::TlsInfo;
 use crate::{
     Application, BlockingBody, Body, DynApplication, Error, Outcome, Request, RequestBody, Response, blocking,
 };

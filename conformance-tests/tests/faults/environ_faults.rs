@@ -8,10 +8,11 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use adapter_core::environ::{Connection, Serving, TlsInfo};
+use adapter_core::environ::{Connection, Serving};
 use adapter_core::runtime::{BlockingJob, BoxFuture as Work, Driver};
 use adapter_core::server::{ForwardedFields, TrustedProxy};
 use adapter_core::signal::Signal;
+use adapter_core::tls::TlsInfo;
 use adapter_core::{
     Application, Capabilities, DynApplication, Environ, ListenAddr, Request, Runtime, ServerConfig, ServerInfo,
     ShutdownTrigger,
