@@ -16,7 +16,9 @@ use adapter_core::{
     Capabilities, Concurrency, DynApplication, Runtime, ServeError, Server, ServerConfig, ServerHandle, ServerInfo,
     ShutdownTrigger,
 };
+use adapter_http1::connection as http1;
 
+use crate::connection::Conn;
 use crate::engine::runtime::PoolDriver;
 use crate::engine::{Engine, Settings, accept, hooks, supervisor};
 
@@ -73,19 +75,22 @@ impl ThreadPoolServer {
 
         let shutdown = ShutdownTrigger::new();
         let settings = Settings {
-            limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
-            keep_alive: config.keep_alive,
+            connections: config.limits.connections,
             blocking_threads: config.blocking_threads,
             blocking_queue: config.blocking_queue.max(1),
             waiting,
         };
         let threads = config.threads.unwrap_or(THREADS);
         let last = LastReference::of(&application);
-        let engine = Engine::new(application, settings, threads, shutdown.clone())?;
+        let engine = Engine::new(application.clone(), settings, threads, shutdown.clone())?;
         let runtime = Runtime::new(PoolDriver::new(&engine));
         let info = self.info().listening(addrs.clone(), runtime.clone());
-        engine.set_serving(Serving::new(info.clone(), runtime, shutdown.clone(), &config));
+        let serving = Serving::new(info.clone(), runtime, shutdown.clone(), &config);
+        let http1 = Arc::new(http1::Settings::new(application, serving.clone(), &config, engine.roster.clone()));
+        let connect =
+            move |engine: &_, token, socket, peer, local| Conn::open(engine, &http1, token, socket, peer, local);
+        engine.set_serving(serving, Box::new(connect));
 
         let (sender, outcome) = sync_channel(1);
         let ended = Signal::new();

@@ -12,12 +12,14 @@ use futures_lite::future::or;
 use crate::runtime::Runtime;
 use crate::tracker::{Guard, Tracker};
 
+/// How long a connection is spared that has become idle, or was accepted: its next request may be on its way.
+const SPARED: Duration = Duration::from_secs(1);
 /// How soon a full server looks again for a connection that is idle.
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// A connection, as a [`Roster`] knows it.
 pub trait Member: Send + Sync + 'static {
-    /// Since when it has waited for a request, the next one, or a first one that its client had time to send. Must not block.
+    /// Since when it has waited for a request, of which nothing has come. Must not block.
     fn idle_since(&self) -> Option<Instant>;
 
     /// Asks it to close. It does so by itself, unless a request is faster. Must not block.
@@ -44,10 +46,11 @@ impl Roster {
         self.lock().remove(&Arc::as_ptr(member).addr());
     }
 
-    /// Asks the connection that has been idle for longest to close. Looks at all of them; does not block.
-    pub fn make_room(&self) {
+    /// Asks the connection to close that has been idle for longest, and for a second `now`. Looks at all of them; does not block.
+    pub fn make_room(&self, now: Instant) {
         let members: Vec<Arc<dyn Member>> = self.lock().values().filter_map(Weak::upgrade).collect();
         let idle = members.iter().filter_map(|member| Some((member.idle_since()?, member)));
+        let idle = idle.filter(|(since, _)| now.saturating_duration_since(*since) >= SPARED);
         if let Some((_, longest)) = idle.min_by_key(|(since, _)| *since) {
             longest.make_room();
         }
@@ -58,7 +61,7 @@ impl Roster {
         loop {
             let wait = async {
                 if tracker.open() >= most {
-                    self.make_room();
+                    self.make_room(runtime.now());
                     runtime.sleep(AGAIN).await;
                 } else {
                     std::future::pending::<()>().await;

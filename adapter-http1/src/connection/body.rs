@@ -6,7 +6,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -178,35 +178,76 @@ impl<T: Transport> BodySource<T> {
         // Dropped without the lock: it may be anybody's.
         let mut stale = None;
         if next.is_pending() {
-            next = self.wait(&mut io, cx, now, &mut stale);
+            next = self.wait(&mut io, now);
+            if let Some(upload) = io.upload.as_mut().filter(|_| next.is_pending())
+                && !upload.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker()))
+            {
+                stale = upload.reader.replace(cx.waker().clone());
+            }
         }
         if let Some(task) = task {
             io.set_waker(task);
         }
         let until = io.upload.as_ref().and_then(|upload| upload.deadline);
-        // [DIS-01] the end counts once the body has been read
-        let ended = io.at_end && io.upload.is_none();
         // Another than the connection's task has something to be watched: its time.
         let task = if next.is_pending() { io.task() } else { None };
-        let stale = (stale, io.stale.take());
-        drop(io);
+        let next = self.seen(io, next);
         drop(stale);
         if let Some(task) = task {
             task.wake();
         }
-        if ended {
-            shared.environ.disconnected.fire();
+        if let Poll::Ready(next) = next { Ok(next) } else { Err(until) }
+    }
+
+    /// The next frame, for which the thread waits by what the transport has for that; `None` if it has nothing.
+    fn next_by_waiting(&mut self) -> Option<Next> {
+        let shared = self.shared.clone();
+        loop {
+            let now = shared.now();
+            let mut io = shared.io();
+            let mut next = self.attempt(&mut io, now);
+            if next.is_pending() {
+                next = self.wait(&mut io, now);
+            }
+            if next.is_pending() && io.must_flush() {
+                // What waits for room goes on only with another attempt.
+                let _: Flush = io.flush(now);
+            }
+            let until = io.upload.as_ref().and_then(|upload| upload.deadline);
+            let waiter = io.transport.as_ref().filter(|_| next.is_pending()).and_then(Transport::waiter);
+            if let Poll::Ready(next) = self.seen(io, next) {
+                return Some(next);
+            }
+            waiter?.wait(until.map(|until| until.saturating_duration_since(now)));
+            let now = shared.now();
+            let mut io = shared.io();
+            if io.request == self.request
+                && let Some(upload) = &mut io.upload
+            {
+                upload.stop_waiting(now);
+            }
         }
-        let Poll::Ready(next) = next else { return Err(until) };
+    }
+
+    /// Lets go of the lock, and takes note of what comes out.
+    fn seen(&mut self, mut io: MutexGuard<'_, Io<T>>, next: Poll<Next>) -> Poll<Next> {
+        // [DIS-01] the end counts once the body has been read
+        let ended = io.upload.is_none() && (io.at_end || io.transport.as_ref().is_none_or(Transport::has_ended));
+        let stale = io.stale.take();
+        drop(io);
+        drop(stale);
+        if ended {
+            self.shared.environ.disconnected.fire();
+        }
         self.remaining = match &next {
-            Some(Ok(frame)) => {
+            Poll::Ready(Some(Ok(frame))) => {
                 let count = frame.data_ref().map_or(0, |data| data.len() as u64);
                 self.remaining.map(|remaining| remaining.saturating_sub(count))
             }
-            Some(Err(_)) => self.remaining,
-            None => Some(0),
+            Poll::Ready(None) => Some(0),
+            Poll::Ready(Some(Err(_))) | Poll::Pending => self.remaining,
         };
-        Ok(next)
+        next
     }
 
     /// The next frame if it is there.
@@ -239,17 +280,14 @@ impl<T: Transport> BodySource<T> {
         enough
     }
 
-    /// Nothing is there: leaves word, or says that the time is up. \[LIM-05\]
-    fn wait(&self, io: &mut Io<T>, cx: &Context<'_>, now: Instant, stale: &mut Option<Waker>) -> Poll<Next> {
+    /// Nothing is there: somebody waits from now on, or the time is up. \[LIM-05\]
+    fn wait(&self, io: &mut Io<T>, now: Instant) -> Poll<Next> {
         let Some(upload) = &mut io.upload else { return Poll::Pending };
         upload.in_a_row = 0;
         let deadline = upload.wait(now, self.shared.settings.timeouts.body_read);
         if deadline.is_some_and(|deadline| now >= deadline) {
             upload.failed.get_or_insert(RequestBodyError::TimedOut);
             return Poll::Ready(Some(Err(RequestBodyError::TimedOut)));
-        }
-        if !upload.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
-            *stale = upload.reader.replace(cx.waker().clone());
         }
         Poll::Pending
     }
@@ -262,6 +300,9 @@ impl<T: Transport> Source for BodySource<T> {
 
     /// The thread that runs the connection may be the one that waits: then nobody else looks at the clock.
     fn next_frame(mut self: Pin<&mut Self>) -> Next {
+        if let Some(next) = self.next_by_waiting() {
+            return next;
+        }
         let runtime = self.shared.settings.serving.runtime.clone();
         let mut timer: Option<(Sleep, Instant)> = None;
         block_on(poll_fn(|cx| {

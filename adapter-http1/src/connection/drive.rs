@@ -10,7 +10,7 @@
 //! [`Io`](super::io::Io). Loops that read, decode or poll give way after a bounded amount.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::{Duration, Instant};
 
 use adapter_core::contain::catch;
@@ -22,7 +22,7 @@ use http::StatusCode;
 use super::io::{Fill, Flush};
 use super::phase::{Flow, Phase, Seen};
 use super::transport::Transport;
-use super::{Connection, End};
+use super::{Connection, End, Turned};
 use crate::buffers::BUFFER;
 use crate::head::{self, Attempts, Head};
 use crate::preface;
@@ -72,7 +72,7 @@ pub(super) struct Waiting {
 
 impl<T: Transport> Connection<T> {
     /// Goes as far as it can without waiting.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<End<T>> {
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Turned<T> {
         let mut served = 0;
         loop {
             let flow = match &mut self.phase {
@@ -80,6 +80,7 @@ impl<T: Transport> Connection<T> {
                     served += 1;
                     if served > AT_A_TIME { Flow::Again } else { self.read_head(cx) }
                 }
+                Phase::Ready(_) => self.ready(cx),
                 Phase::Handling(_) => self.handling(cx),
                 Phase::Sending(_) => self.sending(cx),
                 Phase::Switching => self.switching(),
@@ -92,16 +93,21 @@ impl<T: Transport> Connection<T> {
                 Flow::Next => {}
                 Flow::Park(deadline) => {
                     self.deadline = deadline;
-                    return Poll::Pending;
+                    return Turned::Parked;
                 }
                 Flow::Again => {
                     let _: Flush = self.shared.io().flush(self.now);
                     self.deadline = None;
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
+                    return Turned::Again;
                 }
-                Flow::Closed => return Poll::Ready(End::Closed),
-                Flow::Preface => return Poll::Ready(self.hand_to_http2()),
+                Flow::Permit { is_new } => {
+                    // What is there does not wait in line with it.
+                    let _: Flush = self.shared.io().flush(self.now);
+                    self.deadline = None;
+                    return Turned::NeedsPermit { is_new };
+                }
+                Flow::Closed => return Turned::Ended(End::Closed),
+                Flow::Preface => return Turned::Ended(self.hand_to_http2()),
             }
         }
     }
@@ -120,7 +126,11 @@ impl<T: Transport> Connection<T> {
                     self.shared.unwanted.store(false, Relaxed);
                 }
                 return match head.take() {
-                    Some(head) => self.call(cx, head),
+                    Some(head) if self.turn.permit => self.call(cx, head),
+                    Some(head) => {
+                        self.phase = Phase::Ready(Box::new(head));
+                        Flow::Next
+                    }
                     None => Flow::Next,
                 };
             }
@@ -164,7 +174,7 @@ impl<T: Transport> Connection<T> {
                     return self.close(false);
                 }
             }
-            self.shared.set_idle(Some(since), first);
+            self.idle_since = Some(since);
         }
         Flow::Park(deadline)
     }
@@ -240,9 +250,32 @@ impl<T: Transport> Connection<T> {
         Flow::Next
     }
 
+    /// There is a request that waits for a permit.
+    fn ready(&mut self, cx: &mut Context<'_>) -> Flow {
+        // [CON-05] nobody is there to be answered
+        let is_gone = self.shared.io().is_gone();
+        if is_gone {
+            return self.close(false);
+        }
+        if !self.turn.permit {
+            // Answers to earlier requests do not wait in the line.
+            return self.flush().unwrap_or(Flow::Permit { is_new: true });
+        }
+        match std::mem::replace(&mut self.phase, Phase::Head) {
+            Phase::Ready(head) => self.call(cx, *head),
+            _ => Flow::Next,
+        }
+    }
+
     /// While the application has the request.
     fn handling(&mut self, cx: &mut Context<'_>) -> Flow {
+        if !(self.turn.permit && self.turn.woken)
+            && let Some(flow) = self.leave_handler()
+        {
+            return flow;
+        }
         let Phase::Handling(exchange) = &mut self.phase else { return Flow::Next };
+        self.turn.woken = false;
         let mut answer = None;
         let turn = self.shared.settings.turn();
         let polled = exchange.poll(cx, || self.shared.now(), &mut answer);
@@ -256,6 +289,19 @@ impl<T: Transport> Connection<T> {
         self.phase = Phase::Head;
         self.begin(response, facts);
         Flow::Next
+    }
+
+    /// How it goes on where the handler is not to be polled, or must not be.
+    fn leave_handler(&mut self) -> Option<Flow> {
+        let Phase::Handling(exchange) = &self.phase else { return None };
+        let limit = exchange.deadline();
+        let is_due = self.turn.woken || limit.is_some_and(|limit| self.now >= limit);
+        match self.look() {
+            Seen::Gone if self.turn.permit => Some(self.close(false)),
+            Seen::There(until) if !is_due => Some(Flow::Park(earlier(until, limit))),
+            _ if !self.turn.permit => Some(Flow::Permit { is_new: false }),
+            _ => None,
+        }
     }
 
     /// The handler is pending: until when.

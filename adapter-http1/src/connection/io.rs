@@ -54,12 +54,16 @@ pub(super) struct Io<T> {
     pub(super) request: u64,
     /// Whether its final head has been written.
     pub(super) committed: bool,
+    /// The transport is the application's, or about to be.
+    pub(super) taken: bool,
     /// The client's stream has ended.
     pub(super) at_end: bool,
     /// The connection is broken.
     pub(super) broken: bool,
     /// Since when the client has taken nothing, if anything waits for it.
     pub(super) stalled_since: Option<Instant>,
+    /// Since when the connection has waited for a request of which nothing has come.
+    pub(super) idle_since: Option<Instant>,
     /// When something of a body was read last.
     pub(super) heard: Instant,
     /// A waker to be dropped without the lock.
@@ -79,9 +83,11 @@ impl<T: Transport> Io<T> {
             upload: None,
             request: 0,
             committed: true,
+            taken: false,
             at_end: false,
             broken: false,
             stalled_since: None,
+            idle_since: None,
             heard: now,
             stale: None,
             waker: Waker::noop().clone(),
@@ -91,10 +97,11 @@ impl<T: Transport> Io<T> {
 
     /// The connection's task has a turn.
     pub(super) fn begin_turn(&mut self, waker: &Waker) {
-        if !self.waker.will_wake(waker) {
+        if !self.waker.will_wake(waker) && self.transport.is_some() {
             self.waker = waker.clone();
         }
         self.running = true;
+        self.idle_since = None;
     }
 
     /// Its turn is over: empty buffers go back.
@@ -109,6 +116,17 @@ impl<T: Transport> Io<T> {
     /// The connection's task, if it has to be told what was left here.
     pub(super) fn task(&self) -> Option<Waker> {
         (!self.running).then(|| self.waker.clone())
+    }
+
+    /// Whether nobody is there to be answered.
+    pub(super) fn is_gone(&mut self) -> bool {
+        self.broken |= self.transport.as_ref().is_none_or(Transport::was_reset);
+        self.broken
+    }
+
+    /// Whether output waits that somebody has to see to before application code may block.
+    pub(super) fn must_flush(&mut self) -> bool {
+        !self.output.is_empty() && !self.transport.as_mut().is_some_and(Transport::hold)
     }
 
     /// Whom the transport wakes from now on; gives who was woken before.
@@ -226,9 +244,10 @@ impl<T: Transport> Io<T> {
         takes
     }
 
-    /// Closes the transport, with a reset instead of an orderly end if so wanted; gives whom to wake, without the lock.
+    /// Closes the transport, with a reset instead of an orderly end if so wanted; gives whom to wake and whom to forget, both without
+    /// the lock.
     #[must_use = "the reader has to be woken"]
-    pub(super) fn close(&mut self, reset: bool) -> Option<Waker> {
+    pub(super) fn close(&mut self, reset: bool) -> (Option<Waker>, Waker) {
         if let Some(transport) = &mut self.transport
             && reset
         {
@@ -239,6 +258,8 @@ impl<T: Transport> Io<T> {
         self.request += 1;
         self.input.clear();
         self.output.clear();
-        self.upload.take().and_then(|upload| upload.reader)
+        // The task's waker may keep the connection, which keeps this.
+        let task = std::mem::replace(&mut self.waker, Waker::noop().clone());
+        (self.upload.take().and_then(|upload| upload.reader), task)
     }
 }

@@ -11,6 +11,7 @@
 mod body;
 mod close;
 mod drive;
+mod handle;
 mod hints;
 mod io;
 mod phase;
@@ -22,30 +23,30 @@ mod upload;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use adapter_core::contain::catch;
 use adapter_core::environ::{self, Serving};
+use adapter_core::refused::Asked;
 use adapter_core::rules::Rejection;
+use adapter_core::rules::request::Facts;
 use adapter_core::server::{Guard, Member, Roster, ShutdownLevel, Tracker};
 use adapter_core::upgrade::Handover;
 use adapter_core::{DynApplication, Limits, ListenAddr, ServerConfig, Timeouts};
 use http::HeaderMap;
 
 use self::drive::Waiting;
+pub use self::handle::{Handle, Held};
 use self::hints::Template;
 use self::io::Io;
 use self::phase::Phase;
 pub use self::served::Served;
-pub use self::transport::Transport;
+pub use self::transport::{Transport, Wait};
 use crate::head::{self, Head};
-
-/// How long a fresh connection may be silent before it counts as one that is not needed.
-const FRESH: Duration = Duration::from_secs(1);
 
 thread_local! {
     static HEADS: RefCell<head::Spare> = RefCell::default();
@@ -75,15 +76,12 @@ pub struct Settings {
     http2: bool,
     roster: Arc<Roster>,
     turns: Option<(Tracker, usize)>,
-    /// The origin of its time.
-    epoch: Instant,
 }
 
 impl Settings {
     /// Connections that serve `application` by `config`, and are known to `roster`.
     pub fn new(application: DynApplication, serving: Arc<Serving>, config: &ServerConfig, roster: Arc<Roster>) -> Self {
         Settings {
-            epoch: serving.runtime.now(),
             application,
             serving,
             limits: config.limits.clone(),
@@ -133,8 +131,6 @@ struct Shared<T> {
     settings: Arc<Settings>,
     environ: Arc<environ::Connection>,
     io: Mutex<Io<T>>,
-    /// Since when it has waited for a request, in nanoseconds of the settings' time; 0 if it does not.
-    idle: AtomicU64,
     /// Another client waits for its place.
     unwanted: AtomicBool,
 }
@@ -148,16 +144,6 @@ impl<T: Transport> Shared<T> {
         self.settings.serving.runtime.now()
     }
 
-    /// It waits for a request since then, or not any more; a `first` one has time.
-    fn set_idle(&self, since: Option<Instant>, first: bool) {
-        let since = since.map_or(0, |since| {
-            let since = if first { since + FRESH } else { since };
-            // 584 years of nanoseconds fit.
-            since.saturating_duration_since(self.settings.epoch).as_nanos().max(1) as u64
-        });
-        self.idle.store(since, Relaxed);
-    }
-
     /// \[LIM-06\] the connection is about to be closed, and not by the client.
     fn limit_unsent(&self, io: &Io<T>) {
         if let (Some(transport), Some(limit)) = (&io.transport, self.settings.timeouts.write) {
@@ -167,7 +153,8 @@ impl<T: Transport> Shared<T> {
 
     /// Closes the transport; what the application has of the connection is still to be dropped, and learns that it is over.
     fn cut_off(&self, reset: bool) {
-        let reader = self.io().close(reset);
+        let (reader, task) = self.io().close(reset);
+        drop(task);
         self.environ.disconnected.fire();
         if let Some(reader) = reader {
             let _ = catch("waker", || reader.wake());
@@ -177,11 +164,7 @@ impl<T: Transport> Shared<T> {
 
 impl<T: Transport> Member for Shared<T> {
     fn idle_since(&self) -> Option<Instant> {
-        let since = match self.idle.load(Relaxed) {
-            0 => return None,
-            nanos => self.settings.epoch + Duration::from_nanos(nanos),
-        };
-        (since <= self.now()).then_some(since)
+        self.io().idle_since
     }
 
     fn make_room(&self) {
@@ -208,14 +191,44 @@ pub enum End<T> {
     },
 }
 
+/// What a turn of a connection may do, for servers that ration the threads that are inside of application code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Application code may run, and what is the application's may be dropped.
+    pub permit: bool,
+    /// The connection's waker was used since the last turn, as far as is known. A turn without has other causes: the transport, the
+    /// clock, the shutdown; then a handler is left alone.
+    pub woken: bool,
+}
+
+/// How a [turn](Connection::turn) of a connection ended.
+#[derive(Debug)]
+pub enum Turned<T> {
+    /// It waits for its waker, its [`deadline`](Connection::deadline), or the shutdown.
+    Parked,
+    /// There is more to do; it is the turn of others.
+    Again,
+    /// It goes on with a permit only. Does not wait for anything else.
+    NeedsPermit {
+        /// It is about a request that the application has not been called with; it may be [refused](Connection::refuse) instead.
+        is_new: bool,
+    },
+    /// It is over.
+    Ended(End<T>),
+}
+
 /// One connection. Dropping it closes it, and drops what the application has of it.
 pub struct Connection<T: Transport> {
     shared: Arc<Shared<T>>,
     phase: Phase,
     /// The time it was told last.
     now: Instant,
+    /// What this turn may do; that its waker was used counts until application code has run.
+    turn: Turn,
     /// When it has to be polled, woken or not.
     deadline: Option<Instant>,
+    /// Since when it has waited for a request of which nothing has come.
+    idle_since: Option<Instant>,
     /// Requests begun.
     requests: u64,
     /// The head that it waits for.
@@ -242,15 +255,17 @@ impl<T: Transport> Connection<T> {
             settings,
             environ,
             io: Mutex::new(Io::new(transport, now)),
-            idle: AtomicU64::new(0),
             unwanted: AtomicBool::new(false),
         });
         shared.settings.roster.enter(&shared);
+        let first = shared.settings.timeouts.header_read.and_then(|limit| now.checked_add(limit));
         Connection {
             shared,
             phase: Phase::Head,
             now,
-            deadline: None,
+            turn: Turn { permit: false, woken: false },
+            deadline: first,
+            idle_since: None,
             requests: 0,
             waiting: Waiting { since: Some(now), begun: false, attempts: head::Attempts::default(), may_be_http2 },
             template: None,
@@ -264,29 +279,64 @@ impl<T: Transport> Connection<T> {
         &self.shared.environ
     }
 
+    /// It as other threads see it.
+    pub fn handle(&self) -> Handle<T> {
+        Handle::new(self.shared.clone())
+    }
+
     /// Goes as far as it can at `now`. Poll it again when its waker was woken, at the [`deadline`](Self::deadline), and when the
     /// shutdown goes on, until it is ready; then it is closed, and stays so. Polls and drops application code, contains its
     /// panics, and blocks only as that does. Cancel safe: what has begun goes on at the next poll.
     pub fn poll(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<End<T>> {
+        match self.turn(cx, now, Turn { permit: true, woken: true }) {
+            Turned::Ended(end) => Poll::Ready(end),
+            Turned::Again => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            // There is nothing that a permit could be wanted for.
+            Turned::Parked | Turned::NeedsPermit { .. } => Poll::Pending,
+        }
+    }
+
+    /// As [`poll`](Self::poll), where application code has to be permitted.
+    pub fn turn(&mut self, cx: &mut Context<'_>, now: Instant, turn: Turn) -> Turned<T> {
         self.now = now;
+        self.turn.permit = turn.permit;
+        self.turn.woken |= turn.woken;
         if self.level() == ShutdownLevel::Forced {
+            if self.phase.is_applications() && !turn.permit {
+                return Turned::NeedsPermit { is_new: false };
+            }
             self.cut();
-            return Poll::Ready(End::Closed);
+            return Turned::Ended(End::Closed);
         }
         self.shared.io().begin_turn(cx.waker());
-        if matches!(self.phase, Phase::Head) {
-            self.shared.set_idle(None, false);
-        }
-        let polled = self.drive(cx);
+        self.idle_since = None;
+        let turned = self.drive(cx);
         let mut io = self.shared.io();
         // What was left for the task while it was at it.
         let body = io.upload.as_ref().and_then(|upload| upload.deadline);
         self.deadline = drive::earlier(self.deadline, body);
         io.end_turn();
+        io.idle_since = self.idle_since;
         let stale = io.stale.take();
         drop(io);
         drop(stale);
-        polled
+        turned
+    }
+
+    /// Answers the request that waits for a permit with `rejection`, and goes on: to be polled again. Does nothing where there is
+    /// none.
+    pub fn refuse(&mut self, rejection: &Rejection, now: Instant) {
+        self.now = now;
+        match std::mem::replace(&mut self.phase, Phase::Head) {
+            Phase::Ready(head) => {
+                self.shared.environ.refused(rejection, Asked::Head(&head.parts));
+                self.begin(rejection.response(), Facts::of_rejected(&head.parts));
+            }
+            other => self.phase = other,
+        }
     }
 
     /// When it has to be polled, woken or not.

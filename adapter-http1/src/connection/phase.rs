@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use adapter_core::dispatch::{Exchange, Grace, Outgoing};
 use adapter_core::upgrade::Tether;
 
+use crate::head::Head;
+
 /// How long octets are read in all that nobody wants. \[KAP-13\]
 const LINGER_MOST: Duration = Duration::from_secs(30);
 /// How long for the next octet, and in all, while the server is shutting down.
@@ -15,6 +17,8 @@ const LAST_LINGER_MOST: Duration = Duration::from_secs(2);
 pub(super) enum Phase {
     /// Waiting for a request head, or in the middle of one.
     Head,
+    /// There is a request, and no permit to call the application with it.
+    Ready(Box<Head>),
     /// The application has the request.
     Handling(Box<Exchange>),
     /// The application has answered; its body is being sent.
@@ -40,6 +44,11 @@ impl Phase {
             _ => None,
         }
     }
+
+    /// Whether what is the application's is in it.
+    pub(super) fn is_applications(&self) -> bool {
+        matches!(self, Phase::Handling(_) | Phase::Sending(_))
+    }
 }
 
 /// How a phase goes on.
@@ -50,6 +59,11 @@ pub(super) enum Flow {
     Park(Option<Instant>),
     /// When others had their turn.
     Again,
+    /// With a permit.
+    Permit {
+        /// The application has not been called with the request.
+        is_new: bool,
+    },
     /// Not at all.
     Closed,
     /// As HTTP/2.
@@ -130,5 +144,7 @@ pub(super) struct Sending {
     pub(super) close: bool,
     /// Every piece is in the output.
     pub(super) complete: bool,
+    /// Pieces in a row that came quickly, of a body that blocks.
+    pub(super) quick: u32,
     pub(super) grace: Grace,
 }

@@ -5,6 +5,7 @@
 //! by piece (\[BOD-04\]). Where there is no room the body waits with the connection (\[BOD-16\]).
 
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use adapter_core::contain::discard;
 use adapter_core::dispatch::{self, Exchange, Grace, Outgoing, Piece, is_unanswerable};
@@ -30,6 +31,10 @@ use crate::head::Head;
 const AT_A_TIME: u32 = 64;
 /// Octets of small pieces that go out together.
 const GATHER: usize = 64 * 1024;
+/// A body that blocks is quick once that many pieces in a row took less than this each: then another thread may see to what is
+/// gathered, see [`Transport::hold`].
+const QUICK_PIECES: u32 = 8;
+const QUICK: Duration = Duration::from_micros(100);
 
 impl<T: Transport> Connection<T> {
     /// Calls the application and polls it once: most handlers are ready then.
@@ -58,6 +63,10 @@ impl<T: Transport> Connection<T> {
                 RequestBody::from_source(BodySource::new(self.shared.clone(), number, length))
             }
         };
+        if !io.output.is_empty() && self.shared.settings.serving.runtime.may_block() && io.must_flush() {
+            // Answers to earlier requests of a pipeline. What can't go out now waits for room, and does not hold up this one.
+            let _: Flush = io.flush(self.now);
+        }
         drop(io);
         // [INF-01], [INF-02] RFC 9110 §15.2: no 1xx to a 1.0 client
         let environ = if facts.version == Version::HTTP_11 {
@@ -77,6 +86,7 @@ impl<T: Transport> Connection<T> {
         let turn = settings.turn();
         let polled = exchange.poll(cx, || self.shared.now(), &mut answer);
         drop(turn);
+        self.turn.woken = false;
         if polled.is_pending() {
             self.phase = Phase::Handling(Box::new(exchange));
             return self.wait_for_handler();
@@ -97,6 +107,10 @@ impl<T: Transport> Connection<T> {
         }
         let Connection { shared, handover, requests, now, .. } = self;
         let settings = &shared.settings;
+        if settings.serving.runtime.may_block() {
+            // It may have taken its time.
+            *now = shared.now();
+        }
         let most = settings.limits.requests_per_connection;
         // [KAP-12], [SHU-05]
         facts.keep_alive &= settings.keep_alive
@@ -118,6 +132,7 @@ impl<T: Transport> Connection<T> {
         let mut rest = Some(body);
         let mut io = shared.io();
         io.committed = true;
+        io.taken = switches;
         encoder::head_at(io.out(), &head, &plan, facts.version, facts.is_head, *now);
         if plan.send_body
             && let Framing::Length(length) = plan.framing
@@ -132,8 +147,9 @@ impl<T: Transport> Connection<T> {
         } else if let Some(body) = rest.take_if(|_| plan.send_body && plan.framing != Framing::None) {
             drop(io);
             if let Some(body) = Outgoing::new(body, &plan, &facts) {
-                let sending = Sending { body, close: plan.close, complete: false, grace: Grace::default() };
+                let sending = Sending { body, close: plan.close, complete: false, quick: 0, grace: Grace::default() };
                 self.phase = Phase::Sending(Box::new(sending));
+                self.turn.woken = true;
             }
             return;
         }
@@ -163,16 +179,24 @@ impl<T: Transport> Connection<T> {
         };
     }
 
-    /// Sends on.
+    /// Sends on. Pulls the body only with a permit.
     pub(super) fn sending(&mut self, cx: &mut Context<'_>) -> Flow {
         let mut pieces = 0;
-        let mut pending = false;
+        // Until it says so itself, or was woken.
+        let mut pending = !self.turn.woken;
+        // The time a piece takes is counted with that of sending the one before.
+        let mut last = self.now;
         loop {
             let Phase::Sending(sending) = &mut self.phase else { return Flow::Next };
-            // [RSP-10], [BOD-04] what blocks may take its time
-            let flush_first = pending || sending.complete || sending.body.is_blocking();
+            let blocks = sending.body.is_blocking();
             let mut io = self.shared.io();
-            let flushed = if flush_first || io.output.gathered() >= GATHER { io.flush(self.now) } else { Flush::Done };
+            // [RSP-10], [BOD-04] what blocks may take its time
+            let flush_first = pending
+                || sending.complete
+                || !self.turn.permit
+                || io.output.gathered() >= GATHER
+                || (blocks && (sending.quick < QUICK_PIECES || io.must_flush()));
+            let flushed = if flush_first { io.flush(self.now) } else { Flush::Done };
             drop(io);
             match flushed {
                 Flush::Done => {}
@@ -180,10 +204,22 @@ impl<T: Transport> Connection<T> {
                     // There is room again.
                     Seen::There(_) if self.shared.io().stalled_since.is_none() => continue,
                     Seen::There(until) => return Flow::Park(until),
-                    Seen::Gone => return self.close(false),
+                    Seen::Gone if self.turn.permit => return self.close(false),
+                    Seen::Gone => return Flow::Permit { is_new: false },
                 },
                 // [ERR-07], [BOD-10]
-                Flush::Broken => return self.close(false),
+                Flush::Broken if self.turn.permit => return self.close(false),
+                Flush::Broken => return Flow::Permit { is_new: false },
+            }
+            if pending && !sending.complete {
+                match self.look() {
+                    Seen::There(until) => return Flow::Park(until),
+                    Seen::Gone if self.turn.permit => return self.close(false),
+                    Seen::Gone => return Flow::Permit { is_new: false },
+                }
+            }
+            if !self.turn.permit {
+                return Flow::Permit { is_new: false };
             }
             if sending.complete {
                 let close = sending.close;
@@ -196,20 +232,21 @@ impl<T: Transport> Connection<T> {
                 self.finish(close, has_upload);
                 return Flow::Next;
             }
-            if pending {
-                return match self.look() {
-                    Seen::There(until) => Flow::Park(until),
-                    Seen::Gone => self.close(false),
-                };
-            }
-            if pieces >= AT_A_TIME {
+            if pieces >= AT_A_TIME && !blocks {
                 return Flow::Again;
             }
             pieces += 1;
             let turn = self.shared.settings.turn();
             let polled = sending.body.poll_piece(cx);
             drop(turn);
+            if blocks {
+                self.now = self.shared.now();
+                let is_quick = self.now.saturating_duration_since(last) < QUICK;
+                sending.quick = if is_quick { sending.quick + 1 } else { 0 };
+                last = self.now;
+            }
             let Poll::Ready(piece) = polled else {
+                self.turn.woken = false;
                 pending = true;
                 continue;
             };

@@ -1,6 +1,7 @@
 //! What a connection needs of a socket.
 
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -54,6 +55,19 @@ pub trait Transport: Send + 'static {
         false
     }
 
+    /// A thread of the application's is about to run, or to wait, while there is output. `true` says that another thread will have
+    /// it written by [`Handle::flush`](super::Handle::flush) if that takes long; else it is written first. Only asked where
+    /// application code may block. Default: `false`. \[BOD-04\]
+    fn hold(&mut self) -> bool {
+        false
+    }
+
+    /// What blocks a thread until [`poll_read`](Self::poll_read) is worth another attempt, for blocking code that reads a request
+    /// body. Default: there is none, and the waker that is polled with tells.
+    fn waiter(&self) -> Option<Arc<dyn Wait>> {
+        None
+    }
+
     /// A drop is coming that is not the client's doing: what the operating system still holds for the client is to be thrown
     /// away once it has taken nothing of it for `limit`. Does nothing where that can't be had. \[LIM-06\]
     fn limit_unsent(&self, limit: Duration) {
@@ -62,4 +76,10 @@ pub trait Transport: Send + 'static {
 
     /// Makes the coming drop reset the connection (`SO_LINGER` of zero), so that the client can't take what it has for the whole.
     fn reset_on_close(&mut self);
+}
+
+/// Blocks a thread until a transport can be read.
+pub trait Wait: Send + Sync {
+    /// Blocks until there may be something to read, the transport is closed, or `timeout` has passed. May come back too early.
+    fn wait(&self, timeout: Option<Duration>);
 }

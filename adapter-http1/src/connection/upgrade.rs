@@ -126,12 +126,20 @@ impl<T: Transport> Socket<T> {
 
 impl<T: Transport> AsyncRead for Socket<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        if buffer.is_empty() || self.shared.io().at_end {
+        let io = self.shared.io();
+        if buffer.is_empty() || io.at_end {
             return Poll::Ready(Ok(0));
         }
+        if io.broken && io.transport.is_some() {
+            // An operating system says it once.
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        drop(io);
         let polled = self.poll(cx, |transport, cx| transport.poll_read(cx, buffer));
-        if matches!(polled, Poll::Ready(Ok(0))) {
-            self.shared.io().at_end = true;
+        match polled {
+            Poll::Ready(Ok(0)) => self.shared.io().at_end = true,
+            Poll::Ready(Err(_)) => self.shared.io().broken = true,
+            _ => {}
         }
         polled
     }

@@ -572,7 +572,7 @@ impl hyper::rt::Write for Handle {
 
 impl Member for Shared {
     fn idle_since(&self) -> Option<Instant> {
-        self.status.idle_since(self.engine.now()).map(|since| self.engine.instant(since))
+        self.status.idle_since().map(|since| self.engine.instant(since))
     }
 
     fn make_room(&self) {

@@ -26,9 +26,6 @@ pub(super) const LINGER_AT_MOST: Duration = Duration::from_secs(30);
 /// How long it has where the server is shutting down.
 pub(super) const LAST_LINGER: Duration = Duration::from_millis(250);
 
-/// How long a fresh connection may be silent before it counts as one that is not needed.
-const FRESH: Duration = Duration::from_secs(1);
-
 /// How long after a GOAWAY new streams are served, because the client may not have seen it yet. RFC 9113 §6.8
 const CROSSING: Duration = Duration::from_secs(1);
 
@@ -207,16 +204,13 @@ impl Status {
         self.multiplexed.load(Relaxed)
     }
 
-    /// Since when it has waited for a request, if it does: the next one, or a first one that its client had time to send.
-    pub(super) fn idle_since(&self, now: u64) -> Option<u64> {
+    /// Since when it has waited for a request, if it does.
+    pub(super) fn idle_since(&self) -> Option<u64> {
         let since = self.since.load(Relaxed);
         let waits = match self.phase() {
             Phase::Idle => true,
             // In HTTP/2 the preface has come, and no stream.
-            Phase::Head if self.requests() == 0 => {
-                (!self.head_begun.load(Relaxed) || self.is_multiplexed())
-                    && now.saturating_sub(since) >= FRESH.as_nanos() as u64
-            }
+            Phase::Head if self.requests() == 0 => !self.head_begun.load(Relaxed) || self.is_multiplexed(),
             Phase::Head | Phase::Busy => false,
         };
         (waits && !self.is_write_blocked()).then_some(since)

@@ -4,24 +4,22 @@
 //! poller by itself; closing a connection brings the former back, a timer the latter. While a client waits at the limit,
 //! the connections that have been idle for longest are asked to make room.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use adapter_core::{ListenAddr, environ};
+use adapter_core::ListenAddr;
 use adapter_listen::{AcceptError, ListenSocket, Listener, UnixPath, classify};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with, getsockname, sockopt};
 
-use super::{Engine, Tick, after, earlier, lock, nanos};
-use crate::connection::Conn;
+use super::client::Client;
+use super::{Engine, Tick, after, earlier, lock};
 
 /// Connections accepted before others get their turn.
 const AT_A_TIME: usize = 256;
 
-/// How long a connection is spared that has become idle: its next request may be on its way. \[LIM-07\]
-const SPARED: Duration = Duration::from_secs(1);
 /// How often it is looked for one while a client waits.
 const LOOK: Duration = Duration::from_millis(250);
 /// How often an error of one kind is logged.
@@ -34,8 +32,6 @@ pub(crate) struct Acceptor(Mutex<Inner>);
 struct Inner {
     listeners: Vec<Entry>,
     closed: bool,
-    /// Connections that were idle when it was looked for some, the longest idle last, and since when.
-    idle: Vec<(Arc<Conn>, Tick)>,
     /// When an error was last logged.
     logged: Vec<(Errno, Tick)>,
 }
@@ -167,31 +163,12 @@ pub(crate) fn resume(engine: &Engine) {
 /// \[LIM-07\] RFC 9112 §9.5: while a client waits at the limit, asks the longest-idle connection to make room. Run by the
 /// leader, so by one thread at a time.
 fn make_room(engine: &Engine) {
-    let mut inner = lock(&engine.acceptor.0);
-    // Searched without the lock: a connection that has closed meanwhile may be dropped here.
-    let mut idle = std::mem::take(&mut inner.idle);
-    let is_awaited = inner.listeners.iter().any(|entry| entry.watch == Watch::NotWhileFull);
-    drop(inner);
-    if !is_awaited {
-        return;
+    let is_awaited = lock(&engine.acceptor.0).listeners.iter().any(|entry| entry.watch == Watch::NotWhileFull);
+    if is_awaited {
+        engine.roster.make_room(std::time::Instant::now());
+        // It may not come to it, because its next request has begun.
+        let _ = engine.timers.arm_acceptor(after(engine.now(), Some(LOOK)));
     }
-    let now = engine.now();
-    let mut found = std::iter::from_fn(|| idle.pop()).find(|(conn, since)| conn.idle_since() == *since);
-    if found.is_none() {
-        idle = engine.connections.idle_before(now.saturating_sub(nanos(SPARED)));
-        found = idle.pop();
-    }
-    if let Some((conn, _)) = found {
-        conn.make_room();
-    }
-    let mut inner = lock(&engine.acceptor.0);
-    if !inner.closed {
-        // Else it would keep them, and they the engine.
-        inner.idle = idle;
-    }
-    drop(inner);
-    // It may not come to it, because its next request has begun.
-    let _ = engine.timers.arm_acceptor(after(now, Some(LOOK)));
 }
 
 impl Inner {
@@ -228,45 +205,29 @@ pub(crate) fn close(engine: &Engine) {
     let mut inner = lock(&engine.acceptor.0);
     inner.closed = true;
     let listeners = std::mem::take(&mut inner.listeners);
-    let idle = std::mem::take(&mut inner.idle);
     drop(inner);
     for entry in &listeners {
         engine.poller.remove(entry.fd());
     }
-    drop(idle);
 }
 
 /// Gives the connection back if it can't be served.
-fn admit(engine: &Arc<Engine>, entry: &Entry, socket: OwnedFd, peer: Option<SocketAddr>) -> Option<Arc<Conn>> {
+fn admit(engine: &Arc<Engine>, entry: &Entry, socket: OwnedFd, peer: Option<SocketAddr>) -> Option<Arc<dyn Client>> {
     let local = if entry.is_wildcard {
         match getsockname(&socket).ok().and_then(|addr| SocketAddr::try_from(addr).ok()) {
-            Some(addr) => ListenAddr::Tcp(unmapped(addr)),
+            Some(addr) => ListenAddr::Tcp(addr),
             None => entry.addr.clone(),
         }
     } else {
         entry.addr.clone()
     };
-    let environ = Arc::new(environ::Connection::new(engine.serving().clone(), peer.map(unmapped), local));
-    let now = engine.now();
-    let deadline = after(now, engine.settings.timeouts.header_read);
     let socket = Arc::new(socket);
-    let conn = engine.connections.insert(|token| Conn::new(engine.clone(), token, socket.clone(), environ, now));
+    let connect = engine.connect();
+    let (token, conn) = engine.connections.insert(|token| connect(engine, token, socket.clone(), peer, local));
     // After this line events may come.
-    if let Err(error) = engine.poller.add_connection(&*socket, conn.token()) {
+    if let Err(error) = engine.poller.add_connection(&*socket, token) {
         tracing::error!(target: "adapter", %error, "a connection could not be registered");
         return Some(conn);
     }
-    conn.arm(deadline);
     None
-}
-
-/// An IPv4 client of a dual-stack listener has an IPv4 address.
-fn unmapped(addr: SocketAddr) -> SocketAddr {
-    match addr.ip() {
-        IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
-            Some(ip) => SocketAddr::new(ip.into(), addr.port()),
-            None => addr,
-        },
-        IpAddr::V4(_) => addr,
-    }
 }

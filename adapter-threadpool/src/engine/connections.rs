@@ -6,26 +6,25 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::{Tick, lock};
-use crate::connection::Conn;
+use super::client::Client;
+use super::lock;
 
-#[derive(Debug)]
 pub(crate) struct Connections {
     slots: Mutex<Slots>,
     count: AtomicUsize,
     limit: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Slots {
     entries: Vec<Slot>,
     free: Vec<u32>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Slot {
     generation: u32,
-    conn: Option<Arc<Conn>>,
+    conn: Option<Arc<dyn Client>>,
 }
 
 impl Connections {
@@ -42,17 +41,18 @@ impl Connections {
     }
 
     /// Adds the connection `make` makes for its token.
-    pub(crate) fn insert(&self, make: impl FnOnce(u64) -> Arc<Conn>) -> Arc<Conn> {
+    pub(crate) fn insert(&self, make: impl FnOnce(u64) -> Arc<dyn Client>) -> (u64, Arc<dyn Client>) {
         let mut slots = lock(&self.slots);
         let index = slots.free.pop().unwrap_or_else(|| {
             slots.entries.push(Slot::default());
             (slots.entries.len() - 1) as u32
         });
         let slot = slots.entries.get_mut(index as usize).expect("invariant: free slots exist");
-        let conn = make(u64::from(slot.generation) << 32 | u64::from(index));
+        let token = u64::from(slot.generation) << 32 | u64::from(index);
+        let conn = make(token);
         slot.conn = Some(conn.clone());
         self.count.fetch_add(1, Ordering::SeqCst);
-        conn
+        (token, conn)
     }
 
     /// Removes it; `true` if there was no room before and is now.
@@ -72,7 +72,7 @@ impl Connections {
     }
 
     /// Calls `visit` for each token, with what it is the token of.
-    pub(crate) fn visit(&self, tokens: impl Iterator<Item = (u64, u32)>, mut visit: impl FnMut(&Arc<Conn>, u32)) {
+    pub(crate) fn visit(&self, tokens: impl Iterator<Item = (u64, u32)>, mut visit: impl FnMut(&Arc<dyn Client>, u32)) {
         let slots = lock(&self.slots);
         for (token, payload) in tokens {
             if let Some(slot) = slots.entries.get((token & 0xffff_ffff) as usize)
@@ -84,25 +84,7 @@ impl Connections {
         }
     }
 
-    /// Some of those that have been idle from before `before` on, the longest idle last, and since when.
-    pub(crate) fn idle_before(&self, before: Tick) -> Vec<(Arc<Conn>, Tick)> {
-        /// They are looked at once for that many.
-        const SOME: usize = 64;
-        let slots = lock(&self.slots);
-        let conns = slots.entries.iter().filter_map(|slot| slot.conn.as_ref());
-        let mut idle: Vec<(Arc<Conn>, Tick)> = conns
-            .map(|conn| (conn, conn.idle_since()))
-            .filter(|(_, since)| (1..before).contains(since))
-            .map(|(conn, since)| (conn.clone(), since))
-            .collect();
-        drop(slots);
-        idle.sort_by_key(|(_, since)| *since);
-        idle.truncate(SOME);
-        idle.reverse();
-        idle
-    }
-
-    pub(crate) fn all(&self) -> Vec<Arc<Conn>> {
+    pub(crate) fn all(&self) -> Vec<Arc<dyn Client>> {
         lock(&self.slots).entries.iter().filter_map(|slot| slot.conn.clone()).collect()
     }
 }

@@ -5,6 +5,7 @@
 //! *Locks*: every part has its own, held for a few instructions; application code never runs under one.
 
 pub(crate) mod accept;
+pub(crate) mod client;
 pub(crate) mod connections;
 pub(crate) mod hooks;
 pub(crate) mod poller;
@@ -20,15 +21,16 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use adapter_core::environ::Serving;
-use adapter_core::{DynApplication, Limits, ShutdownTrigger, Timeouts};
+use adapter_core::server::Roster;
+use adapter_core::{DynApplication, ShutdownTrigger, Timeouts};
 
 use self::accept::Acceptor;
+use self::client::{Client, Connect, Uncorked};
 use self::connections::Connections;
 use self::poller::Poller;
 use self::schedule::Scheduler;
 use self::tasks::Tasks;
 use self::timers::Timers;
-use crate::connection::{Conn, Uncorked};
 
 /// A point in time, in nanoseconds since the engine was made; 0 is "never".
 pub(crate) type Tick = u64;
@@ -36,9 +38,9 @@ pub(crate) type Tick = u64;
 /// What a server was told, in the form its threads want.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
-    pub(crate) keep_alive: bool,
+    /// Connections at most.
+    pub(crate) connections: usize,
     /// Threads that run blocking jobs of the runtime at most.
     pub(crate) blocking_threads: usize,
     /// Blocking jobs that wait at most.
@@ -58,9 +60,11 @@ pub(crate) struct Engine {
     pub(crate) connections: Connections,
     pub(crate) acceptor: Acceptor,
     pub(crate) tasks: Tasks,
-    /// Connections with output that waits for application code; see `Conn::cork`.
-    pub(crate) corked: Mutex<Vec<Arc<Conn>>>,
-    serving: OnceLock<Arc<Serving>>,
+    /// Who is connected, to make room.
+    pub(crate) roster: Arc<Roster>,
+    /// Connections with output that waits for application code; see [`Client::uncork`].
+    pub(crate) corked: Mutex<Vec<Arc<dyn Client>>>,
+    serving: OnceLock<(Arc<Serving>, Box<Connect>)>,
     /// The startup hook has succeeded, so that the shutdown hook is owed.
     pub(crate) started: AtomicBool,
     origin: Instant,
@@ -79,9 +83,10 @@ impl Engine {
             scheduler: Scheduler::new(threads, settings.blocking_threads, settings.waiting, settings.blocking_queue),
             poller: Poller::new()?,
             timers: Timers::default(),
-            connections: Connections::new(settings.limits.connections),
+            connections: Connections::new(settings.connections),
             acceptor: Acceptor::default(),
             tasks: Tasks::default(),
+            roster: Arc::default(),
             corked: Mutex::default(),
             serving: OnceLock::new(),
             started: AtomicBool::new(false),
@@ -91,12 +96,21 @@ impl Engine {
     }
 
     /// Set once, before anything is accepted.
-    pub(crate) fn set_serving(&self, serving: Arc<Serving>) {
+    pub(crate) fn set_serving(&self, serving: Arc<Serving>, connect: Box<Connect>) {
         // Only `start` calls it, once.
-        let _ = self.serving.set(serving);
+        let _ = self.serving.set((serving, connect));
     }
 
     pub(crate) fn serving(&self) -> &Arc<Serving> {
+        &self.begun().0
+    }
+
+    /// What makes connections.
+    pub(crate) fn connect(&self) -> &Connect {
+        &*self.begun().1
+    }
+
+    fn begun(&self) -> &(Arc<Serving>, Box<Connect>) {
         self.serving.get().expect("invariant: set before the first accept")
     }
 
@@ -107,10 +121,6 @@ impl Engine {
 
     pub(crate) fn tick(&self, instant: Instant) -> Tick {
         nanos(instant.saturating_duration_since(self.origin)).max(1)
-    }
-
-    pub(crate) fn instant(&self, tick: Tick) -> Instant {
-        self.origin + Duration::from_nanos(tick)
     }
 
     /// Writes output that application code has held up since the last call; whether it is to come again. For the
@@ -124,18 +134,13 @@ impl Engine {
         let again: Vec<_> = corked
             .into_iter()
             .filter(|conn| {
-                let left = conn.uncork();
+                let left = conn.clone().uncork();
                 soon |= left == Uncorked::Soon;
                 left != Uncorked::Done
             })
             .collect();
         lock(&self.corked).extend(again);
         soon
-    }
-
-    /// Whether the server is shutting down.
-    pub(crate) fn is_draining(&self) -> bool {
-        self.shutdown.draining().is_fired()
     }
 }
 

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use adapter_core::runtime::BlockingJob;
 
+use super::client::Client;
 use super::tasks::SpawnedTask;
 use super::{Engine, lock, worker};
-use crate::connection::Conn;
 
 /// How long a thread waits for work before it ends, if there are more than the core ones.
 const IDLE: Duration = Duration::from_secs(10);
@@ -30,7 +30,7 @@ const SPREAD: usize = 24;
 /// Something for a worker to do.
 pub(crate) enum Job {
     /// Serve a connection.
-    Connection(Arc<Conn>),
+    Connection(Arc<dyn Client>),
     /// Poll a spawned future.
     Task(Arc<SpawnedTask>),
     /// Run blocking work.

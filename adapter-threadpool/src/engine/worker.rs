@@ -1,42 +1,34 @@
 //! A worker thread: turn by turn what the scheduler says.
-//!
-//! Its buffers are lent to the connection it serves and taken back when that has nothing in them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::client::{Client, Step};
 use super::poller::{BATCH, Event, Poller, Source};
 use super::runtime::enter_worker;
 use super::schedule::{Done, Job, Permit, Turn};
 use super::timers::Due;
 use super::{Engine, accept};
-use crate::connection::{Conn, Scratch, Step};
 
 /// What a worker keeps between turns.
 struct Desk {
-    scratch: Scratch,
     events: Vec<Event>,
     due: Vec<Due>,
     ready: Vec<Job>,
-    ended: Vec<Arc<Conn>>,
+    tell: Vec<Arc<dyn Client>>,
 }
 
 /// The life of a worker.
 pub(crate) fn run(engine: &Arc<Engine>) {
     enter_worker();
-    let mut desk = Desk {
-        scratch: Scratch::default(),
-        events: Vec::with_capacity(BATCH),
-        due: Vec::new(),
-        ready: Vec::with_capacity(BATCH),
-        ended: Vec::new(),
-    };
+    let mut desk =
+        Desk { events: Vec::with_capacity(BATCH), due: Vec::new(), ready: Vec::with_capacity(BATCH), tell: Vec::new() };
     let mut done = Done::Born;
     loop {
         done = match engine.next_turn(done, &mut desk.ready) {
             Turn::Work { job, permit } => {
-                work(engine, &mut desk.scratch, job, permit != Permit::None);
+                work(engine, job, permit != Permit::None);
                 Done::Work(permit)
             }
             Turn::Lead { block } => {
@@ -48,17 +40,17 @@ pub(crate) fn run(engine: &Arc<Engine>) {
     }
 }
 
-fn work(engine: &Arc<Engine>, scratch: &mut Scratch, job: Job, permit: bool) {
+fn work(engine: &Arc<Engine>, job: Job, permit: bool) {
     match job {
         Job::Connection(conn) => {
             // Application code is contained where it is called; this is for mistakes of our own.
-            match catch_unwind(AssertUnwindSafe(|| conn.run(scratch, permit))) {
+            match catch_unwind(AssertUnwindSafe(|| conn.run(permit))) {
                 Ok(Step::Parked) => {}
                 Ok(Step::Again) => engine.push(Job::Connection(conn)),
                 Ok(Step::NeedsPermit { is_new }) => {
                     if let Err(Job::Connection(conn)) = engine.scheduler.wait_for_permit(Job::Connection(conn), is_new)
                     {
-                        conn.refuse(scratch);
+                        conn.refuse();
                     }
                 }
                 Err(_) => {
@@ -97,8 +89,8 @@ fn lead(engine: &Arc<Engine>, desk: &mut Desk, block: bool) {
     });
     engine.connections.visit(tokens, |conn, flags| {
         let reported = conn.on_event(flags);
-        if reported.ended {
-            desk.ended.push(conn.clone());
+        if reported.tell {
+            desk.tell.push(conn.clone());
         }
         corked |= reported.corked;
         left |= reported.left;
@@ -106,9 +98,9 @@ fn lead(engine: &Arc<Engine>, desk: &mut Desk, block: bool) {
             ready.push(Job::Connection(conn.clone()));
         }
     });
-    for conn in desk.ended.drain(..) {
+    for conn in desk.tell.drain(..) {
         // Wakes whom the application has wait for it, which may push to the queue.
-        let _ = adapter_core::contain::catch("waker", || conn.signal_end());
+        let _ = adapter_core::contain::catch("waker", || conn.tell());
     }
     for due in desk.due.drain(..) {
         match due {
@@ -117,7 +109,7 @@ fn lead(engine: &Arc<Engine>, desk: &mut Desk, block: bool) {
                 let _ = adapter_core::contain::catch("waker", || waker.wake());
             }
             Due::Connection(token) => engine.connections.visit(std::iter::once((token, 0)), |conn, _| {
-                let reported = conn.on_timer(now);
+                let reported = conn.on_timer();
                 corked |= reported.corked;
                 if reported.queue {
                     ready.push(Job::Connection(conn.clone()));

@@ -451,7 +451,7 @@ impl Future for Connection {
         }
         if this.shared.status.unwanted.load(Relaxed) {
             this.shared.status.unwanted.store(false, Relaxed);
-            let idle = !this.draining && this.rest.is_none() && this.shared.status.idle_since(now).is_some();
+            let idle = !this.draining && this.rest.is_none() && this.shared.status.idle_since().is_some();
             if idle && !this.shared.socket().has_input() {
                 // [LIM-07] as at a shutdown: RFC 9112 §9.5 lets a server close an idle connection at any time
                 this.drain();

@@ -1,0 +1,79 @@
+//! A connection as the other threads of a server see it, while one of them is in application code for it.
+
+use std::sync::{Arc, TryLockError};
+use std::time::Instant;
+
+use super::Shared;
+use super::io::Flush;
+use super::transport::Transport;
+
+/// A [`Connection`](super::Connection) from outside: what can be done for it, and against it, while the thread that runs it is in
+/// application code. Keeps no more of it alive than its buffers.
+pub struct Handle<T: Transport>(Arc<Shared<T>>);
+
+/// What is left of output that application code holds up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Nothing.
+    Nothing,
+    /// It waits for the client to take something, until then: the connection's own turn, or another look, is due.
+    Waits(Option<Instant>),
+    /// Somebody else is at it: look again soon.
+    Busy,
+}
+
+impl<T: Transport> Handle<T> {
+    pub(super) fn new(shared: Arc<Shared<T>>) -> Self {
+        Handle(shared)
+    }
+
+    /// Writes what is gathered, see [`Transport::hold`], and cuts off a client that has taken nothing of it for too long. Does
+    /// not block. \[BOD-04\], \[LIM-06\]
+    pub fn flush(&self, now: Instant) -> Held {
+        let shared = &*self.0;
+        let mut io = match shared.io.try_lock() {
+            Ok(io) => io,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Held::Busy,
+        };
+        if io.flush(now) != Flush::Wait {
+            return Held::Nothing;
+        }
+        let since = io.stalled_since.unwrap_or(now);
+        let deadline = shared.settings.timeouts.write.and_then(|limit| since.checked_add(limit));
+        if deadline.is_none_or(|deadline| now < deadline) || io.takes_something(now) {
+            return Held::Waits(deadline);
+        }
+        drop(io);
+        tracing::debug!(target: "adapter", "[LIM-06] a client takes nothing; its connection is closed");
+        shared.cut_off(true);
+        Held::Nothing
+    }
+
+    /// The client's stream has ended, or the connection is `broken`: tells the application at once where it has read all that came
+    /// before. Of a stream that it has taken it reads the end itself. Does not block. \[DIS-01\]
+    pub fn tell_end(&self, broken: bool) {
+        let io = self.0.io();
+        let is_told = broken || (io.upload.is_none() && !io.taken);
+        drop(io);
+        if is_told {
+            self.0.environ.disconnected.fire();
+        }
+    }
+
+    /// Closes the transport under whoever uses it, with a reset but for a stream that the application has taken. What the
+    /// application has of the connection learns that it is over, and is still to be dropped. Does not block. \[SHU-06\]
+    pub fn cut(&self) {
+        let io = self.0.io();
+        // Where its head is still here it is a response like any other.
+        let reset = !io.taken || !io.output.is_empty();
+        drop(io);
+        self.0.cut_off(reset);
+    }
+}
+
+impl<T: Transport> std::fmt::Debug for Handle<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}
