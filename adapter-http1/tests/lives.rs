@@ -5,8 +5,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use std::cell::Cell;
 use std::collections::VecDeque;
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -22,7 +23,21 @@ use adapter_core::{
     Body, Bytes, DynApplication, Environ, Error, ListenAddr, Request, Response, Runtime, ServerConfig, ServerInfo,
     ShutdownTrigger,
 };
-use adapter_http1::connection::{Connection, End, Settings, Transport};
+use adapter_http1::connection::{Connection, End, Settings, Transport, Turn, Turned};
+
+thread_local! {
+    /// Whether the connection's turn has a permit.
+    static PERMIT: Cell<bool> = const { Cell::new(true) };
+    /// Something of the application's has run, or was dropped, without.
+    static TRESPASSED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What is the application's runs.
+fn trespass() {
+    if !PERMIT.get() {
+        TRESPASSED.set(true);
+    }
+}
 
 /// xorshift64*, so that a seed is the same life on every machine.
 struct Dice(u64);
@@ -150,6 +165,7 @@ struct Alive(Arc<AtomicUsize>);
 
 impl Alive {
     fn new(count: &Arc<AtomicUsize>) -> Self {
+        trespass();
         count.fetch_add(1, SeqCst);
         Alive(count.clone())
     }
@@ -157,6 +173,7 @@ impl Alive {
 
 impl Drop for Alive {
     fn drop(&mut self) {
+        trespass();
         self.0.fetch_sub(1, SeqCst);
     }
 }
@@ -187,6 +204,7 @@ async fn answer(request: Request, gate: Signal, alive: Arc<AtomicUsize>) -> Resu
             let stream = futures_lite::stream::unfold((0, handler), move |(index, alive)| {
                 let (part, gate) = (parts.get(index).cloned(), gate.clone());
                 async move {
+                    trespass();
                     if index == 2 {
                         gate.fired().await;
                     }
@@ -307,6 +325,9 @@ struct Life {
     gate: Signal,
     trigger: ShutdownTrigger,
     alive: Arc<AtomicUsize>,
+    /// Where turns need a permit: when it is given, and what was told of the transport.
+    ration: Option<Dice>,
+    told: bool,
     /// `None` once it has ended.
     connection: Option<Connection<Socket>>,
 }
@@ -316,7 +337,13 @@ impl Life {
         let (gate, alive) = (Signal::new(), Arc::<AtomicUsize>::default());
         let app = {
             let (gate, alive) = (gate.clone(), alive.clone());
-            move |request: Request, _: Environ| answer(request, gate.clone(), alive.clone())
+            move |request: Request, _: Environ| {
+                let mut answer = Box::pin(answer(request, gate.clone(), alive.clone()));
+                poll_fn(move |cx| {
+                    trespass();
+                    answer.as_mut().poll(cx)
+                })
+            }
         };
         let mut config = ServerConfig::default();
         config.timeouts.handler = Some(Duration::from_secs(20));
@@ -327,7 +354,17 @@ impl Life {
         let wire = Arc::<Mutex<Wire>>::default();
         let local = ListenAddr::Tcp("127.0.0.1:80".parse().unwrap());
         let connection = Some(Connection::new(settings, Socket(wire.clone()), None, local, start));
-        Life { wire, clock, bell: Arc::new(Bell(AtomicBool::new(true))), gate, trigger, alive, connection }
+        Life {
+            wire,
+            clock,
+            bell: Arc::new(Bell(AtomicBool::new(true))),
+            gate,
+            trigger,
+            alive,
+            ration: None,
+            told: true,
+            connection,
+        }
     }
 
     fn now(&self) -> Instant {
@@ -337,17 +374,33 @@ impl Life {
     /// Polls while it wants to be polled.
     fn run(&mut self) {
         let waker = Waker::from(self.bell.clone());
+        let mut permit = self.ration.is_none();
         for _ in 0..10_000 {
             let now = self.now();
             let Some(connection) = &mut self.connection else { return };
             let due = connection.deadline().is_some_and(|deadline| deadline <= now);
-            if !self.bell.0.swap(false, SeqCst) && !due {
+            let woken = self.bell.0.swap(false, SeqCst);
+            let told = std::mem::replace(&mut self.told, false);
+            let wanted = permit && self.ration.is_some();
+            if !woken && !told && !due && !wanted {
                 return;
             }
-            match connection.poll(&mut Context::from_waker(&waker), now) {
-                Poll::Ready(End::Closed) => self.connection = None,
-                Poll::Ready(End::Http2 { .. }) => panic!("nobody speaks HTTP/2"),
-                Poll::Pending => {
+            PERMIT.set(permit);
+            let turned = connection.turn(&mut Context::from_waker(&waker), now, Turn { permit, woken });
+            PERMIT.set(true);
+            assert!(!TRESPASSED.get(), "application code without a permit");
+            permit = self.ration.is_none();
+            match turned {
+                Turned::Ended(End::Closed) => self.connection = None,
+                Turned::Ended(End::Http2 { .. }) => panic!("nobody speaks HTTP/2"),
+                Turned::Again => self.told = true,
+                Turned::NeedsPermit { .. } => {
+                    assert!(!permit, "there was one");
+                    // Some wait for it, and are run again meanwhile.
+                    permit = self.ration.as_mut().is_some_and(|dice| !dice.one_in(3));
+                    self.told = true;
+                }
+                Turned::Parked => {
                     let late = connection.deadline().is_some_and(|deadline| deadline <= now);
                     assert!(!late || self.bell.0.load(SeqCst), "it waits for what has passed");
                 }
@@ -362,7 +415,15 @@ impl Life {
             change(&mut wire);
             std::mem::take(&mut wire.wakers)
         };
-        wakers.into_iter().for_each(Waker::wake);
+        // As a server does that reports to a connection without its waker.
+        let own = Waker::from(self.bell.clone());
+        for waker in wakers {
+            if self.ration.is_some() && waker.will_wake(&own) {
+                self.told = true;
+            } else {
+                waker.wake();
+            }
+        }
     }
 
     fn passes(&mut self, time: Duration) {
@@ -376,6 +437,7 @@ fn live(seed: u64, start: Instant) {
     let good = dice.one_in(2);
     let (asked, octets) = requests(&mut dice);
     let mut life = Life::begin(start);
+    life.ration = dice.one_in(2).then(|| Dice(seed | 1));
     let mut rest = &octets[..];
     for _ in 0..10 + dice.below(150) {
         match dice.below(if good { 7 } else { 12 }) {
@@ -405,7 +467,7 @@ fn live(seed: u64, start: Instant) {
         }
         // The shutdown wakes every connection.
         if life.trigger.draining().is_fired() {
-            life.bell.0.store(true, SeqCst);
+            life.told = true;
         }
         if dice.one_in(2) {
             life.run();
