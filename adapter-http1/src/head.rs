@@ -57,7 +57,9 @@ impl Attempts {
 /// # Errors
 /// What to answer instead of calling the application.
 pub fn parse(input: &[u8], limits: &Limits) -> Result<Option<Head>, Rejection> {
-    parse_with(input, limits, &mut Spare::default())
+    let mut place = None;
+    let found = parse_into(input, limits, &mut Spare::default(), &mut place)?;
+    Ok(found.zip(place).map(|(Found { facts, length }, parts)| Head { parts, facts, length }))
 }
 
 /// What one head can use of the memory of another. A worker thread has one: it saves four allocations a request.
@@ -85,18 +87,33 @@ impl Spare {
     }
 }
 
-/// [`parse`], for who has many heads to parse.
+/// What is known of a head beside its parts.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// What the server needs to answer it.
+    pub facts: request::Facts,
+    /// How many octets of the input it took, empty lines before it included.
+    pub length: usize,
+}
+
+/// [`parse`], for who has many heads to parse: the parts are put in `place`, as they are large to move. Without a result what is there
+/// is of no use.
 ///
 /// # Errors
 /// As [`parse`].
-pub fn parse_with(input: &[u8], limits: &Limits, spare: &mut Spare) -> Result<Option<Head>, Rejection> {
+pub fn parse_into(
+    input: &[u8],
+    limits: &Limits,
+    spare: &mut Spare,
+    place: &mut Option<http::request::Parts>,
+) -> Result<Option<Found>, Rejection> {
     if limits.header_count <= INLINE_HEADERS {
         let mut headers = [const { MaybeUninit::uninit() }; INLINE_HEADERS];
         // `header_count` is at most the length of the array
-        parse_lines(input, limits, spare, headers.get_mut(..limits.header_count).unwrap_or_default())
+        parse_lines(input, limits, spare, headers.get_mut(..limits.header_count).unwrap_or_default(), place)
     } else {
         let mut headers = vec![MaybeUninit::uninit(); limits.header_count];
-        parse_lines(input, limits, spare, &mut headers)
+        parse_lines(input, limits, spare, &mut headers, place)
     }
 }
 
@@ -105,11 +122,13 @@ fn parse_lines<'i>(
     limits: &Limits,
     spare: &mut Spare,
     headers: &mut [MaybeUninit<httparse::Header<'i>>],
-) -> Result<Option<Head>, Rejection> {
+    place: &mut Option<http::request::Parts>,
+) -> Result<Option<Found>, Rejection> {
     let mut request = httparse::Request::new(&mut []);
     match httparse::ParserConfig::default().parse_request_with_uninit_headers(&mut request, input, headers) {
         Ok(httparse::Status::Complete(length)) if length <= limits.head_bytes => {
-            convert(input, length, &request, limits, spare)
+            let facts = convert(input, length, &request, limits, spare, place)?;
+            Ok(Some(Found { facts, length }))
         }
         Ok(httparse::Status::Complete(_)) => {
             let long = request.path.is_some_and(|path| path.len() > limits.target_bytes);
@@ -192,7 +211,8 @@ fn convert(
     parsed: &httparse::Request<'_, '_>,
     limits: &Limits,
     spare: &mut Spare,
-) -> Result<Option<Head>, Rejection> {
+    place: &mut Option<http::request::Parts>,
+) -> Result<request::Facts, Rejection> {
     let bad = |requirement, reason| Rejection::new(StatusCode::BAD_REQUEST, requirement, reason);
     let (Some(method), Some(path), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
         return Err(bad("TGT-03", "the request line is malformed"));
@@ -211,7 +231,7 @@ fn convert(
     let shared = spare.block.split().freeze();
     let share = |part: &[u8]| share(&shared, input, part);
 
-    let (mut parts, ()) = Request::new(()).into_parts();
+    let parts = place.insert(Request::new(()).into_parts().0);
     // [TGT-01], [TGT-02]
     parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| bad("TGT-03", "the method is malformed"))?;
     parts.version = if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
@@ -233,7 +253,7 @@ fn convert(
         // [HDR-03] every line, in order
         parts.headers.try_append(name, value).map_err(|_| TOO_LARGE)?;
     }
-    let facts = request::check(&parts, limits)?;
+    let facts = request::check(parts, limits)?;
     if lengths > 0 && facts.body == BodyLength::Unknown {
         // [REQ-21] RFC 9112 §6.3: a length that does not count is not passed on
         parts.headers.remove(header::CONTENT_LENGTH);
@@ -243,8 +263,8 @@ fn convert(
         // [REQ-22b] RFC 9110 §8.6: the same one twice is one
         parts.headers.insert(header::CONTENT_LENGTH, one);
     }
-    target::normalize(&mut parts);
-    Ok(Some(Head { parts, facts, length }))
+    target::normalize(parts);
+    Ok(facts)
 }
 
 /// The bytes of `part`, a slice of `input`, out of `shared`, a copy of `input`'s start.

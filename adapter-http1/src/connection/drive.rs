@@ -17,14 +17,16 @@ use adapter_core::contain::catch;
 use adapter_core::dispatch::Client;
 use adapter_core::refused::Asked;
 use adapter_core::rules::Rejection;
+use adapter_core::rules::request::Facts;
 use http::StatusCode;
+use http::request::Parts;
 
 use super::io::{Fill, Flush};
 use super::phase::{Flow, Phase, Seen};
 use super::transport::Transport;
 use super::{Connection, End, Turned};
 use crate::buffers::BUFFER;
-use crate::head::{self, Attempts, Head};
+use crate::head::{self, Attempts};
 use crate::preface;
 
 /// Requests of one connection answered before others get their turn.
@@ -115,9 +117,9 @@ impl<T: Transport> Connection<T> {
     /// Until there is a whole head.
     fn read_head(&mut self, cx: &mut Context<'_>) -> Flow {
         // Filled where it is, as a head is large to move.
-        let mut head = None;
-        match self.next_head(&mut head) {
-            Ok(()) => {
+        let mut parts = None;
+        match self.next_head(&mut parts) {
+            Ok(facts) => {
                 self.requests += 1;
                 self.waiting.begun = false;
                 self.waiting.attempts = Attempts::default();
@@ -125,14 +127,13 @@ impl<T: Transport> Connection<T> {
                 if self.shared.unwanted.load(Relaxed) {
                     self.shared.unwanted.store(false, Relaxed);
                 }
-                return match head.take() {
-                    Some(head) if self.turn.permit => self.call(cx, head),
-                    Some(head) => {
-                        self.phase = Phase::Ready(Box::new(head));
-                        Flow::Next
-                    }
-                    None => Flow::Next,
-                };
+                if self.turn.permit {
+                    return self.call(cx, &mut parts, facts);
+                }
+                if let Some(parts) = parts {
+                    self.phase = Phase::Ready(Box::new((parts, facts)));
+                }
+                return Flow::Next;
             }
             Err(NoHead::Refused(rejection)) => return self.reject(&rejection),
             Err(NoHead::Stalled(since)) => return self.stalled(since),
@@ -180,7 +181,7 @@ impl<T: Transport> Connection<T> {
     }
 
     /// The next head out of the input, which is read on as far as it goes.
-    fn next_head(&mut self, head: &mut Option<Head>) -> Result<(), NoHead> {
+    fn next_head(&mut self, parts: &mut Option<Parts>) -> Result<Facts, NoHead> {
         let Connection { shared, waiting, now, requests, .. } = self;
         let limits = &shared.settings.limits;
         let mut io = shared.io();
@@ -195,8 +196,8 @@ impl<T: Transport> Connection<T> {
                 waiting.begun |= told.is_none();
             }
             if !waiting.may_be_http2 && waiting.attempts.is_worth_another(io.input.bytes(), limits) {
-                match super::parse(io.input.bytes(), limits, head) {
-                    Ok(true) => {
+                match super::parse(io.input.bytes(), limits, parts) {
+                    Ok(Some(found)) => {
                         // Answers of pipelined requests are gathered, up to a point. [KAP-06], [KAP-07]
                         if io.output.gathered() >= BUFFER {
                             match io.flush(*now) {
@@ -206,10 +207,10 @@ impl<T: Transport> Connection<T> {
                                 Flush::Broken => return Err(NoHead::Over),
                             }
                         }
-                        io.input.consume(head.as_ref().map_or(0, |head| head.length));
-                        return Ok(());
+                        io.input.consume(found.length);
+                        return Ok(found.facts);
                     }
-                    Ok(false) => {
+                    Ok(None) => {
                         if !waiting.begun {
                             waiting.begun = true;
                             if *requests > 0 {
@@ -262,7 +263,10 @@ impl<T: Transport> Connection<T> {
             return self.flush().unwrap_or(Flow::Permit { is_new: true });
         }
         match std::mem::replace(&mut self.phase, Phase::Head) {
-            Phase::Ready(head) => self.call(cx, *head),
+            Phase::Ready(ready) => {
+                let (parts, facts) = *ready;
+                self.call(cx, &mut Some(parts), facts)
+            }
             _ => Flow::Next,
         }
     }

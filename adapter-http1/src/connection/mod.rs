@@ -38,6 +38,7 @@ use adapter_core::server::{Guard, Member, Roster, ShutdownLevel, Tracker};
 use adapter_core::upgrade::Handover;
 use adapter_core::{DynApplication, Limits, ListenAddr, ServerConfig, Timeouts};
 use http::HeaderMap;
+use http::request::Parts;
 
 use self::drive::Waiting;
 pub use self::handle::{Handle, Held};
@@ -46,18 +47,15 @@ use self::io::Io;
 use self::phase::Phase;
 pub use self::served::Served;
 pub use self::transport::{Transport, Wait};
-use crate::head::{self, Head};
+use crate::head::{self, Found};
 
 thread_local! {
     static HEADS: RefCell<head::Spare> = RefCell::default();
 }
 
-/// Parses a head, in the memory of others before it; whether it is there.
-fn parse(input: &[u8], limits: &Limits, head: &mut Option<Head>) -> Result<bool, Rejection> {
-    HEADS.with_borrow_mut(|spare| {
-        *head = head::parse_with(input, limits, spare)?;
-        Ok(head.is_some())
-    })
+/// Parses a head, in the memory of others before it.
+fn parse(input: &[u8], limits: &Limits, place: &mut Option<Parts>) -> Result<Option<Found>, Rejection> {
+    HEADS.with_borrow_mut(|spare| head::parse_into(input, limits, spare, place))
 }
 
 /// Takes the map of a response that has been encoded.
@@ -331,9 +329,9 @@ impl<T: Transport> Connection<T> {
     pub fn refuse(&mut self, rejection: &Rejection, now: Instant) {
         self.now = now;
         match std::mem::replace(&mut self.phase, Phase::Head) {
-            Phase::Ready(head) => {
-                self.shared.environ.refused(rejection, Asked::Head(&head.parts));
-                self.begin(rejection.response(), Facts::of_rejected(&head.parts));
+            Phase::Ready(ready) => {
+                self.shared.environ.refused(rejection, Asked::Head(&ready.0));
+                self.begin(rejection.response(), Facts::of_rejected(&ready.0));
             }
             other => self.phase = other,
         }

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use adapter_core::dispatch::{Exchange, Grace, Outgoing};
+use adapter_core::rules::request::Facts;
 use adapter_core::upgrade::Tether;
-
-use crate::head::Head;
+use http::request::Parts;
 
 /// How long octets are read in all that nobody wants. \[KAP-13\]
 const LINGER_MOST: Duration = Duration::from_secs(30);
@@ -18,7 +18,7 @@ pub(super) enum Phase {
     /// Waiting for a request head, or in the middle of one.
     Head,
     /// There is a request, and no permit to call the application with it.
-    Ready(Box<Head>),
+    Ready(Box<(Parts, Facts)>),
     /// The application has the request.
     Handling(Box<Exchange>),
     /// The application has answered; its body is being sent.

@@ -14,6 +14,7 @@ use adapter_core::rules::response::Framing;
 use adapter_core::server::ShutdownLevel;
 use adapter_core::{Environ, RequestBody, Response};
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Request, Version};
 
 use super::body::BodySource;
@@ -25,7 +26,6 @@ use super::upload::Upload;
 use super::{Connection, upgrade};
 use crate::buffers::COPY;
 use crate::encoder;
-use crate::head::Head;
 
 /// Pieces of a body sent before others get their turn.
 const AT_A_TIME: u32 = 64;
@@ -39,8 +39,8 @@ const QUICK: Duration = Duration::from_micros(100);
 impl<T: Transport> Connection<T> {
     /// Calls the application and polls it once: most handlers are ready then.
     #[inline]
-    pub(super) fn call(&mut self, cx: &mut Context<'_>, head: Head) -> Flow {
-        let facts = head.facts;
+    pub(super) fn call(&mut self, cx: &mut Context<'_>, place: &mut Option<Parts>, facts: Facts) -> Flow {
+        let Some(parts) = &*place else { return Flow::Next };
         let mut io = self.shared.io();
         io.request += 1;
         io.committed = false;
@@ -74,11 +74,12 @@ impl<T: Transport> Connection<T> {
         } else {
             Environ::new(self.shared.environ.clone(), self.now)
         };
-        let mut environ = environ.with_forwarded(&head.parts.headers);
+        let mut environ = environ.with_forwarded(&parts.headers);
         if let Some(offer) = upgrade::offer(&mut self.handover, &facts) {
             environ = environ.with_upgrade(offer);
         }
-        let request = Request::from_parts(head.parts, body);
+        let Some(parts) = place.take() else { return Flow::Next };
+        let request = Request::from_parts(parts, body);
         let settings = &self.shared.settings;
         let mut exchange =
             Exchange::begin(&settings.application, request, environ, facts, settings.timeouts.handler, self.now);
