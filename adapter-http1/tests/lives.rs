@@ -437,7 +437,7 @@ fn live(seed: u64, start: Instant) {
     let good = dice.one_in(2);
     let (asked, octets) = requests(&mut dice);
     let mut life = Life::begin(start);
-    life.ration = dice.one_in(2).then(|| Dice(seed | 1));
+    life.ration = dice.one_in(2).then_some(Dice(seed | 1));
     let mut rest = &octets[..];
     for _ in 0..10 + dice.below(150) {
         match dice.below(if good { 7 } else { 12 }) {
