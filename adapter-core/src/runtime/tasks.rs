@@ -86,7 +86,7 @@ impl Tasks {
     where
         T: Send + 'static,
     {
-        let counted = ((!daemon).then(|| self.0.futures.add()), self.0.alive.add());
+        let counted = (self.0.alive.add(), (!daemon).then(|| self.0.futures.add()));
         Spawned { future: Some(future), over: self.over(), fired: None, sender: Some(sender), counted: Some(counted) }
     }
 
@@ -110,8 +110,8 @@ struct Spawned<T> {
     /// Waits for `over`; `None` before it had to.
     fired: Option<Fired>,
     sender: Option<Sender<T>>,
-    /// Dropped after the future, in each case.
-    counted: Option<(Option<Guard>, Guard)>,
+    /// Dropped after the future, in each case; in this order, so that who has waited for all sees none alive.
+    counted: Option<(Guard, Option<Guard>)>,
 }
 
 impl<T> Spawned<T> {
