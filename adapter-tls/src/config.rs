@@ -23,7 +23,7 @@ use crate::settings::{ClientAuth, Identity, MinVersion, Settings};
 /// let config = ServerConfig::default().bind("0.0.0.0:80".parse()?).bind("0.0.0.0:443,tls".parse()?).tls(tls.clone());
 /// // Later, when there are new certificates:
 /// tls.reload()?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # Ok::<(), adapter_core::Error>(())
 /// ```
 #[derive(Debug)]
 #[must_use = "nothing is loaded until `load` is called"]

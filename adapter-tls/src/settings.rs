@@ -3,7 +3,7 @@
 //! Blocks as reading files does, on whoever configures or reloads.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -12,7 +12,6 @@ use rustls::server::{
     NoClientAuth, ProducesTickets, ServerSessionMemoryCache, StoresServerSessions, WebPkiClientVerifier,
 };
 use rustls::{RootCertStore, ServerConfig, version};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::certified::{self, Certified};
 use crate::error::LoadError;
@@ -87,8 +86,15 @@ impl FromStr for MinVersion {
 /// A certificate with its key: where they are, or themselves.
 #[derive(Debug)]
 pub(crate) enum Identity {
-    Files { cert: PathBuf, key: PathBuf },
-    Memory { cert: CertificateDer<'static>, key: PrivateKeyDer<'static> },
+    Files {
+        cert: PathBuf,
+        key: PathBuf,
+    },
+    #[cfg(all(feature = "self-signed", any(feature = "aws-lc-rs", feature = "ring")))]
+    Memory {
+        cert: rustls_pki_types::CertificateDer<'static>,
+        key: rustls_pki_types::PrivateKeyDer<'static>,
+    },
 }
 
 /// What is to be loaded, at the start and at each reload.
@@ -193,8 +199,9 @@ impl Identity {
     fn load(&self, provider: &Provider) -> Result<Certified, LoadError> {
         match self {
             Identity::Files { cert, key } => certified::from_files(cert, key, &provider.crypto),
+            #[cfg(all(feature = "self-signed", any(feature = "aws-lc-rs", feature = "ring")))]
             Identity::Memory { cert, key } => {
-                let made = Path::new("the certificate of this program's own");
+                let made = std::path::Path::new("the certificate of this program's own");
                 certified::check(made, vec![cert.clone()], made, key.clone_key(), &provider.crypto)
             }
         }
