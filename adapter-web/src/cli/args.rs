@@ -187,7 +187,7 @@ pub struct Args {
         default_value_t = OrOff(timeouts().handler.map(Period)))]
     pub timeout_handler: OrOff<Period>,
 
-    /// From the start of a shutdown (SIGTERM, SIGINT; SIGHUP without --tls-cert) until what still runs is dropped
+    /// From the start of a shutdown (SIGTERM, SIGINT, SIGHUP) until what still runs is dropped
     #[arg(long, env = "ADAPTER_TIMEOUT_GRACEFUL_SHUTDOWN", value_name = "TIME",
         help_heading = "Timeouts (500ms, 2s, 1m)", default_value_t = Period(timeouts().graceful_shutdown))]
     pub timeout_graceful_shutdown: Period,
