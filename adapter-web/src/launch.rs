@@ -189,7 +189,13 @@ impl Launcher {
     fn of(server: &'static dyn Server, args: &Args) -> Result<Self, Exit> {
         // First, for a certificate may be warned of.
         init_logging(&args.log, args.access_log)?;
-        let (config, fingerprint) = args.config_and_fingerprint()?;
+        let (config, fingerprint) = args.unchecked()?;
+        let mut known = config.clone();
+        if known.tls.is_none() {
+            // A program may bring TLS for the addresses that are marked for it, until the server looks at them.
+            known.binds.clear();
+        }
+        known.validate()?;
         Ok(Launcher { server, among: vec![server], auto: false, config, access_log: args.access_log, fingerprint })
     }
 
@@ -240,7 +246,7 @@ impl Launcher {
         Ok(self)
     }
 
-    /// The configuration, for what flags can't say, such as [`ServerConfig::values`].
+    /// The configuration, for what flags can't say, such as [`ServerConfig::values`], or TLS by certificates that are in no file.
     pub fn config(&mut self) -> &mut ServerConfig {
         &mut self.config
     }
@@ -488,6 +494,14 @@ mod tests {
             assert_eq!(refused.status(), 2);
             assert!(refused.text().ends_with("needs tls, which plain does not have (who has it: none)"), "{refused}");
             assert_eq!(Launcher::with_server(servers[0], &secure).unwrap_err().status(), 2);
+            // Also where it is the program's own.
+            let marked = <Cli as clap::Parser>::parse_from(["x", "--bind", ":1,tls"]).args;
+            let mut launcher = Launcher::among(&servers, &marked).unwrap();
+            launcher.config().tls = secure.config().unwrap().tls;
+            let application = |_: adapter_core::Request, _: adapter_core::Environ| async {
+                Err(adapter_core::Error::new("unserved"))
+            };
+            assert!(launcher.run(application).unwrap_err().text().contains("needs tls"));
         }
         let alone = Launcher::with_server(servers[0], &args("auto")).and_then(|launcher| launcher.require("http2"));
         assert_eq!(alone.unwrap_err().status(), 2);

@@ -232,11 +232,13 @@ impl Args {
     /// # Errors
     /// [`ServeError::Config`] naming the setting that is unusable.
     pub fn config(&self) -> Result<ServerConfig, ServeError> {
-        Ok(self.config_and_fingerprint()?.0)
+        let (config, _) = self.unchecked()?;
+        config.validate()?;
+        Ok(config)
     }
 
-    /// And for whom a certificate was made, with its fingerprint, if one was.
-    pub(crate) fn config_and_fingerprint(&self) -> Result<(ServerConfig, Option<String>), ServeError> {
+    /// The configuration before it is validated, and for whom a certificate was made, with its fingerprint, if one was.
+    pub(crate) fn unchecked(&self) -> Result<(ServerConfig, Option<String>), ServeError> {
         let bytes = |setting: &str, size: Size| {
             usize::try_from(size.0).map_err(|_| ServeError::config(setting, "more than this machine can address"))
         };
@@ -278,7 +280,6 @@ impl Args {
             None => (None, None),
         };
         config.tls = tls;
-        config.validate()?;
         Ok((config, fingerprint))
     }
 }
