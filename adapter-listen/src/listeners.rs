@@ -56,7 +56,8 @@ impl Listeners {
     /// All of them, bound. Where `config` has TLS and none of them is marked for it, all are. For servers.
     ///
     /// # Errors
-    /// As [`bind`](Self::bind), and [`ServeError::Config`] if there are none, or one is marked for TLS that `config` does not have.
+    /// As [`bind`](Self::bind), and [`ServeError::Config`] if there are none, or one is marked for TLS that `config` does
+    /// not have.
     pub fn into_bound(self, config: &ServerConfig) -> Result<Vec<Listener>, ServeError> {
         let mut bound = Listeners::bind(self)?.bound;
         if bound.is_empty() {

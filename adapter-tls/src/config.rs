@@ -42,15 +42,16 @@ impl TlsConfig {
 
     /// With another pair of files.
     ///
-    /// A client gets the certificate that has the name it asks for (SNI), else one for `*.` and the rest of that name, else the first
-    /// of all, also where it asks for no name. Of several with the name the first is taken whose kind of key the client knows.
+    /// A client gets the certificate that has the name it asks for (SNI), else one for `*.` and the rest of that name, else
+    /// the first of all, also where it asks for no name. Of several with the name the first is taken whose kind of key the
+    /// client knows.
     pub fn and_files(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.settings.identities.push(Identity::Files { cert: cert.into(), key: key.into() });
         self
     }
 
-    /// With a certificate for `names` (DNS names and IP addresses) that is made now, for development: no client trusts it. It is gone
-    /// with the program; [`reload`](Tls::reload) keeps it. See [`fingerprint`](Self::fingerprint).
+    /// With a certificate for `names` (DNS names and IP addresses) that is made now, for development: no client trusts it.
+    /// It is gone with the program; [`reload`](Tls::reload) keeps it. See [`fingerprint`](Self::fingerprint).
     ///
     /// ```
     /// use adapter_tls::TlsConfig;
@@ -75,8 +76,9 @@ impl TlsConfig {
         self.fingerprint.as_deref()
     }
 
-    /// Asks clients for certificates as `auth` says; those hold that the authorities in the file `ca` (PEM, one or more) have signed.
-    /// There are no lists of revoked ones. A client that resumes a session, within 12 hours or so, is not asked again.
+    /// Asks clients for certificates as `auth` says; those hold that the authorities in the file `ca` (PEM, one or more)
+    /// have signed. There are no lists of revoked ones. A client that resumes a session, within 12 hours or so, is not
+    /// asked again.
     ///
     /// One rule for all names. Where `auth` is [`Off`](ClientAuth::Off), the file is not read.
     pub fn client_ca(mut self, ca: impl Into<PathBuf>, auth: ClientAuth) -> Self {
@@ -94,19 +96,21 @@ impl TlsConfig {
     /// Reads and checks all files. Blocks as that does. A certificate that has expired or is not valid yet is warned of (target
     /// `adapter`), and used.
     ///
-    /// [`Tls::reload`] does the same once more; if anything does not hold, all goes on as before, and the error is a [`LoadError`].
-    /// Running connections are left alone. Sessions can be resumed across a reload, unless the authorities for clients have changed.
+    /// [`Tls::reload`] does the same once more; if anything does not hold, all goes on as before, and the error is a
+    /// [`LoadError`]. Running connections are left alone. Sessions can be resumed across a reload, unless the authorities
+    /// for clients have changed.
     ///
     /// # Errors
-    /// What is wrong with which file: it can't be read, is empty, has no certificate or key in it, the key is encrypted, or does not
-    /// fit the certificate.
+    /// What is wrong with which file: it can't be read, is empty, has no certificate or key in it, the key is encrypted, or
+    /// does not fit the certificate.
     pub fn load(self) -> Result<Tls, LoadError> {
         Ok(Tls::new(Loading::new(self.settings)?))
     }
 }
 
-/// TLS by a configuration of rustls that the program made, with any cryptography. Its ALPN is set here for each connection, and early
-/// data (0-RTT) is turned off; all else is the program's: tickets, verifier, resolver. [`Tls::reload`] does nothing.
+/// TLS by a configuration of rustls that the program made, with any cryptography. Its ALPN is set here for each connection,
+/// and early data (0-RTT) is turned off; all else is the program's: tickets, verifier, resolver. [`Tls::reload`] does
+/// nothing.
 ///
 /// ```no_run
 /// # fn make() -> std::sync::Arc<rustls::ServerConfig> { unimplemented!() }

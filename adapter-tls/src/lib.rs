@@ -1,7 +1,8 @@
 //! TLS for the servers of this project, by rustls, without I/O.
 //!
-//! [`TlsConfig`] reads certificates; what it loads goes into [`ServerConfig::tls`](adapter_core::ServerConfig::tls), and every server
-//! speaks TLS on the listeners marked for it, or on all. [`from_rustls`] takes a configuration of rustls' own instead.
+//! [`TlsConfig`] reads certificates; what it loads goes into [`ServerConfig::tls`](adapter_core::ServerConfig::tls), and
+//! every server speaks TLS on the listeners marked for it, or on all. [`from_rustls`] takes a configuration of rustls' own
+//! instead.
 //!
 //! * TLS 1.2 and 1.3; HTTP/2 by ALPN where the server has it. No renegotiation, no early data.
 //! * The cryptography is the one of this crate's features, never the default of the process: `aws-lc-rs` (by default), `ring`.

@@ -1,11 +1,11 @@
 //! One connection's TLS, on rustls' buffered API. What rustls 0.24 changes of that is to be changed in this file alone.
 //!
-//! Runs on whichever thread serves the connection; nothing blocks. Until the client's first message is whole there is an `Acceptor`, so
-//! that the configuration is the one in force by then. rustls holds no output: what it makes is moved to the caller at once. An idle
-//! session is rustls' state and 4 KiB. Requirements: ENV-12.
+//! Runs on whichever thread serves the connection; nothing blocks. Until the client's first message is whole there is an
+//! `Acceptor`, so that the configuration is the one in force by then. rustls holds no output: what it makes is moved to the
+//! caller at once. An idle session is rustls' state and 4 KiB. Requirements: ENV-12.
 //!
-//! One rule for client certificates holds for all names, so a request whose host is not the connection's SNI gets around nothing, and
-//! is not to be answered 421. RFC 9110 §15.5.20
+//! One rule for client certificates holds for all names, so a request whose host is not the connection's SNI gets around
+//! nothing, and is not to be answered 421. RFC 9110 §15.5.20
 
 use std::io::{IoSlice, Read as _, Write as _};
 use std::sync::Arc;

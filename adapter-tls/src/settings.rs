@@ -136,8 +136,8 @@ impl Loaded {
 }
 
 impl Settings {
-    /// Reads and checks everything. Clients are known again from `before`, unless the rules for client certificates have changed: a
-    /// session is resumed without a look at them, so one made by other rules would get around these.
+    /// Reads and checks everything. Clients are known again from `before`, unless the rules for client certificates have
+    /// changed: a session is resumed without a look at them, so one made by other rules would get around these.
     pub(crate) fn load(&self, before: Option<&Loaded>) -> Result<Loaded, LoadError> {
         let none = || LoadError::new("this build of adapter-tls has no cryptography (feature aws-lc-rs or ring)");
         let provider = provider().ok_or_else(none)?;

@@ -162,8 +162,8 @@ proptest! {
 
     #[test]
     fn cuts_change_nothing(
-        cuts in prop::collection::vec(1_usize..5000, 1..8), buffer in 1_usize..20_000, up in 0_usize..60_000, down in 0_usize..60_000,
-        newest: bool,
+        cuts in prop::collection::vec(1_usize..5000, 1..8), buffer in 1_usize..20_000,
+        up in 0_usize..60_000, down in 0_usize..60_000, newest: bool,
     ) {
         let place = Place::new();
         let tls = place.config().load().unwrap();

@@ -5,8 +5,9 @@
 //! of a terminal sends, is left alone where it was ignored from the start (`nohup`); it drains and never forces, and what
 //! comes within a second of it is the same: service managers send it along with SIGTERM.
 //!
-//! Where there are certificates to be read again, SIGHUP does that instead, whenever it comes and also under `nohup`. Reading files may
-//! take its time, and must not hold up a SIGTERM: it is done on a thread of its own (`adapter-reload`), which lasts as long as the process.
+//! Where there are certificates to be read again, SIGHUP does that instead, whenever it comes and also under `nohup`.
+//! Reading files may take its time, and must not hold up a SIGTERM: it is done on a thread of its own (`adapter-reload`),
+//! which lasts as long as the process.
 //!
 //! One thread (`adapter-signals`) waits for signals, and raises the server's [`ShutdownTrigger`], which wakes the
 //! server's own threads. Signals that arrive while the server still starts are kept: one makes it drain as soon as it

@@ -331,8 +331,8 @@ mod tests {
     #[test]
     fn tls_is_for_those_who_are_marked_or_for_all() {
         let told = |binds: &[&str], tls: bool| {
-            let mut config = ServerConfig::default();
-            config.binds = binds.iter().map(|bind| bind.parse().unwrap()).collect();
+            let binds = binds.iter().map(|bind| bind.parse().unwrap()).collect();
+            let mut config = ServerConfig { binds, ..ServerConfig::default() };
             if tls {
                 config = config.tls(Tls::new(NoTls));
             }

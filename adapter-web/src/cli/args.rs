@@ -75,8 +75,8 @@ pub struct Args {
     )]
     pub options: Vec<(String, String)>,
 
-    /// Certificate chain for TLS, in PEM; may be repeated, each with its --tls-key: clients get the one for the name they ask for,
-    /// or the first. Without ",tls" behind any address, TLS is for all. SIGHUP reads the files again
+    /// Certificate chain for TLS, in PEM; may be repeated, each with its --tls-key: clients get the one for the name they
+    /// ask for, or the first. Without ",tls" behind any address, TLS is for all. SIGHUP reads the files again
     #[arg(long, env = "ADAPTER_TLS_CERT", value_name = "FILE", value_delimiter = ',', help_heading = "TLS",
         hide = cfg!(not(feature = "tls")))]
     pub tls_cert: Vec<PathBuf>,

@@ -5,8 +5,8 @@ use std::str::FromStr;
 use adapter_core::Bind;
 use adapter_core::server::ParseBindError;
 
-/// What one `--bind` says: one address, or several separated by commas, as in the variable `ADAPTER_BIND`. What has no colon is an
-/// option of the address before it.
+/// What one `--bind` says: one address, or several separated by commas, as in the variable `ADAPTER_BIND`. What has no
+/// colon is an option of the address before it.
 ///
 /// ```
 /// use adapter_web::cli::Binds;
