@@ -84,6 +84,9 @@ fn several_addresses_in_one_flag_have_options_of_their_own() {
     let cli = parse(&line).unwrap();
     let binds: Vec<_> = cli.serving.binds.iter().flat_map(|binds| &binds.0).map(Bind::to_string).collect();
     assert_eq!(binds, ["127.0.0.1:1", "[::1]:2,tls", "unix:/a", ":3,tls"]);
+    let mut serving = cli.serving;
+    serving.binds = vec![std::net::SocketAddr::from(([127, 0, 0, 1], 4)).into()];
+    assert_eq!(serving.config().unwrap().binds_or_default()[0].to_string(), "127.0.0.1:4");
 }
 
 #[cfg(not(feature = "tls"))]
