@@ -74,7 +74,7 @@ pub fn start(
 pub fn listen(server: &'static str, config: &ServerConfig, listeners: Listeners) -> Result<Vec<Listener>, ServeError> {
     config.validate()?;
     config.refuse_unknown_options(server, OPTIONS)?;
-    listeners.into_bound()
+    listeners.into_bound(config)
 }
 
 /// Puts futures on a runtime.

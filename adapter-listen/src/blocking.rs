@@ -16,10 +16,14 @@ use super::{AcceptError, ListenSocket, bind_all, classify};
 /// Binds every address, in order, to a listener that blocks.
 ///
 /// # Errors
-/// As [`bind_all`], and [`ServeError::Config`] for what is not TCP.
+/// As [`bind_all`], and [`ServeError::Config`] for what is not TCP, or is to have TLS.
 pub fn bind_tcp(binds: &[Bind]) -> Result<Vec<TcpListener>, ServeError> {
     let only_tcp = || ServeError::config("binds", "this server listens on TCP addresses only");
-    if binds.iter().any(|bind| matches!(bind, Bind::Unix(_))) {
+    // They would be served in the clear.
+    if let Some(bind) = binds.iter().find(|bind| bind.options().tls) {
+        return Err(ServeError::config("tls", format!("this server has no TLS, which {bind} is to have")));
+    }
+    if binds.iter().any(|bind| matches!(bind.place(), Bind::Unix(_))) {
         return Err(only_tcp());
     }
     let blocking = |listener: super::Listener| match listener.into_parts() {
@@ -97,6 +101,8 @@ mod tests {
     fn only_tcp_is_bound() {
         let error = bind_tcp(&["unix:/nowhere/at/all".parse().unwrap()]).unwrap_err();
         assert!(error.to_string().starts_with("binds:"), "{error}");
+        let error = bind_tcp(&["127.0.0.1:0,tls".parse().unwrap()]).unwrap_err();
+        assert!(error.to_string().starts_with("tls:"), "{error}");
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(super) fn listener(socket: InheritedSocket) -> io::Result<Listener> {
         }
         _ => return Err(io::Error::new(io::ErrorKind::Unsupported, "an unknown kind of listener")),
     };
-    Ok(Listener { socket, addr, shared: None, unlink: None })
+    Ok(Listener { socket, addr, shared: None, unlink: None, tls: false })
 }
 
 /// An error unless the socket is of a stream and listens. `accept` would fail for ever, and look like lack of resources.

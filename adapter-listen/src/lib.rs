@@ -35,6 +35,8 @@ pub struct Listener {
     shared: Option<tcp::Options>,
     /// The path to unlink when the server is done.
     unlink: Option<UnixPath>,
+    /// Whether connections begin with a TLS handshake.
+    tls: bool,
 }
 
 /// The socket of a [`Listener`].
@@ -61,8 +63,9 @@ pub fn bind_all(binds: &[Bind], reuse_port: bool) -> Result<Vec<Listener>, Serve
     let mut listeners = Vec::new();
     for bind in binds {
         // `0.0.0.0:80` and `[::]:80` are two sockets only if the second one leaves IPv4 alone.
-        let beside =
-            |port: u16| binds.iter().any(|other| matches!(other, Bind::Tcp(it) if it.is_ipv4() && it.port() == port));
+        let beside = |port: u16| {
+            binds.iter().any(|other| matches!(other.place(), Bind::Tcp(it) if it.is_ipv4() && it.port() == port))
+        };
         listeners.extend(bind_one(bind, reuse_port, &beside)?);
     }
     Ok(listeners)
@@ -74,7 +77,7 @@ fn bind_one(bind: &Bind, reuse_port: bool, beside: &dyn Fn(u16) -> bool) -> Resu
         reuse_port,
         only_v6: addr.ip().is_unspecified() && addr.port() != 0 && beside(addr.port()),
     };
-    let listeners = match bind {
+    let listeners = match bind.place() {
         Bind::Tcp(addr) => tcp::bind(*addr, options(addr)).map(|listener| vec![listener]),
         Bind::Host { addrs, .. } => tcp::bind_host(addrs, reuse_port),
         Bind::EveryInterface(port) => tcp::bind_everywhere(*port, reuse_port).map(|listener| vec![listener]),
@@ -86,7 +89,11 @@ fn bind_one(bind: &Bind, reuse_port: bool, beside: &dyn Fn(u16) -> bool) -> Resu
         },
         other => Err(io::Error::new(io::ErrorKind::Unsupported, format!("no support for {other}"))),
     };
-    listeners.map_err(|source| ServeError::Bind { address: bind.to_string(), source })
+    let mut listeners = listeners.map_err(|source| ServeError::Bind { address: bind.place().to_string(), source })?;
+    for listener in &mut listeners {
+        listener.tls = bind.options().tls;
+    }
+    Ok(listeners)
 }
 
 impl Listener {
@@ -104,6 +111,11 @@ impl Listener {
         &self.addr
     }
 
+    /// Whether connections begin with a TLS handshake. To be asked before [`into_parts`](Self::into_parts).
+    pub fn tls(&self) -> bool {
+        self.tls
+    }
+
     /// A second listener for the same address: with a queue of its own where the address was bound with `reuse_port`,
     /// else sharing this one's.
     ///
@@ -111,14 +123,14 @@ impl Listener {
     /// What the operating system says.
     pub fn sibling(&self) -> io::Result<Self> {
         if let (ListenAddr::Tcp(address), Some(options)) = (&self.addr, self.shared) {
-            return tcp::listen(*address, options);
+            return tcp::listen(*address, options).map(|listener| Listener { tls: self.tls, ..listener });
         }
         let socket = match &self.socket {
             ListenSocket::Tcp(listener) => ListenSocket::Tcp(listener.try_clone()?),
             #[cfg(unix)]
             ListenSocket::Unix(listener) => ListenSocket::Unix(listener.try_clone()?),
         };
-        Ok(Listener { socket, addr: self.addr.clone(), shared: None, unlink: None })
+        Ok(Listener { socket, addr: self.addr.clone(), shared: None, unlink: None, tls: self.tls })
     }
 
     /// The socket, its address, and the guard that unlinks a Unix-domain path: keep it until the server is done.

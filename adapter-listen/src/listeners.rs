@@ -4,7 +4,7 @@
 
 use std::net::TcpListener;
 
-use adapter_core::server::{Bind, ListenAddr, ServeError};
+use adapter_core::server::{Bind, ListenAddr, ServeError, ServerConfig};
 
 use super::{Listener, bind_all};
 
@@ -53,13 +53,25 @@ impl Listeners {
         self.bound.iter().map(|listener| listener.addr().clone()).collect()
     }
 
-    /// All of them, bound. For servers.
+    /// All of them, bound. Where `config` has TLS and none of them is marked for it, all are. For servers.
     ///
     /// # Errors
-    /// As [`bind`](Self::bind), and [`ServeError::Config`] if there are none.
-    pub fn into_bound(self) -> Result<Vec<Listener>, ServeError> {
-        let bound = Listeners::bind(self)?.bound;
-        if bound.is_empty() { Err(ServeError::config("listeners", "there are none")) } else { Ok(bound) }
+    /// As [`bind`](Self::bind), and [`ServeError::Config`] if there are none, or one is marked for TLS that `config` does
+    /// not have.
+    pub fn into_bound(self, config: &ServerConfig) -> Result<Vec<Listener>, ServeError> {
+        let mut bound = Listeners::bind(self)?.bound;
+        if bound.is_empty() {
+            return Err(ServeError::config("listeners", "there are none"));
+        }
+        if config.is_tls_everywhere(bound.iter().map(Listener::tls)) {
+            bound.iter_mut().for_each(|listener| listener.tls = true);
+        }
+        match bound.iter().find(|listener| listener.tls && config.tls.is_none()) {
+            Some(listener) => {
+                Err(ServeError::config("tls", format!("there are no certificates for {},tls", listener.addr())))
+            }
+            None => Ok(bound),
+        }
     }
 }
 
@@ -97,5 +109,22 @@ impl<T: Into<Bind>, const N: usize> From<[T; N]> for Listeners {
 impl<T: Into<Bind>> FromIterator<T> for Listeners {
     fn from_iter<I: IntoIterator<Item = T>>(listeners: I) -> Self {
         Listeners { bound: Vec::new(), binds: listeners.into_iter().map(Into::into).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_for_tls_needs_tls() {
+        let listeners = |texts: &[&str]| texts.iter().map(|text| text.parse::<Bind>().unwrap()).collect::<Listeners>();
+        let config = ServerConfig::default();
+        let bound = listeners(&["127.0.0.1:0"]).into_bound(&config).unwrap();
+        assert!(!bound[0].tls());
+        let refused = listeners(&["127.0.0.1:0", "127.0.0.1:0,tls"]).into_bound(&config).unwrap_err().to_string();
+        assert!(refused.starts_with("tls: there are no certificates for 127.0.0.1:"), "{refused}");
+        let bound = bind_all(&["127.0.0.1:0,tls".parse().unwrap()], true).unwrap();
+        assert!(bound[0].tls() && bound[0].sibling().unwrap().tls());
     }
 }

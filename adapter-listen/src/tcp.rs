@@ -43,7 +43,7 @@ pub(super) fn listen(addr: SocketAddr, options: Options) -> io::Result<Listener>
     let listener = TcpListener::from(socket);
     let addr = ListenAddr::Tcp(listener.local_addr()?);
     let shared = options.reuse_port.then_some(options);
-    Ok(Listener { socket: ListenSocket::Tcp(listener), addr, shared, unlink: None })
+    Ok(Listener { socket: ListenSocket::Tcp(listener), addr, shared, unlink: None, tls: false })
 }
 
 fn bound(addr: SocketAddr, options: Options) -> io::Result<Socket> {

@@ -77,7 +77,7 @@ pub(super) fn bind(path: &Path) -> io::Result<Listener> {
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     let addr = ListenAddr::Unix(path.to_owned());
-    Ok(Listener { socket: ListenSocket::Unix(socket.into()), addr, shared: None, unlink })
+    Ok(Listener { socket: ListenSocket::Unix(socket.into()), addr, shared: None, unlink, tls: false })
 }
 
 /// Whether nobody listens on the socket at `path`, an error if somebody does or nobody can know.

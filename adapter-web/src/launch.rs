@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use adapter_core::server::LastReference;
-use adapter_core::{Application, DynApplication, ListenAddr, ServeError, Server, ServerConfig};
+use adapter_core::{Application, Bind, DynApplication, ListenAddr, ServeError, Server, ServerConfig};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -22,7 +22,7 @@ use crate::{inherited, registry, stderr};
 ///
 /// Wrong use and failures are told in one line on stderr, and by the exit status: 2 for wrong use, 1 for what failed
 /// at run time. SIGINT, SIGTERM and SIGHUP drain, a second one forces, a third one kills; the same one within a second is
-/// the first once more.
+/// the first once more. With `--tls-cert`, SIGHUP reads the certificates again.
 ///
 /// `--help` and `--version` tell the program's name from how it was called, and this crate's version, for the program's
 /// own is not known to a function: the macro [`serve!`](crate::serve!) knows it. Programs with flags call [`cli::main`].
@@ -146,6 +146,8 @@ pub struct Launcher {
     auto: bool,
     config: ServerConfig,
     access_log: Format,
+    /// For whom a certificate was made for this run, and its fingerprint.
+    fingerprint: Option<String>,
 }
 
 impl Launcher {
@@ -153,7 +155,7 @@ impl Launcher {
     /// subscriber already.
     ///
     /// # Errors
-    /// [`Exit`]: wrong use, or the list of servers if that was asked for.
+    /// [`Exit`]: wrong use, such as certificates that can't be used, or the list of servers if that was asked for.
     pub fn new(args: &Args) -> Result<Self, Exit> {
         Launcher::among(&registry::servers(), args)
     }
@@ -167,10 +169,10 @@ impl Launcher {
         if args.list_servers {
             return Err(Exit::done(registry::table_of(servers)));
         }
-        let mut launcher = Launcher::with_server(registry::pick(servers, &args.server)?, args)?;
+        let mut launcher = Launcher::of(registry::pick(servers, &args.server)?, args)?;
         launcher.among = servers.to_vec();
         launcher.auto = args.server == registry::AUTO;
-        Ok(launcher)
+        launcher.with_what_tls_needs()
     }
 
     /// As [`new`](Self::new), with a server that is in no registry; `args.server` is not looked at.
@@ -181,9 +183,25 @@ impl Launcher {
         if args.list_servers {
             return Err(Exit::done(registry::table_of(&[server])));
         }
-        let config = args.config()?;
+        Launcher::of(server, args)?.with_what_tls_needs()
+    }
+
+    fn of(server: &'static dyn Server, args: &Args) -> Result<Self, Exit> {
+        // First, for a certificate may be warned of.
         init_logging(&args.log, args.access_log)?;
-        Ok(Launcher { server, among: vec![server], auto: false, config, access_log: args.access_log })
+        let (config, fingerprint) = args.unchecked()?;
+        let mut known = config.clone();
+        if known.tls.is_none() {
+            // A program may bring TLS for the addresses that are marked for it, until the server looks at them.
+            known.binds.clear();
+        }
+        known.validate()?;
+        Ok(Launcher { server, among: vec![server], auto: false, config, access_log: args.access_log, fingerprint })
+    }
+
+    /// Else a server that knows nothing of TLS would serve in the clear.
+    fn with_what_tls_needs(self) -> Result<Self, Exit> {
+        if self.config.tls.is_some() { self.require("tls") } else { Ok(self) }
     }
 
     /// Refuses a server that lacks what the application can't do without, by the names of `--list-servers`, such as
@@ -228,7 +246,7 @@ impl Launcher {
         Ok(self)
     }
 
-    /// The configuration, for what flags can't say, such as [`ServerConfig::values`].
+    /// The configuration, for what flags can't say, such as [`ServerConfig::values`], or TLS by certificates that are in no file.
     pub fn config(&mut self) -> &mut ServerConfig {
         &mut self.config
     }
@@ -240,9 +258,14 @@ impl Launcher {
     /// # Errors
     /// [`Exit`] with status 1 if it could not start or did not stop well, 2 if the server refuses a setting.
     pub fn run(self, application: impl Application) -> Result<(), Exit> {
+        // Again, for the program may have changed the configuration.
+        let launcher = self.with_what_tls_needs()?;
+        // What was made for this run is not read again: SIGHUP ends it, as the end of a terminal should.
+        #[cfg(unix)]
+        let reloads = launcher.config.tls.clone().filter(|_| launcher.fingerprint.is_none());
         // Before the start, so that a signal during a long startup hook is not lost.
         #[cfg(unix)]
-        let signals = Signals::watch().map_err(ServeError::Io)?;
+        let signals = Signals::watch(reloads).map_err(ServeError::Io)?;
         #[cfg(not(unix))]
         let signals = Signals;
         #[cfg(unix)]
@@ -250,7 +273,7 @@ impl Launcher {
         // [LIF-09] also where nothing is started
         let application = DynApplication::new(application);
         let last = LastReference::of(&application);
-        let ended = self.serve(application, &signals);
+        let ended = launcher.serve(application, &signals);
         drop(last);
         stderr::flush(|| signals.is_forced());
         ended
@@ -277,11 +300,16 @@ impl Launcher {
         };
         let prefix = self.config.mount_prefix.clone();
         let info = self.server.info();
+        let binds = self.config.binds_or_default();
         let handle = self.server.start(application, self.config)?;
         // Before anybody is told that it listens, so that whoever was told can stop it.
         signals.attach(handle.trigger());
-        for address in handle.local_addrs() {
-            let url = describe(address, handle.local_addrs(), &prefix);
+        if let Some(fingerprint) = self.fingerprint {
+            stderr::say(format!("adapter: made a certificate {fingerprint}\n"));
+        }
+        let secure = secure(&binds, handle.local_addrs());
+        for (address, secure) in handle.local_addrs().iter().zip(secure) {
+            let url = describe(address, handle.local_addrs(), &prefix, secure);
             stderr::say(format!("adapter: {} {} listening on {url}\n", info.name, info.version));
         }
         let ended = handle.wait();
@@ -315,8 +343,30 @@ impl std::fmt::Debug for Launcher {
     }
 }
 
-/// What to open in a browser, or the path of the socket: `address`, which is one of `all`.
-fn describe(address: &ListenAddr, all: &[ListenAddr], prefix: &str) -> String {
+/// For each of `addresses`, which are where `binds` were bound, in order, whether it has TLS.
+fn secure(binds: &[Bind], addresses: &[ListenAddr]) -> Vec<bool> {
+    let mut secure = Vec::with_capacity(addresses.len());
+    for bind in binds {
+        let tls = bind.options().tls;
+        match bind.place() {
+            // As many of its addresses as this machine has, one at least.
+            Bind::Host { addrs, .. } => {
+                let rest = addresses.iter().skip(secure.len()).filter_map(ListenAddr::tcp);
+                let of_host =
+                    rest.take(addrs.len()).take_while(|bound| addrs.iter().any(|addr| addr.ip() == bound.ip()));
+                let count = of_host.count();
+                secure.resize(secure.len() + count.max(1), tls);
+            }
+            _ => secure.push(tls),
+        }
+    }
+    secure.resize(addresses.len(), false);
+    secure
+}
+
+/// What to open in a browser, or the path of the socket: `address`, which is one of `all`, and has TLS where it is `secure`.
+fn describe(address: &ListenAddr, all: &[ListenAddr], prefix: &str, secure: bool) -> String {
+    let scheme = if secure { "https" } else { "http" };
     match address {
         ListenAddr::Tcp(bound) if bound.ip().is_unspecified() => {
             let port = bound.port();
@@ -327,10 +377,10 @@ fn describe(address: &ListenAddr, all: &[ListenAddr], prefix: &str) -> String {
                 (false, true) => ("[::1]", "every interface, IPv6"),
                 (false, false) => ("localhost", "every interface"),
             };
-            format!("http://{host}:{port}{prefix} ({which}: {bound})")
+            format!("{scheme}://{host}:{port}{prefix} ({which}: {bound})")
         }
-        ListenAddr::Tcp(bound) => format!("http://{bound}{prefix}"),
-        other => other.to_string(),
+        ListenAddr::Tcp(bound) => format!("{scheme}://{bound}{prefix}"),
+        other => format!("{other}{}", if secure { ",tls" } else { "" }),
     }
 }
 
@@ -364,18 +414,41 @@ mod tests {
     #[test]
     fn addresses_are_told_as_urls() {
         let tcp = |text: &str| ListenAddr::Tcp(text.parse().expect("an address"));
-        assert_eq!(describe(&tcp("127.0.0.1:80"), &[], ""), "http://127.0.0.1:80");
-        assert_eq!(describe(&tcp("[::1]:80"), &[], "/shop"), "http://[::1]:80/shop");
+        assert_eq!(describe(&tcp("127.0.0.1:80"), &[], "", false), "http://127.0.0.1:80");
+        assert_eq!(describe(&tcp("[::1]:80"), &[], "/shop", false), "http://[::1]:80/shop");
         let every = tcp("[::]:80");
         assert_eq!(
-            describe(&every, std::slice::from_ref(&every), ""),
+            describe(&every, std::slice::from_ref(&every), "", false),
             "http://localhost:80 (every interface: [::]:80)"
         );
         let both = [tcp("0.0.0.0:80"), every];
-        let told = both.each_ref().map(|address| describe(address, &both, "/x"));
+        let told = both.each_ref().map(|address| describe(address, &both, "/x", false));
         assert_eq!(told[0], "http://127.0.0.1:80/x (every interface, IPv4: 0.0.0.0:80)");
         assert_eq!(told[1], "http://[::1]:80/x (every interface, IPv6: [::]:80)");
-        assert_eq!(describe(&ListenAddr::Unix("/run/x".into()), &[], "/shop"), "unix:/run/x");
+        let unix = ListenAddr::Unix("/run/x".into());
+        assert_eq!(describe(&unix, &[], "/shop", false), "unix:/run/x");
+        assert_eq!(describe(&unix, &[], "/shop", true), "unix:/run/x,tls");
+        assert_eq!(describe(&tcp("[::1]:443"), &[], "/shop", true), "https://[::1]:443/shop");
+        assert_eq!(describe(&both[0], &both, "", true), "https://127.0.0.1:80 (every interface, IPv4: 0.0.0.0:80)");
+    }
+
+    #[test]
+    fn addresses_are_secure_as_they_were_bound() {
+        let told = |binds: &[&str], addresses: &[&str]| {
+            let binds: Vec<Bind> = binds.iter().map(|text| text.parse().expect("a bind")).collect();
+            let addresses: Vec<_> = addresses
+                .iter()
+                .map(|text| text.parse().map_or(ListenAddr::Unix(text.into()), ListenAddr::Tcp))
+                .collect();
+            secure(&binds, &addresses)
+        };
+        let addresses = ["127.0.0.1:80", "[::1]:80", "127.0.0.1:443"];
+        assert_eq!(told(&["localhost:80,tls", "127.0.0.1:443"], &addresses), [true, true, false]);
+        assert_eq!(told(&["localhost:80", "127.0.0.1:443,tls"], &addresses), [false, false, true]);
+        // Where there is no IPv6.
+        assert_eq!(told(&["localhost:80", ":81,tls"], &["127.0.0.1:80", "0.0.0.0:81"]), [false, true]);
+        assert_eq!(told(&["unix:/x,tls", "localhost:1"], &["/x", "[::1]:1"]), [true, false]);
+        assert_eq!(told(&["localhost:1"], &[]), [false; 0]);
     }
 
     /// Has what its name says.
@@ -413,6 +486,23 @@ mod tests {
         let text = "--server: this program needs http2, which plain does not have (who has it: http2, http2-too)";
         assert_eq!((refused.status(), refused.text()), (2, text));
         assert!(require("auto", "tls").unwrap_err().text().ends_with("(who has it: none)"));
+        #[cfg(feature = "tls")]
+        {
+            // Rather none than one that serves in the clear.
+            let secure = <Cli as clap::Parser>::parse_from(["x", "--tls-self-signed"]).args;
+            let refused = Launcher::among(&servers, &secure).unwrap_err();
+            assert_eq!(refused.status(), 2);
+            assert!(refused.text().ends_with("needs tls, which plain does not have (who has it: none)"), "{refused}");
+            assert_eq!(Launcher::with_server(servers[0], &secure).unwrap_err().status(), 2);
+            // Also where it is the program's own.
+            let marked = <Cli as clap::Parser>::parse_from(["x", "--bind", ":1,tls"]).args;
+            let mut launcher = Launcher::among(&servers, &marked).unwrap();
+            launcher.config().tls = secure.config().unwrap().tls;
+            let application = |_: adapter_core::Request, _: adapter_core::Environ| async {
+                Err(adapter_core::Error::new("unserved"))
+            };
+            assert!(launcher.run(application).unwrap_err().text().contains("needs tls"));
+        }
         let alone = Launcher::with_server(servers[0], &args("auto")).and_then(|launcher| launcher.require("http2"));
         assert_eq!(alone.unwrap_err().status(), 2);
     }

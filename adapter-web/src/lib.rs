@@ -79,6 +79,16 @@
 //! until `--timeout-graceful-shutdown`. Another one forces, a third kills; the same signal again within a second is the
 //! one before, passed on by a terminal or a wrapper. Nobody has to read stdout or stderr for that.
 //!
+//! With certificates from files, SIGHUP reads them again instead: new connections get the new ones, running ones go on. If
+//! the new ones don't hold, a line says why, and those from before stay.
+//!
+//! # TLS
+//!
+//! The feature `tls` brings `--tls-cert FILE --tls-key FILE` (several pairs are picked from by the name a client asks for),
+//! `--tls-client-ca`, `--tls-min-version`, and `--tls-self-signed` for development. All addresses have TLS then, or those
+//! only with `,tls` behind them: `--bind :80 --bind :443,tls`. Sockets inherited through `LISTEN_FDS` all have it. Programs
+//! that configure by code use `tls::TlsConfig`.
+//!
 //! # Behind a proxy
 //!
 //! `--trusted-proxy` names who is believed, an address or `unix`, and `--forwarded` the fields it writes: `x-forwarded`
@@ -119,6 +129,13 @@ pub mod smol {
 #[cfg(feature = "threadpool")]
 pub mod threadpool {
     pub use adapter_threadpool::ThreadPoolServer;
+}
+
+/// The seam between servers and TLS, as in [`adapter_core::tls`], and TLS by rustls. Feature `tls`.
+#[cfg(feature = "tls")]
+pub mod tls {
+    pub use adapter_core::tls::{Acceptor, Session, Tls, TlsError, TlsInfo};
+    pub use adapter_tls::{ClientAuth, LoadError, MinVersion, ParseChoiceError, TlsConfig, from_rustls, rustls};
 }
 
 pub use self::access_log::AccessLog;

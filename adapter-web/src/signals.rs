@@ -5,21 +5,28 @@
 //! of a terminal sends, is left alone where it was ignored from the start (`nohup`); it drains and never forces, and what
 //! comes within a second of it is the same: service managers send it along with SIGTERM.
 //!
+//! Where there are certificates to be read again, SIGHUP does that instead, whenever it comes and also under `nohup`.
+//! Reading files may take its time, and must not hold up a SIGTERM: it is done on a thread of its own (`adapter-reload`),
+//! which lasts as long as the process.
+//!
 //! One thread (`adapter-signals`) waits for signals, and raises the server's [`ShutdownTrigger`], which wakes the
 //! server's own threads. Signals that arrive while the server still starts are kept: one makes it drain as soon as it
 //! has started, a second one ends the process at once. The thread ends when [`Signals`] is dropped; the process keeps
 //! signal-hook's handlers, which then ignore both signals.
 
 use std::io;
+use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use adapter_core::ShutdownTrigger;
+use adapter_core::tls::Tls;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals as Incoming};
 use signal_hook::low_level;
 
+use crate::cli::Exit;
 use crate::stderr;
 
 /// Within this time the same signal is one signal.
@@ -80,16 +87,21 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 impl Signals {
-    /// Starts to watch.
-    pub(crate) fn watch() -> io::Result<Self> {
-        let hang_up = (!is_ignored(SIGHUP)).then_some(SIGHUP);
+    /// Starts to watch. SIGHUP is for `reloads`, if there is something to reload.
+    pub(crate) fn watch(reloads: Option<Tls>) -> io::Result<Self> {
+        let reload = reloads.map(reloader).transpose()?;
+        let hang_up = (reload.is_some() || !is_ignored(SIGHUP)).then_some(SIGHUP);
         let mut incoming = Incoming::new([SIGINT, SIGTERM].into_iter().chain(hang_up))?;
         let handle = incoming.handle();
         let state = Arc::new(Mutex::new(State::default()));
         let shared = state.clone();
         let thread = thread::Builder::new().name("adapter-signals".into()).spawn(move || {
             for signal in incoming.forever() {
-                act(signal, &shared);
+                match &reload {
+                    // Full: one that has not begun yet does for this one, too.
+                    Some(reload) if signal == SIGHUP => drop(reload.try_send(())),
+                    _ => act(signal, &shared),
+                }
             }
         })?;
         Ok(Signals { state, handle, thread: Some(thread) })
@@ -108,6 +120,24 @@ impl Signals {
     pub(crate) fn is_forced(&self) -> bool {
         lock(&self.state).received > 1
     }
+}
+
+/// A thread that reads certificates again each time it is told to.
+fn reloader(tls: Tls) -> io::Result<SyncSender<()>> {
+    let (sender, asked) = mpsc::sync_channel(1);
+    thread::Builder::new().name("adapter-reload".into()).spawn(move || {
+        while let Ok(()) = asked.recv() {
+            match tls.reload() {
+                Ok(()) => stderr::say("adapter: SIGHUP: read the certificates again\n".into()),
+                // Without a line break, whatever the names of files have in them.
+                Err(error) => {
+                    let line = Exit::failed(error);
+                    stderr::say(format!("adapter: SIGHUP: serving the certificates from before: {}\n", line.text()));
+                }
+            }
+        }
+    })?;
+    Ok(sender)
 }
 
 /// Whether the parent of this process had `signal` ignored. Where the system does not tell, it had not.
@@ -192,9 +222,35 @@ mod tests {
         assert_eq!(steps, [Some(Step::Drain), Some(Step::Force), None, None]);
     }
 
+    /// Certificates that tell when they are read, and can't be.
+    #[derive(Debug)]
+    struct Told(SyncSender<()>);
+
+    impl adapter_core::tls::Acceptor for Told {
+        fn accept(&self, _http2: bool) -> Box<dyn adapter_core::tls::Session> {
+            unreachable!("nobody connects")
+        }
+
+        fn reload(&self) -> Result<(), adapter_core::Error> {
+            self.0.send(()).map_err(adapter_core::Error::new)?;
+            Err(adapter_core::Error::new("broken"))
+        }
+    }
+
+    #[test]
+    fn hang_up_reads_certificates_again_and_stops_nothing() {
+        let (sender, reloaded) = mpsc::sync_channel(0);
+        let signals = Signals::watch(Some(Tls::new(Told(sender)))).expect("signals can be watched");
+        for _ in 0..2 {
+            low_level::raise(SIGHUP).expect("a signal of this process's");
+            reloaded.recv_timeout(Duration::from_secs(30)).expect("read again");
+        }
+        assert_eq!(lock(&signals.state).received, 0);
+    }
+
     #[test]
     fn a_signal_before_the_server_started_is_kept() {
-        let signals = Signals::watch().expect("signals can be watched");
+        let signals = Signals::watch(None).expect("signals can be watched");
         lock(&signals.state).receive(SIGTERM, Instant::now());
         let trigger = ShutdownTrigger::new();
         signals.attach(trigger.clone());

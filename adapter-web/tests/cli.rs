@@ -52,7 +52,7 @@ fn every_flag_reaches_the_configuration() {
                 --limit-header-count 6 --limit-target-bytes 7k --limit-body-bytes 1m --limit-connections 8 \
                 --limit-requests-per-connection 9 --timeout-header-read 100ms --timeout-keep-alive 2s \
                 --timeout-body-read 3 --timeout-write 1m --timeout-handler 1h --timeout-graceful-shutdown 0 \
-                --timeout-hooks off";
+                --timeout-hooks off --timeout-tls-handshake 4s";
     let config = config(&line.split_whitespace().collect::<Vec<_>>());
     let binds: Vec<_> = config.binds.iter().map(Bind::to_string).collect();
     assert_eq!(binds, ["127.0.0.1:0", "unix:/run/a.sock", "[::1]:81"]);
@@ -70,11 +70,88 @@ fn every_flag_reaches_the_configuration() {
     let millis = |value: Option<Duration>| value.map(|value| value.as_millis());
     assert_eq!(millis(timeouts.header_read), Some(100));
     assert_eq!(millis(timeouts.keep_alive), Some(2000));
+    assert_eq!(millis(timeouts.tls_handshake), Some(4000));
     assert_eq!(millis(timeouts.body_read), Some(3000));
     assert_eq!(millis(timeouts.write), Some(60_000));
     assert_eq!(millis(timeouts.handler), Some(3_600_000));
     assert_eq!(timeouts.graceful_shutdown, Duration::ZERO);
     assert_eq!(timeouts.hooks, None);
+}
+
+#[test]
+fn several_addresses_in_one_flag_have_options_of_their_own() {
+    let line = ["--bind", "127.0.0.1:1,[::1]:2,tls,unix:/a", "--bind", ":3,tls"];
+    let cli = parse(&line).unwrap();
+    let binds: Vec<_> = cli.serving.binds.iter().flat_map(|binds| &binds.0).map(Bind::to_string).collect();
+    assert_eq!(binds, ["127.0.0.1:1", "[::1]:2,tls", "unix:/a", ":3,tls"]);
+    let mut serving = cli.serving;
+    serving.binds = vec![std::net::SocketAddr::from(([127, 0, 0, 1], 4)).into()];
+    assert_eq!(serving.config().unwrap().binds_or_default()[0].to_string(), "127.0.0.1:4");
+}
+
+#[cfg(not(feature = "tls"))]
+#[test]
+fn a_build_without_tls_says_so() {
+    for flag in [
+        "--tls-cert x",
+        "--tls-key x",
+        "--tls-client-ca x",
+        "--tls-client-auth off",
+        "--tls-min-version 1.3",
+        "--tls-self-signed",
+    ] {
+        let exit = error(&flag.split(' ').collect::<Vec<_>>());
+        let name = flag.split(' ').next().unwrap();
+        assert_eq!((exit.status(), exit.text()), (2, format!("{name}: this build has no TLS (feature tls)").as_str()));
+    }
+    assert!(!parse(&["--help"]).unwrap_err().text().contains("--tls"));
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn flags_of_tls_make_sense_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (empty, missing) = (path("empty"), path("missing"));
+    std::fs::write(&empty, "").unwrap();
+    let missing_is = format!("tls: {missing}: No such file or directory (os error 2)");
+    let empty_is = format!("tls: {empty}: is empty");
+    let folder_is = format!("tls: {}: is a directory", folder.path().display());
+    for (line, says) in [
+        (
+            "--tls-cert a",
+            "--tls-key: there must be as many as --tls-cert, a key for each certificate (there are 0 for 1)",
+        ),
+        (
+            "--tls-key a",
+            "--tls-key: there must be as many as --tls-cert, a key for each certificate (there are 1 for 0)",
+        ),
+        ("--tls-self-signed --tls-cert a --tls-key b", "--tls-self-signed: can't be used with --tls-cert"),
+        ("--tls-min-version 1.3", "--tls-min-version: needs --tls-cert and --tls-key, or --tls-self-signed"),
+        ("--tls-client-ca x", "--tls-client-ca: needs --tls-cert and --tls-key, or --tls-self-signed"),
+        ("--tls-client-auth off", "--tls-client-auth: needs --tls-cert and --tls-key, or --tls-self-signed"),
+        ("--tls-self-signed --tls-client-auth required", "--tls-client-auth: needs --tls-client-ca"),
+        ("--tls-cert MISSING --tls-key x", &missing_is),
+        ("--tls-cert EMPTY --tls-key x", &empty_is),
+        ("--tls-cert FOLDER --tls-key x", &folder_is),
+        ("--tls-self-signed --tls-client-ca MISSING", &missing_is),
+    ] {
+        let folder = folder.path().to_str().unwrap();
+        let line = line.replace("MISSING", &missing).replace("EMPTY", &empty).replace("FOLDER", folder);
+        let exit = error(&line.split(' ').collect::<Vec<_>>());
+        assert_eq!((exit.status(), exit.text()), (2, says), "{line}");
+    }
+    assert!(error(&["--tls-min-version", "1.1"]).text().contains("possible values: 1.2, 1.3"));
+    assert!(error(&["--tls-client-auth", "maybe"]).text().contains("possible values: off, optional, required"));
+    let told = |line: &[&str]| {
+        let config = config(line);
+        assert!(config.tls.is_some());
+        config.binds_or_default().iter().map(Bind::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&["--tls-self-signed"]), ["127.0.0.1:8080,tls"]);
+    assert_eq!(told(&["--tls-self-signed", "--tls-min-version", "1.3", "--bind", ":1"]), [":1,tls"]);
+    assert_eq!(told(&["--tls-self-signed", "--bind", ":1", "--bind", ":2,tls"]), [":1", ":2,tls"]);
+    assert_eq!(told(&["--tls-self-signed", "--tls-client-ca", &missing, "--tls-client-auth", "off"]).len(), 1);
 }
 
 #[test]
@@ -101,6 +178,8 @@ fn wrong_use_is_one_line_and_status_2() {
         (&["stray"], "unexpected argument 'stray' found"),
         (&["--bind", "127.0.0.1"], "invalid value '127.0.0.1' for '--bind <ADDR>'"),
         (&["--bind", "unix:"], "invalid value 'unix:' for '--bind <ADDR>'"),
+        (&["--bind", "127.0.0.1:0,localhost"], "there is no option \"localhost\", only \"tls\""),
+        (&["--bind", "127.0.0.1:0,tls"], "tls: there are no certificates for 127.0.0.1:0,tls"),
         (&["--bind", "127.0.0.1:99999"], "invalid value '127.0.0.1:99999' for '--bind <ADDR>'"),
         (&["--bind"], "a value is required for '--bind <ADDR>' but none was supplied"),
         (&["--threads", "many"], "invalid value 'many' for '--threads <N>'"),

@@ -1,6 +1,7 @@
 //! Where a server listens: addresses before and after they are bound, and listeners made elsewhere.
 //!
-//! Plain data; parsing a host name asks the resolver. Requirements: LIF-05, SHU-11.
+//! Plain data; parsing a host name asks the resolver. What holds for one listener only is written behind its address, as in
+//! `127.0.0.1:8443,tls`. Requirements: LIF-05, SHU-11.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -39,13 +40,17 @@ impl fmt::Display for ListenAddr {
 
 /// Where to listen.
 ///
-/// Parses from `HOST:PORT`, `:PORT` (every interface), `unix:PATH`.
+/// Parses from `HOST:PORT`, `:PORT` (every interface), `unix:PATH`, each with `,tls` behind it or not. A path with a comma in it
+/// can't be written so; [`Bind::Unix`] takes it.
 ///
 /// ```
 /// use adapter_core::Bind;
 /// assert_eq!("127.0.0.1:0".parse::<Bind>()?.to_string(), "127.0.0.1:0");
 /// assert_eq!("localhost:80".parse::<Bind>()?.to_string(), "localhost:80");
 /// assert_eq!("unix:/run/app.sock".parse::<Bind>()?.to_string(), "unix:/run/app.sock");
+/// let secure: Bind = "unix:/run/app.sock,tls".parse()?;
+/// assert!(secure.options().tls && matches!(secure.place(), Bind::Unix(_)));
+/// assert_eq!(secure.to_string(), "unix:/run/app.sock,tls");
 /// assert!("127.0.0.1".parse::<Bind>().is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -69,6 +74,22 @@ pub enum Bind {
     Unix(PathBuf),
     /// A listener that exists already.
     Inherited(InheritedListener),
+    /// One of the others, with what holds for this listener only. Made by [`with_tls`](Bind::with_tls).
+    With(Box<Bind>, BindOptions),
+}
+
+/// What holds for one listener only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BindOptions {
+    /// Whether connections begin with a TLS handshake, by [`ServerConfig::tls`](crate::ServerConfig::tls).
+    pub tls: bool,
+}
+
+impl fmt::Display for BindOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.tls { ",tls" } else { "" })
+    }
 }
 
 impl fmt::Display for Bind {
@@ -79,6 +100,7 @@ impl fmt::Display for Bind {
             Bind::EveryInterface(port) => write!(f, ":{port}"),
             Bind::Unix(path) => write!(f, "unix:{}", path.display()),
             Bind::Inherited(listener) => f.write_str(listener.name.as_deref().unwrap_or("an inherited listener")),
+            Bind::With(..) => write!(f, "{}{}", self.place(), self.options()),
         }
     }
 }
@@ -97,6 +119,13 @@ impl FromStr for Bind {
     /// Resolves host names, which may block.
     fn from_str(text: &str) -> Result<Self, ParseBindError> {
         let error = |reason: String| ParseBindError { text: text.to_owned(), reason };
+        if let Some((place, options)) = text.split_once(',') {
+            let bind: Bind = place.parse()?;
+            return match options.split(',').find(|option| *option != "tls") {
+                Some(unknown) => Err(error(format!("there is no option \"{unknown}\", only \"tls\""))),
+                None => Ok(bind.with_tls()),
+            };
+        }
         if let Some(path) = text.strip_prefix("unix:") {
             return if path.is_empty() {
                 Err(error("the path is missing".into()))
@@ -165,10 +194,39 @@ impl Bind {
     /// With `name` for an inherited listener in errors, such as `descriptor 3`; others have one.
     #[must_use]
     pub fn named(mut self, name: impl Into<Arc<str>>) -> Self {
-        if let Bind::Inherited(listener) = &mut self {
+        let mut place = &mut self;
+        while let Bind::With(inner, _) = place {
+            place = inner;
+        }
+        if let Bind::Inherited(listener) = place {
             listener.name = Some(name.into());
         }
         self
+    }
+
+    /// The same place, with TLS.
+    #[must_use]
+    pub fn with_tls(self) -> Self {
+        if self.options().tls { self } else { Bind::With(Box::new(self), BindOptions { tls: true }) }
+    }
+
+    /// Where it is, without options: never [`With`](Bind::With).
+    pub fn place(&self) -> &Bind {
+        let mut place = self;
+        while let Bind::With(inner, _) = place {
+            place = inner;
+        }
+        place
+    }
+
+    /// What holds for this listener only.
+    pub fn options(&self) -> BindOptions {
+        let (mut bind, mut options) = (self, BindOptions::default());
+        while let Bind::With(inner, more) = bind {
+            options.tls |= more.tls;
+            bind = inner;
+        }
+        options
     }
 }
 
@@ -209,5 +267,31 @@ mod tests {
         for bad in ["", "unix:", ":x", "host", "127.0.0.1:99999", "no such host:80"] {
             assert!(bad.parse::<Bind>().is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn options_stand_behind_the_address() {
+        for text in ["127.0.0.1:8443,tls", ":443,tls", "localhost:443,tls", "unix:/run/x.sock,tls"] {
+            let bind: Bind = text.parse().unwrap();
+            assert!(bind.options().tls && !matches!(bind.place(), Bind::With(..)), "{text}");
+            assert_eq!(bind.to_string(), text);
+            assert_eq!(bind.with_tls().to_string(), text, "once is enough");
+        }
+        assert!(!":80".parse::<Bind>().unwrap().options().tls);
+        let refused = |text: &str| text.parse::<Bind>().unwrap_err().to_string();
+        assert_eq!(
+            refused("unix:/run/a,b"),
+            "\"unix:/run/a,b\" is no address to listen on: there is no option \"b\", only \"tls\" (use HOST:PORT or unix:PATH)"
+        );
+        assert!(refused(":80,").contains("there is no option \"\""));
+        assert!(refused(":80,tls,x").contains("there is no option \"x\""));
+        let comma = Bind::Unix("/run/a,b".into()).with_tls();
+        assert!(matches!(comma.place(), Bind::Unix(path) if path.as_os_str() == "/run/a,b"));
+    }
+
+    #[test]
+    fn an_inherited_listener_can_have_tls() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_eq!(Bind::from(listener).with_tls().named("descriptor 3").to_string(), "descriptor 3,tls");
     }
 }

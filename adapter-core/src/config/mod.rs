@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use http::Extensions;
 
-pub use self::bind::{Bind, InheritedListener, InheritedSocket, ListenAddr, ParseBindError};
+pub use self::bind::{Bind, BindOptions, InheritedListener, InheritedSocket, ListenAddr, ParseBindError};
 pub use self::proxies::{ForwardedFields, ParseTrustedProxyError, TrustedProxy};
 use crate::refused::OnRefused;
 use crate::serve_error::ServeError;
@@ -58,7 +58,7 @@ pub struct ServerConfig {
     pub values: Extensions,
     /// Who is told of requests the server answers by itself, such as an access log. Default: nobody.
     pub on_refused: Option<OnRefused>,
-    /// TLS for the listeners that are to have it. Default: none.
+    /// TLS for the listeners that are to have it: those marked by [`Bind::with_tls`], or all where none is marked. Default: none.
     pub tls: Option<Tls>,
     /// Settings only one server knows, by name; a server refuses those it does not know (\[REG-03\]).
     pub options: BTreeMap<String, String>,
@@ -107,13 +107,30 @@ impl ServerConfig {
         self
     }
 
-    /// Where to listen, with the default filled in.
+    /// Speaks TLS on the listeners that are marked by [`Bind::with_tls`], or on all where none is.
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Where to listen, with the default filled in; with TLS and no listener marked for it, all are.
     pub fn binds_or_default(&self) -> Vec<Bind> {
-        if self.binds.is_empty() {
+        let binds = if self.binds.is_empty() {
             vec![Bind::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080)))]
         } else {
             self.binds.clone()
+        };
+        if self.is_tls_everywhere(binds.iter().map(|bind| bind.options().tls)) {
+            binds.into_iter().map(Bind::with_tls).collect()
+        } else {
+            binds
         }
+    }
+
+    /// Whether there is TLS, and none of the listeners is `marked` for it, so that all are to have it.
+    pub fn is_tls_everywhere(&self, marked: impl IntoIterator<Item = bool>) -> bool {
+        self.tls.is_some() && !marked.into_iter().any(|marked| marked)
     }
 
     /// Refuses settings no server could follow.
@@ -162,6 +179,11 @@ impl ServerConfig {
             if value.is_some_and(|value| value.is_zero()) {
                 return Err(ServeError::config(setting, "must not be zero (None, or \"off\", for no limit)"));
             }
+        }
+        if self.tls.is_none()
+            && let Some(bind) = self.binds.iter().find(|bind| bind.options().tls)
+        {
+            return Err(ServeError::config("tls", format!("there are no certificates for {bind}")));
         }
         let prefix = &self.mount_prefix;
         if !prefix.is_empty() && (!prefix.starts_with('/') || prefix.ends_with('/') || prefix.contains(['?', '#', ' ']))
@@ -286,9 +308,39 @@ mod tests {
         assert_eq!(refused(|it| it.header_count = 40_000), "limits.header_count: must be at most 16384");
         assert_eq!(refused(|it| it.target_bytes = 65_535), "limits.target_bytes: must be at most 65534");
         assert_eq!(refused(|it| it.head_bytes = usize::MAX), "limits.head_bytes: must be at most 16777216");
+        config = ServerConfig::default().bind(":443,tls".parse().unwrap());
+        assert_eq!(config.validate().unwrap_err().to_string(), "tls: there are no certificates for :443,tls");
         config = ServerConfig::default();
         config.options.insert("colour".into(), "red".into());
         let message = config.refuse_unknown_options("hyper", &["http2"]).unwrap_err().to_string();
         assert_eq!(message, "colour: the server \"hyper\" has no such option (it has: http2)");
+    }
+    #[derive(Debug)]
+    struct NoTls;
+
+    impl crate::tls::Acceptor for NoTls {
+        fn accept(&self, _http2: bool) -> Box<dyn crate::tls::Session> {
+            unreachable!("nobody connects")
+        }
+
+        fn reload(&self) -> Result<(), crate::Error> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn tls_is_for_those_who_are_marked_or_for_all() {
+        let told = |binds: &[&str], tls: bool| {
+            let binds = binds.iter().map(|bind| bind.parse().unwrap()).collect();
+            let mut config = ServerConfig { binds, ..ServerConfig::default() };
+            if tls {
+                config = config.tls(Tls::new(NoTls));
+            }
+            config.binds_or_default().iter().map(Bind::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&[], false), ["127.0.0.1:8080"]);
+        assert_eq!(told(&[], true), ["127.0.0.1:8080,tls"]);
+        assert_eq!(told(&[":80", ":81"], true), [":80,tls", ":81,tls"]);
+        assert_eq!(told(&[":80", ":443,tls"], true), [":80", ":443,tls"]);
     }
 }

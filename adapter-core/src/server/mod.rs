@@ -14,7 +14,7 @@ pub use self::lifecycle::{Lifecycle, warn_of_rest};
 pub use self::roster::{Member, Roster};
 use crate::application::DynApplication;
 pub use crate::config::{
-    Bind, ForwardedFields, InheritedListener, InheritedSocket, Limits, ListenAddr, ParseBindError,
+    Bind, BindOptions, ForwardedFields, InheritedListener, InheritedSocket, Limits, ListenAddr, ParseBindError,
     ParseTrustedProxyError, ServerConfig, Timeouts, TrustedProxy,
 };
 pub use crate::info::{Capabilities, Concurrency, ServerInfo};

@@ -4,11 +4,14 @@
 //! the configuration can be told in the words of the command line. Defaults come from the configuration, not from here.
 
 use std::collections::btree_map::Entry;
+use std::path::PathBuf;
 
 use adapter_core::server::{ForwardedFields, TrustedProxy};
-use adapter_core::{Bind, Limits, ServeError, ServerConfig, Timeouts};
+use adapter_core::{Limits, ServeError, ServerConfig, Timeouts};
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser as _};
 
+use super::binds::Binds;
+use super::tls;
 use super::values::{OrOff, Period, Size};
 use crate::access_log::Format;
 
@@ -23,10 +26,10 @@ pub struct Args {
     #[arg(long, env = "ADAPTER_SERVER", value_name = "NAME", default_value = "auto")]
     pub server: String,
 
-    /// Address to listen on: HOST:PORT (all addresses of the host), :PORT (every interface) or unix:PATH; may be repeated
-    /// [default: 127.0.0.1:8080]
-    #[arg(long = "bind", env = "ADAPTER_BIND", value_name = "ADDR", value_delimiter = ',')]
-    pub binds: Vec<Bind>,
+    /// Address to listen on: HOST:PORT (all addresses of the host), :PORT (every interface) or unix:PATH; with ",tls" behind it
+    /// for TLS there only; may be repeated [default: 127.0.0.1:8080]
+    #[arg(long = "bind", env = "ADAPTER_BIND", value_name = "ADDR")]
+    pub binds: Vec<Binds>,
 
     /// Threads that run the application [default: the server's, such as one per core]
     #[arg(long, env = "ADAPTER_THREADS", value_name = "N")]
@@ -71,6 +74,37 @@ pub struct Args {
         value_parser = key_value
     )]
     pub options: Vec<(String, String)>,
+
+    /// Certificate chain for TLS, in PEM; may be repeated, each with its --tls-key: clients get the one for the name they
+    /// ask for, or the first. Without ",tls" behind any address, TLS is for all. SIGHUP reads the files again
+    #[arg(long, env = "ADAPTER_TLS_CERT", value_name = "FILE", value_delimiter = ',', help_heading = "TLS",
+        hide = cfg!(not(feature = "tls")))]
+    pub tls_cert: Vec<PathBuf>,
+
+    /// Private key of the certificate, in PEM, not encrypted; in the order of --tls-cert
+    #[arg(long, env = "ADAPTER_TLS_KEY", value_name = "FILE", value_delimiter = ',', help_heading = "TLS",
+        hide = cfg!(not(feature = "tls")))]
+    pub tls_key: Vec<PathBuf>,
+
+    /// TLS by a certificate for localhost that is made now, for development; its fingerprint is printed
+    #[arg(long, env = "ADAPTER_TLS_SELF_SIGNED", value_parser = BoolishValueParser::new(), help_heading = "TLS",
+        hide = cfg!(not(feature = "tls")))]
+    pub tls_self_signed: bool,
+
+    /// Authorities that sign the certificates of clients, in PEM
+    #[arg(long, env = "ADAPTER_TLS_CLIENT_CA", value_name = "FILE", help_heading = "TLS",
+        hide = cfg!(not(feature = "tls")))]
+    pub tls_client_ca: Option<PathBuf>,
+
+    /// Whether clients show certificates [default: required with --tls-client-ca, else off]
+    #[arg(long, env = "ADAPTER_TLS_CLIENT_AUTH", value_name = "WHETHER", help_heading = "TLS",
+        hide = cfg!(not(feature = "tls")), value_parser = PossibleValuesParser::new(["off", "optional", "required"]))]
+    pub tls_client_auth: Option<String>,
+
+    /// The oldest version of TLS that is spoken [default: 1.2]
+    #[arg(long, env = "ADAPTER_TLS_MIN_VERSION", value_name = "VERSION", help_heading = "TLS",
+        hide = cfg!(not(feature = "tls")), value_parser = PossibleValuesParser::new(["1.2", "1.3"]))]
+    pub tls_min_version: Option<String>,
 
     /// Access log on stdout, or only as tracing events
     #[arg(
@@ -126,6 +160,12 @@ pub struct Args {
     #[arg(long, env = "ADAPTER_TIMEOUT_HEADER_READ", value_name = "TIME", help_heading = "Timeouts (500ms, 2s, 1m)",
         default_value_t = OrOff(timeouts().header_read.map(Period)))]
     pub timeout_header_read: OrOff<Period>,
+
+    /// From the accept to the end of the TLS handshake, or off
+    #[arg(long, env = "ADAPTER_TIMEOUT_TLS_HANDSHAKE", value_name = "TIME",
+        help_heading = "Timeouts (500ms, 2s, 1m)", hide = cfg!(not(feature = "tls")),
+        default_value_t = OrOff(timeouts().tls_handshake.map(Period)))]
+    pub timeout_tls_handshake: OrOff<Period>,
 
     /// For a connection without a request, or off
     #[arg(long, env = "ADAPTER_TIMEOUT_KEEP_ALIVE", value_name = "TIME", help_heading = "Timeouts (500ms, 2s, 1m)",
@@ -186,17 +226,25 @@ fn family(name: &str) -> ForwardedFields {
 }
 
 impl Args {
-    /// The configuration these flags describe, validated.
+    /// The configuration these flags describe, validated. Reads the files of `--tls-cert` and the like, and blocks as that does;
+    /// `--tls-self-signed` makes another certificate each time.
     ///
     /// # Errors
     /// [`ServeError::Config`] naming the setting that is unusable.
     pub fn config(&self) -> Result<ServerConfig, ServeError> {
+        let (config, _) = self.unchecked()?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The configuration before it is validated, and for whom a certificate was made, with its fingerprint, if one was.
+    pub(crate) fn unchecked(&self) -> Result<(ServerConfig, Option<String>), ServeError> {
         let bytes = |setting: &str, size: Size| {
             usize::try_from(size.0).map_err(|_| ServeError::config(setting, "more than this machine can address"))
         };
         let period = |period: OrOff<Period>| period.0.map(|period| period.0);
         let mut config = ServerConfig::default();
-        config.binds.clone_from(&self.binds);
+        config.binds = self.binds.iter().flat_map(|binds| binds.0.iter().cloned()).collect();
         config.threads = self.threads;
         config.blocking_threads = self.blocking_threads;
         config.blocking_queue = self.blocking_queue;
@@ -211,6 +259,7 @@ impl Args {
         config.limits.connections = self.limit_connections;
         config.limits.requests_per_connection = self.limit_requests_per_connection.0;
         config.timeouts.header_read = period(self.timeout_header_read);
+        config.timeouts.tls_handshake = period(self.timeout_tls_handshake);
         config.timeouts.keep_alive = period(self.timeout_keep_alive);
         config.timeouts.body_read = period(self.timeout_body_read);
         config.timeouts.write = period(self.timeout_write);
@@ -226,7 +275,11 @@ impl Args {
                 Entry::Occupied(_) => return Err(ServeError::config(key, "the option is given more than once")),
             }
         }
-        config.validate()?;
-        Ok(config)
+        let (tls, fingerprint) = match tls::from_flags(self)? {
+            Some(from_flags) => (Some(from_flags.tls), from_flags.fingerprint),
+            None => (None, None),
+        };
+        config.tls = tls;
+        Ok((config, fingerprint))
     }
 }

@@ -31,8 +31,10 @@
 //! Everything here runs on the main thread, before and after serving.
 
 mod args;
+mod binds;
 mod exit;
 mod parse;
+mod tls;
 mod values;
 
 use std::process::ExitCode;
@@ -40,6 +42,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 pub use self::args::Args;
+pub use self::binds::Binds;
 pub use self::exit::Exit;
 pub(crate) use self::parse::parse_with;
 pub use self::parse::{parse, parse_from};
