@@ -255,7 +255,7 @@ impl Pump {
 
     /// Gives `octets` to the session, and the plaintext in them to `buffer`, as far as there is room; says how much. The rest is kept.
     fn decrypt(&mut self, mut octets: &[u8], buffer: &mut [u8]) -> usize {
-        let mut filled = 0;
+        let (mut filled, mut dropped) = (0, Vec::new());
         if let Some(session) = &mut self.session {
             loop {
                 let mut taken = 0;
@@ -268,7 +268,9 @@ impl Pump {
                         }
                     }
                     octets = octets.get(taken..).unwrap_or_default();
-                    session.output(&mut self.output);
+                    dropped.clear();
+                    // Nothing comes behind close_notify, nor behind our end.
+                    session.output(if self.closed { &mut dropped } else { &mut self.output });
                 }
                 let room = buffer.get_mut(filled..).unwrap_or_default();
                 let count = if room.is_empty() { 0 } else { session.read(room) };

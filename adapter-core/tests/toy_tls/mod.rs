@@ -27,16 +27,33 @@ const RECORD: usize = 16 * 1024;
 /// Plaintext that a session holds.
 const HOLDS: usize = 32 * 1024;
 
+fn scramble(octets: &mut [u8]) {
+    for octet in octets {
+        *octet ^= 0x5a;
+    }
+}
+
+/// Appends one record.
+fn append(kind: u8, payload: &[u8], to: &mut Vec<u8>) {
+    let length = u16::try_from(payload.len()).unwrap().to_be_bytes();
+    to.extend_from_slice(&[kind, length[0], length[1]]);
+    let start = to.len();
+    to.extend_from_slice(payload);
+    scramble(&mut to[start..]);
+}
+
 /// One record.
 pub fn record(kind: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(payload.len()).unwrap().to_be_bytes();
-    let sealed = payload.iter().map(|octet| octet ^ 0x5a);
-    [kind, length[0], length[1]].into_iter().chain(sealed).collect()
+    let mut record = Vec::new();
+    append(kind, payload, &mut record);
+    record
 }
 
 /// `data` as records.
 pub fn seal(data: &[u8]) -> Vec<u8> {
-    data.chunks(RECORD).flat_map(|piece| record(DATA, piece)).collect()
+    let mut sealed = Vec::new();
+    data.chunks(RECORD).for_each(|piece| append(DATA, piece, &mut sealed));
+    sealed
 }
 
 pub fn hello(alpn: &str) -> Vec<u8> {
@@ -66,14 +83,16 @@ impl Records {
             };
             if self.0.len() >= 3 && self.0.len() == wanted {
                 let kind = self.0[0];
-                let payload = self.0.drain(..).skip(3).map(|octet| octet ^ 0x5a).collect();
+                let mut payload = self.0.split_off(3);
+                self.0.clear();
+                scramble(&mut payload);
                 return (taken, Some((kind, payload)));
             }
             let count = (wanted - self.0.len()).min(octets.len() - taken);
             if count == 0 {
                 return (taken, None);
             }
-            self.0.extend(&octets[taken..taken + count]);
+            self.0.extend_from_slice(&octets[taken..taken + count]);
             taken += count;
         }
     }
@@ -180,8 +199,8 @@ impl Session for ToySession {
 
     fn write(&mut self, parts: &[IoSlice<'_>], ciphertext: &mut Vec<u8>) -> usize {
         assert!(!self.is_handshaking(), "plaintext before the end of the handshake");
-        let plaintext: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
-        ciphertext.extend(seal(&plaintext));
+        let plaintext = parts.iter().map(|part| &part[..]).collect::<Vec<_>>().concat();
+        ciphertext.extend_from_slice(&seal(&plaintext));
         plaintext.len()
     }
 
@@ -230,7 +249,7 @@ impl Heard {
             assert!(self.alerts.is_empty(), "something behind an alert");
             match kind {
                 HANDSHAKE => self.messages.push(String::from_utf8(payload).unwrap()),
-                DATA => self.plaintext.extend(payload),
+                DATA => self.plaintext.extend_from_slice(&payload),
                 ALERT => self.alerts.extend(payload),
                 UPDATE => self.updates += 1,
                 _ => panic!("a record of kind {kind}"),

@@ -13,8 +13,10 @@ mod close;
 mod drive;
 mod hints;
 mod io;
+mod opening;
 mod phase;
 mod respond;
+mod secured;
 mod served;
 mod transport;
 mod upgrade;
@@ -32,6 +34,8 @@ use adapter_core::contain::catch;
 use adapter_core::environ::{self, Serving};
 use adapter_core::rules::Rejection;
 use adapter_core::server::{Guard, Member, Roster, ShutdownLevel, Tracker};
+use adapter_core::tls::pump::Pump;
+use adapter_core::tls::{Handshakes, Tls};
 use adapter_core::upgrade::Handover;
 use adapter_core::{DynApplication, Limits, ListenAddr, ServerConfig, Timeouts};
 use http::HeaderMap;
@@ -40,6 +44,7 @@ use self::drive::Waiting;
 use self::hints::Template;
 use self::io::Io;
 use self::phase::Phase;
+pub use self::secured::Secured;
 pub use self::served::Served;
 pub use self::transport::Transport;
 use crate::head::{self, Head};
@@ -75,6 +80,7 @@ pub struct Settings {
     http2: bool,
     roster: Arc<Roster>,
     turns: Option<(Tracker, usize)>,
+    handshakes: Handshakes,
     /// The origin of its time.
     epoch: Instant,
 }
@@ -88,6 +94,7 @@ impl Settings {
             serving,
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
+            handshakes: Handshakes::new(config.limits.handshakes),
             keep_alive: config.keep_alive,
             http2: false,
             roster,
@@ -108,6 +115,11 @@ impl Settings {
     pub fn with_turns(mut self, most: usize) -> Self {
         self.turns = Some((Tracker::default(), most));
         self
+    }
+
+    /// `transport` for a [`Connection`], under `tls` if there is some: HTTP/2 is offered where it is [served](Self::with_http2).
+    pub fn secure<T: Transport>(&self, transport: T, tls: Option<&Tls>) -> Secured<T> {
+        Secured::new(transport, tls.map(|tls| Pump::new(tls, self.http2, &self.handshakes)))
     }
 
     /// Who is connected.
@@ -198,8 +210,8 @@ impl<T: Transport> Member for Shared<T> {
 pub enum End<T> {
     /// It is closed.
     Closed,
-    /// The client speaks HTTP/2, and has sent `early` so far. Only of a fresh connection, where the server
-    /// [serves that](Settings::with_http2).
+    /// The client speaks HTTP/2, and has sent `early` so far, nothing where TLS has agreed on it. Only of a fresh connection, where
+    /// the server [serves that](Settings::with_http2).
     Http2 {
         /// Its transport.
         transport: T,
@@ -248,7 +260,7 @@ impl<T: Transport> Connection<T> {
         shared.settings.roster.enter(&shared);
         Connection {
             shared,
-            phase: Phase::Head,
+            phase: Phase::Opening,
             now,
             deadline: None,
             requests: 0,
@@ -274,7 +286,7 @@ impl<T: Transport> Connection<T> {
             return Poll::Ready(End::Closed);
         }
         self.shared.io().begin_turn(cx.waker());
-        if matches!(self.phase, Phase::Head) {
+        if matches!(self.phase, Phase::Head | Phase::Opening) {
             self.shared.set_idle(None, false);
         }
         let polled = self.drive(cx);
