@@ -329,11 +329,13 @@ impl ToyClient {
 
     /// Plaintext up to and with `mark`.
     pub fn receive_until(&mut self, mark: &[u8]) -> Vec<u8> {
+        let mut looked_at = 0;
         loop {
             let rest = &self.heard.plaintext[self.used..];
-            if let Some(at) = rest.windows(mark.len()).position(|window| window == mark) {
-                return self.receive(at + mark.len());
+            if let Some(at) = rest[looked_at..].windows(mark.len()).position(|window| window == mark) {
+                return self.receive(looked_at + at + mark.len());
             }
+            looked_at = rest.len().saturating_sub(mark.len());
             let rest = String::from_utf8_lossy(rest).into_owned();
             assert!(self.hear(), "the server ends behind {rest:?}");
         }
