@@ -26,6 +26,8 @@ struct Wire {
     takes: usize,
     out: Vec<u8>,
     shut: bool,
+    /// Is told once, by a write; then there is neither room nor news.
+    reset: bool,
     writes: usize,
     reads: usize,
     reader: Option<Waker>,
@@ -70,6 +72,10 @@ impl Raw for Wire {
         assert!(!self.shut, "a write behind the end");
         assert!(!octets.is_empty(), "a write of nothing");
         self.writes += 1;
+        if std::mem::take(&mut self.reset) {
+            self.room = 0;
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
         let most = if self.takes == 0 { usize::MAX } else { self.takes };
         let count = octets.len().min(self.room).min(most);
         if count == 0 {
@@ -370,6 +376,19 @@ fn a_client_that_leaves_within_the_handshake_fails_it() {
         assert!(matches!(pump.poll_open(&mut wire, &mut cx()), Poll::Ready(Err(_))));
         assert!(matches!(read(&mut pump, &mut wire, 10), Poll::Ready(Err(_))));
     }
+}
+
+#[test]
+fn an_error_that_sending_along_has_met_is_not_forgotten() {
+    let (mut pump, mut wire) = (pump(), Wire::open());
+    wire.reset = true;
+    wire.incoming.extend([hello(""), finished(), seal(b"data")].concat());
+    assert!(matches!(pump.poll_open(&mut wire, &mut cx()), Poll::Ready(Ok(_))));
+    assert!(matches!(pump.poll_flush(&mut wire, &mut cx()), Poll::Ready(Err(_))), "who flushes is told");
+    assert!(pump.is_readable());
+    assert_eq!(read(&mut pump, &mut wire, 10), Poll::Ready(Ok(b"data".to_vec())));
+    assert_eq!(read(&mut pump, &mut wire, 10), Poll::Ready(Err(io::ErrorKind::ConnectionReset)));
+    assert_eq!(write(&mut pump, &mut wire, b"x"), Poll::Ready(Err(io::ErrorKind::ConnectionReset)));
 }
 
 #[test]

@@ -93,6 +93,8 @@ pub struct Pump {
     failed: Option<TlsError>,
     /// The client's stream has ended, and not by close_notify.
     cut: bool,
+    /// The socket has failed, which it may tell only once, and whoever sends along does not look.
+    broken: Option<io::ErrorKind>,
     /// Nothing more is sealed.
     closed: bool,
     /// Not even close_notify.
@@ -115,6 +117,7 @@ impl Pump {
             sent: 0,
             failed: None,
             cut: false,
+            broken: None,
             closed: false,
             broken_off: false,
             reader: None,
@@ -195,9 +198,7 @@ impl Pump {
         }
         if self.failed.is_some() && self.closed && !self.cut {
             // Nobody wants it, so that the client may read what it was told.
-            let read = raw.poll_read(cx, buffer);
-            self.cut |= matches!(read, Poll::Ready(Ok(0)));
-            return read;
+            return self.poll_raw(raw, cx, buffer);
         }
         for _ in 0..READS {
             if let Some(session) = &mut self.session {
@@ -238,17 +239,28 @@ impl Pump {
         Poll::Pending
     }
 
+    /// Reads from the socket, once.
+    fn poll_raw(&mut self, raw: &mut impl Raw, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        if let Some(kind) = self.broken {
+            return Poll::Ready(Err(kind.into()));
+        }
+        let read = raw.poll_read(cx, buffer);
+        match &read {
+            Poll::Ready(Ok(count)) => self.cut |= *count == 0,
+            Poll::Ready(Err(error)) => self.broken = Some(error.kind()),
+            Poll::Pending => {}
+        }
+        read
+    }
+
     /// Reads ciphertext, once; how much plaintext came of it.
     fn poll_fill(&mut self, raw: &mut impl Raw, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut lent = LENT.take();
         lent.resize(INPUT, 0);
         // What is more than fits would have to be kept.
         let most = (buffer.len() + AROUND).clamp(RECORD, INPUT);
-        let polled = raw.poll_read(cx, lent.get_mut(..most).unwrap_or_default());
-        let polled = polled.map_ok(|count| {
-            self.cut |= count == 0;
-            self.decrypt(lent.get(..count).unwrap_or_default(), buffer)
-        });
+        let polled = self.poll_raw(raw, cx, lent.get_mut(..most).unwrap_or_default());
+        let polled = polled.map_ok(|count| self.decrypt(lent.get(..count).unwrap_or_default(), buffer));
         LENT.set(lent);
         polled
     }
@@ -379,6 +391,7 @@ impl Pump {
         self.has_input()
             || self.failed.is_some()
             || self.cut
+            || self.broken.is_some()
             || self.session.as_ref().is_some_and(|session| session.has_ended())
     }
 
@@ -395,7 +408,10 @@ impl Pump {
     }
 
     fn poll_send_some(&mut self, raw: &mut impl Raw, cx: &mut Context<'_>, side: Side) -> Poll<io::Result<usize>> {
-        let Pump { output, sent, reader, writer, .. } = self;
+        let Pump { output, sent, broken, reader, writer, .. } = self;
+        if let Some(kind) = *broken {
+            return Poll::Ready(Err(kind.into()));
+        }
         if output.is_empty() {
             return Poll::Ready(Ok(0));
         }
@@ -412,9 +428,15 @@ impl Pump {
             }
         };
         match polled {
-            Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Poll::Ready(Ok(0)) => {
+                *broken = Some(io::ErrorKind::WriteZero);
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
             Poll::Ready(Ok(count)) => *sent += count,
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Ready(Err(error)) => {
+                *broken = Some(error.kind());
+                return Poll::Ready(Err(error));
+            }
             Poll::Pending => {
                 if mine.as_ref().is_none_or(|mine| !mine.will_wake(cx.waker())) {
                     *mine = Some(cx.waker().clone());
