@@ -5,8 +5,8 @@
 
 use std::any::Any;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use http::uri::Scheme;
@@ -27,6 +27,9 @@ use crate::upgrade::{Offer, OnUpgrade, UpgradeError};
 
 /// The version of this interface, WSGI's `wsgi.version`.
 pub const INTERFACE_VERSION: &str = "0.1";
+
+/// What is said of a connection under TLS.
+static HTTPS: Scheme = Scheme::HTTPS;
 
 /// What all requests of one `serve` share. For servers.
 #[derive(Debug)]
@@ -79,6 +82,8 @@ pub struct Connection {
     /// Fired when the client is gone. Requests that share a connection but end alone (HTTP/2) have their own, see
     /// [`Environ::with_disconnect`].
     pub disconnected: Signal,
+    /// As `tls`, of a handshake that ended when the connection was shared already.
+    secured: OnceLock<TlsInfo>,
     blocking_jobs: AtomicUsize,
 }
 
@@ -100,6 +105,7 @@ impl Connection {
             scheme: Scheme::HTTP,
             tls: None,
             disconnected: Signal::new(),
+            secured: OnceLock::new(),
             blocking_jobs: AtomicUsize::new(0),
         }
     }
@@ -146,6 +152,12 @@ impl Connection {
         self.scheme = Scheme::HTTPS;
         self.tls = Some(tls);
         self
+    }
+
+    /// It is under TLS, as its handshake has shown: before its first request, and once.
+    pub fn secure(&self, tls: TlsInfo) {
+        // What was said first holds.
+        let _ = self.secured.set(tls);
     }
 }
 
@@ -288,6 +300,7 @@ impl Environ {
     pub fn scheme(&self) -> &Scheme {
         match self.forwarded().and_then(|forwarded| forwarded.scheme.as_ref()) {
             Some(scheme) => scheme,
+            None if self.connection.secured.get().is_some() => &HTTPS,
             None => &self.connection.scheme,
         }
     }
@@ -318,7 +331,7 @@ impl Environ {
 
     /// Facts of the TLS session, `None` without TLS. \[ENV-12\]
     pub fn tls(&self) -> Option<&TlsInfo> {
-        self.connection.tls.as_ref()
+        self.connection.secured.get().or(self.connection.tls.as_ref())
     }
 
     /// WSGI's `SCRIPT_NAME`: where the application is mounted, empty or `/x`, never ending in `/`. \[ENV-05\]

@@ -3,10 +3,14 @@
 //! Ciphertext goes in and out as octets, so that a session works over any socket. Nothing here knows a library for TLS:
 //! `adapter-tls` implements [`Acceptor`] with rustls, a program may bring another. Requirements: ENV-01, ENV-12 and the chapter TLS.
 
+mod handshakes;
+pub mod pump;
+
 use std::fmt;
 use std::io::IoSlice;
 use std::sync::Arc;
 
+pub use self::handshakes::Handshakes;
 use crate::error::Error;
 
 /// Makes a session for each connection of a listener with TLS.

@@ -1,5 +1,5 @@
 //! Random lives of a connection, in a world without sockets, threads and clocks: what a client, a network and an application
-//! may do in any order. Each is made of a seed, which a failure names.
+//! may do in any order, in plain and under (a toy in place of) TLS. Each is made of a seed, which a failure names.
 //!
 //! `ADAPTER_LIVES=1000000 cargo test -p adapter-http1 --test lives --release` lives longer; `ADAPTER_SEED=…` one life again.
 
@@ -19,11 +19,17 @@ use adapter_core::environ::Serving;
 use adapter_core::http::StatusCode;
 use adapter_core::runtime::{BlockingJob, BoxFuture, Driver};
 use adapter_core::signal::Signal;
+use adapter_core::tls::Tls;
 use adapter_core::{
     Body, Bytes, DynApplication, Environ, Error, ListenAddr, Request, Response, Runtime, ServerConfig, ServerInfo,
     ShutdownTrigger,
 };
-use adapter_http1::connection::{Connection, End, Settings, Transport, Turn, Turned};
+use adapter_http1::connection::{Connection, End, Secured, Settings, Transport, Turn, Turned};
+
+#[path = "../../adapter-core/tests/toy_tls/mod.rs"]
+mod toy_tls;
+
+use toy_tls::{Heard, ToyAcceptor};
 
 thread_local! {
     /// Whether the connection's turn has a permit.
@@ -328,12 +334,13 @@ struct Life {
     /// Where turns need a permit: when it is given, and what was told of the transport.
     ration: Option<Dice>,
     told: bool,
+    tls: bool,
     /// `None` once it has ended.
-    connection: Option<Connection<Socket>>,
+    connection: Option<Connection<Secured<Socket>>>,
 }
 
 impl Life {
-    fn begin(start: Instant) -> Self {
+    fn begin(start: Instant, tls: bool) -> Self {
         let (gate, alive) = (Signal::new(), Arc::<AtomicUsize>::default());
         let app = {
             let (gate, alive) = (gate.clone(), alive.clone());
@@ -353,7 +360,14 @@ impl Life {
         let settings = Arc::new(Settings::new(DynApplication::new(app), serving, &config, Arc::default()));
         let wire = Arc::<Mutex<Wire>>::default();
         let local = ListenAddr::Tcp("127.0.0.1:80".parse().unwrap());
-        let connection = Some(Connection::new(settings, Socket(wire.clone()), None, local, start));
+        let over = tls.then(|| Tls::new(ToyAcceptor));
+        let transport = settings.secure(Socket(wire.clone()), over.as_ref());
+        let connection = Some(Connection::new(settings, transport, None, local, start));
+        if tls {
+            // Nobody waits for the server's hello, so that it is late in some lives.
+            let hello = [toy_tls::hello("http/1.1"), toy_tls::finished()];
+            wire.lock().unwrap().incoming.extend(hello);
+        }
         Life {
             wire,
             clock,
@@ -363,8 +377,21 @@ impl Life {
             alive,
             ration: None,
             told: true,
+            tls,
             connection,
         }
+    }
+
+    /// The client says it.
+    fn say(&mut self, octets: &[u8]) {
+        let octets = if self.tls { toy_tls::seal(octets) } else { octets.to_vec() };
+        self.change(|wire| wire.incoming.push_back(octets));
+    }
+
+    /// What the client has heard.
+    fn heard(&self) -> Vec<u8> {
+        let wire = self.wire.lock().unwrap();
+        if self.tls { Heard::of(&wire.out).plaintext } else { wire.out.clone() }
     }
 
     fn now(&self) -> Instant {
@@ -432,11 +459,11 @@ impl Life {
 }
 
 /// One life. A *good* one has a client that sends all and takes all, in time.
-fn live(seed: u64, start: Instant) {
+fn live(seed: u64, start: Instant, tls: bool) {
     let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let good = dice.one_in(2);
     let (asked, octets) = requests(&mut dice);
-    let mut life = Life::begin(start);
+    let mut life = Life::begin(start, tls);
     life.ration = dice.one_in(2).then_some(Dice(seed | 1));
     let mut rest = &octets[..];
     for _ in 0..10 + dice.below(150) {
@@ -444,7 +471,7 @@ fn live(seed: u64, start: Instant) {
             0..=2 if !rest.is_empty() => {
                 let most = [1, 40, 3000, 90_000][dice.below(4)];
                 let (piece, behind) = rest.split_at((1 + dice.below(most)).min(rest.len()));
-                life.change(|wire| wire.incoming.push_back(piece.to_vec()));
+                life.say(piece);
                 rest = behind;
             }
             0..=2 => {}
@@ -461,6 +488,9 @@ fn live(seed: u64, start: Instant) {
             }
             8 if dice.one_in(10) => life.change(|wire| wire.reset = true),
             9 if dice.one_in(6) => life.change(|wire| wire.ended = true),
+            9 if tls && dice.one_in(20) => life.change(|wire| wire.incoming.push_back(toy_tls::close_notify())),
+            9 if tls && dice.one_in(3) => life.change(|wire| wire.incoming.push_back(toy_tls::record(0x18, b""))),
+            9 if tls && dice.one_in(20) => life.change(|wire| wire.incoming.push_back(vec![7; 3])),
             10 if dice.one_in(10) => life.trigger.drain(),
             11 if dice.one_in(40) => life.trigger.force(),
             _ => {}
@@ -474,7 +504,7 @@ fn live(seed: u64, start: Instant) {
         }
     }
     if good && !rest.is_empty() {
-        life.change(|wire| wire.incoming.push_back(rest.to_vec()));
+        life.say(rest);
     }
     // It ends also where the application or the client does nothing any more.
     if good || dice.one_in(2) {
@@ -486,12 +516,15 @@ fn live(seed: u64, start: Instant) {
     life.run();
     if good {
         assert!(life.connection.is_some(), "a good client is not left");
-        let found = responses(&life.wire.lock().unwrap().out);
+        let found = responses(&life.heard());
         assert_eq!(found.len(), asked.len(), "answers");
         for (said, asked) in found.iter().zip(&asked) {
             let right = said.whole && said.status == asked.status && said.body == asked.said;
             assert!(right, "the answer to {} is {} of {} octets", asked.path, said.status, said.body.len());
         }
+    }
+    if tls && dice.one_in(2) {
+        life.change(|wire| wire.incoming.push_back(toy_tls::close_notify()));
     }
     life.change(|wire| wire.ended = true);
     let gone = life.now();
@@ -510,8 +543,9 @@ fn live(seed: u64, start: Instant) {
     assert!(life.wire.lock().unwrap().closed, "and closes");
     assert_eq!(life.alive.load(SeqCst), 0, "what the application had is dropped");
     // What came is the beginning of what was asked for, in order; the server's own refusals end it.
-    let out = std::mem::take(&mut life.wire.lock().unwrap().out);
-    for (index, said) in responses(&out).into_iter().enumerate() {
+    let is_closed = tls && Heard::of(&life.wire.lock().unwrap().out).is_closed();
+    for (index, said) in responses(&life.heard()).into_iter().enumerate() {
+        assert!(said.whole || !is_closed, "what is not whole does not end with close_notify");
         match asked.get(index) {
             _ if [0, 400, 408, 503].contains(&said.status) => {}
             Some(asked) if asked.status == said.status => {
@@ -529,7 +563,7 @@ fn who_takes_a_little_is_not_given_up() {
     for request in
         ["GET /drip/1", "GET /drip/1 HTTP/1.1\r\nHost: a\r\n\r\nGET /late/2", "GET /hello/1 HTTP/1.0\r\n\r\nx"]
     {
-        let mut life = Life::begin(Instant::now());
+        let mut life = Life::begin(Instant::now(), false);
         life.gate.fire();
         life.change(|wire| wire.incoming.push_back(format!("{request} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes()));
         life.run();
@@ -554,17 +588,26 @@ fn who_takes_a_little_is_not_given_up() {
     }
 }
 
-#[test]
-fn lives_end_well() {
+fn lives_end_well(tls: bool) {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let start = Instant::now();
     if let Some(seed) = number("ADAPTER_SEED") {
-        return live(seed, start);
+        return live(seed, start, tls);
     }
     for seed in 1..=number("ADAPTER_LIVES").unwrap_or(3000) {
-        if let Err(panic) = std::panic::catch_unwind(|| live(seed, start)) {
+        if let Err(panic) = std::panic::catch_unwind(|| live(seed, start, tls)) {
             eprintln!("the life of ADAPTER_SEED={seed} went wrong");
             std::panic::resume_unwind(panic);
         }
     }
+}
+
+#[test]
+fn lives_in_plain_end_well() {
+    lives_end_well(false);
+}
+
+#[test]
+fn lives_under_tls_end_well() {
+    lives_end_well(true);
 }

@@ -104,7 +104,7 @@ impl Cores {
         lifecycle.startup().await?;
         let mut cores = Cores { arbiters: Vec::with_capacity(count), lifecycle };
         for listeners in listeners {
-            if let Err(error) = cores.add(listeners, &engine) {
+            if let Err(error) = cores.add(listeners, &engine, config) {
                 cores.stop();
                 return Err(error.into());
             }
@@ -113,12 +113,20 @@ impl Cores {
     }
 
     /// Starts an arbiter that accepts from `listeners`.
-    fn add(&mut self, listeners: Vec<Listener>, engine: &Arc<Engine>) -> io::Result<()> {
+    fn add(&mut self, listeners: Vec<Listener>, engine: &Arc<Engine>, config: &ServerConfig) -> io::Result<()> {
+        let listeners: Vec<_> = listeners
+            .into_iter()
+            .map(|listener| {
+                let tls = host::tls_of(&listener, config);
+                (listener, tls)
+            })
+            .collect();
         let arbiter = Arbiter::try_new()?;
         let (engine, tracker) = (engine.clone(), self.lifecycle.tracker().clone());
         let (ready, is_ready) = mpsc::sync_channel(1);
         arbiter.spawn_fn(move || {
-            let accepting = listeners.into_iter().map(Accepting::new).collect::<io::Result<Vec<_>>>();
+            let accepting = listeners.into_iter().map(|(listener, tls)| Accepting::new(listener, tls));
+            let accepting = accepting.collect::<io::Result<Vec<_>>>();
             let outcome = accepting.map(|accepting| {
                 for listener in accepting {
                     let (engine, tracker) = (engine.clone(), tracker.clone());

@@ -11,6 +11,7 @@ use adapter_core::environ::Serving;
 use adapter_core::runtime::Driver;
 use adapter_core::server::{LastReference, Lifecycle, ListenAddr};
 use adapter_core::signal::Signal;
+use adapter_core::tls::Tls;
 use adapter_core::{
     DynApplication, Runtime, ServeError, ServerConfig, ServerHandle, ServerInfo, ShutdownTrigger, contain,
 };
@@ -75,6 +76,11 @@ pub fn listen(server: &'static str, config: &ServerConfig, listeners: Listeners)
     config.validate()?;
     config.refuse_unknown_options(server, OPTIONS)?;
     listeners.into_bound(config)
+}
+
+/// The TLS that the connections of `listener` are under.
+pub fn tls_of(listener: &Listener, config: &ServerConfig) -> Option<Tls> {
+    config.tls.clone().filter(|_| listener.tls())
 }
 
 /// Puts futures on a runtime.

@@ -50,6 +50,7 @@ pub fn capabilities() -> Capabilities {
     can.trailers = true;
     can.full_duplex = true;
     can.http2 = true;
+    can.tls = true;
     can.unix_socket = cfg!(unix);
     can
 }

@@ -1,4 +1,4 @@
-//! A connection: HTTP/1.1 by `adapter-http1`, or HTTP/2 by hyper, as the client begins.
+//! A connection: HTTP/1.1 by `adapter-http1`, or HTTP/2 by hyper, as the client begins, or as TLS has agreed.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use adapter_core::server::Guard;
+use adapter_core::tls::Tls;
 use adapter_core::{DynApplication, ListenAddr, ServerConfig};
-use adapter_http1::connection::{Connection, End, Served, Settings};
+use adapter_http1::connection::{Connection, End, Secured, Served, Settings};
 use adapter_hyper::engine::{self, Connect, Engine};
 
 use crate::transport::Stream;
@@ -30,9 +31,17 @@ impl Connecting {
 impl Connect<Stream> for Connecting {
     type Connection = Either;
 
-    fn connection(&self, io: Stream, peer: Option<SocketAddr>, local: ListenAddr, guard: Guard) -> Either {
+    fn connection(
+        &self,
+        io: Stream,
+        peer: Option<SocketAddr>,
+        local: ListenAddr,
+        tls: Option<&Tls>,
+        guard: Guard,
+    ) -> Either {
         let now = self.http1.serving().runtime.now();
-        let connection = Connection::new(self.http1.clone(), io, peer, local.clone(), now);
+        let transport = self.http1.secure(io, tls);
+        let connection = Connection::new(self.http1.clone(), transport, peer, local.clone(), now);
         Either::Http1 { served: Served::new(connection, guard), engine: self.engine.clone(), peer, local }
     }
 }
@@ -40,7 +49,7 @@ impl Connect<Stream> for Connecting {
 /// One connection, HTTP/1.1 until the client says otherwise.
 #[expect(clippy::large_enum_variant, reason = "nearly every connection is the large one")]
 pub(crate) enum Either {
-    Http1 { served: Served<Stream>, engine: Arc<Engine>, peer: Option<SocketAddr>, local: ListenAddr },
+    Http1 { served: Served<Secured<Stream>>, engine: Arc<Engine>, peer: Option<SocketAddr>, local: ListenAddr },
     Http2(Box<engine::Connection>),
 }
 
@@ -53,7 +62,13 @@ impl Future for Either {
                 return Poll::Ready(());
             };
             let Some(guard) = served.take_guard() else { return Poll::Ready(()) };
-            let connection = engine.http2_connection(transport, &early, *peer, local.clone(), guard);
+            let connection = match transport.into_parts() {
+                (stream, None) => engine.http2_connection(stream, &early, *peer, local.clone(), guard),
+                (stream, Some(pump)) => {
+                    let secured = engine::Secured::new(stream, pump);
+                    engine.http2_connection(secured, &early, *peer, local.clone(), guard)
+                }
+            };
             *self = Either::Http2(Box::new(connection));
         }
         match &mut *self {

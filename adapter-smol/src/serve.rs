@@ -171,7 +171,11 @@ impl<S: Spawn + Clone> Serve<'_, S> {
         let ours = application.clone();
         let hosted = Hosted { listeners, application, config, info, runtime, spawn, shutdown };
         let connect = |engine: &Arc<Engine>| Connecting::new(engine, ours, config);
-        host::serve(hosted, |listener| Accepting::new(listener, watch.clone()), connect, started).await
+        let register = |listener| {
+            let tls = host::tls_of(&listener, config);
+            Accepting::new(listener, tls, watch.clone())
+        };
+        host::serve(hosted, register, connect, started).await
     }
 }
 

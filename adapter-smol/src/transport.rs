@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use adapter_core::ListenAddr;
+use adapter_core::tls::Tls;
 use adapter_http1::connection as http1;
 use adapter_hyper::engine::{Accept, Transport};
 use adapter_listen::{ListenSocket, Listener, UnixPath};
@@ -23,23 +24,24 @@ use socket2::SockRef;
 use crate::readiness::{Direction, Watch, Watched};
 use crate::receive::receive;
 
-/// A listener whose connections `watch` watches.
+/// A listener whose connections `watch` watches, and are under `tls`.
 pub(crate) struct Accepting {
     socket: Async<OwnedFd>,
     tcp: bool,
     addr: ListenAddr,
+    tls: Option<Tls>,
     watch: Arc<Watch>,
     _unlink: Option<UnixPath>,
 }
 
 impl Accepting {
-    pub(crate) fn new(listener: Listener, watch: Arc<Watch>) -> io::Result<Self> {
+    pub(crate) fn new(listener: Listener, tls: Option<Tls>, watch: Arc<Watch>) -> io::Result<Self> {
         let (socket, addr, unlink) = listener.into_parts();
         let (socket, tcp) = match socket {
             ListenSocket::Tcp(listener) => (listener.into(), true),
             ListenSocket::Unix(listener) => (listener.into(), false),
         };
-        Ok(Accepting { socket: Async::new_nonblocking(socket)?, tcp, addr, watch, _unlink: unlink })
+        Ok(Accepting { socket: Async::new_nonblocking(socket)?, tcp, addr, tls, watch, _unlink: unlink })
     }
 }
 
@@ -59,6 +61,10 @@ impl Accept for Accepting {
 
     fn addr(&self) -> &ListenAddr {
         &self.addr
+    }
+
+    fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
     }
 }
 

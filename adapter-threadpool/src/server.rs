@@ -19,6 +19,7 @@ use adapter_core::{
 use adapter_http1::connection as http1;
 
 use crate::connection::Conn;
+use crate::engine::client::Accepted;
 use crate::engine::runtime::PoolDriver;
 use crate::engine::{Engine, Settings, accept, hooks, supervisor};
 
@@ -47,6 +48,7 @@ impl Server for ThreadPoolServer {
         can.unix_socket = true;
         can.upgrade = true;
         can.websocket = true;
+        can.tls = true;
         ServerInfo::new("threadpool", env!("CARGO_PKG_VERSION"))
             .with_capabilities(can)
             .with_concurrency(Concurrency::threads_and_tasks())
@@ -88,8 +90,11 @@ impl ThreadPoolServer {
         let info = self.info().listening(addrs.clone(), runtime.clone());
         let serving = Serving::new(info.clone(), runtime, shutdown.clone(), &config);
         let http1 = Arc::new(http1::Settings::new(application, serving.clone(), &config, engine.roster.clone()));
-        let connect =
-            move |engine: &_, token, socket, peer, local| Conn::open(engine, &http1, token, socket, peer, local);
+        let tls = config.tls.clone();
+        let connect = move |engine: &_, accepted: Accepted| {
+            let tls = tls.as_ref().filter(|_| accepted.tls);
+            Conn::open(engine, &http1, tls, accepted)
+        };
         engine.set_serving(serving, Box::new(connect));
 
         let (sender, outcome) = sync_channel(1);

@@ -144,6 +144,7 @@ impl ServerConfig {
             ("limits.header_count", self.limits.header_count),
             ("limits.target_bytes", self.limits.target_bytes),
             ("limits.connections", self.limits.connections),
+            ("limits.handshakes", self.limits.handshakes),
         ];
         for (setting, value) in counts {
             if value == 0 {
@@ -226,6 +227,9 @@ pub struct Limits {
     pub connections: usize,
     /// Requests served on one connection before it is closed (\[KAP-12\]). Default `None`: no limit.
     pub requests_per_connection: Option<u64>,
+    /// TLS handshakes that go on at once; beyond it a connection waits for its turn, within
+    /// [`Timeouts::tls_handshake`]. Default 1024.
+    pub handshakes: usize,
 }
 
 impl Limits {
@@ -246,6 +250,7 @@ impl Default for Limits {
             body_bytes: Some(1 << 30),
             connections: 16_384,
             requests_per_connection: None,
+            handshakes: 1024,
         }
     }
 }

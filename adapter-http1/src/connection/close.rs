@@ -177,6 +177,18 @@ impl<T: Transport> Connection<T> {
         self.close(false)
     }
 
+    /// Ends the connection between two requests, as politely as goes without waiting. RFC 8446 §6.1
+    pub(super) fn part(&mut self) -> Flow {
+        let mut io = self.shared.io();
+        if io.output.is_empty()
+            && let Some(transport) = &mut io.transport
+        {
+            transport.farewell();
+        }
+        drop(io);
+        self.close(false)
+    }
+
     /// Ends the connection at once. What the application has of it was dropped, or is dropped here; it learns that it is over.
     pub(super) fn close(&mut self, reset: bool) -> Flow {
         // [DIS-08] what is dropped knows why

@@ -78,6 +78,7 @@ impl<T: Transport> Connection<T> {
         let mut served = 0;
         loop {
             let flow = match &mut self.phase {
+                Phase::Opening => self.opening(cx),
                 Phase::Head => {
                     served += 1;
                     if served > AT_A_TIME { Flow::Again } else { self.read_head(cx) }
@@ -138,14 +139,14 @@ impl<T: Transport> Connection<T> {
             Err(NoHead::Refused(rejection)) => return self.reject(&rejection),
             Err(NoHead::Stalled(since)) => return self.stalled(since),
             // [KAP-08] nothing was asked, nothing is answered
-            Err(NoHead::Over) => return self.close(false),
+            Err(NoHead::Over) => return self.part(),
             Err(NoHead::Enough) => return Flow::Again,
             Err(NoHead::Preface) => return Flow::Preface,
             Err(NoHead::Starved) => {}
         }
         // [SHU-03], [SHU-04], [SHU-05]
         if self.is_stopping() {
-            return self.close(false);
+            return self.part();
         }
         let since = *self.waiting.since.get_or_insert(self.now);
         // [LIM-04] the first head is waited for from the accept on
@@ -164,7 +165,7 @@ impl<T: Transport> Connection<T> {
             let io = self.shared.io();
             self.shared.limit_unsent(&io);
             drop(io);
-            return self.close(false);
+            return self.part();
         }
         if !self.waiting.begun {
             if self.shared.unwanted.load(Relaxed) {
@@ -172,7 +173,7 @@ impl<T: Transport> Connection<T> {
                 let has_input = self.shared.io().transport.as_ref().is_some_and(Transport::has_input);
                 if !has_input {
                     tracing::debug!(target: "adapter", "[LIM-07] an idle connection makes room for another");
-                    return self.close(false);
+                    return self.part();
                 }
             }
             self.idle_since = Some(since);

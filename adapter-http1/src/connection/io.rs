@@ -5,6 +5,7 @@
 //! lock.
 
 use std::cell::RefCell;
+use std::io::ErrorKind;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -58,12 +59,16 @@ pub(super) struct Io<T> {
     pub(super) taken: bool,
     /// The client's stream has ended.
     pub(super) at_end: bool,
+    /// And not in the way in which the layer below HTTP says that it is meant.
+    pub(super) truncated: bool,
     /// The connection is broken.
     pub(super) broken: bool,
     /// Since when the client has taken nothing, if anything waits for it.
     pub(super) stalled_since: Option<Instant>,
     /// Since when the connection has waited for a request of which nothing has come.
     pub(super) idle_since: Option<Instant>,
+    /// It has taken something.
+    moved: bool,
     /// When something of a body was read last.
     pub(super) heard: Instant,
     /// A waker to be dropped without the lock.
@@ -85,9 +90,11 @@ impl<T: Transport> Io<T> {
             committed: true,
             taken: false,
             at_end: false,
+            truncated: false,
             broken: false,
             stalled_since: None,
             idle_since: None,
+            moved: false,
             heard: now,
             stale: None,
             waker: Waker::noop().clone(),
@@ -185,6 +192,10 @@ impl<T: Transport> Io<T> {
                 Fill::End
             }
             Poll::Ready(Ok(_)) => Fill::Data,
+            Poll::Ready(Err(error)) if error.kind() == ErrorKind::UnexpectedEof => {
+                (self.at_end, self.truncated) = (true, true);
+                Fill::End
+            }
             Poll::Ready(Err(_)) => {
                 self.broken = true;
                 Fill::Broken
@@ -199,19 +210,30 @@ impl<T: Transport> Io<T> {
 
     /// Writes what there is, as far as there is room; `now` is when that is noticed.
     pub(super) fn flush(&mut self, now: Instant) -> Flush {
-        if self.output.is_empty() {
-            self.stalled_since = None;
-            return Flush::Done;
-        }
         let Io { transport, output, waker, .. } = self;
-        while !output.is_empty() {
+        loop {
             let Some(transport) = transport.as_mut().filter(|_| !self.broken) else {
+                if output.is_empty() {
+                    break;
+                }
                 output.clear();
                 return Flush::Broken;
             };
-            match transport.poll_write(&mut Context::from_waker(waker), &output.parts()) {
+            let cx = &mut Context::from_waker(waker);
+            let polled = match transport.poll_flush(cx) {
+                Poll::Ready(Ok(0)) if output.is_empty() => break,
+                Poll::Ready(Ok(0)) => {
+                    let written = transport.poll_write(cx, &output.parts());
+                    if let Poll::Ready(Ok(count)) = written {
+                        output.sent(count);
+                    }
+                    written
+                }
+                flushed => flushed,
+            };
+            match polled {
                 Poll::Ready(Ok(count)) if count > 0 => {
-                    output.sent(count);
+                    self.moved = true;
                     self.stalled_since = None;
                 }
                 Poll::Pending => {
@@ -232,12 +254,12 @@ impl<T: Transport> Io<T> {
 
     /// The client seems to take nothing: whether it does, from `now` on.
     pub(super) fn takes_something(&mut self, now: Instant) -> bool {
-        let before = self.output.gathered();
+        self.moved = false;
         if let Some(transport) = &mut self.transport {
             transport.expect_room();
         }
         let flushed = self.flush(now);
-        let takes = flushed == Flush::Done || self.output.gathered() < before;
+        let takes = flushed == Flush::Done || self.moved;
         if takes && flushed == Flush::Wait {
             self.stalled_since = Some(now);
         }

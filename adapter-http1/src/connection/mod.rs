@@ -14,8 +14,10 @@ mod drive;
 mod handle;
 mod hints;
 mod io;
+mod opening;
 mod phase;
 mod respond;
+mod secured;
 mod served;
 mod transport;
 mod upgrade;
@@ -27,7 +29,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use adapter_core::contain::catch;
 use adapter_core::environ::{self, Serving};
@@ -35,6 +37,8 @@ use adapter_core::refused::Asked;
 use adapter_core::rules::Rejection;
 use adapter_core::rules::request::Facts;
 use adapter_core::server::{Guard, Member, Roster, ShutdownLevel, Tracker};
+use adapter_core::tls::pump::Pump;
+use adapter_core::tls::{Handshakes, Tls};
 use adapter_core::upgrade::Handover;
 use adapter_core::{DynApplication, Limits, ListenAddr, ServerConfig, Timeouts};
 use http::HeaderMap;
@@ -45,6 +49,7 @@ pub use self::handle::{Handle, Held};
 use self::hints::Template;
 use self::io::Io;
 use self::phase::Phase;
+pub use self::secured::Secured;
 pub use self::served::Served;
 pub use self::transport::{Transport, Wait};
 use crate::head::{self, Found};
@@ -74,6 +79,7 @@ pub struct Settings {
     http2: bool,
     roster: Arc<Roster>,
     turns: Option<(Tracker, usize)>,
+    handshakes: Handshakes,
 }
 
 impl Settings {
@@ -84,6 +90,7 @@ impl Settings {
             serving,
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
+            handshakes: Handshakes::new(config.limits.handshakes),
             keep_alive: config.keep_alive,
             http2: false,
             roster,
@@ -104,6 +111,11 @@ impl Settings {
     pub fn with_turns(mut self, most: usize) -> Self {
         self.turns = Some((Tracker::default(), most));
         self
+    }
+
+    /// `transport` for a [`Connection`], under `tls` if there is some: HTTP/2 is offered where it is [served](Self::with_http2).
+    pub fn secure<T: Transport>(&self, transport: T, tls: Option<&Tls>) -> Secured<T> {
+        Secured::new(transport, tls.map(|tls| Pump::new(tls, self.http2, &self.handshakes)))
     }
 
     /// Who is connected.
@@ -179,8 +191,8 @@ impl<T: Transport> Member for Shared<T> {
 pub enum End<T> {
     /// It is closed.
     Closed,
-    /// The client speaks HTTP/2, and has sent `early` so far. Only of a fresh connection, where the server
-    /// [serves that](Settings::with_http2).
+    /// The client speaks HTTP/2, and has sent `early` so far, nothing where TLS has agreed on it. Only of a fresh connection, where
+    /// the server [serves that](Settings::with_http2).
     Http2 {
         /// Its transport.
         transport: T,
@@ -256,10 +268,13 @@ impl<T: Transport> Connection<T> {
             unwanted: AtomicBool::new(false),
         });
         shared.settings.roster.enter(&shared);
-        let first = shared.settings.timeouts.header_read.and_then(|limit| now.checked_add(limit));
+        // Until it has been polled, whichever comes first.
+        let Timeouts { header_read, tls_handshake, .. } = shared.settings.timeouts;
+        let after = |limit: Option<Duration>| limit.and_then(|limit| now.checked_add(limit));
+        let first = drive::earlier(after(header_read), after(tls_handshake));
         Connection {
             shared,
-            phase: Phase::Head,
+            phase: Phase::Opening,
             now,
             turn: Turn { permit: false, woken: false },
             deadline: first,

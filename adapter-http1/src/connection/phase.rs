@@ -15,6 +15,8 @@ const LAST_LINGER_MOST: Duration = Duration::from_secs(2);
 
 /// Where a connection is.
 pub(super) enum Phase {
+    /// In front of HTTP.
+    Opening,
     /// Waiting for a request head, or in the middle of one.
     Head,
     /// There is a request, and no permit to call the application with it.

@@ -269,6 +269,9 @@ impl<T: Transport> Connection<T> {
                 }
                 Piece::Broken => {
                     io.request += 1;
+                    if let Some(transport) = &mut io.transport {
+                        transport.break_off();
+                    }
                     let has_upload = io.upload.is_some();
                     drop(io);
                     // [FRM-07], [ERR-04] no last chunk; where only the end delimits it, not even an orderly end

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use adapter_core::tls::{TlsError, TlsInfo};
+
 /// A connected byte stream. None of it may panic. Dropping it closes it.
 ///
 /// What is pending wakes the task that polled last, one for reading and one for writing. An error, of whichever kind, ends the
@@ -15,8 +17,18 @@ use std::time::Duration;
 /// remembers nothing: where a thread or a loop reads ahead, [`was_reset`](Self::was_reset), [`has_ended`](Self::has_ended) and
 /// [`has_input`](Self::has_input) are needed too, and where readiness is remembered, [`expect_room`](Self::expect_room).
 pub trait Transport: Send + 'static {
+    /// What comes in front of HTTP: polled until it is ready, before anything else. Default: a plain connection, which has nothing there.
+    ///
+    /// # Errors
+    /// There will be no HTTP. [`poll_shutdown`](Self::poll_shutdown) tells the client why, and what it still sends is read away.
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<TlsInfo>, TlsError>> {
+        let _ = cx;
+        Poll::Ready(Ok(None))
+    }
+
     /// Reads into `buffer`, which is not empty, and says how many octets came; 0 is the end of the client's stream, and is not
-    /// asked for again.
+    /// asked for again. [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) is an end, too, for HTTP; whoever has taken the connection over
+    /// sees it as the error that it is.
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
 
     /// Whether [`poll_read`](Self::poll_read) is worth an attempt: a cheap answer, where there is one. Pending as that is.
@@ -27,6 +39,13 @@ pub trait Transport: Send + 'static {
 
     /// Hands octets, not all of `parts` empty, to the operating system and says how many it took.
     fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
+
+    /// Hands on what [`poll_write`](Self::poll_write) took and the operating system did not, once, and says how many octets that took;
+    /// 0: there is nothing. Default: what is taken is with the operating system.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let _ = cx;
+        Poll::Ready(Ok(0))
+    }
 
     /// Ends our half of the stream (FIN). Called after the last write; a client that is gone already is no error.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
@@ -73,6 +92,14 @@ pub trait Transport: Send + 'static {
     fn limit_unsent(&self, limit: Duration) {
         let _ = limit;
     }
+
+    /// What was written last is not whole, and the end is near: it must not look like an orderly one, where there is a way to tell
+    /// (close_notify, RFC 8446 §6.1). Default: there is none.
+    fn break_off(&mut self) {}
+
+    /// A drop is coming without [`poll_shutdown`](Self::poll_shutdown), where nothing is under way: what is said at an orderly end is
+    /// said as far as that goes without waiting. Default: nothing is.
+    fn farewell(&mut self) {}
 
     /// Makes the coming drop reset the connection (`SO_LINGER` of zero), so that the client can't take what it has for the whole.
     fn reset_on_close(&mut self);

@@ -8,7 +8,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use adapter_core::contain::catch;
 use adapter_core::rules::request::{BodyLength, Facts};
@@ -127,6 +127,10 @@ impl<T: Transport> Socket<T> {
 impl<T: Transport> AsyncRead for Socket<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let io = self.shared.io();
+        if io.truncated {
+            // Only the protocol itself knows whether that was all.
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
         if buffer.is_empty() || io.at_end {
             return Poll::Ready(Ok(0));
         }
@@ -161,9 +165,12 @@ impl<T: Transport> AsyncWrite for Socket<T> {
         self.poll(cx, |transport, cx| transport.poll_write(cx, parts))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Nothing is gathered here.
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Nothing is gathered here; the transport may hold something.
+        self.poll(cx, |transport, cx| {
+            while ready!(transport.poll_flush(cx))? > 0 {}
+            Poll::Ready(Ok(()))
+        })
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

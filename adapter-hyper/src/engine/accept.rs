@@ -6,24 +6,46 @@ use std::sync::Arc;
 
 use adapter_core::Runtime;
 use adapter_core::server::{Guard, ListenAddr, Listening, ShutdownLevel, Tracker};
+use adapter_core::tls::Tls;
+use adapter_core::tls::pump::Pump;
 use adapter_listen::{AcceptError, classify};
 
-use super::{Accept, Connection, Engine, Transport};
+use super::{Accept, Connection, Engine, Secured, Transport};
 
 /// Makes a connection of an accepted socket. The [`Engine`] does; a server with an HTTP/1.1 of its own does it beside the engine.
 pub trait Connect<T>: Send + Sync + 'static {
     /// The future that is one connection.
     type Connection: Future<Output = ()> + Send + 'static;
 
-    /// The connection that was accepted on `local`; `guard` is dropped with it. Must not block.
-    fn connection(&self, io: T, peer: Option<SocketAddr>, local: ListenAddr, guard: Guard) -> Self::Connection;
+    /// The connection that was accepted on `local`, under `tls` if there is some; `guard` is dropped with it. Must not block.
+    fn connection(
+        &self,
+        io: T,
+        peer: Option<SocketAddr>,
+        local: ListenAddr,
+        tls: Option<&Tls>,
+        guard: Guard,
+    ) -> Self::Connection;
 }
 
 impl<T: Transport> Connect<T> for Arc<Engine> {
     type Connection = Connection;
 
-    fn connection(&self, io: T, peer: Option<SocketAddr>, local: ListenAddr, guard: Guard) -> Connection {
-        Engine::connection(self, io, peer, local, guard)
+    fn connection(
+        &self,
+        io: T,
+        peer: Option<SocketAddr>,
+        local: ListenAddr,
+        tls: Option<&Tls>,
+        guard: Guard,
+    ) -> Connection {
+        match tls {
+            None => Engine::connection(self, io, peer, local, guard),
+            Some(tls) => {
+                let pump = Pump::new(tls, self.http2_enabled, &self.handshakes);
+                Engine::connection(self, Secured::new(io, Box::new(pump)), peer, local, guard)
+            }
+        }
     }
 }
 
@@ -54,7 +76,7 @@ pub fn accept<L: Accept, C: Connect<L::Transport>, S: Fn(C::Connection)>(
                 match listener.accept().await {
                     Ok((io, peer)) => {
                         let guard = engine.roster.place(&tracker, engine.limits.connections, &runtime).await;
-                        spawn(connect.connection(io, peer, listener.addr().clone(), guard));
+                        spawn(connect.connection(io, peer, listener.addr().clone(), listener.tls(), guard));
                     }
                     Err(error) => pause(&runtime, &error).await,
                 }

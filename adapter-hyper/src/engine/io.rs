@@ -15,6 +15,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use adapter_core::server::Member;
+use adapter_core::tls::{TlsError, TlsInfo};
 use adapter_core::{RequestBodyError, environ};
 use bytes::Buf;
 use http::StatusCode;
@@ -72,6 +73,7 @@ impl Shared {
     pub(super) fn new(engine: Arc<Engine>, environ: environ::Connection, io: Box<dyn Transport>) -> Arc<Self> {
         let status = Status::fresh(engine.now());
         let socket = Socket {
+            is_secured: io.is_secured(),
             io,
             inflow: Inflow::default(),
             early: Vec::new(),
@@ -184,6 +186,8 @@ pub(super) enum Ahead {
 
 pub(super) struct Socket {
     io: Box<dyn Transport>,
+    /// It may hold something of what is written.
+    is_secured: bool,
     /// Between the socket and hyper.
     pub(super) inflow: Inflow,
     /// How the head under way begins, for when hyper refuses it.
@@ -213,6 +217,16 @@ impl Socket {
             inflow.pass_raw(&mut |octets| early.extend_from_slice(octets));
         }
         inflow.body_left()
+    }
+
+    /// Whether something comes in front of HTTP.
+    pub(super) fn is_secured(&self) -> bool {
+        self.is_secured
+    }
+
+    /// What that is.
+    pub(super) fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<TlsInfo>, TlsError>> {
+        self.io.poll_open(cx)
     }
 
     /// Bytes for hyper to read before those of the socket.
@@ -252,7 +266,7 @@ impl Socket {
             let mut buffer = [0; 4096];
             match self.poll_read_raw(cx, &mut buffer) {
                 Poll::Pending => return Ahead::Waits,
-                Poll::Ready(Ok(0)) => {
+                read if is_end(&read) => {
                     if shared.status.client_ended() {
                         shared.environ.disconnected.fire();
                     }
@@ -277,6 +291,12 @@ impl Socket {
         self.io.poll_write(cx, bytes)
     }
 
+    /// Hands on what the transport holds, after a takeover.
+    pub(super) fn poll_flush_raw(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while ready!(self.io.poll_flush(cx))? > 0 {}
+        Poll::Ready(Ok(()))
+    }
+
     /// Ends our direction, once.
     pub(super) fn poll_shutdown_raw(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.is_shut {
@@ -289,6 +309,19 @@ impl Socket {
     /// The next write is to try, though nothing has said that there is room. \[LIM-06\]
     pub(super) fn expect_room(&mut self) {
         self.tries = true;
+        self.io.expect_room();
+    }
+
+    /// What was written last is not whole, and the end is near.
+    pub(super) fn break_off(&mut self) {
+        self.io.break_off();
+    }
+
+    /// The connection is about to be dropped where nothing is under way.
+    pub(super) fn farewell(&mut self) {
+        if self.out.is_empty() && !self.is_shut {
+            self.io.farewell();
+        }
     }
 
     /// Whether something has come that was not read yet.
@@ -309,6 +342,9 @@ impl Socket {
     /// Hands what is gathered to the operating system. Pending: the socket is full, and the task will be woken.
     #[inline]
     pub(super) fn poll_flush(&mut self, status: &Status, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_secured {
+            ready!(self.poll_flush_below(status, cx))?;
+        }
         if self.out.is_empty() {
             return Poll::Ready(Ok(()));
         }
@@ -318,6 +354,9 @@ impl Socket {
                 Poll::Ready(Ok(count)) => {
                     self.sent += count;
                     status.progressed();
+                    if self.is_secured {
+                        ready!(self.poll_flush_below(status, cx))?;
+                    }
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
@@ -330,6 +369,22 @@ impl Socket {
         self.out.clear();
         SPARE.set(std::mem::take(&mut self.out));
         Poll::Ready(Ok(()))
+    }
+
+    /// Hands on what the transport holds.
+    #[inline(never)]
+    fn poll_flush_below(&mut self, status: &Status, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match self.io.poll_flush(cx) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(_)) => status.progressed(),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    status.write_blocked();
+                    return Poll::Pending;
+                }
+            }
+        }
     }
 
     fn poll_read(
@@ -447,6 +502,7 @@ impl Socket {
                 status.read_waits.store(true, Relaxed);
                 return Poll::Pending;
             }
+            read if is_end(&read) => {}
             Poll::Ready(Err(error)) => {
                 // [DIS-01] a reset needs no grace
                 shared.environ.disconnected.fire();
@@ -504,6 +560,9 @@ impl Socket {
             ready!(self.poll_flush(status, cx))?;
         }
         if self.out.is_empty() && bytes.len() >= DIRECT {
+            if self.is_secured {
+                ready!(self.poll_flush_below(status, cx))?;
+            }
             return match poll_write(&mut self.io, &mut self.tries, cx, bytes) {
                 Poll::Pending => {
                     status.write_blocked();
@@ -520,6 +579,15 @@ impl Socket {
         }
         self.out.extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))
+    }
+}
+
+/// Whether a read has found the end of the client's stream, for HTTP: also without close_notify, since its messages show their ends.
+fn is_end(read: &Poll<io::Result<usize>>) -> bool {
+    match read {
+        Poll::Ready(Ok(count)) => *count == 0,
+        Poll::Ready(Err(error)) => error.kind() == io::ErrorKind::UnexpectedEof,
+        Poll::Pending => false,
     }
 }
 

@@ -14,6 +14,7 @@ mod io;
 mod queue;
 mod request_body;
 mod response_body;
+mod secured;
 mod service;
 mod status;
 mod switch;
@@ -28,11 +29,13 @@ use std::time::{Duration, Instant};
 
 use adapter_core::environ::{self, Serving};
 use adapter_core::server::{Guard, Roster};
+use adapter_core::tls::Handshakes;
 use adapter_core::{DynApplication, Limits, ListenAddr, Runtime, ServeError, ServerConfig, Timeouts};
 use hyper::server::conn::{http1, http2};
 
 pub use self::accept::{Connect, accept};
 pub use self::connection::Connection;
+pub use self::secured::Secured;
 pub use self::transport::{Accept, Transport};
 
 /// The options of `ServerConfig::options` every server on this engine knows.
@@ -54,6 +57,7 @@ pub struct Engine {
     http2_enabled: bool,
     http1: http1::Builder,
     http2: http2::Builder<Spawner>,
+    handshakes: Handshakes,
     roster: Arc<Roster>,
     /// The origin of the engine's time.
     epoch: Instant,
@@ -103,6 +107,7 @@ impl Engine {
             http2_enabled,
             http1,
             http2,
+            handshakes: Handshakes::new(config.limits.handshakes),
             roster: Arc::default(),
             epoch: Instant::now(),
         }))
@@ -120,7 +125,7 @@ impl Engine {
         Connection::new(self.clone(), Box::new(io), facts, guard)
     }
 
-    /// A connection whose client has begun with HTTP/2, and of which `early` has been read. As [`connection`](Self::connection).
+    /// A connection whose client has begun with HTTP/2, or has agreed on it under TLS, and of which `early` has been read. As [`connection`](Self::connection).
     pub fn http2_connection(
         self: &Arc<Self>,
         io: impl Transport,

@@ -147,6 +147,9 @@ impl Flowing {
             None if !shared.is_flushed() => return Poll::Pending,
             None => {}
         }
+        if self.queue.is_none() {
+            shared.socket().break_off();
+        }
         if self.close_delimited {
             shared.status.reset.store(true, Relaxed);
         }

@@ -56,6 +56,8 @@ pub(super) enum Expired {
     KeepAlive,
     /// \[LIM-04\]
     HeaderRead,
+    /// \[TLS-03\]
+    Handshake,
     /// \[LIM-06\]
     Write,
     /// \[DIS-01\]
@@ -344,6 +346,11 @@ impl Status {
         } else {
             None
         }
+    }
+
+    /// When the handshake of TLS has to have ended. \[TLS-03\]
+    pub(super) fn handshake_deadline(&self, timeouts: &Timeouts) -> Option<(u64, Expired)> {
+        after(self.since.load(Relaxed), timeouts.tls_handshake, Expired::Handshake)
     }
 
     /// When the connection's patience ends, and why. Times are since the engine's start.

@@ -10,12 +10,31 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use adapter_core::ListenAddr;
+use adapter_core::tls::{Tls, TlsError, TlsInfo};
 use hyper::rt::ReadBufCursor;
 
 /// A connected, non-blocking byte stream. Dropping it closes it. What is pending wakes the task that polled last; an error, of
 /// whichever kind, ends the connection.
 pub trait Transport: Send + Unpin + 'static {
+    /// Whether there is something in front of HTTP ([`poll_open`](Self::poll_open)) and behind a write
+    /// ([`poll_flush`](Self::poll_flush)). Asked once. Default: no.
+    fn is_secured(&self) -> bool {
+        false
+    }
+
+    /// What comes in front of HTTP: polled until it is ready, before anything else, and once more where the connection goes on as
+    /// HTTP/2. Default: a plain connection, which has nothing there.
+    ///
+    /// # Errors
+    /// There will be no HTTP. [`poll_shutdown`](Self::poll_shutdown) tells the client why, and what it still sends is read away.
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<TlsInfo>, TlsError>> {
+        let _ = cx;
+        Poll::Ready(Ok(None))
+    }
+
     /// Reads into `buffer` and says how many bytes came; 0 is the end of the client's stream.
+    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) is an end, too, for HTTP; whoever has taken the connection over sees it as the
+    /// error that it is.
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<usize>>;
 
     /// Hands bytes, never none, to the operating system and says how many it took.
@@ -29,6 +48,17 @@ pub trait Transport: Send + Unpin + 'static {
     fn write_now(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let _ = bytes;
         Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    /// The next [`poll_write`](Self::poll_write) or [`poll_flush`](Self::poll_flush) is to try, whatever events have told. Default: who
+    /// wants that calls [`write_now`](Self::write_now).
+    fn expect_room(&mut self) {}
+
+    /// Hands on what [`poll_write`](Self::poll_write) took and the operating system did not, once, and says how many bytes that took;
+    /// 0: there is nothing. Default: what is taken is with the operating system.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let _ = cx;
+        Poll::Ready(Ok(0))
     }
 
     /// Ends our half of the stream (FIN). Called after the last write; a client that is gone already is no error.
@@ -48,6 +78,14 @@ pub trait Transport: Send + Unpin + 'static {
         let _ = limit;
     }
 
+    /// What was written last is not whole, and the end is near: it must not look like an orderly one, where there is a way to tell
+    /// (close_notify, RFC 8446 §6.1). Default: there is none.
+    fn break_off(&mut self) {}
+
+    /// A drop is coming without [`poll_shutdown`](Self::poll_shutdown), where nothing is under way: what is said at an orderly end is
+    /// said as far as that goes without waiting. Default: nothing is.
+    fn farewell(&mut self) {}
+
     /// Makes the coming drop reset the connection, so that the client can't take what it has for the whole.
     fn reset_on_close(&mut self);
 }
@@ -66,4 +104,9 @@ pub trait Accept: Send + 'static {
 
     /// The address it listens on.
     fn addr(&self) -> &ListenAddr;
+
+    /// The TLS that its connections are under. Default: none.
+    fn tls(&self) -> Option<&Tls> {
+        None
+    }
 }

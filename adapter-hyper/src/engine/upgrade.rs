@@ -93,9 +93,9 @@ impl AsyncWrite for Direct {
         self.tell(self.0.socket().poll_write_raw(cx, bytes))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Nothing is gathered here.
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Nothing is gathered here; the transport may hold something.
+        self.tell(self.0.socket().poll_flush_raw(cx))
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -66,8 +66,9 @@ impl HyperServer {
             let services = Runtime::new(TokioDriver::new(runtime.handle().clone(), pool.clone()));
             let hosted =
                 Hosted { listeners, application, config: &config, info, runtime: services, spawn: Current, shutdown };
+            let register = |listener| Accepting::of(listener, &config);
             let outcome =
-                runtime.block_on(host::serve(hosted, Accepting::new, Clone::clone, |outcome| started.tell(outcome)));
+                runtime.block_on(host::serve(hosted, register, Clone::clone, |outcome| started.tell(outcome)));
             runtime.shutdown_timeout(host::PATIENCE);
             host::end_pool(&pool);
             outcome
@@ -128,7 +129,8 @@ where
             };
             let (info, shutdown, mut failed) = (HyperServer.info(), trigger.clone(), None);
             let hosted = Hosted { listeners, application, config: &config, info, runtime, spawn: Current, shutdown };
-            let serving = host::serve(hosted, Accepting::new, Clone::clone, |outcome| failed = outcome.err());
+            let register = |listener| Accepting::of(listener, &config);
+            let serving = host::serve(hosted, register, Clone::clone, |outcome| failed = outcome.err());
             let served = futures_lite::future::or(serving, stop).await;
             failed.map_or(served, Err)
         };

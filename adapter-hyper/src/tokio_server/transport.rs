@@ -7,7 +7,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use adapter_core::ListenAddr;
+use adapter_core::tls::Tls;
+use adapter_core::{ListenAddr, ServerConfig};
 use adapter_listen::{ListenSocket, Listener, UnixPath};
 use hyper::rt::ReadBufCursor;
 use hyper_util::rt::TokioIo;
@@ -18,11 +19,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::engine::{Accept, Transport};
+use crate::host;
 
 /// A listener of the current runtime.
 pub(crate) struct Accepting {
     socket: Socket,
     addr: ListenAddr,
+    tls: Option<Tls>,
     _unlink: Option<UnixPath>,
 }
 
@@ -33,15 +36,21 @@ enum Socket {
 }
 
 impl Accepting {
-    /// Registers with the current runtime.
-    pub(crate) fn new(listener: Listener) -> io::Result<Self> {
+    /// As `config` has it.
+    pub(crate) fn of(listener: Listener, config: &ServerConfig) -> io::Result<Self> {
+        let tls = host::tls_of(&listener, config);
+        Accepting::new(listener, tls)
+    }
+
+    /// Registers with the current runtime; the connections are under `tls`.
+    pub(crate) fn new(listener: Listener, tls: Option<Tls>) -> io::Result<Self> {
         let (socket, addr, unlink) = listener.into_parts();
         let socket = match socket {
             ListenSocket::Tcp(listener) => Socket::Tcp(TcpListener::from_std(listener)?),
             #[cfg(unix)]
             ListenSocket::Unix(listener) => Socket::Unix(UnixListener::from_std(listener)?),
         };
-        Ok(Accepting { socket, addr, _unlink: unlink })
+        Ok(Accepting { socket, addr, tls, _unlink: unlink })
     }
 }
 
@@ -62,6 +71,10 @@ impl Accept for Accepting {
 
     fn addr(&self) -> &ListenAddr {
         &self.addr
+    }
+
+    fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
     }
 }
 

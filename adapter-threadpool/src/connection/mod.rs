@@ -6,22 +6,20 @@
 
 mod socket;
 
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Wake, Waker};
 use std::time::Instant;
 
-use adapter_core::ListenAddr;
 use adapter_core::contain::catch;
 use adapter_core::rules::Rejection;
-use adapter_http1::connection::{Connection, Handle, Held, Settings, Turn, Turned};
+use adapter_core::tls::Tls;
+use adapter_http1::connection::{Connection, Handle, Held, Secured, Settings, Turn, Turned};
 use http::StatusCode;
 use rustix::event::epoll::EventFlags;
 
 use self::socket::Socket;
-use crate::engine::client::{Client, Reported, Step, Uncorked};
+use crate::engine::client::{Accepted, Client, Reported, Step, Uncorked};
 use crate::engine::schedule::Job;
 use crate::engine::{Engine, accept, lock};
 
@@ -64,13 +62,13 @@ pub(crate) struct Conn {
     state: AtomicU32,
     /// Who waits for the socket once it is the application's.
     others: Mutex<Option<Box<Others>>>,
-    handle: OnceLock<Handle<Socket>>,
+    handle: OnceLock<Handle<Secured<Socket>>>,
     task: Mutex<Option<Task>>,
 }
 
 /// What the worker that runs a connection has of it; none once it is over.
 struct Task {
-    connection: Connection<Socket>,
+    connection: Connection<Secured<Socket>>,
     waker: Waker,
     /// The time of the entry in the timers, which may be earlier than the deadline: one that is put off costs nothing.
     armed: Option<Instant>,
@@ -84,15 +82,14 @@ struct Others {
 }
 
 impl Conn {
-    /// The connection of a socket that was accepted.
+    /// The connection of a socket that was accepted, under `tls` if there is some.
     pub(crate) fn open(
         engine: &Arc<Engine>,
         settings: &Arc<Settings>,
-        token: u64,
-        socket: Arc<OwnedFd>,
-        peer: Option<SocketAddr>,
-        local: ListenAddr,
+        tls: Option<&Tls>,
+        accepted: Accepted,
     ) -> Arc<dyn Client> {
+        let Accepted { token, socket, peer, local, .. } = accepted;
         let conn = Arc::new(Conn {
             engine: engine.clone(),
             token,
@@ -101,7 +98,7 @@ impl Conn {
             handle: OnceLock::new(),
             task: Mutex::default(),
         });
-        let transport = Socket::new(socket, conn.clone());
+        let transport = settings.secure(Socket::new(socket, conn.clone()), tls);
         let connection = Connection::new(settings.clone(), transport, peer, local, Instant::now());
         let _ = conn.handle.set(connection.handle());
         let mut task = Task { connection, waker: Waker::from(conn.clone()), armed: None };

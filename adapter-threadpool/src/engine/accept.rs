@@ -14,7 +14,7 @@ use adapter_listen::{AcceptError, ListenSocket, Listener, UnixPath, classify};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with, getsockname, sockopt};
 
-use super::client::Client;
+use super::client::{Accepted, Client};
 use super::{Engine, Tick, after, earlier, lock};
 
 /// Connections accepted before others get their turn.
@@ -41,6 +41,7 @@ struct Entry {
     addr: ListenAddr,
     /// Whether each connection must be asked for its local address.
     is_wildcard: bool,
+    tls: bool,
     watch: Watch,
     _unlink: Option<UnixPath>,
 }
@@ -73,9 +74,10 @@ impl Entry {
 pub(crate) fn listen(engine: &Engine, listeners: Vec<Listener>) -> std::io::Result<()> {
     let mut inner = lock(&engine.acceptor.0);
     for listener in listeners {
+        let tls = listener.tls();
         let (socket, addr, unlink) = listener.into_parts();
         let is_wildcard = addr.tcp().is_some_and(|addr| addr.ip().is_unspecified());
-        let entry = Entry { socket, addr, is_wildcard, watch: Watch::Yes, _unlink: unlink };
+        let entry = Entry { socket, addr, is_wildcard, tls, watch: Watch::Yes, _unlink: unlink };
         if matches!(entry.socket, ListenSocket::Tcp(_)) {
             // Accepted sockets inherit it (Linux), which saves a call for each.
             sockopt::set_tcp_nodelay(entry.fd(), true)?;
@@ -223,7 +225,8 @@ fn admit(engine: &Arc<Engine>, entry: &Entry, socket: OwnedFd, peer: Option<Sock
     };
     let socket = Arc::new(socket);
     let connect = engine.connect();
-    let (token, conn) = engine.connections.insert(|token| connect(engine, token, socket.clone(), peer, local));
+    let accepted = |token| Accepted { token, socket: socket.clone(), peer, local, tls: entry.tls };
+    let (token, conn) = engine.connections.insert(|token| connect(engine, accepted(token)));
     // After this line events may come.
     if let Err(error) = engine.poller.add_connection(&*socket, token) {
         tracing::error!(target: "adapter", %error, "a connection could not be registered");

@@ -51,9 +51,20 @@ pub(crate) trait Client: Send + Sync {
     fn abort(&self);
 }
 
-/// Makes the connection of a socket that was accepted, for its token. It is watched by the poller already, or will be.
-pub(crate) type Connect =
-    dyn Fn(&Arc<Engine>, u64, Arc<OwnedFd>, Option<SocketAddr>, ListenAddr) -> Arc<dyn Client> + Send + Sync;
+/// A socket that was accepted.
+pub(crate) struct Accepted {
+    /// What events and timers name it by.
+    pub(crate) token: u64,
+    /// Not watched by the poller yet.
+    pub(crate) socket: Arc<OwnedFd>,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) local: ListenAddr,
+    /// Whether its listener has TLS.
+    pub(crate) tls: bool,
+}
+
+/// Makes a connection.
+pub(crate) type Connect = dyn Fn(&Arc<Engine>, Accepted) -> Arc<dyn Client> + Send + Sync;
 
 /// What is to be done with a connection after a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

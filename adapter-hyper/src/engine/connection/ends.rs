@@ -70,6 +70,12 @@ impl Connection {
         self.poll_close(cx)
     }
 
+    /// The connection ends where nothing is under way, as politely as goes without waiting. RFC 8446 §6.1
+    pub(super) fn part(&mut self) -> Poll<()> {
+        self.shared.socket().farewell();
+        Poll::Ready(())
+    }
+
     /// The connection has failed: what is not sent is lost.
     pub(super) fn abort(&mut self) -> Poll<()> {
         if self.shared.status.reset.load(Relaxed) {
@@ -88,7 +94,7 @@ impl Connection {
             || status.is_multiplexed()
             || self.shared.socket().inflow.is_in_body();
         if status.has_ended() || !may_send {
-            return Poll::Ready(());
+            return self.part();
         }
         // hyper has not shut down behind a request that could have upgraded.
         self.poll_close(cx)
@@ -116,7 +122,7 @@ impl Connection {
     /// A head was refused. Our half ends, hyper may have left that undone; the client's is read to its end. \[KAP-13\]
     pub(super) fn poll_close_refused(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.tell_refusal();
-        if self.shared.status.has_ended() { Poll::Ready(()) } else { self.poll_close(cx) }
+        if self.shared.status.has_ended() { self.part() } else { self.poll_close(cx) }
     }
 
     /// Tells the log of a head that hyper has refused by itself, or that was late. \[ERR-05\]

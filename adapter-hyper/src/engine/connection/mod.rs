@@ -58,6 +58,8 @@ type Http2 = Pin<Box<http2::Connection<Handle, Service, Spawner>>>;
     reason = "nearly every connection is of the large kind; a box costs an allocation"
 )]
 enum Protocol {
+    /// What comes in front of HTTP goes on.
+    Opening,
     /// The client has not said enough to tell HTTP/1 from HTTP/2.
     Unknown(Vec<u8>),
     Http1(http1::UpgradeableConnection<Handle, Service>),
@@ -96,7 +98,9 @@ impl Connection {
             rest: None,
             _guard: guard,
         };
-        if !connection.shared.engine.http2_enabled {
+        if connection.shared.socket().is_secured() {
+            connection.protocol = Protocol::Opening;
+        } else if !connection.shared.engine.http2_enabled {
             connection.protocol = connection.http1();
         }
         connection
@@ -105,7 +109,14 @@ impl Connection {
     /// Goes on with HTTP/2, behind what was read of it.
     pub(super) fn begun_with_http2(mut self, early: &[u8]) -> Self {
         self.shared.status.head_begun.store(true, Relaxed);
-        self.shared.socket().unread(early);
+        let mut socket = self.shared.socket();
+        socket.unread(early);
+        // The handshake has been.
+        let opened = socket.poll_open(&mut Context::from_waker(Waker::noop()));
+        drop(socket);
+        if let Poll::Ready(Ok(Some(tls))) = opened {
+            self.shared.environ.secure(tls);
+        }
         self.protocol = self.http2();
         self
     }
@@ -125,6 +136,28 @@ impl Connection {
         self.shared.socket().inflow.open();
         let io = Handle(self.shared.clone());
         Protocol::Http2(Box::pin(self.shared.engine.http2.serve_connection(io, self.service())))
+    }
+
+    /// The handshake of TLS, which says what follows: nothing is guessed from what the client sends. RFC 9113 §3.3
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let opened = ready!(self.shared.socket().poll_open(cx));
+        match opened {
+            Ok(tls) => {
+                let is_http2 = tls.as_ref().is_some_and(|tls| tls.alpn.as_deref() == Some(b"h2"));
+                if let Some(tls) = tls {
+                    self.shared.environ.secure(tls);
+                }
+                // [LIM-04] the time for the first head begins
+                self.shared.status.enter(Phase::Head);
+                self.protocol = if is_http2 && self.shared.engine.http2_enabled { self.http2() } else { self.http1() };
+                self.poll_protocol(cx)
+            }
+            Err(error) => {
+                tracing::debug!(target: "adapter", %error, "a TLS handshake has failed");
+                // The client is told why, and can read it.
+                self.poll_close(cx)
+            }
+        }
     }
 
     /// Reads until HTTP/1 and HTTP/2 can be told apart.
@@ -156,6 +189,7 @@ impl Connection {
     #[inline]
     fn poll_protocol(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let ended = match &mut self.protocol {
+            Protocol::Opening => return self.poll_open(cx),
             Protocol::Unknown(_) => match ready!(self.poll_sniff(cx)) {
                 Ok(true) => return self.poll_protocol(cx),
                 _ => return Poll::Ready(()),
@@ -178,6 +212,10 @@ impl Connection {
             Protocol::Closing => return self.poll_close(cx),
             Protocol::Lingering(linger) => {
                 let mut socket = self.shared.socket();
+                // It may have been pending.
+                if let Poll::Ready(Err(_)) = socket.poll_shutdown_raw(cx) {
+                    return Poll::Ready(());
+                }
                 let mut buffer = [0; 16 * 1024];
                 // A few at a time: a fast sender must not hold the thread.
                 for _ in 0..16 {
@@ -248,7 +286,11 @@ impl Connection {
             Protocol::Lingering(linger) => {
                 linger.until = linger.until.min(self.shared.status.now() + LAST_LINGER.as_nanos() as u64);
             }
-            Protocol::Unknown(_) | Protocol::Switching(_) | Protocol::Taken(_) | Protocol::Closing => {}
+            Protocol::Opening
+            | Protocol::Unknown(_)
+            | Protocol::Switching(_)
+            | Protocol::Taken(_)
+            | Protocol::Closing => {}
         }
         // hyper closes then, at once or behind the response.
         self.rest = None;
@@ -258,7 +300,7 @@ impl Connection {
     fn is_without_request(&self) -> bool {
         let status = &self.shared.status;
         match self.protocol {
-            Protocol::Unknown(_) => true,
+            Protocol::Opening | Protocol::Unknown(_) => true,
             Protocol::Http1(_) => {
                 status.phase() == Phase::Head && status.read_waits.load(Relaxed) && self.shared.is_flushed()
             }
@@ -309,6 +351,7 @@ impl Connection {
                 let silent = linger.heard + LINGER.as_nanos() as u64;
                 Some((silent.min(linger.until), Expired::Linger))
             }
+            Protocol::Opening => self.shared.status.handshake_deadline(&self.shared.engine.timeouts),
             Protocol::Closing => self.shared.status.write_deadline(&self.shared.engine.timeouts),
             _ => self.shared.status.deadline(&self.shared.engine.timeouts),
         };
@@ -379,9 +422,12 @@ impl Connection {
                 self.then_linger(polled, cx, now)
             }
             _ => {
+                if why == Expired::Handshake {
+                    tracing::debug!(target: "adapter", "[TLS-03] a TLS handshake takes too long; its connection is closed");
+                }
                 // [LIM-06] what it has not taken yet does not stay for ever
                 self.shared.socket().limit_unsent(self.shared.engine.timeouts.write);
-                Poll::Ready(())
+                self.part()
             }
         }
     }
@@ -447,7 +493,7 @@ impl Future for Connection {
             return Poll::Ready(());
         }
         if this.draining && this.is_without_request() {
-            return Poll::Ready(());
+            return this.part();
         }
         if this.shared.status.unwanted.load(Relaxed) {
             this.shared.status.unwanted.store(false, Relaxed);
@@ -456,7 +502,7 @@ impl Future for Connection {
                 // [LIM-07] as at a shutdown: RFC 9112 §9.5 lets a server close an idle connection at any time
                 this.drain();
                 if this.poll_protocol(cx).is_ready() || this.is_without_request() {
-                    return Poll::Ready(());
+                    return this.part();
                 }
             }
         }

@@ -1,0 +1,66 @@
+//! What comes in front of HTTP: the handshake of TLS. \[TLS-03\]
+//!
+//! It has a deadline of its own, from the accept on; that of the first head begins behind it. By ALPN it says which HTTP follows, so
+//! nothing is guessed from what the client sends (RFC 9113 §3.3).
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+
+use super::Connection;
+use super::phase::{Closing, Flow, Phase};
+use super::transport::Transport;
+
+impl<T: Transport> Connection<T> {
+    /// Until the transport is open; most are at once.
+    pub(super) fn opening(&mut self, cx: &mut Context<'_>) -> Flow {
+        let polled = match &mut self.shared.io().transport {
+            Some(transport) => transport.poll_open(cx),
+            None => return Flow::Closed,
+        };
+        match polled {
+            Poll::Ready(Ok(None)) => self.phase = Phase::Head,
+            Poll::Ready(Ok(Some(tls))) => {
+                let is_http2 = tls.alpn.as_deref() == Some(b"h2");
+                self.shared.environ.secure(tls);
+                self.waiting.since = Some(self.now);
+                self.waiting.may_be_http2 = false;
+                self.phase = Phase::Head;
+                if is_http2 && self.settings().http2 {
+                    return Flow::Preface;
+                }
+            }
+            Poll::Ready(Err(error)) => {
+                tracing::debug!(target: "adapter", %error, "a TLS handshake has failed");
+                // The client is told why, and can read it.
+                self.phase = Phase::Closing(Closing::orderly());
+            }
+            Poll::Pending => return self.wait_to_open(),
+        }
+        Flow::Next
+    }
+
+    /// The handshake goes on: until when.
+    fn wait_to_open(&mut self) -> Flow {
+        // [SHU-04] it has asked for nothing
+        if self.is_stopping() {
+            return self.close(false);
+        }
+        let since = *self.waiting.since.get_or_insert(self.now);
+        let limit = self.settings().timeouts.tls_handshake;
+        let deadline = limit.and_then(|limit| since.checked_add(limit));
+        if deadline.is_some_and(|deadline| self.now >= deadline) {
+            tracing::debug!(target: "adapter", "[TLS-03] a TLS handshake takes too long; its connection is closed");
+            self.shared.limit_unsent(&self.shared.io());
+            return self.close(false);
+        }
+        if self.shared.unwanted.swap(false, Relaxed) {
+            let has_input = self.shared.io().transport.as_ref().is_some_and(Transport::has_input);
+            if !has_input {
+                tracing::debug!(target: "adapter", "[LIM-07] a slow TLS handshake makes room for another connection");
+                return self.close(false);
+            }
+        }
+        self.idle_since = Some(since);
+        Flow::Park(deadline)
+    }
+}
