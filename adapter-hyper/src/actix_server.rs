@@ -55,7 +55,8 @@ impl ActixServer {
         let trigger = ShutdownTrigger::new();
         let info = self.info();
         let shutdown = trigger.clone();
-        host::start("adapter-actix-main", addrs, trigger, &application.clone(), move |started| {
+        let tls = config.tls.clone();
+        let started = host::start("adapter-actix-main", addrs, trigger, &application.clone(), move |started| {
             let system = System::new();
             let outcome = system.block_on(async {
                 match Cores::start(first, application, &config, info, &pool, shutdown).await {
@@ -71,7 +72,8 @@ impl ActixServer {
             });
             host::end_pool(&pool);
             outcome
-        })
+        });
+        started.map(|handle| handle.with_tls(tls))
     }
 }
 

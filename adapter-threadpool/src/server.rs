@@ -126,7 +126,8 @@ impl ThreadPoolServer {
             let _ = supervisor.join();
             result
         })
-        .with_end(ended))
+        .with_end(ended)
+        .with_tls(config.tls))
     }
 }
 

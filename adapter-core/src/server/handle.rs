@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use super::LastReference;
 use crate::config::ListenAddr;
+use crate::error::Error;
 use crate::serve_error::ServeError;
 use crate::shutdown::ShutdownTrigger;
 use crate::signal::Signal;
+use crate::tls::Tls;
 
 type Wait = Box<dyn FnOnce() -> Result<(), ServeError> + Send>;
 
@@ -27,6 +29,8 @@ pub struct ServerHandle {
     trigger: ShutdownTrigger,
     /// Fired when `wait` would not block any more, if there is somebody who does that.
     ended: Option<Signal>,
+    /// What can be reloaded.
+    tls: Option<Tls>,
     /// `None` once somebody has waited.
     wait: Option<Wait>,
 }
@@ -38,7 +42,7 @@ impl ServerHandle {
         trigger: ShutdownTrigger,
         wait: impl FnOnce() -> Result<(), ServeError> + Send + 'static,
     ) -> Self {
-        ServerHandle { local_addrs, trigger, ended: None, wait: Some(Box::new(wait)) }
+        ServerHandle { local_addrs, trigger, ended: None, tls: None, wait: Some(Box::new(wait)) }
     }
 
     /// For server authors: the handle of a server that ends on a thread of its own. `end` blocks until everything of the server is
@@ -70,6 +74,21 @@ impl ServerHandle {
     pub fn with_end(mut self, ended: Signal) -> Self {
         self.ended = Some(ended);
         self
+    }
+
+    /// For server authors: what [`reload`](Self::reload) reloads, the configuration's own.
+    pub fn with_tls(mut self, tls: Option<Tls>) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// Reads certificates and keys again, and serves new connections with them; those that run go on. Does nothing where there is no
+    /// TLS. Blocks while files are read. \[TLS-13\]
+    ///
+    /// # Errors
+    /// They don't hold: the server goes on with those it has. The error names the file, and what is wrong with it.
+    pub fn reload(&self) -> Result<(), Error> {
+        self.tls.as_ref().map_or(Ok(()), Tls::reload)
     }
 
     /// The addresses bound, with the actual port where 0 was asked for, in the order of the configuration. \[LIF-05\]
