@@ -560,12 +560,17 @@ fn live(seed: u64, start: Instant, tls: bool) {
 /// \[LIM-06\], \[DIS-03\] whatever an operating system tells of it, in every phase in which something is to be sent.
 #[test]
 fn who_takes_a_little_is_not_given_up() {
-    for request in
-        ["GET /drip/1", "GET /drip/1 HTTP/1.1\r\nHost: a\r\n\r\nGET /late/2", "GET /hello/1 HTTP/1.0\r\n\r\nx"]
-    {
-        let mut life = Life::begin(Instant::now(), false);
+    let requests =
+        ["GET /drip/1", "GET /drip/1 HTTP/1.1\r\nHost: a\r\n\r\nGET /late/2", "GET /hello/1 HTTP/1.0\r\n\r\nx"];
+    for (request, tls) in requests.into_iter().flat_map(|request| [(request, false), (request, true)]) {
+        let mut life = Life::begin(Instant::now(), tls);
         life.gate.fire();
-        life.change(|wire| wire.incoming.push_back(format!("{request} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes()));
+        if tls {
+            // The whole handshake, and nothing more.
+            life.change(|wire| wire.room = [toy_tls::hello("http/1.1").len(), "...ticket".len()].iter().sum());
+            life.run();
+        }
+        life.say(format!("{request} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
         life.run();
         for _ in 0..10 {
             life.change(|wire| {

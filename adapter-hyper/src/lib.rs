@@ -6,7 +6,7 @@
 //! * [`serve`]: for a program that runs tokio already. Feature `tokio`.
 //! * [`engine`]: hyper with all the rules, for a server on another runtime (`adapter-smol` is one).
 //!
-//! HTTP/1.1 with upgrades, and HTTP/2 by prior knowledge. Threads: the runtime's own, plus a bounded pool for blocking
+//! HTTP/1.1 with upgrades, and HTTP/2 by prior knowledge, or by ALPN under TLS. Threads: the runtime's own, plus a bounded pool for blocking
 //! applications, iterators and files ([`blocking_pool`]), which is empty until something blocks.
 //!
 //! ```

@@ -104,6 +104,7 @@ pub struct Pump {
     writer: Option<Waker>,
 }
 
+// Not inlined: they would be so into code whose plain connections have no use for them.
 impl Pump {
     /// For a connection that was accepted just now. `http2`: as in [`Acceptor::accept`](super::Acceptor::accept). Its handshake is one of
     /// `handshakes`, from when the client has sent something.
@@ -130,6 +131,7 @@ impl Pump {
     /// # Errors
     /// There was nothing to agree on, or the client is gone. What the client is to be told is sent by
     /// [`poll_flush`](Self::poll_flush) and [`poll_shutdown`](Self::poll_shutdown), like the rest; what it sends may be read away after that.
+    #[inline(never)]
     pub fn poll_open(&mut self, raw: &mut impl Raw, cx: &mut Context<'_>) -> Poll<Result<TlsInfo, TlsError>> {
         let opened = ready!(self.poll_handshake(raw, cx));
         // With it goes the count.
@@ -187,6 +189,7 @@ impl Pump {
     /// # Errors
     /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof): its stream has ended without that; we may go on writing.
     /// [`InvalidData`](io::ErrorKind::InvalidData): it breaks the protocol. Others are the socket's.
+    #[inline(never)]
     pub fn poll_read(
         &mut self,
         raw: &mut impl Raw,
@@ -308,6 +311,7 @@ impl Pump {
     ///
     /// # Errors
     /// Of the socket; [`BrokenPipe`](io::ErrorKind::BrokenPipe) after the end of our direction, or of the session.
+    #[inline(never)]
     pub fn poll_write(
         &mut self,
         raw: &mut impl Raw,
@@ -340,6 +344,7 @@ impl Pump {
     ///
     /// # Errors
     /// Of the socket.
+    #[inline(never)]
     pub fn poll_flush(&mut self, raw: &mut impl Raw, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.poll_send_some(raw, cx, Side::Writer)
     }
@@ -354,6 +359,7 @@ impl Pump {
     ///
     /// # Errors
     /// Of the socket.
+    #[inline(never)]
     pub fn poll_shutdown(&mut self, raw: &mut impl Raw, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.close();
         ready!(self.poll_send(raw, cx, Side::Writer))?;

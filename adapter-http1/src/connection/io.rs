@@ -69,6 +69,8 @@ pub(super) struct Io<T> {
     pub(super) idle_since: Option<Instant>,
     /// It has taken something.
     moved: bool,
+    /// The transport may hold something of what it took.
+    pub(super) may_hold: bool,
     /// When something of a body was read last.
     pub(super) heard: Instant,
     /// A waker to be dropped without the lock.
@@ -95,6 +97,7 @@ impl<T: Transport> Io<T> {
             stalled_since: None,
             idle_since: None,
             moved: false,
+            may_hold: false,
             heard: now,
             stale: None,
             waker: Waker::noop().clone(),
@@ -209,8 +212,17 @@ impl<T: Transport> Io<T> {
     }
 
     /// Writes what there is, as far as there is room; `now` is when that is noticed.
+    #[inline]
     pub(super) fn flush(&mut self, now: Instant) -> Flush {
-        let Io { transport, output, waker, .. } = self;
+        if self.output.is_empty() && !self.may_hold {
+            self.stalled_since = None;
+            return Flush::Done;
+        }
+        self.flush_all(now)
+    }
+
+    fn flush_all(&mut self, now: Instant) -> Flush {
+        let Io { transport, output, waker, may_hold, .. } = self;
         loop {
             let Some(transport) = transport.as_mut().filter(|_| !self.broken) else {
                 if output.is_empty() {
@@ -220,7 +232,8 @@ impl<T: Transport> Io<T> {
                 return Flush::Broken;
             };
             let cx = &mut Context::from_waker(waker);
-            let polled = match transport.poll_flush(cx) {
+            let flushed = if *may_hold { transport.poll_flush(cx) } else { Poll::Ready(Ok(0)) };
+            let polled = match flushed {
                 Poll::Ready(Ok(0)) if output.is_empty() => break,
                 Poll::Ready(Ok(0)) => {
                     let written = transport.poll_write(cx, &output.parts());

@@ -13,10 +13,11 @@ use super::transport::Transport;
 impl<T: Transport> Connection<T> {
     /// Until the transport is open; most are at once.
     pub(super) fn opening(&mut self, cx: &mut Context<'_>) -> Flow {
-        let polled = match &mut self.shared.io().transport {
-            Some(transport) => transport.poll_open(cx),
-            None => return Flow::Closed,
-        };
+        let mut io = self.shared.io();
+        let Some(transport) = &mut io.transport else { return Flow::Closed };
+        let polled = transport.poll_open(cx);
+        io.may_hold = !matches!(polled, Poll::Ready(Ok(None)));
+        drop(io);
         match polled {
             Poll::Ready(Ok(None)) => self.phase = Phase::Head,
             Poll::Ready(Ok(Some(tls))) => {

@@ -41,7 +41,8 @@ pub trait Transport: Send + 'static {
     fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
 
     /// Hands on what [`poll_write`](Self::poll_write) took and the operating system did not, once, and says how many octets that took;
-    /// 0: there is nothing. Default: what is taken is with the operating system.
+    /// 0: there is nothing. Asked where [`poll_open`](Self::poll_open) gave something. Default: what is taken is with the operating
+    /// system.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let _ = cx;
         Poll::Ready(Ok(0))
