@@ -78,12 +78,12 @@ pub struct Connection {
     /// `https` under TLS (\[ENV-01\]).
     pub scheme: Scheme,
     /// Facts of TLS, if it is used (\[ENV-12\]).
-    pub tls: Option<TlsInfo>,
+    pub tls: Option<Box<TlsInfo>>,
     /// Fired when the client is gone. Requests that share a connection but end alone (HTTP/2) have their own, see
     /// [`Environ::with_disconnect`].
     pub disconnected: Signal,
     /// As `tls`, of a handshake that ended when the connection was shared already.
-    secured: OnceLock<TlsInfo>,
+    secured: OnceLock<Box<TlsInfo>>,
     blocking_jobs: AtomicUsize,
 }
 
@@ -150,14 +150,14 @@ impl Connection {
     #[must_use]
     pub fn with_tls(mut self, tls: TlsInfo) -> Self {
         self.scheme = Scheme::HTTPS;
-        self.tls = Some(tls);
+        self.tls = Some(Box::new(tls));
         self
     }
 
     /// It is under TLS, as its handshake has shown: before its first request, and once.
     pub fn secure(&self, tls: TlsInfo) {
         // What was said first holds.
-        let _ = self.secured.set(tls);
+        let _ = self.secured.set(Box::new(tls));
     }
 }
 
@@ -331,7 +331,7 @@ impl Environ {
 
     /// Facts of the TLS session, `None` without TLS. \[ENV-12\]
     pub fn tls(&self) -> Option<&TlsInfo> {
-        self.connection.secured.get().or(self.connection.tls.as_ref())
+        self.connection.secured.get().or(self.connection.tls.as_ref()).map(|tls| &**tls)
     }
 
     /// WSGI's `SCRIPT_NAME`: where the application is mounted, empty or `/x`, never ending in `/`. \[ENV-05\]

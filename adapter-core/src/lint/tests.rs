@@ -263,7 +263,7 @@ impl BadServer {
         let serving = Serving::new(self.info, runtime, ShutdownTrigger::new(), &config);
         let mut connection = Connection::new(serving, self.peer, self.local);
         connection.scheme = self.scheme;
-        connection.tls = self.tls;
+        connection.tls = self.tls.map(Box::new);
         let mut environ = Environ::new(Arc::new(connection), self.received);
         if self.hints {
             environ = environ.with_early_hints(EarlyHints::new(Deaf));
