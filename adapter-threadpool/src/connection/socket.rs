@@ -35,6 +35,10 @@ impl Socket {
     fn wait(&self, cx: &Context<'_>, side: fn(&mut Others) -> &mut Option<Waker>) {
         // The pointer is only compared: another waker of the same connection is woken needlessly.
         if cx.waker().data() == Arc::as_ptr(&self.conn).cast() {
+            if self.conn.has(bit::OTHERS) {
+                // The stream is the connection's again, which closes it: what is reported from now on is for that.
+                self.conn.clear(bit::OTHERS);
+            }
             return;
         }
         let mut others = lock(&self.conn.others);
