@@ -73,9 +73,9 @@ impl<T: Transport> Connection<T> {
             let _ = catch("waker", || reader.wake());
         }
         if close || failed {
-            Phase::Closing(Closing::orderly())
+            Phase::Closing(Box::new(Closing::orderly()))
         } else {
-            Phase::Draining(Lingering::new(self.now, DRAIN_IDLE))
+            Phase::Draining(Box::new(Lingering::new(self.now, DRAIN_IDLE)))
         }
     }
 
@@ -118,7 +118,7 @@ impl<T: Transport> Connection<T> {
             }
             // Too slow, malformed, or broken off. [KAP-11]
             drop(io);
-            self.phase = Phase::Closing(Closing::orderly());
+            self.phase = Phase::Closing(Box::new(Closing::orderly()));
             return Flow::Next;
         }
     }

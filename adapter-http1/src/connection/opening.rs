@@ -33,7 +33,7 @@ impl<T: Transport> Connection<T> {
             Poll::Ready(Err(error)) => {
                 tracing::debug!(target: "adapter", %error, "a TLS handshake has failed");
                 // The client is told why, and can read it.
-                self.phase = Phase::Closing(Closing::orderly());
+                self.phase = Phase::Closing(Box::new(Closing::orderly()));
             }
             Poll::Pending => return self.wait_to_open(),
         }

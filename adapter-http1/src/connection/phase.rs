@@ -30,9 +30,9 @@ pub(super) enum Phase {
     /// The application has the transport.
     Taken(Tether),
     /// What the application left of the request body is being read.
-    Draining(Lingering),
+    Draining(Box<Lingering>),
     /// No more requests: the rest goes out, then the transport is closed with care.
-    Closing(Closing),
+    Closing(Box<Closing>),
     /// Over.
     Closed,
 }

@@ -174,7 +174,7 @@ impl<T: Transport> Connection<T> {
         self.phase = if has_upload {
             self.leave_body(close)
         } else if close {
-            Phase::Closing(Closing::orderly())
+            Phase::Closing(Box::new(Closing::orderly()))
         } else {
             Phase::Head
         };
@@ -278,7 +278,7 @@ impl<T: Transport> Connection<T> {
                     let reset = sending.body.breaks_off_by_reset();
                     self.phase = Phase::Head;
                     self.finish(true, has_upload);
-                    self.phase = Phase::Closing(Closing::broken_off(reset));
+                    self.phase = Phase::Closing(Box::new(Closing::broken_off(reset)));
                     return Flow::Next;
                 }
             }

@@ -61,7 +61,7 @@ impl<T: Transport> Connection<T> {
             return flow;
         }
         let Some(handover) = self.handover.take().filter(Handover::is_taken) else {
-            self.phase = Phase::Closing(Closing::orderly());
+            self.phase = Phase::Closing(Box::new(Closing::orderly()));
             return Flow::Next;
         };
         // [UPG-16]
@@ -84,7 +84,7 @@ impl<T: Transport> Connection<T> {
         }
         // [UPG-19b], [DIS-01]
         self.shared.environ.disconnected.fire();
-        self.phase = Phase::Closing(Closing::orderly());
+        self.phase = Phase::Closing(Box::new(Closing::orderly()));
         Flow::Next
     }
 }

@@ -14,9 +14,9 @@ use crate::webdriver::{ENTER, Session};
 const SAID: &str = "all('#messages li:not(#empty)').map(item =>
     [item.firstChild.textContent.split(' · ')[0], item.lastChild.textContent, item.className])";
 
-pub(crate) fn case(server: &'static dyn Server, browser: &mut Session) {
-    let (handle, addr) = crate::serve(server, Chat::new(Memory::default()), 0);
-    let url = |query: &str| format!("http://{addr}/?{query}");
+pub(crate) fn case(server: &'static dyn Server, browser: &mut Session, tls: bool) {
+    let (handle, addr, origin) = crate::serve(server, Chat::new(Memory::default()), 0, tls);
+    let url = |query: &str| format!("{origin}/?{query}");
     browser.resize(1100, 800);
     browser.open(&url("room=tea&name=Anna"));
     browser.wait("text('#state') === 'in tea as Anna'");
@@ -68,7 +68,7 @@ pub(crate) fn case(server: &'static dyn Server, browser: &mut Session) {
     browser.screenshot("alone-dark");
 
     // and comes back, without its memory: both windows find it by themselves
-    let (handle, _) = crate::serve(server, Chat::new(Memory::default()), addr.port());
+    let (handle, ..) = crate::serve(server, Chat::new(Memory::default()), addr.port(), tls);
     browser.wait("text('#state') === 'in tea as Anna'");
     browser.switch_to(&bert);
     browser.wait("text('#state') === 'in tea as Bert, long-polling'");
@@ -79,11 +79,11 @@ pub(crate) fn case(server: &'static dyn Server, browser: &mut Session) {
     assert_eq!(browser.wait(&format!("({SAID}).length === 3 && ({SAID})[2]")), again);
     browser.screenshot("bert");
     handle.stop().unwrap();
-    without_websockets(server, browser);
+    without_websockets(server, browser, tls);
 }
 
 /// Something between the page and the server lets no WebSocket through.
-fn without_websockets(server: &'static dyn Server, browser: &mut Session) {
+fn without_websockets(server: &'static dyn Server, browser: &mut Session, tls: bool) {
     let chat = Arc::new(Chat::new(Memory::default()));
     let application = move |request: Request, environ: Environ| {
         let chat = chat.clone();
@@ -94,8 +94,8 @@ fn without_websockets(server: &'static dyn Server, browser: &mut Session) {
             }
         }
     };
-    let (handle, addr) = crate::serve(server, application, 0);
-    browser.open(&format!("http://{addr}/?room=tea&name=Eva"));
+    let (handle, _, origin) = crate::serve(server, application, 0, tls);
+    browser.open(&format!("{origin}/?room=tea&name=Eva"));
     browser.wait("text('#state') === 'in tea as Eva, long-polling'");
     browser.type_into("#text", &format!("By poll{ENTER}"));
     assert_eq!(browser.wait(&format!("({SAID}).length && {SAID}")), json!([["Eva", "By poll", "own"]]));

@@ -8,10 +8,10 @@ use crate::webdriver::{ENTER, Session};
 
 const CARDS: [&str; 6] = ["stream", "stream-blocking", "fetch", "gather", "ticks", "websocket"];
 
-pub(crate) fn case(server: &'static dyn Server, browser: &mut Session) {
-    let (handle, addr) = crate::serve(server, Primer::new(), 0);
+pub(crate) fn case(server: &'static dyn Server, browser: &mut Session, tls: bool) {
+    let (handle, _, origin) = crate::serve(server, Primer::new(), 0, tls);
     browser.resize(1200, 900);
-    browser.open(&format!("http://{addr}/"));
+    browser.open(&format!("{origin}/"));
     browser.click("#scale option[value='0.3']");
     for card in CARDS {
         browser.click(&format!("#{card} .bar button"));

@@ -81,6 +81,8 @@ impl Driver {
     pub(crate) fn session(&self, name: &str) -> Session {
         let capabilities = json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome",
+            // They are made for the test.
+            "acceptInsecureCerts": true,
             "goog:chromeOptions": { "binary": self.browser, "args": FLAGS },
             "timeouts": { "script": PATIENCE.as_millis() as u64, "pageLoad": PATIENCE.as_millis() as u64 },
         } } });
