@@ -228,7 +228,8 @@ pub struct Limits {
     /// Requests served on one connection before it is closed (\[KAP-12\]). Default `None`: no limit.
     pub requests_per_connection: Option<u64>,
     /// TLS handshakes that go on at once; beyond it a connection waits for its turn, within
-    /// [`Timeouts::tls_handshake`]. Default 1024.
+    /// [`Timeouts::tls_handshake`]. Default 16 384, as many as connections: a client that begins one and says no more holds its
+    /// place up to that timeout, so a lower number is for servers that are short of memory and whose clients are known.
     pub handshakes: usize,
 }
 
@@ -250,7 +251,7 @@ impl Default for Limits {
             body_bytes: Some(1 << 30),
             connections: 16_384,
             requests_per_connection: None,
-            handshakes: 1024,
+            handshakes: 16_384,
         }
     }
 }

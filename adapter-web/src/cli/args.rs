@@ -156,6 +156,11 @@ pub struct Args {
         default_value_t = OrOff(limits().requests_per_connection))]
     pub limit_requests_per_connection: OrOff<u64>,
 
+    /// TLS handshakes that go on at once; the next one waits
+    #[arg(long, env = "ADAPTER_LIMIT_HANDSHAKES", value_name = "N", help_heading = "Limits",
+        default_value_t = limits().handshakes, hide = cfg!(not(feature = "tls")))]
+    pub limit_handshakes: usize,
+
     /// For a request head to arrive, or off
     #[arg(long, env = "ADAPTER_TIMEOUT_HEADER_READ", value_name = "TIME", help_heading = "Timeouts (500ms, 2s, 1m)",
         default_value_t = OrOff(timeouts().header_read.map(Period)))]
@@ -258,6 +263,7 @@ impl Args {
         config.limits.body_bytes = self.limit_body_bytes.0.map(|size| size.0);
         config.limits.connections = self.limit_connections;
         config.limits.requests_per_connection = self.limit_requests_per_connection.0;
+        config.limits.handshakes = self.limit_handshakes;
         config.timeouts.header_read = period(self.timeout_header_read);
         config.timeouts.tls_handshake = period(self.timeout_tls_handshake);
         config.timeouts.keep_alive = period(self.timeout_keep_alive);
