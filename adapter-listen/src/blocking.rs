@@ -33,7 +33,10 @@ pub fn bind_tcp(binds: &[Bind]) -> Result<Vec<TcpListener>, ServeError> {
     bind_all(binds, false)?.into_iter().map(blocking).collect()
 }
 
-/// Accepts on a thread of its own until the shutdown begins, then closes the listener. At most `limit` connections are
+/// Connections that are taken out of the operating system's queue at the end, at most: as many as such a queue is long.
+const QUEUE: usize = 4096;
+
+/// Accepts on a thread of its own until the shutdown begins, then what the operating system has completed by then, and closes the listener. At most `limit` connections are
 /// served at once; one more is accepted, for which one of `roster` that is idle makes room (\[LIM-07\]), the next ones wait in
 /// the kernel's queue. `serve` gets each connection, and a guard to drop when the connection is closed; it must not block.
 ///
@@ -60,14 +63,13 @@ pub fn accept_on_thread(
     thread::Builder::new().name("adapter-accept".into()).spawn(move || {
         while !draining.is_fired() {
             match listener.accept() {
-                _ if draining.is_fired() => break,
                 Ok((socket, peer)) => {
                     let place = async { Some(roster.place(&tracker, limit, &serving.runtime).await) };
                     let stop = async {
                         draining.fired().await;
                         None
                     };
-                    let Some(place) = block_on(or(place, stop)) else { break };
+                    let place = block_on(or(place, stop)).unwrap_or_else(|| tracker.add());
                     serve(socket, peer, place);
                 }
                 Err(error) => {
@@ -77,6 +79,14 @@ pub fn accept_on_thread(
                         let fewer = tracker.below(tracker.open());
                         let _ = block_on(serving.runtime.timeout(pause, fewer));
                     }
+                }
+            }
+        }
+        // [SHU-13] closing a listener resets them
+        if listener.set_nonblocking(true).is_ok() {
+            for (socket, peer) in std::iter::from_fn(|| listener.accept().ok()).take(QUEUE) {
+                if tracker.open() < limit && socket.set_nonblocking(false).is_ok() {
+                    serve(socket, peer, tracker.add());
                 }
             }
         }

@@ -17,7 +17,8 @@ use async_io::Async;
 use hyper::rt::ReadBufCursor;
 use rustix::io::Errno;
 use rustix::net::{
-    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, acceptfrom_with, recv, send, sendmsg, shutdown,
+    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny, SocketFlags, acceptfrom_with, recv, send,
+    sendmsg, shutdown,
 };
 use socket2::SockRef;
 
@@ -45,18 +46,33 @@ impl Accepting {
     }
 }
 
-impl Accept for Accepting {
-    type Transport = Stream;
+/// Takes a connection out of the queue.
+fn take(listener: &OwnedFd) -> io::Result<(OwnedFd, Option<SocketAddrAny>)> {
+    Ok(acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?)
+}
 
-    async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
-        let accept = |socket: &OwnedFd| Ok(acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?);
-        let (socket, peer) = self.socket.read_with(accept).await?;
+impl Accepting {
+    fn admit(&self, socket: OwnedFd, peer: Option<SocketAddrAny>) -> io::Result<(Stream, Option<SocketAddr>)> {
         if !self.tcp {
             return Ok((Stream::new(socket, &self.watch)?, None));
         }
         rustix::net::sockopt::set_tcp_nodelay(&socket, true)?;
         let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
         Ok((Stream::new(socket, &self.watch)?, peer))
+    }
+}
+
+impl Accept for Accepting {
+    type Transport = Stream;
+
+    async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+        let (socket, peer) = self.socket.read_with(take).await?;
+        self.admit(socket, peer)
+    }
+
+    fn accept_queued(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+        let (socket, peer) = take(self.socket.get_ref())?;
+        self.admit(socket, peer)
     }
 
     fn addr(&self) -> &ListenAddr {

@@ -103,6 +103,8 @@ pub(crate) async fn drain(serving: &Serving, tracker: &Tracker, graceful: Durati
     let Serving { shutdown, runtime, .. } = serving;
     let tasks = runtime.tasks();
     let done = async {
+        // [SHU-13] who closes a listener first accepts those that wait there
+        tracker.closed().await;
         while tracker.open() + tasks.unfinished() > 0 {
             tracker.below(1).await;
             tasks.finished().await;

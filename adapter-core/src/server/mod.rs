@@ -11,7 +11,7 @@ mod roster;
 pub use self::handle::ServerHandle;
 pub use self::last::LastReference;
 pub use self::lifecycle::{Lifecycle, warn_of_rest};
-pub use self::roster::{Member, Roster};
+pub use self::roster::{Member, Roster, SPARED};
 use crate::application::DynApplication;
 pub use crate::config::{
     Bind, BindOptions, ForwardedFields, InheritedListener, InheritedSocket, Limits, ListenAddr, ParseBindError,

@@ -12,8 +12,9 @@ use futures_lite::future::or;
 use crate::runtime::Runtime;
 use crate::tracker::{Guard, Tracker};
 
-/// How long a connection is spared that has become idle, or was accepted: its next request may be on its way.
-const SPARED: Duration = Duration::from_secs(1);
+/// How long a connection is spared that was accepted, or has become idle where room is needed: its request may be on its way.
+/// \[SHU-04\], \[LIM-07\]
+pub const SPARED: Duration = Duration::from_secs(1);
 /// How soon a full server looks again for a connection that is idle.
 const AGAIN: Duration = Duration::from_millis(100);
 

@@ -18,6 +18,7 @@ use adapter_core::dispatch::Client;
 use adapter_core::refused::Asked;
 use adapter_core::rules::Rejection;
 use adapter_core::rules::request::Facts;
+use adapter_core::server::SPARED;
 use http::StatusCode;
 use http::request::Parts;
 
@@ -144,13 +145,14 @@ impl<T: Transport> Connection<T> {
             Err(NoHead::Preface) => return Flow::Preface,
             Err(NoHead::Starved) => {}
         }
-        // [SHU-03], [SHU-04], [SHU-05]
-        if self.is_stopping() {
-            return self.part();
-        }
         let since = *self.waiting.since.get_or_insert(self.now);
         // [LIM-04] the first head is waited for from the accept on
         let first = self.requests == 0;
+        // [SHU-03], [SHU-04], [SHU-05]
+        if self.is_stopping() {
+            let until = since + SPARED;
+            return if first && self.now < until { Flow::Park(Some(until)) } else { self.part() };
+        }
         let timeouts = &self.settings().timeouts;
         let limit = if self.waiting.begun || first { timeouts.header_read } else { timeouts.keep_alive };
         let deadline = limit.and_then(|limit| since.checked_add(limit));

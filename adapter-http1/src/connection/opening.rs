@@ -6,6 +6,8 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
+use adapter_core::server::SPARED;
+
 use super::Connection;
 use super::phase::{Closing, Flow, Phase};
 use super::transport::Transport;
@@ -42,11 +44,12 @@ impl<T: Transport> Connection<T> {
 
     /// The handshake goes on: until when.
     fn wait_to_open(&mut self) -> Flow {
+        let since = *self.waiting.since.get_or_insert(self.now);
         // [SHU-04] it has asked for nothing
         if self.is_stopping() {
-            return self.close(false);
+            let until = since + SPARED;
+            return if self.now < until { Flow::Park(Some(until)) } else { self.close(false) };
         }
-        let since = *self.waiting.since.get_or_insert(self.now);
         let limit = self.settings().timeouts.tls_handshake;
         let deadline = limit.and_then(|limit| since.checked_add(limit));
         if deadline.is_some_and(|deadline| self.now >= deadline) {

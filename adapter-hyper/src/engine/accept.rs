@@ -12,6 +12,9 @@ use adapter_listen::{AcceptError, classify};
 
 use super::{Accept, Connection, Engine, Secured, Transport};
 
+/// Connections that are taken out of the operating system's queue at the end, at most: as many as such a queue is long.
+const QUEUE: usize = 4096;
+
 /// Makes a connection of an accepted socket. The [`Engine`] does; a server with an HTTP/1.1 of its own does it beside the engine.
 pub trait Connect<T>: Send + Sync + 'static {
     /// The future that is one connection.
@@ -49,7 +52,7 @@ impl<T: Transport> Connect<T> for Arc<Engine> {
     }
 }
 
-/// Accepts for `engine` until the shutdown begins, then closes the listener. `connect` makes the connections. At most `Limits::connections` are served at once; one more is
+/// Accepts for `engine` until the shutdown begins, then what the operating system has completed by then, and closes the listener. `connect` makes the connections. At most `Limits::connections` are served at once; one more is
 /// accepted, for which a connection that is idle is closed (\[LIM-07\]), the next ones wait in the kernel's queue. `spawn` is called for each connection, here, and has its future run; it may not block.
 /// Cancel safe: dropped, it closes the listener. Errors of accepting are logged and waited out.
 pub fn accept<L: Accept, C: Connect<L::Transport>, S: Fn(C::Connection)>(
@@ -86,6 +89,14 @@ pub fn accept<L: Accept, C: Connect<L::Transport>, S: Fn(C::Connection)>(
             shutdown.reached(ShutdownLevel::Draining).await;
         };
         futures_lite::future::or(draining, accepting).await;
+        // [SHU-13]
+        for _ in 0..QUEUE {
+            if tracker.open() >= engine.limits.connections {
+                break;
+            }
+            let Ok((io, peer)) = listener.accept_queued() else { break };
+            spawn(connect.connection(io, peer, listener.addr().clone(), listener.tls(), tracker.add()));
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize}
 use std::time::Duration;
 
 use adapter_core::Timeouts;
+use adapter_core::server::SPARED;
 
 /// How long the application may keep a client waiting that has ended its stream. \[DIS-01\] (DESIGN §7)
 pub(super) const GRACE: Duration = Duration::from_millis(250);
@@ -216,6 +217,12 @@ impl Status {
             Phase::Head | Phase::Busy => false,
         };
         (waits && !self.is_write_blocked()).then_some(since)
+    }
+
+    /// Until when its first request may be on its way, if it has had none. \[SHU-04\]
+    pub(super) fn spared_until(&self) -> Option<u64> {
+        let is_fresh = self.phase() == Phase::Head && self.requests() == 0;
+        is_fresh.then(|| self.since.load(Relaxed) + SPARED.as_nanos() as u64)
     }
 
     /// Bytes went to the operating system.

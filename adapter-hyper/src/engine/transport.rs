@@ -102,6 +102,13 @@ pub trait Accept: Send + 'static {
     /// Of the operating system; they never end the server (\[ERR-06\]).
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Transport, Option<SocketAddr>)>> + Send;
 
+    /// The next connection that the operating system has completed already. Asked at the end of accepting, until there is none, since
+    /// closing a listener resets them. Does not block.
+    ///
+    /// # Errors
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock): there is none. Others end the asking.
+    fn accept_queued(&self) -> io::Result<(Self::Transport, Option<SocketAddr>)>;
+
     /// The address it listens on.
     fn addr(&self) -> &ListenAddr;
 

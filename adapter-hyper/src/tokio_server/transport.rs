@@ -69,6 +69,24 @@ impl Accept for Accepting {
         }
     }
 
+    fn accept_queued(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+        // Past tokio, which may not have been told of them yet.
+        match &self.socket {
+            Socket::Tcp(listener) => {
+                let (socket, peer) = SockRef::from(listener).accept()?;
+                socket.set_nonblocking(true)?;
+                socket.set_tcp_nodelay(true)?;
+                Ok((Stream::Tcp(TcpStream::from_std(socket.into())?), peer.as_socket()))
+            }
+            #[cfg(unix)]
+            Socket::Unix(listener) => {
+                let (socket, _) = SockRef::from(listener).accept()?;
+                socket.set_nonblocking(true)?;
+                Ok((Stream::Unix(UnixStream::from_std(socket.into())?), None))
+            }
+        }
+    }
+
     fn addr(&self) -> &ListenAddr {
         &self.addr
     }

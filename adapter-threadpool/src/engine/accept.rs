@@ -20,6 +20,9 @@ use super::{Engine, Tick, after, earlier, lock};
 /// Connections accepted before others get their turn.
 const AT_A_TIME: usize = 256;
 
+/// How often that is done at the end.
+const LAST_TIMES: usize = 16;
+
 /// How often it is looked for one while a client waits.
 const LOOK: Duration = Duration::from_millis(250);
 /// How often an error of one kind is logged.
@@ -88,7 +91,7 @@ pub(crate) fn listen(engine: &Engine, listeners: Vec<Listener>) -> std::io::Resu
     Ok(())
 }
 
-/// Accepts what waits at the listeners of the bit set `which`. Run by the leader.
+/// Accepts what waits at the listeners of the bit set `which`. Run by the leader, and at the end.
 pub(crate) fn accept(engine: &Arc<Engine>, which: u64) {
     let mut inner = lock(&engine.acceptor.0);
     let mut failed = Vec::new();
@@ -202,8 +205,16 @@ impl Inner {
     }
 }
 
-/// Closes the listeners for good. \[SHU-01\]
-pub(crate) fn close(engine: &Engine) {
+/// Accepts what the operating system has completed already, then closes the listeners for good. \[SHU-01\], \[SHU-13\]
+pub(crate) fn close(engine: &Arc<Engine>) {
+    // As long as it finds some: an operating system's queue has an end.
+    for _ in 0..LAST_TIMES {
+        let before = engine.connections.count();
+        accept(engine, u64::MAX);
+        if engine.connections.count() <= before {
+            break;
+        }
+    }
     let mut inner = lock(&engine.acceptor.0);
     inner.closed = true;
     let listeners = std::mem::take(&mut inner.listeners);

@@ -32,6 +32,13 @@ pub(crate) static GROUP: Group = Group {
         ),
         Case::owned(
             Level::Must,
+            "who_was_there_is_served",
+            "those that were accepted, or could be, just before",
+            &["SHU-13", "SHU-05"],
+            who_was_there,
+        ),
+        Case::owned(
+            Level::Must,
             "half_requests_close",
             "those on which part of a head or a preface has",
             &["SHU-04"],
@@ -193,6 +200,26 @@ fn fresh_close(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     running.wait()?.map_err(|error| Failure(error.to_string()))?;
     ensure!(started.elapsed() < PROMPT, "with fresh connections only the end took {:?}", started.elapsed());
     Ok(())
+}
+
+fn who_was_there(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    let running = life.start(lifecycle::config())?;
+    let cx = &running.context;
+    // More than a server takes out of the queue between two looks at what else there is to do.
+    let mut there = Vec::new();
+    for _ in 0..40 {
+        there.push(cx.connect()?);
+    }
+    running.trigger();
+    for connection in &mut there {
+        connection.send(cx.get("").bytes())?;
+    }
+    for (n, connection) in there.iter_mut().enumerate() {
+        let response = connection.response("GET").map_err(|failure| Failure(format!("connection {n}: {failure}")))?;
+        ensure_eq!(response.status(), 200, "the status of the last answer");
+        ensure!(response.head.lists("connection", "close"), "the last answer does not say so");
+    }
+    running.wait()?.map_err(|error| Failure(error.to_string()))
 }
 
 fn half_close(life: &mut Lifecycle<'_>) -> Result<(), Failure> {

@@ -38,6 +38,9 @@ pub struct Connection {
     shared: Arc<Shared>,
     protocol: Protocol,
     shutdown: ShutdownWatch,
+    /// The server is shutting down.
+    stopping: bool,
+    /// So the connection is to end; one that is fresh has time for a request.
     draining: bool,
     /// The armed timer and when it fires, in the engine's time.
     timer: Option<(Sleep, u64)>,
@@ -91,6 +94,7 @@ impl Connection {
             shared,
             protocol: Protocol::Unknown(Vec::new()),
             shutdown,
+            stopping: false,
             draining: false,
             timer: None,
             waker: None,
@@ -328,16 +332,28 @@ impl Connection {
         }
     }
 
+    /// The server is shutting down: reads what has come, then drains, unless a first request may be on its way.
+    fn poll_drain(&mut self, cx: &mut Context<'_>, now: u64) -> Poll<()> {
+        // [SHU-02] a request that has arrived is under way, and hyper closes an idle connection without looking
+        if self.poll_protocol(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        match self.shared.status.spared_until().filter(|until| now < *until) {
+            None => self.drain(),
+            Some(until) if self.timer.as_ref().is_none_or(|(_, armed)| *armed > until || *armed <= now) => {
+                self.arm(until, cx);
+            }
+            Some(_) => {}
+        }
+        Poll::Pending
+    }
+
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while let Poll::Ready(level) = Pin::new(&mut self.shutdown).poll(cx) {
             if level == ShutdownLevel::Forced {
                 return Poll::Ready(());
             }
-            // [SHU-02] a request that has arrived is under way, and hyper closes an idle connection without looking
-            if !self.draining && self.poll_protocol(cx).is_ready() {
-                return Poll::Ready(());
-            }
-            self.drain();
+            self.stopping = true;
             self.shutdown = self.shared.engine.serving.shutdown.reached(ShutdownLevel::Forced);
         }
         Poll::Pending
@@ -484,9 +500,12 @@ impl Future for Connection {
             this.shared.set_supervisor(this.waker.clone());
         }
         let level = this.shared.engine.serving.shutdown.level();
-        let shutdown_due = level == ShutdownLevel::Forced || (level == ShutdownLevel::Draining && !this.draining);
+        let shutdown_due = level == ShutdownLevel::Forced || (level == ShutdownLevel::Draining && !this.stopping);
         // Draining, the watch is for the force: a firing meant for the drain may have used its listener up.
-        if (!same_waker || shutdown_due || this.draining) && this.poll_shutdown(cx).is_ready() {
+        if (!same_waker || shutdown_due || this.stopping) && this.poll_shutdown(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if this.stopping && !this.draining && this.poll_drain(cx, now).is_ready() {
             return Poll::Ready(());
         }
         if this.poll_protocol(cx).is_ready() {
