@@ -20,6 +20,8 @@ pub mod alone;
 pub mod application;
 pub mod case;
 mod cases;
+#[cfg(feature = "tls")]
+mod certificates;
 #[cfg(feature = "command")]
 pub mod command;
 pub mod context;
@@ -29,9 +31,12 @@ pub mod kills;
 pub mod lifecycle;
 pub mod log;
 pub mod mount;
+#[cfg(feature = "adapter-tls")]
+pub mod own_tls;
 pub mod registry;
 pub mod report;
 pub mod runner;
+pub mod secure;
 mod serve;
 pub mod setting;
 pub mod specification;

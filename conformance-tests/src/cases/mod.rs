@@ -40,6 +40,9 @@ mod websocket_life;
 
 use crate::case::Group;
 
+/// Why cases about Unix-domain sockets do not run over TLS.
+const UNIX: &str = "its client of a Unix-domain socket speaks no TLS";
+
 /// All groups.
 pub(crate) const GROUPS: &[&Group] = &[
     &target::GROUP,
