@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -53,6 +54,12 @@ impl Authority {
         let issuer = CertifiedIssuer::self_signed(params, key).map_err(told)?;
         let folder = tempfile::tempdir().map_err(|error| format!("no folder for certificates: {error}"))?;
         Ok(Authority { issuer, folder })
+    }
+
+    /// A name for files that nobody else uses: cases of several servers run at once.
+    pub(crate) fn unique(&self, name: &str) -> String {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        format!("{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Its own certificate.

@@ -36,12 +36,20 @@ pub fn provide(maker: Maker) {
     let _ = MAKER.set(maker);
 }
 
+/// Makes the TLS of the suite's own servers, which else is made when it is first needed.
+///
+/// # Errors
+/// There is no TLS to be had in this build.
+pub fn ready() -> Result<(), String> {
+    config().map(drop)
+}
+
 /// Runs the whole suite over TLS: every server of the suite's own is started with it, and its clients speak it.
 ///
 /// # Errors
 /// There is no TLS to be had in this build.
 pub fn everywhere() -> Result<(), String> {
-    config()?;
+    ready()?;
     EVERYWHERE.store(true, Ordering::Relaxed);
     Ok(())
 }

@@ -66,6 +66,24 @@ impl Context {
         Connection::open(&speaking(self.endpoint.clone(), "h2"), &self.transcript)
     }
 
+    /// A new connection of another client: for the cases about TLS.
+    ///
+    /// # Errors
+    /// Nobody accepts it.
+    #[cfg(feature = "tls")]
+    pub(crate) fn connect_as(&self, client: &crate::wire::Client) -> Result<Connection, Failure> {
+        Connection::open(&Endpoint { tls: Some(client.clone()), ..self.endpoint.clone() }, &self.transcript)
+    }
+
+    /// A new connection without TLS, whatever the server has.
+    ///
+    /// # Errors
+    /// Nobody accepts it.
+    #[cfg(feature = "tls")]
+    pub(crate) fn connect_in_plain(&self) -> Result<Connection, Failure> {
+        Connection::open(&self.address().into(), &self.transcript)
+    }
+
     /// A new connection to another address of the server.
     ///
     /// # Errors

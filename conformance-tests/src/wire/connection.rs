@@ -33,7 +33,7 @@ enum Got {
 
 /// A connection, and what was read from it and not yet used.
 pub struct Connection {
-    stream: Stream,
+    pub(super) stream: Stream,
     number: usize,
     transcript: Transcript,
     buffer: Vec<u8>,

@@ -90,7 +90,14 @@ impl Http2 {
     /// # Errors
     /// Nobody accepts it.
     pub fn open(cx: &Context) -> Result<Self, Failure> {
-        let connection = cx.connect_http2()?;
+        Self::over(cx.connect_http2()?, cx)
+    }
+
+    /// Over a connection to the server of `cx`.
+    ///
+    /// # Errors
+    /// It is closed.
+    pub fn over(connection: Connection, cx: &Context) -> Result<Self, Failure> {
         let mut http2 = Http2 {
             connection,
             scheme: cx.scheme(),
@@ -378,6 +385,12 @@ impl Http2 {
         self.closed()?;
         ensure!(self.goaway.is_some_and(|(_, code)| code == 0), "closed with {:?} as its GOAWAY", self.goaway);
         Ok(())
+    }
+
+    /// What is below it.
+    #[cfg(feature = "tls")]
+    pub(crate) fn into_connection(self) -> Connection {
+        self.connection
     }
 
     /// Reads until the connection ends, whichever way.

@@ -8,6 +8,8 @@ mod connection;
 mod hpack;
 pub mod http2;
 mod response;
+#[cfg(feature = "tls")]
+mod secured;
 mod stream;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 pub(crate) mod tls;
@@ -19,8 +21,6 @@ use std::time::Duration;
 
 pub use self::connection::{Connection, Sending};
 pub use self::response::{Framing, Head, Response};
-#[cfg(feature = "tls")]
-pub(crate) use self::stream::Ended;
 pub use self::stream::Endpoint;
 pub use self::tls::Client;
 pub use self::transcript::{Direction, Exchange, Transcript};

@@ -10,10 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, RootCertStore, SignatureScheme};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, RootCertStore, SignatureScheme,
+    SupportedProtocolVersion,
+};
 
 use super::stream::Ended;
 use crate::case::Failure;
+use crate::certificates::{self, Pair};
 
 /// Plaintext sealed at a time.
 const PIECE: usize = 16 * 1024;
@@ -21,14 +25,16 @@ const PIECE: usize = 16 * 1024;
 /// What clients of a server speak.
 #[derive(Clone, Debug)]
 pub struct Client {
-    config: ClientConfig,
+    config: Arc<ClientConfig>,
     name: Option<ServerName<'static>>,
+    in_octets: bool,
 }
 
 impl Client {
-    /// Of any configuration: for the cases about TLS. It asks for no name and no protocol.
-    pub(crate) fn new(config: ClientConfig) -> Self {
-        Client { config, name: None }
+    /// It asks for no name and no protocol, and remembers no sessions: each handshake is a whole one.
+    fn new(mut config: ClientConfig) -> Self {
+        config.resumption = Resumption::disabled();
+        Client { config: Arc::new(config), name: None, in_octets: false }
     }
 
     /// One that trusts `authority`, and the protocol versions that rustls knows.
@@ -37,6 +43,23 @@ impl Client {
         // Where it is none, no server is trusted, which is a failure of every case.
         let _ = roots.add(authority);
         Client::new(usual().with_root_certificates(roots).with_no_client_auth())
+    }
+
+    /// One that trusts the suite's authority, in these versions, and shows a certificate.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn with(versions: &[&'static SupportedProtocolVersion], shows: Option<&Pair>) -> Result<Self, Failure> {
+        let told = |error: rustls::Error| Failure(format!("no client: {error}"));
+        let mut roots = RootCertStore::empty();
+        roots.add(certificates::authority()?.der()).map_err(told)?;
+        let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(versions).map_err(told)?;
+        let builder = builder.with_root_certificates(roots);
+        let config = match shows {
+            None => builder.with_no_client_auth(),
+            Some(pair) => builder.with_client_auth_cert(vec![pair.der()], pair.secret()).map_err(told)?,
+        };
+        Ok(Client::new(config).name(certificates::NAME))
     }
 
     /// One that trusts anybody, for servers in other processes: it is no measure of certificates.
@@ -50,7 +73,8 @@ impl Client {
 
     /// With these protocols, best first.
     pub(crate) fn alpn(mut self, protocols: &[&str]) -> Self {
-        self.config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::make_mut(&mut self.config).alpn_protocols =
+            protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         self
     }
 
@@ -60,10 +84,35 @@ impl Client {
         self
     }
 
-    /// Which remembers sessions. Clones share them.
-    pub(crate) fn remembering(mut self) -> Self {
-        self.config.resumption = Resumption::in_memory_sessions(32);
+    /// Which asks for no name.
+    pub(crate) fn nameless(mut self) -> Self {
+        self.name = None;
         self
+    }
+
+    /// Which remembers sessions, and would send early data. Clones share them.
+    pub(crate) fn remembering(mut self) -> Self {
+        let config = Arc::make_mut(&mut self.config);
+        config.resumption = Resumption::in_memory_sessions(32);
+        config.enable_early_data = true;
+        self
+    }
+
+    /// Which sends all of its ciphertext octet by octet.
+    pub(crate) fn in_octets(mut self) -> Self {
+        self.in_octets = true;
+        self
+    }
+
+    /// What it sends first.
+    ///
+    /// # Errors
+    /// It is not able to.
+    pub(crate) fn hello(&self) -> Result<Vec<u8>, Failure> {
+        let session = Session::new(self, std::net::Ipv4Addr::LOCALHOST.into())?;
+        let mut hello = Vec::new();
+        seal(&mut lock(&session.incoming).tls, &mut hello);
+        Ok(hello)
     }
 }
 
@@ -131,6 +180,7 @@ pub(super) struct Session {
     reading: Mutex<()>,
     incoming: Mutex<Incoming>,
     outgoing: Mutex<Vec<u8>>,
+    in_octets: bool,
 }
 
 struct Incoming {
@@ -180,13 +230,20 @@ impl Incoming {
 impl Session {
     pub(super) fn new(client: &Client, address: std::net::IpAddr) -> Result<Self, Failure> {
         let mut config = client.config.clone();
-        config.enable_sni = client.name.is_some();
+        if client.name.is_none() {
+            Arc::make_mut(&mut config).enable_sni = false;
+        }
         let name = client.name.clone().unwrap_or_else(|| ServerName::from(address));
-        let mut tls = ClientConnection::new(Arc::new(config), name).map_err(|error| format!("no TLS: {error}"))?;
+        let mut tls = ClientConnection::new(config, name).map_err(|error| format!("no TLS: {error}"))?;
         // Cases send before a server listens, and more than it takes.
         tls.set_buffer_limit(None);
         let incoming = Incoming { tls, plain: Vec::new(), spoken: false, ended: None, failed: None, broken: None };
-        Ok(Session { reading: Mutex::new(()), incoming: Mutex::new(incoming), outgoing: Mutex::new(Vec::new()) })
+        Ok(Session {
+            reading: Mutex::new(()),
+            incoming: Mutex::new(incoming),
+            outgoing: Mutex::new(Vec::new()),
+            in_octets: client.in_octets,
+        })
     }
 
     /// Whether the handshake is still to be finished, and may be.
@@ -221,6 +278,11 @@ impl Session {
                 .and_then(<[_]>::first)
                 .map_or(Vec::new(), |certificate| certificate.to_vec()),
         })
+    }
+
+    /// Whether the server has accepted early data, if only none of it.
+    pub(super) fn took_early_data(&self) -> bool {
+        lock(&self.incoming).tls.is_early_data_accepted()
     }
 
     /// Why it can't go on: the server's alert, or what the server did wrong.
@@ -283,7 +345,7 @@ impl Session {
     /// next time.
     pub(super) fn write(&self, socket: &TcpStream, octets: &[u8]) -> io::Result<usize> {
         let mut outgoing = lock(&self.outgoing);
-        send(&mut outgoing, socket)?;
+        self.send(&mut outgoing, socket)?;
         let count = {
             let mut incoming = lock(&self.incoming);
             let count = incoming.tls.writer().write(&octets[..octets.len().min(PIECE)])?;
@@ -291,7 +353,7 @@ impl Session {
             count
         };
         // An error shows the next time: these are taken.
-        let _ = send(&mut outgoing, socket);
+        let _ = self.send(&mut outgoing, socket);
         Ok(count)
     }
 
@@ -299,7 +361,7 @@ impl Session {
     pub(super) fn flush(&self, socket: &TcpStream) -> io::Result<()> {
         let mut outgoing = lock(&self.outgoing);
         seal(&mut lock(&self.incoming).tls, &mut outgoing);
-        send(&mut outgoing, socket)
+        self.send(&mut outgoing, socket)
     }
 
     /// The same, where nobody else is at it.
@@ -308,10 +370,23 @@ impl Session {
             Ok(mut outgoing) => {
                 seal(&mut lock(&self.incoming).tls, &mut outgoing);
                 // An error shows where something is sent.
-                let _ = send(&mut outgoing, socket);
+                let _ = self.send(&mut outgoing, socket);
             }
             Err(TryLockError::Poisoned(_) | TryLockError::WouldBlock) => {}
         }
+    }
+
+    fn send(&self, outgoing: &mut Vec<u8>, mut socket: &TcpStream) -> io::Result<()> {
+        while !outgoing.is_empty() {
+            let piece = if self.in_octets { &outgoing[..1] } else { &outgoing[..] };
+            match socket.write(piece) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => drop(outgoing.drain(..count)),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Says close_notify.
@@ -327,16 +402,4 @@ fn seal(tls: &mut ClientConnection, outgoing: &mut Vec<u8>) {
             break;
         }
     }
-}
-
-fn send(outgoing: &mut Vec<u8>, mut socket: &TcpStream) -> io::Result<()> {
-    while !outgoing.is_empty() {
-        match socket.write(outgoing) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(count) => drop(outgoing.drain(..count)),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
