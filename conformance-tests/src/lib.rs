@@ -13,7 +13,8 @@
 //!
 //! Modules, in the order a case passes through them: [`registry`] and the cases; [`case`], what one is; [`runner`],
 //! which starts servers ([`setting`]) and runs cases; [`context`], what a case works with; [`wire`], its client;
-//! [`application`], the other end. Then [`report`], [`specification`], [`exceptions`] and [`kills`], for reports. The feature
+//! [`application`], the other end. Then [`report`], [`specification`], [`exceptions`] and [`kills`], for reports.
+//! [`secure`] is TLS: for the cases about it, and under all others. The feature
 //! `command` has the command `conformance` as a function, for one that knows a server of your own.
 
 pub mod alone;

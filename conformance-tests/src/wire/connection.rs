@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::patience;
 use super::response::{Framing, Head, Response};
-use super::stream::{Ended, Endpoint, Stream};
+use super::stream::{Endpoint, Stream};
+use super::tls::Ended;
 use super::transcript::{Direction, Transcript};
 use crate::case::{Failure, ensure};
 use crate::text;
@@ -141,11 +142,7 @@ impl Connection {
 
     /// The server's stream has ended in order.
     fn end(&mut self) {
-        self.event(match self.stream.ended() {
-            Some(Ended::Closed) => "close_notify",
-            Some(Ended::Cut) => "end of the stream without close_notify",
-            None => "end of the stream",
-        });
+        self.event(self.stream.ended().map_or("end of the stream", Ended::event));
         self.ended = Some("end");
     }
 

@@ -3,8 +3,17 @@
 use std::io;
 use std::net::TcpStream;
 
-use super::stream::Ended;
 use crate::case::Failure;
+
+/// How the server's stream ended.
+#[derive(Clone, Copy)]
+pub(super) enum Ended {}
+
+impl Ended {
+    pub(super) fn event(self) -> &'static str {
+        match self {}
+    }
+}
 
 /// What clients of a server speak.
 #[derive(Clone, Debug)]

@@ -4,8 +4,7 @@ use std::io::Read;
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use super::stream::Ended;
-use super::tls::Agreed;
+use super::tls::{Agreed, Ended};
 use super::{Connection, patience};
 use crate::case::{Failure, ensure};
 

@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::tls::{Client, Session};
+use super::tls::{Client, Ended, Session};
 use crate::case::Failure;
 
 /// How long a handshake may take before the case goes on: it is finished as the case reads then. Servers that accept nobody now are
@@ -26,15 +26,6 @@ impl From<SocketAddr> for Endpoint {
     fn from(address: SocketAddr) -> Self {
         Endpoint { address, tls: None }
     }
-}
-
-/// How the server's stream ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// By close_notify.
-    Closed,
-    /// By FIN; under TLS without close_notify.
-    Cut,
 }
 
 pub(super) struct Stream {

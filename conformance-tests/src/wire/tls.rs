@@ -15,12 +15,30 @@ use rustls::{
     SupportedProtocolVersion,
 };
 
-use super::stream::Ended;
 use crate::case::Failure;
 use crate::certificates::{self, Pair};
 
 /// Plaintext sealed at a time.
 const PIECE: usize = 16 * 1024;
+
+/// How the server's stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// By close_notify.
+    Closed,
+    /// By FIN, without close_notify.
+    Cut,
+}
+
+impl Ended {
+    /// For transcripts.
+    pub(super) fn event(self) -> &'static str {
+        match self {
+            Ended::Closed => "close_notify",
+            Ended::Cut => "end of the stream without close_notify",
+        }
+    }
+}
 
 /// What clients of a server speak.
 #[derive(Clone, Debug)]
