@@ -14,9 +14,9 @@ use crate::case::{Failure, Script};
 use crate::lifecycle::{self, Lifecycle};
 use crate::registry::{self, Listed};
 use crate::wire::{self, Transcript};
-use crate::{application, log};
+use crate::{application, log, secure};
 
-/// Names patience in milliseconds, server and case, in lines.
+/// Names patience in milliseconds, server, case and scheme, in lines.
 const VARIABLE: &str = "CONFORMANCE_ALONE";
 /// Begins the line with the result.
 const RESULT: &str = "conformance-result ";
@@ -32,8 +32,9 @@ pub fn enter<'s>(servers: impl IntoIterator<Item = &'s dyn Server>) {
     let (patience, server, case) = (lines.next().unwrap_or(""), lines.next().unwrap_or(""), lines.next().unwrap_or(""));
     wire::set_patience(Duration::from_millis(patience.parse().unwrap_or(15_000)));
     let transcript = Transcript::default();
+    let over_tls = if lines.next() == Some("https") { secure::everywhere() } else { Ok(()) };
     let result = match servers.into_iter().find(|known| known.info().name == server) {
-        Some(server) => run_here(server, case, &transcript),
+        Some(server) => over_tls.map_err(Failure).and_then(|()| run_here(server, case, &transcript)),
         None => Err(format!("{server} is no server of this runner").into()),
     };
     let told = result.map_or_else(|Failure(failure)| failure, |()| String::new());
@@ -60,7 +61,8 @@ pub(crate) fn is_possible() -> bool {
 /// Runs the case against the server of that name in a process of its own. The transcript comes with a failure.
 pub(crate) fn run(server: &str, listed: &Listed) -> Result<(), Failure> {
     let patience = wire::patience();
-    let wanted = format!("{}\n{server}\n{}", patience.as_millis(), listed.name());
+    let scheme = if secure::is_everywhere() { "https" } else { "http" };
+    let wanted = format!("{}\n{server}\n{}\n{scheme}", patience.as_millis(), listed.name());
     let program = std::env::current_exe().map_err(|error| format!("this program is not to be found: {error}"))?;
     let child = Command::new(program).env(VARIABLE, wanted).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
     let mut child = child.map_err(|error| format!("cannot start this program again: {error}"))?;

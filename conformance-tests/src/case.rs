@@ -54,6 +54,10 @@ pub struct Case {
     pub setting: &'static Setting,
     /// Whether it needs a process to itself.
     pub alone: bool,
+    /// Why it does not run where the suite runs over TLS.
+    pub plain: Option<&'static str>,
+    /// Whether it gives servers TLS itself.
+    pub makes_tls: bool,
     /// What it does.
     pub script: Script,
 }
@@ -66,7 +70,18 @@ impl Case {
         requirements: &'static [&'static str],
         script: Script,
     ) -> Self {
-        Case { id, title, requirements, level, capability: None, setting: &setting::DEFAULT, alone: false, script }
+        Case {
+            id,
+            title,
+            requirements,
+            level,
+            capability: None,
+            setting: &setting::DEFAULT,
+            alone: false,
+            plain: None,
+            makes_tls: false,
+            script,
+        }
     }
 
     /// A case every server must pass.
@@ -121,6 +136,20 @@ impl Case {
     #[must_use]
     pub const fn alone(mut self) -> Self {
         self.alone = true;
+        self
+    }
+
+    /// Not where the suite runs over TLS, because of `reason`, which reports show.
+    #[must_use]
+    pub const fn in_plain(mut self, reason: &'static str) -> Self {
+        self.plain = Some(reason);
+        self
+    }
+
+    /// Gives servers TLS itself. Only for cases that start servers themselves.
+    #[must_use]
+    pub const fn with_tls(mut self) -> Self {
+        self.makes_tls = true;
         self
     }
 

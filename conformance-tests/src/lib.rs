@@ -13,13 +13,16 @@
 //!
 //! Modules, in the order a case passes through them: [`registry`] and the cases; [`case`], what one is; [`runner`],
 //! which starts servers ([`setting`]) and runs cases; [`context`], what a case works with; [`wire`], its client;
-//! [`application`], the other end. Then [`report`], [`specification`], [`exceptions`] and [`kills`], for reports. The feature
+//! [`application`], the other end. Then [`report`], [`specification`], [`exceptions`] and [`kills`], for reports.
+//! [`secure`] is TLS: for the cases about it, and under all others. The feature
 //! `command` has the command `conformance` as a function, for one that knows a server of your own.
 
 pub mod alone;
 pub mod application;
 pub mod case;
 mod cases;
+#[cfg(feature = "tls")]
+mod certificates;
 #[cfg(feature = "command")]
 pub mod command;
 pub mod context;
@@ -29,9 +32,12 @@ pub mod kills;
 pub mod lifecycle;
 pub mod log;
 pub mod mount;
+#[cfg(feature = "adapter-tls")]
+pub mod own_tls;
 pub mod registry;
 pub mod report;
 pub mod runner;
+pub mod secure;
 mod serve;
 pub mod setting;
 pub mod specification;

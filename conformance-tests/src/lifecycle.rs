@@ -11,8 +11,9 @@ use adapter_core::{Application, DynApplication, ServeError, Server, ServerConfig
 use crate::application::{Conformance, Hooks, LIFESPAN, Records};
 use crate::case::{Failure, ensure};
 use crate::context::{Context, Seen};
+use crate::secure;
 use crate::setting::DEFAULT;
-use crate::wire::{Transcript, patience};
+use crate::wire::{Endpoint, Transcript, patience};
 
 /// What an owned case works with.
 pub struct Lifecycle<'s> {
@@ -79,6 +80,7 @@ impl<'s> Lifecycle<'s> {
         records: Records,
         config: ServerConfig,
     ) -> Result<Running, ServeError> {
+        let tls = config.tls.as_ref().and_then(|_| secure::client());
         let handle = self.server.start(application, config)?;
         let trigger = handle.trigger();
         self.triggers.push(trigger.clone());
@@ -86,7 +88,8 @@ impl<'s> Lifecycle<'s> {
         let addresses: Vec<SocketAddr> =
             handle.local_addrs().iter().filter_map(adapter_core::ListenAddr::tcp).collect();
         let first = addresses.first().copied().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
-        Ok(Running { context: Context::new(first, self.transcript.clone()), records, addresses, trigger, handle })
+        let context = Context::new(Endpoint { address: first, tls }, self.transcript.clone());
+        Ok(Running { context, records, addresses, trigger, handle })
     }
 
     /// Checks that lint saw none of the servers do anything wrong. \[TST-02\]

@@ -18,8 +18,9 @@ use crate::context::{self, Context};
 use crate::exceptions;
 use crate::lifecycle::Lifecycle;
 use crate::registry::Listed;
+use crate::secure;
 use crate::setting::{self, Setting};
-use crate::wire::{self, Exchange, Transcript};
+use crate::wire::{self, Client, Endpoint, Exchange, Transcript};
 
 /// How long servers are waited for when the cases are over.
 const ENDING: Duration = Duration::from_secs(10);
@@ -73,6 +74,8 @@ pub enum Subject<'s> {
     External {
         /// Addresses by setting; at least one for `default`.
         addresses: HashMap<String, SocketAddr>,
+        /// What clients speak there, where that is TLS.
+        tls: Option<Client>,
         /// What the server says it can do.
         capabilities: HashMap<String, bool>,
         /// Its name.
@@ -114,16 +117,18 @@ impl<'s> Subject<'s> {
         Subject::Local { server, instances: Instances::default() }
     }
 
-    /// A server at `address`, which is asked what it is.
+    /// A server somewhere, which is asked what it is. Where clients speak TLS with it, they do so at all its addresses.
     ///
     /// # Errors
     /// Nobody answers there as the conformance application does.
-    pub fn external(address: SocketAddr) -> Result<Self, Failure> {
+    pub fn external(endpoint: impl Into<Endpoint>) -> Result<Self, Failure> {
+        let endpoint = endpoint.into();
+        let address = endpoint.address;
         let stranger = |why: &str| format!("{address} does not serve the conformance application: {why}");
         // A name that can't be reached has no more to say.
         let stream = TcpStream::connect_timeout(&address, wire::patience());
         drop(stream.map_err(|error| format!("cannot connect to {address}: {error}"))?);
-        let about = context::control(address, "about").map_err(|failure| stranger(&failure.0))?;
+        let about = context::control(&endpoint, "about").map_err(|failure| stranger(&failure.0))?;
         let mut name = None;
         let mut capabilities = HashMap::new();
         let mut addresses = HashMap::from([("default".to_owned(), address)]);
@@ -139,7 +144,7 @@ impl<'s> Subject<'s> {
             }
         }
         let name = name.ok_or_else(|| stranger("what answers is something else"))?;
-        Ok(Subject::External { addresses, capabilities, name })
+        Ok(Subject::External { addresses, tls: endpoint.tls, capabilities, name })
     }
 
     /// Its name.
@@ -173,6 +178,14 @@ impl<'s> Subject<'s> {
         {
             return Some(format!("does not declare {capability}"));
         }
+        if let Some(reason) = listed.case.plain
+            && self.is_over_tls()
+        {
+            return Some(format!("is for connections without TLS: {reason}"));
+        }
+        if listed.case.makes_tls && !secure::is_provided() {
+            return Some("needs TLS for servers, which this runner does not give".into());
+        }
         if listed.case.setting.name == setting::MOUNTED.name && !crate::mount::prefix().is_empty() {
             return Some("is about a mount prefix of its own".into());
         }
@@ -188,6 +201,13 @@ impl<'s> Subject<'s> {
             }
         }
         None
+    }
+
+    fn is_over_tls(&self) -> bool {
+        match self {
+            Subject::Local { .. } => secure::is_everywhere(),
+            Subject::External { tls, .. } => tls.is_some(),
+        }
     }
 
     /// Runs one case.
@@ -218,7 +238,7 @@ impl<'s> Subject<'s> {
     fn script(&self, listed: &Listed, transcript: &Transcript) -> Result<(), Failure> {
         match (listed.case.script, self) {
             (Script::Shared(script), _) => {
-                let mut context = Context::new(self.address(listed.case.setting)?, transcript.clone());
+                let mut context = Context::new(self.endpoint(listed.case.setting)?, transcript.clone());
                 script(&mut context)?;
                 context.no_violations()
             }
@@ -232,11 +252,12 @@ impl<'s> Subject<'s> {
         }
     }
 
-    /// The address of the instance under `setting`, started now if it is the first time.
-    fn address(&self, setting: &'static Setting) -> Result<SocketAddr, Failure> {
+    /// The instance under `setting`, started now if it is the first time.
+    fn endpoint(&self, setting: &'static Setting) -> Result<Endpoint, Failure> {
         let (server, instances) = match self {
-            Subject::External { addresses, .. } => {
-                return addresses.get(setting.name).copied().ok_or_else(|| "an unknown setting".into());
+            Subject::External { addresses, tls, .. } => {
+                let address = addresses.get(setting.name).copied().ok_or("an unknown setting")?;
+                return Ok(Endpoint { address, tls: tls.clone() });
             }
             Subject::Local { server, instances } => (server, instances),
         };
@@ -250,7 +271,9 @@ impl<'s> Subject<'s> {
             Ok((address, Mutex::new(Some(handle))))
         });
         match started {
-            Ok((address, _)) => Ok(*address),
+            Ok((address, _)) => {
+                Ok(Endpoint { address: *address, tls: self.is_over_tls().then(secure::client).flatten() })
+            }
             Err(error) => Err(format!("the server did not start: {error}").into()),
         }
     }

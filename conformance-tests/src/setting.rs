@@ -23,6 +23,10 @@ impl Setting {
         let mut config = ServerConfig::default().bind(adapter_core::Bind::Tcp(([127, 0, 0, 1], 0).into()));
         config.values.insert(Deployed("by the suite".into()));
         config.mount_prefix = crate::mount::prefix().into();
+        if crate::secure::is_everywhere() {
+            // It was made before, or there would be no TLS everywhere.
+            config.tls = crate::secure::config().ok();
+        }
         (self.apply)(&mut config);
         config
     }

@@ -116,7 +116,18 @@ fn a_closed_pipe_is_no_failure() {
 
 /// \[TST-04\]
 #[test]
+fn over_tls_what_only_means_something_in_plain_is_skipped() {
+    let cases = ["--case", "target::path_is_raw", "--case", "environment::unix_peer_is_none"];
+    let output = conformance(&[&["run", "--tls", "--server", "hyper"], &cases[..]].concat());
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{out}");
+    assert!(out.contains("1 passed, 0 failed, 1 skipped"), "{out}");
+    assert!(out.contains("is for connections without TLS: "), "{out}");
+}
+
+#[test]
 fn skips_are_for_undeclared_capabilities_and_shown() {
+    conformance_tests::secure::provide(conformance_tests::own_tls::make);
     let run = |format: &str| {
         let output = conformance(&["run", "--server", "threadpool", "--case", "http2", "--format", format]);
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));

@@ -56,6 +56,11 @@ fn beside() -> Result<(), Failed> {
     if ran.status.code() != Some(0) || !out.contains("4 passed, 0 failed") || !out.contains("minimal") {
         return Err(format!("{:?}\n{out}\n{err}", ran.status).into());
     }
+    // What a server can't do is wrong use, and not a hundred failures.
+    let plain = command("once", &["run", "--server", "minimal", "--tls"]);
+    if plain.status.code() != Some(2) || told(&plain.stderr) != "conformance: minimal does not speak TLS\n" {
+        return Err(told(&plain.stderr).into());
+    }
     let unknown = command("once", &["run", "--server", "nope"]);
     let err = told(&unknown.stderr);
     if unknown.status.code() != Some(2) || !err.trim_end().ends_with("minimal") || err.lines().count() != 1 {

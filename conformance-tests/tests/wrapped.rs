@@ -66,6 +66,7 @@ fn through_axum(application: DynApplication) -> DynApplication {
 }
 
 fn main() {
+    conformance_tests::secure::provide(conformance_tests::own_tls::make);
     conformance_tests::main(&[
         &Wrapping { server: SmolServer::new(), wrap: with_tokio },
         &Wrapping { server: HyperServer::new(), wrap: through_axum },

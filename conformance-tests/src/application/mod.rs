@@ -191,6 +191,17 @@ fn remember<B>(log: &Log, request: &http::Request<B>, environ: &Environ, started
     env("interface", environ.interface_version().to_owned());
     env("server", environ.server().name.to_string());
     env("tls", environ.tls().is_some().to_string());
+    if let Some(tls) = environ.tls() {
+        let said = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".into());
+        env("tls-protocol", said(&tls.protocol));
+        env("tls-cipher-suite", said(&tls.cipher_suite));
+        env("tls-name", said(&tls.server_name));
+        env("tls-alpn", tls.alpn.as_ref().map_or("none".into(), |alpn| String::from_utf8_lossy(alpn).into_owned()));
+        env("tls-resumed", tls.resumed.to_string());
+        // In hexadecimal, by commas.
+        let hex = |chain: &Vec<u8>| chain.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
+        env("tls-certificates", tls.peer_certificates.iter().map(hex).collect::<Vec<_>>().join(","));
+    }
     env("early-hints", environ.early_hints().is_some().to_string());
     env("disconnected", environ.is_disconnected().to_string());
     env("shutting-down", environ.is_shutting_down().to_string());

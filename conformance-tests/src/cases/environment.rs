@@ -5,12 +5,14 @@ use crate::context::{Context, Seen};
 use crate::lifecycle::{self, Lifecycle};
 use crate::setting;
 
+use super::UNIX;
+
 /// The group.
 pub(crate) static GROUP: Group = Group {
     name: "environment",
     title: "Environment",
     cases: &[
-        Case::must("scheme_is_http", "the scheme of a plain connection is http", &["ENV-01", "ENV-12"], scheme),
+        Case::must("scheme_is_http", "the scheme is the one of the connection", &["ENV-01", "ENV-12"], scheme),
         Case::must("peer_is_the_client", "the client's address and port", &["ENV-02a"], peer),
         Case::owned(
             Level::Must,
@@ -19,7 +21,8 @@ pub(crate) static GROUP: Group = Group {
             &["ENV-02b"],
             unix_peer,
         )
-        .needs("unix-socket"),
+        .needs("unix-socket")
+        .in_plain(UNIX),
         Case::must("local_is_the_server", "the server's address and actual port", &["ENV-03"], local),
         Case::must("version_is_the_requests", "HTTP/1.1 and HTTP/1.0 are told apart", &["ENV-04"], version),
         Case::must(
@@ -54,8 +57,8 @@ pub(crate) static GROUP: Group = Group {
 fn scheme(cx: &mut Context) -> Result<(), Failure> {
     cx.answered(&cx.get(""), 200)?;
     let call = cx.seen()?.call()?;
-    ensure_eq!(call.env("scheme"), "http", "the scheme");
-    ensure_eq!(call.env("tls"), "false", "whether there are TLS facts");
+    ensure_eq!(call.env("scheme"), cx.scheme(), "the scheme");
+    ensure_eq!(call.env("tls"), (cx.scheme() == "https").to_string(), "whether there are TLS facts");
     Ok(())
 }
 
@@ -197,7 +200,7 @@ fn url(cx: &mut Context) -> Result<(), Failure> {
             rebuilt.push('?');
             rebuilt.push_str(&String::from_utf8_lossy(query));
         }
-        ensure_eq!(rebuilt, format!("http://conformance.test{target}"), "the URL");
+        ensure_eq!(rebuilt, format!("{}://conformance.test{target}", cx.scheme()), "the URL");
     }
     Ok(())
 }

@@ -10,6 +10,8 @@ use crate::context::Context;
 use crate::lifecycle::{self, Lifecycle};
 use crate::setting;
 
+use super::UNIX;
+
 /// The group.
 pub(crate) static GROUP: Group = Group {
     name: "forwarded",
@@ -57,7 +59,8 @@ pub(crate) static GROUP: Group = Group {
             &["HDR-23", "HDR-17a"],
             unix_strangers,
         )
-        .needs("unix-socket"),
+        .needs("unix-socket")
+        .in_plain(UNIX),
         Case::owned(
             Level::Should,
             "unix_peers_can_be_trusted",
@@ -65,15 +68,17 @@ pub(crate) static GROUP: Group = Group {
             &["HDR-17b"],
             unix_trusted,
         )
-        .needs("unix-socket"),
+        .needs("unix-socket")
+        .in_plain(UNIX),
     ],
 };
 
 fn trusted_rfc_7239(cx: &mut Context) -> Result<(), Failure> {
+    let own = cx.scheme();
     for (value, peer, scheme) in [
         (r#"for=6.6.6.6, for="[2001:db8::1]:4711";proto=https, for=10.0.0.1"#, "[2001:db8::1]:4711", "https"),
         (r#"For="1.2.3.4:99";Host="a,b;for=6.6.6.6\"";Proto=https"#, "1.2.3.4:99", "https"),
-        (r#"for=", for=1.2.3.4"#, "1.2.3.4:0", "http"),
+        (r#"for=", for=1.2.3.4"#, "1.2.3.4:0", own),
         ("for=_hidden;proto=https", "none", "https"),
     ] {
         behind(cx, &[("forwarded", value)], peer, scheme)?;
@@ -82,32 +87,36 @@ fn trusted_rfc_7239(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn other_family(cx: &mut Context) -> Result<(), Failure> {
+    let own = cx.scheme();
     let proxys = ("x-forwarded-for", "203.0.113.9");
     for clients in ["for=10.0.0.5;proto=https", "for=127.0.0.1;proto=https", "for=_hidden;proto=https"] {
-        behind(cx, &[proxys, ("forwarded", clients)], "203.0.113.9:0", "http")?;
-        behind(cx, &[("forwarded", clients), proxys], "203.0.113.9:0", "http")?;
+        behind(cx, &[proxys, ("forwarded", clients)], "203.0.113.9:0", own)?;
+        behind(cx, &[("forwarded", clients), proxys], "203.0.113.9:0", own)?;
     }
     Ok(())
 }
 
 fn other_family_of_rfc_7239(cx: &mut Context) -> Result<(), Failure> {
+    let own = cx.scheme();
     let proxys = ("forwarded", "for=203.0.113.9");
     let clients = [("x-forwarded-for", "10.0.0.5"), ("x-forwarded-proto", "https")];
-    behind(cx, &[proxys, clients[0], clients[1]], "203.0.113.9:0", "http")
+    behind(cx, &[proxys, clients[0], clients[1]], "203.0.113.9:0", own)
 }
 
 fn unreadable(cx: &mut Context) -> Result<(), Failure> {
+    let own = cx.scheme();
     let name = "x-forwarded-for";
     for value in [&b"\xe9"[..], b"1.2.3.4, \xe9", b"1.2.3.4, \xe9, 10.0.0.1", b"1.2.3.4, unknown", b"unix:", b"", b"_x"]
     {
-        behind(cx, &[(name, value)], "none", "http")?;
+        behind(cx, &[(name, value)], "none", own)?;
     }
-    behind(cx, &[(name, &b"\xe9, 203.0.113.9"[..])], "203.0.113.9:0", "http")?;
-    behind(cx, &[(name, &b"\xe9"[..]), (name, b"203.0.113.9")], "203.0.113.9:0", "http")?;
-    behind(cx, &[(name, &b"203.0.113.9"[..]), ("x-forwarded-proto", &b"https\xe9"[..])], "203.0.113.9:0", "http")
+    behind(cx, &[(name, &b"\xe9, 203.0.113.9"[..])], "203.0.113.9:0", own)?;
+    behind(cx, &[(name, &b"\xe9"[..]), (name, b"203.0.113.9")], "203.0.113.9:0", own)?;
+    behind(cx, &[(name, &b"203.0.113.9"[..]), ("x-forwarded-proto", &b"https\xe9"[..])], "203.0.113.9:0", own)
 }
 
 fn unreadable_rfc_7239(cx: &mut Context) -> Result<(), Failure> {
+    let own = cx.scheme();
     let name = "forwarded";
     for value in [
         &b"for=\xe9"[..],
@@ -118,9 +127,9 @@ fn unreadable_rfc_7239(cx: &mut Context) -> Result<(), Failure> {
         b"1.2.3.4",
         b"",
     ] {
-        behind(cx, &[(name, value)], "none", "http")?;
+        behind(cx, &[(name, value)], "none", own)?;
     }
-    behind(cx, &[(name, &b"for=\xe9, for=203.0.113.9"[..])], "203.0.113.9:0", "http")
+    behind(cx, &[(name, &b"for=\xe9, for=203.0.113.9"[..])], "203.0.113.9:0", own)
 }
 
 fn unix_strangers(life: &mut Lifecycle<'_>) -> Result<(), Failure> {

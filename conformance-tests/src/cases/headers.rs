@@ -291,7 +291,7 @@ fn strangers_forwarded(cx: &mut Context) -> Result<(), Failure> {
         .field("x-real-ip", "9.9.9.9");
     let (connection, _) = cx.answered(&request, 200)?;
     let call = cx.seen()?.call()?;
-    ensure_eq!(call.env("scheme"), "http", "the scheme");
+    ensure_eq!(call.env("scheme"), cx.scheme(), "the scheme");
     ensure_eq!(call.env("peer"), connection.local_addr().map_or(String::new(), |peer| peer.to_string()), "the peer");
     ensure_eq!(call.texts("host"), ["conformance.test"], "the Host");
     ensure_eq!(call.texts("x-forwarded-for"), ["9.9.9.9"], "the field itself");
@@ -299,10 +299,11 @@ fn strangers_forwarded(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn trusted_forwarded(cx: &mut Context) -> Result<(), Failure> {
+    let own = cx.scheme();
     for (fields, peer, scheme) in [
         (vec![("x-forwarded-for", "6.6.6.6, 1.2.3.4, 10.0.0.1"), ("x-forwarded-proto", "https")], "1.2.3.4:0", "https"),
-        (vec![("x-forwarded-for", "1.2.3.4")], "1.2.3.4:0", "http"),
-        (vec![("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "1.2.3.4, 10.0.0.1")], "1.2.3.4:0", "http"),
+        (vec![("x-forwarded-for", "1.2.3.4")], "1.2.3.4:0", own),
+        (vec![("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "1.2.3.4, 10.0.0.1")], "1.2.3.4:0", own),
         (
             vec![("x-forwarded-for", "::ffff:1.2.3.4, ::ffff:10.0.0.1"), ("x-forwarded-proto", "https, http")],
             "1.2.3.4:0",

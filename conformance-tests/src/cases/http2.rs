@@ -84,7 +84,7 @@ fn target(cx: &mut Context) -> Result<(), Failure> {
         let call = cx.seen()?.call()?;
         ensure_eq!(call.uri, target, "the target");
         ensure_eq!(call.version, "HTTP/2.0", "the version");
-        ensure_eq!(call.env("scheme"), "http", "the scheme");
+        ensure_eq!(call.env("scheme"), cx.scheme(), "the scheme");
     }
     Ok(())
 }
@@ -271,7 +271,8 @@ fn another_host(cx: &mut Context) -> Result<(), Failure> {
         );
     }
     // RFC 9110 §4.2.3: the same in capitals, or with the port that the scheme stands for
-    for host in [AUTHORITY.to_uppercase(), format!("{AUTHORITY}:80"), format!("{AUTHORITY}:")] {
+    let usual = if cx.scheme() == "https" { 443 } else { 80 };
+    for host in [AUTHORITY.to_uppercase(), format!("{AUTHORITY}:{usual}"), format!("{AUTHORITY}:")] {
         ensure!(
             !refused(cx, &mut http2, &[("host", &host)])?,
             "a request for {AUTHORITY} with a Host of {host:?} was refused"

@@ -44,8 +44,8 @@ type Fields<'a> = Vec<(&'a str, &'a str)>;
 type Changes<'a> = &'a [(&'a str, Option<&'a str>)];
 
 /// The fields of a request with some of them replaced, or without them, and others behind.
-fn fields<'a>(token: &'a str, changes: Changes<'a>, more: &[(&'a str, &'a str)]) -> Fields<'a> {
-    let usual = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", AUTHORITY)];
+fn fields<'a>(scheme: &'a str, token: &'a str, changes: Changes<'a>, more: &[(&'a str, &'a str)]) -> Fields<'a> {
+    let usual = [(":method", "GET"), (":scheme", scheme), (":path", "/"), (":authority", AUTHORITY)];
     let pseudo = usual.into_iter().filter_map(|(name, value)| {
         let change = changes.iter().find(|(changed, _)| *changed == name);
         Some((name, change.map_or(Some(value), |(_, value)| *value)?))
@@ -126,7 +126,8 @@ fn malformed(cx: &mut Context) -> Result<(), Failure> {
     for change in changes {
         cx.again();
         let token = cx.token().to_owned();
-        refused(cx, &fields(&token, change, &[])).map_err(|failure| Failure(format!("{change:?}: {failure}")))?;
+        refused(cx, &fields(cx.scheme(), &token, change, &[]))
+            .map_err(|failure| Failure(format!("{change:?}: {failure}")))?;
     }
     let more: [&[(&str, &str)]; 6] = [
         // RFC 9113 §8.2.1, §8.2.2
@@ -140,7 +141,8 @@ fn malformed(cx: &mut Context) -> Result<(), Failure> {
     for more in more {
         cx.again();
         let token = cx.token().to_owned();
-        refused(cx, &fields(&token, &[], more)).map_err(|failure| Failure(format!("{more:?}: {failure}")))?;
+        refused(cx, &fields(cx.scheme(), &token, &[], more))
+            .map_err(|failure| Failure(format!("{more:?}: {failure}")))?;
     }
     Ok(())
 }
@@ -150,7 +152,7 @@ fn large_heads(cx: &mut Context) -> Result<(), Failure> {
     let mut refused = |changes: Changes<'_>, more: &[(&str, &str)], status: u16| {
         cx.again();
         let token = cx.token().to_owned();
-        let stream = http2.fields(&fields(&token, changes, more), true)?;
+        let stream = http2.fields(&fields(cx.scheme(), &token, changes, more), true)?;
         ensure_eq!(http2.response(stream)?.status(), status, "the status");
         cx.not_called()?;
         cx.again();

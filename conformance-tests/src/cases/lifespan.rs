@@ -8,9 +8,9 @@ use adapter_core::{Application, Body, DynApplication, Environ, Error, Request, R
 
 use crate::application::{Hooks, LIFESPAN, Records};
 use crate::case::{Case, Failure, Group, Level, ensure, ensure_eq};
-use crate::context::Seen;
+use crate::context::{Context, Seen};
 use crate::lifecycle::{self, Lifecycle, Running, wait_for};
-use crate::wire::Connection;
+use crate::wire::Endpoint;
 
 /// The group.
 pub(crate) static GROUP: Group = Group {
@@ -102,6 +102,7 @@ fn startup_first(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     let records = Records::default();
     let mut config = lifecycle::config();
     config.binds = vec![adapter_core::Bind::Tcp(address)];
+    let tls = config.tls.as_ref().and_then(|_| crate::secure::client());
     let server = life.server();
     let hooks = Hooks { startup_gate: Some("go"), ..Hooks::default() };
     std::thread::scope(|scope| {
@@ -113,7 +114,7 @@ fn startup_first(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
         let outcome = (|| -> Result<(), Failure> {
             wait_for(&records, LIFESPAN, "at go")?;
             // Early clients wait in the backlog, or are refused.
-            let early = Connection::open(address, &Default::default());
+            let early = Context::new(Endpoint { address, tls }, Default::default()).connect();
             if let Ok(mut early) = early {
                 let request = "GET / HTTP/1.1\r\nhost: a\r\nx-conformance-token: early\r\n\r\n";
                 early.send(request)?;
@@ -198,7 +199,7 @@ fn addresses(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     let running = life.start(config)?;
     ensure_eq!(running.addresses.len(), 2, "addresses the caller was told");
     for address in &running.addresses {
-        let mut connection = Connection::open(*address, &Default::default())?;
+        let mut connection = running.context.connect_to(*address)?;
         connection.send(running.context.get("body x").close().bytes())?;
         ensure_eq!(connection.response("GET")?.text(), "x", "the response at {address}");
     }

@@ -31,6 +31,12 @@ mod shutdown;
 mod target;
 mod target_forms;
 mod timeouts;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(feature = "tls")]
+mod tls_certificates;
+#[cfg(feature = "tls")]
+mod tls_ends;
 mod trailers;
 mod unwrapped;
 mod upgrade;
@@ -39,6 +45,9 @@ mod websocket_frames;
 mod websocket_life;
 
 use crate::case::Group;
+
+/// Why cases about Unix-domain sockets do not run over TLS.
+const UNIX: &str = "its client of a Unix-domain socket speaks no TLS";
 
 /// All groups.
 pub(crate) const GROUPS: &[&Group] = &[
@@ -79,4 +88,10 @@ pub(crate) const GROUPS: &[&Group] = &[
     &http2_limits::GROUP,
     &http2_streams::GROUP,
     &http2_timeouts::GROUP,
+    #[cfg(feature = "tls")]
+    &tls::GROUP,
+    #[cfg(feature = "tls")]
+    &tls_ends::GROUP,
+    #[cfg(feature = "tls")]
+    &tls_certificates::GROUP,
 ];

@@ -277,7 +277,7 @@ fn environment(cx: &mut Context) -> Result<(), Failure> {
 
 fn scheme(cx: &mut Context) -> Result<(), Failure> {
     let _socket = cx.websocket("echo")?;
-    ensure_eq!(cx.seen()?.call()?.env("scheme"), "http", "the scheme of a handshake");
+    ensure_eq!(cx.seen()?.call()?.env("scheme"), cx.scheme(), "the scheme of a handshake");
     Ok(())
 }
 

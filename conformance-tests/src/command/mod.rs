@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use crate::registry::{self, Listed};
 use crate::specification::{self, Requirement};
-use crate::{alone, application, kills};
+use crate::{alone, application, kills, secure};
 use adapter_core::{Bind, Server};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
@@ -60,6 +60,9 @@ enum Command {
         /// Where to listen.
         #[arg(long, default_value = "127.0.0.1:8080")]
         bind: Bind,
+        /// Serve over TLS, with a certificate of an authority nobody knows.
+        #[arg(long)]
+        tls: bool,
     },
 }
 
@@ -73,6 +76,9 @@ struct RunOptions {
     /// A server in another process, with the conformance application mounted.
     #[arg(long, value_name = "HOST:PORT", group = "subject")]
     external: Option<String>,
+    /// Speak TLS, and start the servers with it; of --external any certificate is taken.
+    #[arg(long)]
+    tls: bool,
     /// Only cases whose name contains this, or that test this requirement; may be repeated.
     #[arg(long, value_name = "FILTER")]
     case: Vec<String>,
@@ -105,6 +111,8 @@ enum Format {
 ///
 /// Wrong use is one line on stderr and status 2, as is a name that two servers have; a failed case is status 1.
 pub fn main(servers: &[&'static dyn Server]) -> ExitCode {
+    #[cfg(feature = "adapter-tls")]
+    secure::provide(crate::own_tls::make);
     let known = servers::add(servers);
     let all = servers::all();
     alone::enter(all.iter().map(|server| &**server));
@@ -124,7 +132,7 @@ fn run(options: Options) -> Result<ExitCode, String> {
         Command::Run(options) => run::run(&options),
         Command::List { filter } => list(filter.as_deref()),
         Command::Explain { what } => explain(&what),
-        Command::Serve { server, bind } => serve(&server, bind),
+        Command::Serve { server, bind, tls } => serve(&server, bind, tls),
     }
 }
 
@@ -197,8 +205,11 @@ fn about_case(listed: &Listed) -> String {
     about
 }
 
-fn serve(name: &str, bind: Bind) -> Result<ExitCode, String> {
+fn serve(name: &str, bind: Bind, tls: bool) -> Result<ExitCode, String> {
     let server = servers::find(name)?;
+    if tls {
+        secure::everywhere()?;
+    }
     crate::serve(&*server, bind).map_err(|error| error.to_string())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -11,6 +11,8 @@ use crate::exceptions;
 use crate::registry::{self, Listed};
 use crate::report::{self, Count, Results};
 use crate::runner::{Outcome, Run, Subject};
+use crate::secure;
+use crate::wire::{Client, Endpoint};
 use adapter_core::Server;
 
 use super::{Format, RunOptions, servers};
@@ -30,8 +32,18 @@ pub(super) fn run(options: &RunOptions) -> Result<ExitCode, String> {
         exceptions::also(&text.map_err(|error| format!("cannot read {}: {error}", path.display()))?);
     }
     let servers = chosen(&options.server)?;
+    if options.tls && options.external.is_none() {
+        secure::everywhere()?;
+        if let Some(server) = servers.iter().map(|server| server.info()).find(|info| !info.capabilities.tls) {
+            return Err(format!("{} does not speak TLS", server.name));
+        }
+    }
     let subjects = match &options.external {
-        Some(address) => vec![Subject::external(resolve(address)?).map_err(|failure| failure.0)?],
+        Some(address) => {
+            let tls = if options.tls { Some(Client::of_strangers()?) } else { None };
+            let endpoint = Endpoint { address: resolve(address)?, tls };
+            vec![Subject::external(endpoint).map_err(|failure| failure.0)?]
+        }
         None => servers.iter().map(|server| Subject::local(&**server)).collect(),
     };
     let entries: Vec<_> = subjects.iter().flat_map(|subject| exceptions::of(&subject.name())).collect();

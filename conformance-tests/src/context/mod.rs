@@ -13,25 +13,31 @@ use crate::application::{CONTROL, TOKEN};
 use crate::case::{Failure, ensure};
 use crate::text;
 use crate::wire::websocket::WebSocket;
-use crate::wire::{Connection, Head, Response, Transcript};
+use crate::wire::{Connection, Endpoint, Head, Response, Transcript};
 
 /// The server a case talks to, and the case's own token.
 pub struct Context {
-    address: SocketAddr,
+    endpoint: Endpoint,
     token: String,
     earlier: Vec<String>,
     transcript: Transcript,
 }
 
 impl Context {
-    /// For one case against the server at `address`.
-    pub fn new(address: SocketAddr, transcript: Transcript) -> Self {
-        Context { address, token: fresh_token(), earlier: Vec::new(), transcript }
+    /// For one case against the server there, which clients speak HTTP/1.1 with.
+    pub fn new(endpoint: impl Into<Endpoint>, transcript: Transcript) -> Self {
+        let endpoint = speaking(endpoint.into(), "http/1.1");
+        Context { endpoint, token: fresh_token(), earlier: Vec::new(), transcript }
     }
 
     /// The server's address.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.endpoint.address
+    }
+
+    /// The scheme of what is spoken with it.
+    pub fn scheme(&self) -> &'static str {
+        if self.endpoint.tls.is_some() { "https" } else { "http" }
     }
 
     /// The token of this case; what the application does for requests with it is recorded under it.
@@ -49,7 +55,41 @@ impl Context {
     /// # Errors
     /// Nobody accepts it.
     pub fn connect(&self) -> Result<Connection, Failure> {
-        Connection::open(self.address, &self.transcript)
+        Connection::open(&self.endpoint, &self.transcript)
+    }
+
+    /// A new connection for HTTP/2: agreed on by ALPN where there is TLS, else by prior knowledge.
+    ///
+    /// # Errors
+    /// Nobody accepts it.
+    pub fn connect_http2(&self) -> Result<Connection, Failure> {
+        Connection::open(&speaking(self.endpoint.clone(), "h2"), &self.transcript)
+    }
+
+    /// A new connection of another client: for the cases about TLS.
+    ///
+    /// # Errors
+    /// Nobody accepts it.
+    #[cfg(feature = "tls")]
+    pub(crate) fn connect_as(&self, client: &crate::wire::Client) -> Result<Connection, Failure> {
+        Connection::open(&Endpoint { tls: Some(client.clone()), ..self.endpoint.clone() }, &self.transcript)
+    }
+
+    /// A new connection without TLS, whatever the server has.
+    ///
+    /// # Errors
+    /// Nobody accepts it.
+    #[cfg(feature = "tls")]
+    pub(crate) fn connect_in_plain(&self) -> Result<Connection, Failure> {
+        Connection::open(&self.address().into(), &self.transcript)
+    }
+
+    /// A new connection to another address of the server.
+    ///
+    /// # Errors
+    /// Nobody accepts it.
+    pub fn connect_to(&self, address: SocketAddr) -> Result<Connection, Failure> {
+        Connection::open(&Endpoint { address, ..self.endpoint.clone() }, &self.transcript)
     }
 
     /// Of `scripts`, those the build of the application survives: in one with `panic = "abort"` none that panics. For cases
@@ -67,7 +107,7 @@ impl Context {
     /// # Errors
     /// Nobody accepts it.
     pub fn connect_with(&self, socket: socket2::Socket) -> Result<Connection, Failure> {
-        Connection::with(socket, self.address, &self.transcript)
+        Connection::with(socket, &self.endpoint, &self.transcript)
     }
 
     /// A request under this case's token.
@@ -292,7 +332,7 @@ impl Context {
 
     /// Asks the application about its records, on a connection that is not part of the transcript.
     pub(crate) fn control(&self, what: &str) -> Result<String, Failure> {
-        control(self.address, what)
+        control(&self.endpoint, what)
     }
 }
 
@@ -308,9 +348,15 @@ pub(crate) fn switched(connection: &mut Connection) -> Result<Head, Failure> {
     Ok(head)
 }
 
-/// Sends a control request to the conformance application at `address`.
-pub(crate) fn control(address: SocketAddr, what: &str) -> Result<String, Failure> {
-    let mut connection = Connection::open(address, &Transcript::default())?;
+/// The same place, where ALPN offers `protocol`.
+fn speaking(mut endpoint: Endpoint, protocol: &str) -> Endpoint {
+    endpoint.tls = endpoint.tls.map(|client| client.alpn(&[protocol]));
+    endpoint
+}
+
+/// Sends a control request to the conformance application there.
+pub(crate) fn control(endpoint: &Endpoint, what: &str) -> Result<String, Failure> {
+    let mut connection = Connection::open(endpoint, &Transcript::default())?;
     connection.send(format!("GET / HTTP/1.1\r\nhost: suite\r\n{CONTROL}: {what}\r\nconnection: close\r\n\r\n"))?;
     let response = connection.response("GET")?;
     ensure!(response.status() == 200, "the report request was answered {}", response.status());

@@ -2,12 +2,14 @@
 //!
 //! Used by the thread of a case (or a helper thread it started); every call blocks at most for [`patience`].
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::patience;
 use super::response::{Framing, Head, Response};
+use super::stream::{Endpoint, Stream};
+use super::tls::Ended;
 use super::transcript::{Direction, Transcript};
 use crate::case::{Failure, ensure};
 use crate::text;
@@ -32,7 +34,7 @@ enum Got {
 
 /// A connection, and what was read from it and not yet used.
 pub struct Connection {
-    stream: TcpStream,
+    pub(super) stream: Stream,
     number: usize,
     transcript: Transcript,
     buffer: Vec<u8>,
@@ -40,36 +42,39 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects to `address`.
+    /// Connects to a server.
     ///
     /// # Errors
     /// Nobody listens there.
-    pub fn open(address: SocketAddr, transcript: &Transcript) -> Result<Self, Failure> {
+    pub fn open(endpoint: &Endpoint, transcript: &Transcript) -> Result<Self, Failure> {
+        let address = endpoint.address;
         let stream = TcpStream::connect_timeout(&address, patience())
             .map_err(|error| format!("cannot connect to {address}: {error}"))?;
-        Self::new(stream, transcript)
+        Self::new(stream, endpoint, transcript)
     }
 
-    /// Connects `socket` to `address`.
+    /// Connects `socket` to a server.
     ///
     /// # Errors
     /// Nobody listens there.
-    pub fn with(socket: socket2::Socket, address: SocketAddr, transcript: &Transcript) -> Result<Self, Failure> {
+    pub fn with(socket: socket2::Socket, endpoint: &Endpoint, transcript: &Transcript) -> Result<Self, Failure> {
+        let address = endpoint.address;
         let connected = socket.connect_timeout(&address.into(), patience());
         connected.map_err(|error| format!("cannot connect to {address}: {error}"))?;
-        Self::new(socket.into(), transcript)
+        Self::new(socket.into(), endpoint, transcript)
     }
 
-    fn new(stream: TcpStream, transcript: &Transcript) -> Result<Self, Failure> {
+    fn new(socket: TcpStream, endpoint: &Endpoint, transcript: &Transcript) -> Result<Self, Failure> {
         // Small writes are what many cases are about.
-        stream.set_nodelay(true).map_err(|error| format!("set_nodelay: {error}"))?;
+        socket.set_nodelay(true).map_err(|error| format!("set_nodelay: {error}"))?;
         let number = transcript.open();
+        let stream = Stream::new(socket, endpoint)?;
         Ok(Connection { stream, number, transcript: transcript.clone(), buffer: Vec::new(), ended: None })
     }
 
     /// The client's own address.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.stream.local_addr().ok()
+        self.stream.socket.local_addr().ok()
     }
 
     fn event(&self, text: &str) {
@@ -83,7 +88,7 @@ impl Connection {
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
         let bytes = bytes.as_ref();
         self.transcript.add(self.number, Direction::Sent, bytes);
-        self.stream.set_write_timeout(Some(patience())).map_err(|error| error.to_string())?;
+        self.stream.socket.set_write_timeout(Some(patience())).map_err(|error| error.to_string())?;
         self.stream.write_all(bytes).map_err(|error| format!("cannot send {} octets: {error}", bytes.len()).into())
     }
 
@@ -94,15 +99,18 @@ impl Connection {
     pub fn send_in_background(&mut self, bytes: Vec<u8>) -> Result<Sending, Failure> {
         self.transcript.add(self.number, Direction::Sent, &bytes);
         let mut stream = self.stream.try_clone().map_err(|error| error.to_string())?;
-        stream.set_write_timeout(Some(patience())).map_err(|error| error.to_string())?;
         // An error is what the server's closing looks like from here; the case looks at its response.
-        Ok(Sending(std::thread::spawn(move || drop(stream.write_all(&bytes)))))
+        Ok(Sending(std::thread::spawn(move || {
+            stream.open(patience());
+            let _ = stream.socket.set_write_timeout(Some(patience()));
+            let _ = stream.write_all(&bytes);
+        })))
     }
 
     /// Sends as much of `bytes` as the server takes; how much that was.
     pub fn send_what_fits(&mut self, bytes: &[u8], stall: Duration) -> usize {
         let mut sent = 0;
-        let _ = self.stream.set_write_timeout(Some(stall));
+        let _ = self.stream.socket.set_write_timeout(Some(stall));
         while sent < bytes.len() {
             match self.stream.write(&bytes[sent..]) {
                 Ok(count) if count > 0 => sent += count,
@@ -116,19 +124,26 @@ impl Connection {
     /// Ends the client's direction.
     pub fn finish(&mut self) {
         self.event("half-close");
-        // An error means that the connection has ended already, which reading will show.
-        let _ = self.stream.shutdown(Shutdown::Write);
+        self.stream.finish();
     }
 
     /// Resets the connection, as a client does that crashed.
     pub fn reset(self) {
         self.event("reset");
-        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        let _ = socket2::SockRef::from(&self.stream.socket).set_linger(Some(Duration::ZERO));
     }
 
     /// Makes the window for responses small, so that a response that is not read stops early.
     pub fn small_window(&self) {
-        let _ = socket2::SockRef::from(&self.stream).set_recv_buffer_size(16 * 1024);
+        // Decryption takes its time: a window of less than a loopback segment would be opened by probes, a few in a second.
+        let octets = if self.stream.is_secure() { 64 * 1024 } else { 16 * 1024 };
+        let _ = socket2::SockRef::from(&self.stream.socket).set_recv_buffer_size(octets);
+    }
+
+    /// The server's stream has ended in order.
+    fn end(&mut self) {
+        self.event(self.stream.ended().map_or("end of the stream", Ended::event));
+        self.ended = Some("end");
     }
 
     /// Reads some octets, until `deadline`.
@@ -145,11 +160,10 @@ impl Connection {
                 self.event("gave up waiting");
                 return Err(format!("nothing came within {:?} while waiting for {waiting_for}", patience()).into());
             }
-            self.stream.set_read_timeout(Some(left)).map_err(|error| error.to_string())?;
+            self.stream.socket.set_read_timeout(Some(left)).map_err(|error| error.to_string())?;
             match self.stream.read(&mut piece) {
                 Ok(0) => {
-                    self.event("end of the stream");
-                    self.ended = Some("end");
+                    self.end();
                     return Ok(Got::End);
                 }
                 Ok(count) => {
@@ -171,17 +185,21 @@ impl Connection {
     /// Whatever has arrived, without waiting.
     pub fn arrived(&mut self) -> &[u8] {
         let mut piece = [0; 64 * 1024];
-        if self.ended.is_none() && self.stream.set_nonblocking(true).is_ok() {
-            while let Ok(count) = self.stream.read(&mut piece) {
+        if self.ended.is_none() && self.stream.socket.set_nonblocking(true).is_ok() {
+            loop {
+                let count = match self.stream.read(&mut piece) {
+                    Ok(count) => count,
+                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                    Err(_) => break,
+                };
                 if count == 0 {
-                    self.event("end of the stream");
-                    self.ended = Some("end");
+                    self.end();
                     break;
                 }
                 self.transcript.add(self.number, Direction::Received, &piece[..count]);
                 self.buffer.extend_from_slice(&piece[..count]);
             }
-            let _ = self.stream.set_nonblocking(false);
+            let _ = self.stream.socket.set_nonblocking(false);
         }
         &self.buffer
     }
@@ -195,8 +213,8 @@ impl Connection {
         let until = Instant::now() + duration;
         while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
             self.nothing_arrived(when)?;
-            let _ = self.stream.set_read_timeout(Some(left));
-            let _ = self.stream.peek(&mut [0]);
+            let _ = self.stream.socket.set_read_timeout(Some(left));
+            let _ = self.stream.socket.peek(&mut [0]);
         }
         self.nothing_arrived(when)
     }

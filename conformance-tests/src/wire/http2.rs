@@ -1,4 +1,4 @@
-//! A client for HTTP/2 by prior knowledge (RFC 9113 §3.3), frame by frame, on one [`Connection`].
+//! A client for HTTP/2 by prior knowledge or ALPN (RFC 9113 §3.2, §3.3), frame by frame, on one [`Connection`].
 //!
 //! It answers SETTINGS and PING, gives the server room for what it has sent, and keeps what came on each stream. It
 //! reads strictly: what no server may send is a failure.
@@ -69,6 +69,7 @@ impl Answer {
 /// A connection of many streams.
 pub struct Http2 {
     connection: Connection,
+    scheme: &'static str,
     token: String,
     next: u32,
     streams: BTreeMap<u32, Answer>,
@@ -89,9 +90,17 @@ impl Http2 {
     /// # Errors
     /// Nobody accepts it.
     pub fn open(cx: &Context) -> Result<Self, Failure> {
-        let connection = cx.connect()?;
+        Self::over(cx.connect_http2()?, cx)
+    }
+
+    /// Over a connection to the server of `cx`.
+    ///
+    /// # Errors
+    /// It is closed.
+    pub fn over(connection: Connection, cx: &Context) -> Result<Self, Failure> {
         let mut http2 = Http2 {
             connection,
+            scheme: cx.scheme(),
             token: cx.token().to_owned(),
             next: 1,
             streams: BTreeMap::new(),
@@ -201,7 +210,8 @@ impl Http2 {
         end: bool,
     ) -> Result<u32, Failure> {
         let (path, token) = (mount::mounted(path), self.token.clone());
-        let mut fields = vec![(":method", method), (":scheme", "http"), (":path", &path), (":authority", AUTHORITY)];
+        let mut fields =
+            vec![(":method", method), (":scheme", self.scheme), (":path", &path), (":authority", AUTHORITY)];
         fields.extend([(TOKEN, &token[..]), (DO, script)]);
         fields.extend_from_slice(more);
         self.fields(&fields, end)
@@ -231,7 +241,8 @@ impl Http2 {
     /// The connection is closed.
     pub fn connect(&mut self, protocol: &str, path: &str, script: &str, more: &[(&str, &str)]) -> Result<u32, Failure> {
         let (path, token) = (mount::mounted(path), self.token.clone());
-        let mut fields = vec![(":method", "CONNECT"), (":protocol", protocol), (":scheme", "http"), (":path", &path)];
+        let mut fields =
+            vec![(":method", "CONNECT"), (":protocol", protocol), (":scheme", self.scheme), (":path", &path)];
         fields.extend([(":authority", AUTHORITY), (TOKEN, &token[..]), (DO, script)]);
         fields.extend_from_slice(more);
         self.fields(&fields, false)
@@ -284,7 +295,7 @@ impl Http2 {
     /// The connection is closed.
     pub fn begin(&mut self, path: &str, script: &str) -> Result<(), Failure> {
         let (path, token) = (mount::mounted(path), self.token.clone());
-        let fields = [(":method", "GET"), (":scheme", "http"), (":path", &path), (TOKEN, &token), (DO, script)];
+        let fields = [(":method", "GET"), (":scheme", self.scheme), (":path", &path), (TOKEN, &token), (DO, script)];
         self.deaf = true;
         self.open_stream(&fields, END_STREAM).map(drop)
     }
@@ -374,6 +385,12 @@ impl Http2 {
         self.closed()?;
         ensure!(self.goaway.is_some_and(|(_, code)| code == 0), "closed with {:?} as its GOAWAY", self.goaway);
         Ok(())
+    }
+
+    /// What is below it.
+    #[cfg(feature = "tls")]
+    pub(crate) fn into_connection(self) -> Connection {
+        self.connection
     }
 
     /// Reads until the connection ends, whichever way.

@@ -1,5 +1,6 @@
 //! A client that hides nothing: raw sockets with deadlines, and a strict reader of responses.
 //!
+//! Where the server has TLS, so has the client, and all that is said of octets here is said of plaintext.
 //! Every operation gives up after [`patience`], so that no case can hang; every octet in and out is kept in a
 //! [`Transcript`] for the report of a failure.
 
@@ -7,6 +8,11 @@ mod connection;
 mod hpack;
 pub mod http2;
 mod response;
+#[cfg(feature = "tls")]
+mod secured;
+mod stream;
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
+pub(crate) mod tls;
 mod transcript;
 pub mod websocket;
 
@@ -15,6 +21,8 @@ use std::time::Duration;
 
 pub use self::connection::{Connection, Sending};
 pub use self::response::{Framing, Head, Response};
+pub use self::stream::Endpoint;
+pub use self::tls::Client;
 pub use self::transcript::{Direction, Exchange, Transcript};
 
 static PATIENCE: AtomicU64 = AtomicU64::new(15_000);

@@ -14,6 +14,7 @@ mod http2_faults;
 mod lifecycle_faults;
 mod proxy;
 mod server;
+mod tls_faults;
 mod upgrade_faults;
 mod wire_faults;
 
@@ -26,7 +27,7 @@ use std::time::Duration;
 use conformance_tests::case::Level;
 use conformance_tests::registry::{self, Listed};
 use conformance_tests::runner::{Outcome, Subject};
-use conformance_tests::{alone, application, wire};
+use conformance_tests::{alone, application, secure, wire};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::fault::{Base, Fault};
@@ -51,6 +52,7 @@ fn faults() -> Vec<&'static Fault> {
         environ_faults::FAULTS,
         http2_faults::FAULTS,
         lifecycle_faults::FAULTS,
+        tls_faults::FAULTS,
         upgrade_faults::FAULTS,
         wire_faults::FAULTS,
     ];
@@ -64,6 +66,9 @@ fn case(name: &str) -> Listed {
 }
 
 fn main() {
+    secure::provide(tls_faults::provide);
+    // Made before anything asks: faults go without what a case has asked for.
+    secure::ready().expect("the suite has certificates");
     let all: Vec<Broken> = faults().into_iter().chain(SOUND).map(Broken).collect();
     alone::enter(all.iter().map(|broken| broken as &dyn adapter_core::Server));
     application::quiet_panics();
