@@ -84,11 +84,7 @@ pub fn probe(address: SocketAddr, limit: Duration) -> Result<Duration, String> {
 }
 
 /// As [`probe`], plain or under TLS.
-pub fn probe_over(
-    address: SocketAddr,
-    tls: Option<&Arc<ClientConfig>>,
-    limit: Duration,
-) -> Result<Duration, String> {
+pub fn probe_over(address: SocketAddr, tls: Option<&Arc<ClientConfig>>, limit: Duration) -> Result<Duration, String> {
     let begun = Instant::now();
     let body = root(address, tls, limit)?;
     if body != HELLO.len() as u64 {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustls::ClientConfig;
 
 use super::idle::{crowd_size, growth, patience};
-use super::{Bench, instructions, installed, syscalls};
+use super::{Bench, Samples, installed, instructions, syscalls};
 use crate::identity::Identity;
 use crate::load::crowd::Crowd;
 use crate::load::exchange::{connect, exchange, probe_over};
@@ -164,13 +164,12 @@ impl Secured<'_> {
         let columns =
             [("down MB/s", 0), ("down CPU ms", 0), ("up MB/s", 0), ("up CPU ms", 0), ("reads/MiB up", 1), ("which", 0)];
         let mut table = Table::new("tls-flow", title, &columns);
-        let down =
-            self.bench.in_turn("tls, down", Route::Secure, rounds, |built| self.rate(built, download));
+        let down = self.bench.in_turn("tls, down", Route::Secure, rounds, |built| self.rate(built, download));
         let up = self.bench.in_turn("tls, up", Route::SecureCount, rounds, |built| self.rate(built, upload));
         let reads = self.bench.in_turn("tls, reads", Route::SecureCount, 1, |built| self.reads(built));
         for (name, samples) in down {
             let row = samples.map(|samples| {
-                let of = |all: &[(&str, Result<Vec<[f64; 2]>, String>)]| match all.iter().find(|(one, _)| *one == name) {
+                let of = |all: &[Samples<[f64; 2]>]| match all.iter().find(|(one, _)| *one == name) {
                     Some((_, Ok(samples))) => medians(samples),
                     Some((_, Err(reason))) => vec![format!("fails: {reason}").into(), Cell::Nothing],
                     None => vec![Cell::Nothing, Cell::Nothing],
@@ -228,8 +227,7 @@ impl Secured<'_> {
 
     fn idle(&self) -> Table {
         let count = crowd_size(self.bench);
-        let title =
-            format!("TLS: {count} connections opened at once, each of which sends GET / and then stays idle");
+        let title = format!("TLS: {count} connections opened at once, each of which sends GET / and then stays idle");
         let columns = [("answered", 0), ("in s", 2), ("bytes/connection", 0), ("threads", 0), ("still open", 0)];
         let mut table = Table::new("tls-idle", title, &columns);
         let all = self.bench.in_turn("tls, idle", Route::Secure, 1, |built| {
