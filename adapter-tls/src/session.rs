@@ -131,6 +131,9 @@ impl Session for RustlsSession {
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> usize {
+        if self.unread == 0 {
+            return 0;
+        }
         let State::Connected(connection) = &mut self.state else { return 0 };
         let read = connection.reader().read(buffer).unwrap_or(0);
         self.unread = self.unread.saturating_sub(read);

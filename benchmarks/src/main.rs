@@ -1,7 +1,9 @@
 //! Builds the servers, loads them in turn and prints one table a measurement. See README.md.
 
+mod identity;
 mod load;
 mod measure;
+mod nginx;
 mod options;
 mod process;
 mod subjects;
@@ -21,8 +23,8 @@ fn main() -> ExitCode {
         for measurement in Measurement::ALL {
             println!("measurement  {:<13} {}", measurement.name(), measurement.about());
         }
-        for subject in subjects::SUBJECTS {
-            println!("server       {}", subject.name);
+        for name in subjects::names() {
+            println!("server       {name}");
         }
         return ExitCode::SUCCESS;
     }

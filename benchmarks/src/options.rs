@@ -7,7 +7,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::measure::Measurement;
-use crate::subjects::{CHATS, SUBJECTS, Subject};
+use crate::subjects::{CHATS, SECURED, SUBJECTS, Subject, names};
 
 /// Measures the adapters against bare servers and the field, on loopback.
 #[derive(Parser)]
@@ -66,8 +66,7 @@ impl Options {
                 .map_or(Ok(()), |name| Err(format!("no {what} is called '{name}'; there are {}", known.join(", "))))
         };
         unknown(&self.only, &Measurement::ALL.map(Measurement::name), "measurement")?;
-        let servers: Vec<_> = SUBJECTS.iter().map(|subject| subject.name).collect();
-        unknown(&self.server, &servers, "server")?;
+        unknown(&self.server, &names(), "server")?;
         // An hour's run must not end with a file that cannot be written.
         match &self.json {
             Some(path) => std::fs::OpenOptions::new()
@@ -86,10 +85,12 @@ impl Options {
     /// The servers asked for, in the table's order, as far as a measurement needs them.
     pub fn subjects(&self) -> Vec<&'static Subject> {
         let named = |subject: &&Subject| self.server.is_empty() || self.server.iter().any(|name| name == subject.name);
-        let others = Measurement::ALL.into_iter().any(|one| one != Measurement::Chat && self.wants(one));
+        let is_other = |one: &Measurement| !matches!(one, Measurement::Chat | Measurement::Tls);
+        let others = Measurement::ALL.into_iter().filter(is_other).any(|one| self.wants(one));
         let subjects = SUBJECTS.iter().filter(|_| others);
         let chats = CHATS.iter().filter(|_| self.wants(Measurement::Chat));
-        subjects.chain(chats).filter(named).collect()
+        let secured = SECURED.iter().filter(|_| self.wants(Measurement::Tls));
+        subjects.chain(chats).chain(secured).filter(named).collect()
     }
 
     pub fn rounds(&self) -> u32 {

@@ -5,12 +5,14 @@ use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+use crate::identity::Identity;
 use crate::load::exchange::probe;
 use crate::subjects::{Built, Threads};
 
@@ -27,13 +29,16 @@ pub struct Start {
     pub under: Vec<String>,
     /// How long it may take to answer for the first time.
     pub patience: Duration,
+    /// The certificate that it is to show; without one it is plain.
+    pub identity: Option<Arc<Identity>>,
     /// What it must answer for that.
     pub ready: fn(SocketAddr, Duration) -> Result<Duration, String>,
 }
 
 impl Start {
     pub fn new(workers: usize) -> Self {
-        Self { workers, pool: None, cpu: None, under: Vec::new(), patience: Duration::from_secs(10), ready: probe }
+        let patience = Duration::from_secs(10);
+        Self { workers, pool: None, cpu: None, under: Vec::new(), patience, identity: None, ready: probe }
     }
 }
 
@@ -69,7 +74,8 @@ impl Server {
             }
         };
         let (errors, errors_path) = errors_file(scratch, built.subject.name)?;
-        command.args(built.subject.arguments(port, threads)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
+        let arguments = built.subject.arguments(port, threads, start.identity.as_deref(), scratch)?;
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
         let child = spawn_on(&mut command, start.cpu)?;
         let mut server = Server { child, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) };
         server.wait_ready(start, &errors_path)?;
@@ -136,8 +142,12 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // An error means that it has ended already.
+        // An error means that it has ended already. What it has started does not end with it.
+        let started = tree(self.id());
         let _ = self.child.kill();
+        for id in started.into_iter().skip(1).filter_map(|id| Pid::from_raw(id as i32)) {
+            let _ = kill_process(id, Signal::KILL);
+        }
         let _ = self.child.wait();
     }
 }

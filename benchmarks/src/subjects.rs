@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::identity::Identity;
+use crate::nginx;
+
 /// A program under measurement.
 pub struct Subject {
     pub name: &'static str,
@@ -19,6 +22,10 @@ enum Build {
     Peer(&'static str),
     /// An example of the main workspace.
     Example(&'static str),
+    /// The same with the feature `tls`, in a target directory of its own.
+    Secured(&'static str),
+    /// What is installed here, with a configuration written for it.
+    Nginx,
 }
 
 /// What a number of threads means to it.
@@ -44,6 +51,10 @@ pub enum Route {
     /// A handler that blocks its own thread.
     Stall,
     Chat,
+    /// Under TLS: `GET /`, and `GET /stream`.
+    Secure,
+    /// Under TLS: `POST /count`, which reads the body and answers with its length.
+    SecureCount,
 }
 
 use Route::*;
@@ -90,6 +101,27 @@ pub const CHATS: &[Subject] = &[
     chat("threadpool", &["--server", "threadpool"], POOL),
 ];
 
+/// The subject that ratios under TLS are relative to.
+pub const BASE_TLS: &str = "bare-hyper-tls";
+
+const SECURE: &[Route] = &[Secure, SecureCount];
+
+/// Ours under TLS, the base, and the field.
+pub const SECURED: &[Subject] = &[
+    secured("hyper", &["--server", "hyper"], Threads::Workers),
+    secured("actix", &["--server", "actix"], Threads::Workers),
+    secured("smol", &["--server", "smol"], Threads::Workers),
+    secured("threadpool", &["--server", "threadpool"], POOL),
+    peer(BASE_TLS, "peer-bare-hyper-tls", &[], Threads::Workers, SECURE),
+    peer("axum-server", "peer-axum-server", &[], Threads::Workers, SECURE),
+    peer("actix-web-tls", "peer-actix-web-tls", &[], Threads::Workers, SECURE),
+    Subject { name: "nginx", build: Build::Nginx, arguments: &[], threads: Threads::Workers, routes: &[Secure] },
+];
+
+const fn secured(name: &'static str, arguments: &'static [&'static str], threads: Threads) -> Subject {
+    Subject { name, build: Build::Secured("testbed"), arguments, threads, routes: SECURE }
+}
+
 const fn ours(name: &'static str, arguments: &'static [&'static str], threads: Threads) -> Subject {
     Subject { name, build: Build::Example("testbed"), arguments, threads, routes: ALL }
 }
@@ -113,16 +145,35 @@ impl Subject {
         self.routes.contains(&route)
     }
 
-    /// The arguments it is started with.
-    pub fn arguments(&self, port: u16, threads: usize) -> Vec<String> {
+    /// The arguments it is started with; `scratch` is for files that it needs.
+    pub fn arguments(
+        &self,
+        port: u16,
+        threads: usize,
+        identity: Option<&Identity>,
+        scratch: &Path,
+    ) -> Result<Vec<String>, String> {
+        if self.build == Build::Nginx {
+            return nginx::arguments(port, threads, identity.ok_or("it has no certificate")?, scratch);
+        }
         let mut arguments: Vec<String> = self.arguments.iter().map(ToString::to_string).collect();
         arguments.extend(match self.build {
-            Build::Peer(_) => ["--port".into(), port.to_string()],
-            Build::Example(_) => ["--bind".into(), format!("127.0.0.1:{port}")],
+            Build::Peer(_) | Build::Nginx => ["--port".into(), port.to_string()],
+            Build::Example(_) | Build::Secured(_) => ["--bind".into(), format!("127.0.0.1:{port}")],
         });
         arguments.extend(["--threads".into(), threads.to_string()]);
-        arguments
+        for (flag, file) in identity.iter().flat_map(|identity| identity.files()) {
+            arguments.extend([flag.into(), file.display().to_string()]);
+        }
+        Ok(arguments)
     }
+}
+
+/// The names a server can be asked for by, each once.
+pub fn names() -> Vec<&'static str> {
+    let plain = SUBJECTS.iter().map(|subject| subject.name);
+    let secured = SECURED.iter().map(|subject| subject.name);
+    plain.chain(secured.filter(|name| SUBJECTS.iter().all(|subject| subject.name != *name))).collect()
 }
 
 /// A subject with its program, or the reason why there is none.
@@ -155,6 +206,14 @@ impl Build {
                 eprintln!("building the example {example}");
                 cargo.args(["--example", example, "--manifest-path"]).arg(here.join("../Cargo.toml"));
             }
+            // A build in the same place would replace the plain one.
+            Build::Secured(example) => {
+                eprintln!("building the example {example} with TLS");
+                cargo.args(["--package", "adapter-web", "--features", "tls", "--example", example]);
+                cargo.arg("--target-dir").arg(here.join("target/secured"));
+                cargo.arg("--manifest-path").arg(here.join("../Cargo.toml"));
+            }
+            Build::Nginx => return nginx::find(),
         }
         let output = cargo.stdin(Stdio::null()).output().map_err(|error| format!("cannot run cargo: {error}"))?;
         if !output.status.success() {
@@ -177,10 +236,12 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_the_base_is_one() {
-        let mut names: Vec<_> = SUBJECTS.iter().map(|subject| subject.name).collect();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), SUBJECTS.len());
-        assert!(names.contains(&BASE));
+        for (subjects, base) in [(SUBJECTS, BASE), (SECURED, BASE_TLS)] {
+            let mut names: Vec<_> = subjects.iter().map(|subject| subject.name).collect();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), subjects.len());
+            assert!(names.contains(&base));
+        }
     }
 }

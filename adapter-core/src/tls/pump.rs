@@ -290,7 +290,8 @@ impl Pump {
                 let room = buffer.get_mut(filled..).unwrap_or_default();
                 let count = if room.is_empty() { 0 } else { session.read(room) };
                 filled += count;
-                if taken == 0 && count == 0 {
+                let is_done = octets.is_empty() && !session.has_plaintext();
+                if is_done || (taken == 0 && count == 0) {
                     break;
                 }
             }
@@ -327,13 +328,17 @@ impl Pump {
             self.output = SPARE.take();
         }
         let mut some = [IoSlice::new(&[]); PARTS];
-        let mut left = PIECE;
+        let (mut used, mut left) = (0, PIECE);
         for (place, part) in some.iter_mut().zip(parts.iter().filter(|part| !part.is_empty())) {
             let part = part.get(..left.min(part.len())).unwrap_or_default();
             left -= part.len();
             *place = IoSlice::new(part);
+            used += 1;
+            if left == 0 {
+                break;
+            }
         }
-        let count = session.write(&some, &mut self.output);
+        let count = session.write(some.get(..used).unwrap_or_default(), &mut self.output);
         if let Poll::Ready(Err(error)) = self.poll_send(raw, cx, Side::Writer) {
             return Poll::Ready(Err(error));
         }
@@ -344,8 +349,11 @@ impl Pump {
     ///
     /// # Errors
     /// Of the socket.
-    #[inline(never)]
+    #[inline]
     pub fn poll_flush(&mut self, raw: &mut impl Raw, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.is_settled() {
+            return Poll::Ready(Ok(0));
+        }
         self.poll_send_some(raw, cx, Side::Writer)
     }
 
@@ -401,6 +409,12 @@ impl Pump {
             || self.session.as_ref().is_some_and(|session| session.has_ended())
     }
 
+    /// Nothing waits for the client, and the socket has not failed.
+    #[inline]
+    fn is_settled(&self) -> bool {
+        self.output.is_empty() && self.broken.is_none()
+    }
+
     /// Who reads sends what the session has to say; what can't be sent now is no concern of the reading.
     fn send_along(&mut self, raw: &mut impl Raw, cx: &mut Context<'_>) {
         if !self.output.is_empty() {
@@ -409,10 +423,13 @@ impl Pump {
     }
 
     fn poll_send(&mut self, raw: &mut impl Raw, cx: &mut Context<'_>, side: Side) -> Poll<io::Result<()>> {
-        while ready!(self.poll_send_some(raw, cx, side))? > 0 {}
+        while !self.is_settled() {
+            ready!(self.poll_send_some(raw, cx, side))?;
+        }
         Poll::Ready(Ok(()))
     }
 
+    #[inline(never)]
     fn poll_send_some(&mut self, raw: &mut impl Raw, cx: &mut Context<'_>, side: Side) -> Poll<io::Result<usize>> {
         let Pump { output, sent, broken, reader, writer, .. } = self;
         if let Some(kind) = *broken {

@@ -1,14 +1,17 @@
 //! A crowd: thousands of connections opened at once, each of which sends one request and then stays open.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
+use rustls::ClientConfig;
 
 use super::response::Reader;
 use super::steady::wait;
+use super::wire::Wire;
 use super::{begin_connect, get};
 
 /// Open connections, and how far each one is.
@@ -23,7 +26,7 @@ pub struct Crowd {
 }
 
 struct Member {
-    stream: TcpStream,
+    stream: Wire,
     reader: Reader,
     state: State,
 }
@@ -43,12 +46,23 @@ enum State {
 impl Crowd {
     /// Begins to connect `count` times; `attend` does the rest.
     pub fn open(address: SocketAddr, count: usize, target: &str) -> Result<Self, String> {
+        Self::open_over(address, None, count, target)
+    }
+
+    /// The same, plain or under TLS.
+    pub fn open_over(
+        address: SocketAddr,
+        tls: Option<&Arc<ClientConfig>>,
+        count: usize,
+        target: &str,
+    ) -> Result<Self, String> {
         let attempt = || -> std::io::Result<Self> {
             let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
             let begun = Instant::now();
             let mut members = Vec::with_capacity(count);
             for token in 0..count as u64 {
                 let stream = begin_connect(&epoll, address, token)?;
+                let stream = Wire::new(stream, tls).map_err(std::io::Error::other)?;
                 members.push(Member { stream, reader: Reader::default(), state: State::Connecting });
             }
             Ok(Self { epoll, events: Vec::with_capacity(1024), members, request: get(target), begun, failure: None })
@@ -112,9 +126,8 @@ impl Crowd {
 
 impl Member {
     fn advance(&mut self, flags: epoll::EventFlags, request: &[u8], begun: Instant) -> Result<(), String> {
-        if self.state == State::Connecting && flags.intersects(epoll::EventFlags::OUT | epoll::EventFlags::ERR) {
-            self.stream.write_all(request).map_err(|error| format!("connecting: {error}"))?;
-            self.state = State::Waiting;
+        if flags.intersects(epoll::EventFlags::OUT | epoll::EventFlags::ERR) {
+            self.begin(request)?;
         }
         if !flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
             return Ok(());
@@ -124,7 +137,8 @@ impl Member {
             let read = match self.stream.read(&mut buffer) {
                 Ok(0) => return Err("closed by the server".into()),
                 Ok(read) => read,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
+                // A handshake may be over now.
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return self.begin(request),
                 Err(error) => return Err(error.to_string()),
             };
             if self.state != State::Waiting {
@@ -138,5 +152,18 @@ impl Member {
                 self.state = State::Answered(begun.elapsed());
             }
         }
+    }
+
+    /// Sends the request, once it can be sent.
+    fn begin(&mut self, request: &[u8]) -> Result<(), String> {
+        if self.state == State::Connecting {
+            match self.stream.write(request) {
+                Ok(written) if written == request.len() => self.state = State::Waiting,
+                Ok(_) => return Err("connecting: the request does not fit".into()),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(format!("connecting: {error}")),
+            }
+        }
+        Ok(())
     }
 }

@@ -6,6 +6,7 @@ pub mod response;
 pub mod room;
 pub mod slow;
 pub mod steady;
+pub mod wire;
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};

@@ -1,12 +1,13 @@
 //! Slow clients: each sends one byte of a request head a second, and never the end of it.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::exchange::connect;
+use super::wire::Wire;
 
 /// Running slow clients; dropping it ends them.
 pub struct Slow {
@@ -18,8 +19,8 @@ impl Slow {
     pub fn open(address: SocketAddr, count: usize) -> Self {
         // A server that refuses some of them is judged by its answers to others.
         let give_up = Instant::now() + Duration::from_secs(5);
-        let connect = |_| connect(address, give_up.saturating_duration_since(Instant::now())).ok();
-        let mut clients: Vec<TcpStream> = (0..count).map_while(connect).collect();
+        let connect = |_| connect(address, None, give_up.saturating_duration_since(Instant::now())).ok();
+        let mut clients: Vec<Wire> = (0..count).map_while(connect).collect();
         let (end, ended) = channel();
         let thread = std::thread::spawn(move || {
             let mut head = b"GET / HTTP/1.1\r\nhost: localhost\r\nx-slow: ".iter().chain(std::iter::repeat(&b'a'));
@@ -42,6 +43,6 @@ impl Slow {
     }
 }
 
-fn is_open(client: &mut TcpStream) -> bool {
+fn is_open(client: &mut Wire) -> bool {
     matches!(client.read(&mut [0; 512]), Err(error) if error.kind() == ErrorKind::WouldBlock)
 }

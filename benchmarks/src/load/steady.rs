@@ -2,13 +2,17 @@
 //! one request outstanding or a batch of pipelined ones. One epoll loop per thread; every response is checked.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use rustix::event::{Timespec, epoll};
+use rustls::ClientConfig;
 
+use super::exchange::connect;
 use super::response::Reader;
+use super::wire::Wire;
 use super::{HELLO, get};
 use crate::process::pin_this_thread;
 
@@ -22,6 +26,8 @@ pub struct Plan {
     pub threads: usize,
     /// The CPU the loader stays on.
     pub cpu: Option<usize>,
+    /// The connections are under TLS.
+    pub tls: Option<Arc<ClientConfig>>,
 }
 
 /// When a run ends.
@@ -66,7 +72,7 @@ impl Steady {
     pub fn open(address: SocketAddr, plan: &Plan) -> Result<Self, String> {
         let loops = (0..plan.threads).map(|index| {
             let connections = plan.connections / plan.threads + usize::from(index < plan.connections % plan.threads);
-            Loop::open(address, connections, plan).map_err(|error| format!("cannot connect: {error}"))
+            Loop::open(address, connections, plan)
         });
         Ok(Self { loops: loops.collect::<Result<_, _>>()?, cpu: plan.cpu })
     }
@@ -114,7 +120,7 @@ struct Loop {
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Wire,
     reader: Reader,
     /// Requests sent and not yet answered.
     outstanding: usize,
@@ -125,19 +131,18 @@ struct Connection {
 }
 
 impl Loop {
-    fn open(address: SocketAddr, connections: usize, plan: &Plan) -> std::io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    fn open(address: SocketAddr, connections: usize, plan: &Plan) -> Result<Self, String> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| format!("epoll: {error}"))?;
         let connections = (0..connections as u64).map(|token| {
-            let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
-            stream.set_nodelay(true)?;
-            stream.set_nonblocking(true)?;
-            epoll::add(&epoll, &stream, epoll::EventData::new_u64(token), epoll::EventFlags::IN)?;
+            let stream = connect(address, plan.tls.as_ref(), Duration::from_secs(5))?;
+            epoll::add(&epoll, &stream, epoll::EventData::new_u64(token), epoll::EventFlags::IN)
+                .map_err(|error| format!("epoll: {error}"))?;
             // A burst is for `crowd`: some servers (tiny_http) queue its connections behind each other for good.
             std::thread::sleep(Duration::from_micros(500));
             let sent = Instant::now();
             Ok(Connection { stream, reader: Reader::default(), outstanding: 0, sent, head: None, served: false })
         });
-        let connections = connections.collect::<std::io::Result<_>>()?;
+        let connections = connections.collect::<Result<_, String>>()?;
         let (depth, batch) = (plan.depth, get(plan.path).repeat(plan.depth));
         Ok(Self { epoll, connections, batch, depth, buffer: vec![0; 64 * 1024] })
     }
@@ -205,13 +210,27 @@ impl Connection {
 
     /// Reads once; returns how many answers ended in what was read.
     fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, String> {
-        let read = match self.stream.read(buffer) {
-            Ok(0) => return Err("the server closed a keep-alive connection".into()),
-            Ok(read) => read,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return Ok(0),
-            Err(error) => return Err(format!("receiving: {error}")),
-        };
-        let mut rest = &buffer[..read];
+        let mut answered = 0;
+        loop {
+            let read = match self.stream.read(buffer) {
+                Ok(0) => return Err("the server closed a keep-alive connection".into()),
+                Ok(read) => read,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => 0,
+                Err(error) => return Err(format!("receiving: {error}")),
+            };
+            answered += self.check(&buffer[..read])?;
+            // The socket would not report it again.
+            if !self.stream.has_input() {
+                break;
+            }
+        }
+        self.outstanding =
+            self.outstanding.checked_sub(answered).ok_or("the server sent more answers than were asked for")?;
+        Ok(answered)
+    }
+
+    /// How many answers end in `rest`.
+    fn check(&mut self, mut rest: &[u8]) -> Result<usize, String> {
         let mut answered = 0;
         while !rest.is_empty() {
             if let Some(length) = self.known_shape(rest) {
@@ -229,8 +248,6 @@ impl Connection {
                 answered += 1;
             }
         }
-        self.outstanding =
-            self.outstanding.checked_sub(answered).ok_or("the server sent more answers than were asked for")?;
         Ok(answered)
     }
 

@@ -1,11 +1,11 @@
 //! `echo`: bodies sent and read back at the same time; MB/s one way, and the server's peak memory.
 
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use super::Bench;
 use crate::load::exchange::{connect, exchange};
 use crate::load::response::Response;
+use crate::load::wire::Wire;
 use crate::process::Start;
 use crate::subjects::{Built, Route};
 use crate::table::{Cell, Table, median};
@@ -70,18 +70,18 @@ fn sample(bench: &Bench<'_>, built: &Built, case: &Case) -> Flow {
     let time = Duration::from_secs(bench.options.seconds());
     let begun = Instant::now();
     let repeat = || -> Result<u64, String> {
-        let mut stream = connect(server.address, LIMIT)?;
+        let mut stream = connect(server.address, None, LIMIT)?;
         let mut buffer = vec![0; 4 * BLOCK];
         let mut sent = 0;
         while sent == 0 || begun.elapsed() < time {
-            let Response { body, close, .. } = case.send(&stream, &mut buffer)?;
+            let Response { body, close, .. } = case.send(&mut stream, &mut buffer)?;
             if body != case.length as u64 {
                 return Err(format!("{body} bytes came back of {}", case.length));
             }
             sent += body;
             // actix-web closes a connection on which it has begun to answer before the request had ended.
             if close {
-                stream = connect(server.address, LIMIT)?;
+                stream = connect(server.address, None, LIMIT)?;
             }
         }
         Ok(sent)
@@ -96,7 +96,7 @@ fn sample(bench: &Bench<'_>, built: &Built, case: &Case) -> Flow {
 
 impl Case {
     /// One request with this body.
-    fn send(&self, stream: &TcpStream, buffer: &mut [u8]) -> Result<Response, String> {
+    fn send(&self, stream: &mut Wire, buffer: &mut [u8]) -> Result<Response, String> {
         let block = [b'x'; BLOCK];
         let blocks = self.length / BLOCK;
         if self.chunked {

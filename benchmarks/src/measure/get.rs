@@ -99,6 +99,7 @@ fn sample(bench: &Bench<'_>, built: &Built, depth: usize, cpus: Option<(usize, u
         depth,
         threads: if cpus.is_some() { 1 } else { bench.workers() },
         cpu: cpus.map(|(_, loader)| loader),
+        tls: None,
     };
     let mut load = Steady::open(server.address, &plan)?;
     let warm_up = if bench.options.quick { 300 } else { 1000 };

@@ -11,7 +11,7 @@ use crate::subjects::{Built, Route};
 use crate::table::Table;
 
 /// How long connections may take to be accepted and answered.
-fn patience(bench: &Bench<'_>) -> Duration {
+pub(super) fn patience(bench: &Bench<'_>) -> Duration {
     Duration::from_secs(if bench.options.quick { 6 } else { 20 })
 }
 

@@ -3,7 +3,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::ClientConfig;
 
 use super::{Bench, installed};
 use crate::load::steady::{Plan, Steady, Until};
@@ -11,8 +14,8 @@ use crate::process::{Server, Start};
 use crate::subjects::{BASE, Built, Route};
 use crate::table::Table;
 
-const CONNECTIONS: usize = 32;
-const REQUESTS: u64 = 10_000;
+pub(super) const CONNECTIONS: usize = 32;
+pub(super) const REQUESTS: u64 = 10_000;
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub fn run(bench: &Bench<'_>) -> Table {
@@ -23,7 +26,7 @@ pub fn run(bench: &Bench<'_>) -> Table {
         if !here {
             return Err("valgrind is not installed".into());
         }
-        sample(bench, built)
+        sample(bench, built, Start::new(1), None)
     });
     let base = all.iter().find(|(name, _)| *name == BASE).and_then(|(_, samples)| samples.as_ref().ok()?.first());
     let base = base.copied();
@@ -34,14 +37,19 @@ pub fn run(bench: &Bench<'_>) -> Table {
     table
 }
 
-fn sample(bench: &Bench<'_>, built: &Built) -> Result<f64, String> {
+/// Instructions a request, of a server that is started so, and of connections that are so.
+pub(super) fn sample(
+    bench: &Bench<'_>,
+    built: &Built,
+    mut start: Start,
+    tls: Option<Arc<ClientConfig>>,
+) -> Result<f64, String> {
     let output = bench.scratch().join(format!("callgrind.{}", built.subject.name));
-    let mut start = Start::new(1);
     start.patience = Duration::from_secs(60);
     start.under = ["valgrind", "--tool=callgrind", "--quiet"].map(String::from).into();
     start.under.push(format!("--callgrind-out-file={}", output.display()));
     let server = bench.start(built, &start)?;
-    let plan = Plan { path: "/", connections: CONNECTIONS, depth: 1, threads: 1, cpu: None };
+    let plan = Plan { path: "/", connections: CONNECTIONS, depth: 1, threads: 1, cpu: None, tls };
     let mut load = Steady::open(server.address, &plan)?;
     load.run(Until::Answers(REQUESTS / 5, LIMIT))?;
     control(&server, "-z")?;

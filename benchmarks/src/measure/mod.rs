@@ -10,6 +10,7 @@ mod stalling;
 mod starvation;
 mod stream;
 mod syscalls;
+mod tls;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -34,13 +35,14 @@ pub enum Measurement {
     Blocking,
     Stalling,
     Chat,
+    Tls,
 }
 
 use Measurement::*;
 
 impl Measurement {
-    pub const ALL: [Self; 12] =
-        [Get, Pipeline, Instructions, Syscalls, Idle, Sleep, Echo, Stream, Starvation, Blocking, Stalling, Chat];
+    pub const ALL: [Self; 13] =
+        [Get, Pipeline, Instructions, Syscalls, Idle, Sleep, Echo, Stream, Starvation, Blocking, Stalling, Chat, Tls];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -56,6 +58,7 @@ impl Measurement {
             Blocking => "blocking",
             Stalling => "stalling",
             Chat => "chat",
+            Tls => "tls",
         }
     }
 
@@ -73,6 +76,7 @@ impl Measurement {
             Blocking => "GET / while 200 requests block their threads",
             Stalling => "an axum handler that blocks its own thread for 50 ms, 200 clients: requests a second",
             Chat => "a chat room of 5,000 WebSockets and 5,000 long-polls: a message to all",
+            Tls => "under TLS: instructions, handshakes, GET /, 64 MiB down and up, idle connections",
         }
     }
 
@@ -90,6 +94,7 @@ impl Measurement {
             Blocking => vec![blocking::run(bench)],
             Stalling => vec![stalling::run(bench)],
             Chat => vec![chat::run(bench)],
+            Tls => tls::run(bench),
         }
     }
 }

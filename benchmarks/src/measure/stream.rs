@@ -44,12 +44,12 @@ fn sample(bench: &Bench<'_>, built: &Built, path: &str) -> Flow {
     let server = bench.start(built, &Start::new(bench.workers()))?;
     let request = get(&format!("{path}?n={CHUNKS}&size={SIZE}"));
     let time = Duration::from_secs(bench.options.seconds());
-    let stream = connect(server.address, LIMIT)?;
+    let mut stream = connect(server.address, None, LIMIT)?;
     let mut buffer = vec![0; 256 * 1024];
     let mut received = 0;
     let begun = Instant::now();
     while received == 0 || begun.elapsed() < time {
-        let body = exchange(&stream, &mut buffer, [request.as_slice()], LIMIT)?.body;
+        let body = exchange(&mut stream, &mut buffer, [request.as_slice()], LIMIT)?.body;
         if body != CHUNKS * SIZE {
             return Err(format!("{body} bytes came of {}", CHUNKS * SIZE));
         }

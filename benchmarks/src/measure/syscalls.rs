@@ -42,11 +42,11 @@ pub fn run(bench: &Bench<'_>) -> Table {
 }
 
 /// System calls by name, the most frequent first.
-type Counts = Vec<(String, u64)>;
+pub(super) type Counts = Vec<(String, u64)>;
 
 fn sample(bench: &Bench<'_>, built: &Built) -> Result<(Counts, u64), String> {
     let server = bench.start(built, &Start::new(1))?;
-    let plan = Plan { path: "/", connections: CONNECTIONS, depth: 1, threads: 1, cpu: None };
+    let plan = Plan { path: "/", connections: CONNECTIONS, depth: 1, threads: 1, cpu: None, tls: None };
     let mut load = Steady::open(server.address, &plan)?;
     load.run(Until::Answers(REQUESTS / 5, LIMIT))?;
     let output = bench.scratch().join(format!("strace.{}", built.subject.name));
@@ -62,7 +62,7 @@ fn sample(bench: &Bench<'_>, built: &Built) -> Result<(Counts, u64), String> {
 }
 
 /// Starts strace on the running server and waits until every thread is traced.
-fn attach(server: &Server, output: &Path) -> Result<Child, String> {
+pub(super) fn attach(server: &Server, output: &Path) -> Result<Child, String> {
     let mut strace = Command::new("strace")
         .args(["-f", "-c", "-o"])
         .arg(output)
@@ -90,7 +90,7 @@ fn attach(server: &Server, output: &Path) -> Result<Child, String> {
 }
 
 /// Interrupts strace, which then writes its summary and lets the server go.
-fn detach(strace: &mut Child) -> Result<(), String> {
+pub(super) fn detach(strace: &mut Child) -> Result<(), String> {
     let id = Pid::from_raw(strace.id() as i32).ok_or("strace has no id")?;
     let end = Instant::now() + Duration::from_secs(10);
     while strace.try_wait().map_err(|error| error.to_string())?.is_none() {
@@ -107,7 +107,7 @@ fn detach(strace: &mut Child) -> Result<(), String> {
 }
 
 /// Reads `strace -c`: `% time, seconds, usecs/call, calls, [errors,] syscall`.
-fn parse(summary: &str) -> Counts {
+pub(super) fn parse(summary: &str) -> Counts {
     let line = |line: &str| {
         let fields: Vec<_> = line.split_whitespace().collect();
         let (time, calls, name) = (fields.first()?, fields.get(3)?, fields.last()?);

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{RawQuery, Request};
 use axum::routing::{get, post};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use peer_support::{HELLO, number};
 
 /// The application.
@@ -19,6 +19,7 @@ pub fn router() -> Router {
         .route("/sleep-blocking", get(sleep_blocking))
         .route("/stall", get(stall))
         .route("/stream", get(repeat))
+        .route("/count", post(count))
         .route("/echo", post(|request: Request| async { request.into_body() }))
 }
 
@@ -37,6 +38,16 @@ async fn sleep_blocking(RawQuery(query): RawQuery) -> &'static str {
 async fn stall(RawQuery(query): RawQuery) -> &'static str {
     std::thread::sleep(Duration::from_millis(number(query.as_deref(), "ms")));
     HELLO
+}
+
+/// Reads the body, and answers with its length.
+async fn count(request: Request) -> String {
+    let mut body = request.into_body().into_data_stream();
+    let mut length = 0;
+    while let Some(Ok(data)) = body.next().await {
+        length += data.len();
+    }
+    length.to_string()
 }
 
 async fn repeat(RawQuery(query): RawQuery) -> Body {

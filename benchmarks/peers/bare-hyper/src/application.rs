@@ -40,6 +40,7 @@ pub async fn answer<R: Runtime>(request: Request<Incoming>) -> Result<Answer, In
             let chunk = Bytes::from(vec![b'x'; number(query, "size") as usize]);
             boxed(Repeat { chunk, left: number(query, "n") }.map_err(|never| match never {}))
         }
+        "/count" => count(request.into_body()).await,
         "/echo" => boxed(request.into_body()),
         _ => {
             let mut response = text("not found");
@@ -49,8 +50,17 @@ pub async fn answer<R: Runtime>(request: Request<Incoming>) -> Result<Answer, In
     })
 }
 
-fn text(body: &'static str) -> Answer {
-    let mut response = Response::new(Either::Left(Full::new(Bytes::from_static(body.as_bytes()))));
+/// Reads the body, and answers with its length.
+async fn count(mut body: Incoming) -> Answer {
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        length += frame.ok().and_then(|frame| frame.into_data().ok()).map_or(0, |data| data.len());
+    }
+    text(length.to_string())
+}
+
+fn text(body: impl Into<Bytes>) -> Answer {
+    let mut response = Response::new(Either::Left(Full::new(body.into())));
     response
         .headers_mut()
         .insert(hyper::header::CONTENT_TYPE, hyper::header::HeaderValue::from_static("text/plain; charset=utf-8"));

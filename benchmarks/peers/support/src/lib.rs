@@ -35,6 +35,13 @@ impl Arguments {
         self.rest.iter().any(|argument| argument == flag)
     }
 
+    /// What came after a flag such as `--tls-cert`.
+    pub fn value(&self, flag: &str) -> Option<&str> {
+        let mut rest = self.rest.iter().map(String::as_str);
+        rest.find(|argument| *argument == flag)?;
+        rest.next()
+    }
+
     /// The loopback address to bind.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))

@@ -1,0 +1,58 @@
+//! nginx as it is installed: found, and configured for the measurement under TLS.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::identity::Identity;
+
+const PLACES: [&str; 3] = ["nginx", "/usr/sbin/nginx", "/usr/local/sbin/nginx"];
+
+/// What `GET /stream` answers: 64 MiB, from a file.
+const LENGTH: u64 = 64 * 1024 * 1024;
+
+pub fn find() -> Result<PathBuf, String> {
+    let runs = |place: &&&str| {
+        let mut command = Command::new(place);
+        command.arg("-v").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    PLACES.iter().find(runs).map(PathBuf::from).ok_or_else(|| "nginx is not installed".into())
+}
+
+/// Writes what it needs to `scratch`; the arguments to start it with.
+pub fn arguments(port: u16, threads: usize, identity: &Identity, scratch: &Path) -> Result<Vec<String>, String> {
+    let write = || -> std::io::Result<PathBuf> {
+        let body = fs::File::create(scratch.join("stream"))?;
+        body.set_len(LENGTH)?;
+        let path = scratch.join("nginx.conf");
+        fs::write(&path, configuration(port, threads, identity, scratch))?;
+        Ok(path)
+    };
+    let path = write().map_err(|error| format!("its configuration can't be written: {error}"))?;
+    let directory = format!("{}/", scratch.display());
+    Ok(["-p".into(), directory, "-c".into(), path.display().to_string(), "-e".into(), "stderr".into()].into())
+}
+
+fn configuration(port: u16, threads: usize, identity: &Identity, scratch: &Path) -> String {
+    let (cert, key, here) = (identity.cert.display(), identity.key.display(), scratch.display());
+    // One worker is the process itself, so that tools which follow one process see it.
+    let workers = if threads == 1 { "master_process off;".into() } else { format!("worker_processes {threads};") };
+    // Its workers give up the rights of root, and with them this directory.
+    let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
+    format!(
+        "daemon off; {workers} {user} pid {here}/nginx.pid; worker_rlimit_nofile 65536;\n\
+         events {{ worker_connections 20000; }}\n\
+         http {{\n\
+         access_log off; keepalive_requests 1000000000; keepalive_timeout 600; default_type text/plain;\n\
+         client_body_temp_path {here}/body; proxy_temp_path {here}/proxy; fastcgi_temp_path {here}/fastcgi;\n\
+         uwsgi_temp_path {here}/uwsgi; scgi_temp_path {here}/scgi;\n\
+         server {{\n\
+         listen 127.0.0.1:{port} ssl backlog=4096;\n\
+         ssl_certificate {cert}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3;\n\
+         location = / {{ return 200 'Hello, World!'; }}\n\
+         location = /stream {{ root {here}; }}\n\
+         }}\n\
+         }}\n"
+    )
+}
