@@ -69,10 +69,23 @@ impl Authority {
 
     /// A certificate for `names`, of servers and clients.
     pub(crate) fn sign(&self, names: &[&str]) -> Result<Pair, String> {
+        self.sign_with(names, |_| {})
+    }
+
+    /// One whose time is over.
+    pub(crate) fn sign_expired(&self, names: &[&str]) -> Result<Pair, String> {
+        self.sign_with(names, |params| {
+            params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+        })
+    }
+
+    fn sign_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Result<Pair, String> {
         let told = |error: rcgen::Error| format!("no certificate for {names:?}: {error}");
         let mut params =
             CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>()).map_err(told)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        change(&mut params);
         let key = KeyPair::generate().map_err(told)?;
         let cert = params.signed_by(&key, &self.issuer).map_err(told)?;
         Ok(Pair { cert: cert.pem(), key: key.serialize_pem(), der: cert.der().clone(), secret: key.serialize_der() })

@@ -1,8 +1,9 @@
 //! TLS of the servers under test: who makes it, and the whole suite over it.
 //!
 //! The suite knows no library for TLS on the server's side, so that every server stands on equal footing: a program
-//! [gives](provide) a function that makes [`Tls`] of the suite's certificates, as `own_tls::make` does with adapter-tls. Both settings
-//! are the process's, and made before anything runs. The client's side, and with it the cases about TLS, is the feature `tls`.
+//! [gives](provide) a function that makes [`Tls`] of the suite's certificates, as `own_tls::make` does with adapter-tls. Both
+//! settings are the process's, and made before anything runs. The client's side, and with it the cases about TLS, is the
+//! feature `tls`.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;

@@ -1,6 +1,6 @@
 //! From the accept to the first request, and what the application is told of it. TLS-01 to TLS-06, TLS-14
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustls::version::{TLS12, TLS13};
 
@@ -135,7 +135,7 @@ fn deadline(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
             break;
         }
         ensure!(Instant::now() < until, "a client that sends octet by octet is not ended");
-        std::thread::sleep(Duration::from_millis(20));
+        running.context.pause(20)?;
     }
     for (connection, what) in [(&mut silent, "silent"), (&mut half, "half a hello")] {
         connection.rest().map_err(|failure| Failure(format!("{what}: {failure}")))?;

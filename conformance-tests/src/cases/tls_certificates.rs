@@ -29,8 +29,8 @@ pub(crate) static GROUP: Group = Group {
     cases: &[
         case("certificate_is_the_named_one", "exact, by wildcard, else the first", &["TLS-10"], by_name),
         case("clients_are_not_asked", "where nobody said so", &["TLS-11"], off),
-        case("client_certificates_are_optional", "none, right, wrong", &["TLS-11", "ENV-12"], optional),
-        case("client_certificates_are_required", "none, right, wrong", &["TLS-11"], required),
+        case("client_certificates_are_optional", "none, right, wrong, expired", &["TLS-11", "ENV-12"], optional),
+        case("client_certificates_are_required", "none, right, wrong, expired", &["TLS-11"], required),
         case("oldest_version_is_kept", "1.3 alone refuses 1.2, else both are spoken", &["TLS-12"], oldest),
         case("reload_is_for_new_connections", "old ones go on, and a bad pair changes nothing", &["TLS-13"], reload),
         case("reload_fails_no_request", "on new and old connections", &["TLS-13"], reload_under_load),
@@ -86,7 +86,8 @@ fn by_name(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
 /// With and without certificates: what becomes of the client with none, whether one that holds is told of, and the wrong one.
 fn clients(life: &mut Lifecycle<'_>, required: bool) -> Result<(), Failure> {
     let (known, unknown) = (Authority::new("Staff")?, Authority::new("Strangers")?);
-    let (right, wrong) = (known.sign(&["me.example"])?, unknown.sign(&["me.example"])?);
+    let (right, expired) = (known.sign(&["me.example"])?, known.sign_expired(&["me.example"])?);
+    let wrong = unknown.sign(&["me.example"])?;
     let file = if required { "required" } else { "optional" };
     let terms = Terms { client_ca: Some(known.ca_file()?), client_required: required, ..usual(file)? };
     let (mut running, _) = start(life, &terms)?;
@@ -114,11 +115,13 @@ fn clients(life: &mut Lifecycle<'_>, required: bool) -> Result<(), Failure> {
                 "the certificates of a client that has none"
             );
         }
-        running.context.again();
-        let mut connection = running.context.connect_as(&Client::with(&[version], Some(&wrong))?)?;
-        let _ = connection.send(running.context.get("").bytes());
-        connection.alert().map_err(|failure| Failure(format!("with a certificate that does not hold: {failure}")))?;
-        ensure!(running.seen().calls().is_empty(), "the application was called for one that does not hold");
+        for (shown, what) in [(&wrong, "of a stranger"), (&expired, "that has expired")] {
+            running.context.again();
+            let mut connection = running.context.connect_as(&Client::with(&[version], Some(shown))?)?;
+            let _ = connection.send(running.context.get("").bytes());
+            connection.alert().map_err(|failure| Failure(format!("with a certificate {what}: {failure}")))?;
+            ensure!(running.seen().calls().is_empty(), "the application was called for a certificate {what}");
+        }
     }
     running.stop()
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use super::tls::{Client, Ended, Session};
 use crate::case::Failure;
 
-/// How long a handshake may take before the case goes on: it is finished as the case reads then. Servers that accept nobody now are
-/// what some cases are about.
+/// How long a handshake may take before the case goes on: it is finished as the case reads then. Servers that accept nobody
+/// now are what some cases are about.
 const OPENING: Duration = Duration::from_secs(1);
 
 /// Where a server is, and what clients speak there.

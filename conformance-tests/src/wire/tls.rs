@@ -1,7 +1,7 @@
 //! The client's side of TLS, by rustls: between the plaintext that cases work with and a blocking socket. Feature `tls`.
 //!
-//! A [`Session`] is shared by the thread of a case and one that sends in the background. Whoever seals holds `outgoing` until the
-//! octets are with the operating system, so that records leave in order; who reads only looks whether it is free. Requirements: TLS.
+//! A [`Session`] is shared by the thread of a case and one that sends in the background. Whoever seals holds `outgoing` until
+//! the octets are with the operating system, so that records leave in order; who reads only looks whether it is free.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -228,8 +228,8 @@ impl Incoming {
             let read = self.tls.read_tls(&mut ciphertext);
             let processed = self.tls.process_new_packets();
             match (read, processed) {
-                (Ok(0) | Err(_), _) => return,
                 (_, Err(error)) => self.failed = Some(error),
+                (Ok(0) | Err(_), _) => return,
                 (_, Ok(state)) if state.peer_has_closed() => self.ended = Some(Ended::Closed),
                 _ => {}
             }
