@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use adapter_core::contain::{self, Contained};
 use adapter_core::runtime::BoxFuture;
-use adapter_core::server::{Capabilities, LastReference, Lifecycle, ListenAddr, ShutdownTrigger, Threads, Tracker};
+use adapter_core::server::{
+    Capabilities, LastReference, Lifecycle, ListenAddr, Listening, ShutdownTrigger, Threads, Tracker,
+};
 use adapter_core::signal::Signal;
 use adapter_core::{DynApplication, Runtime, ServeError, Server, ServerConfig, ServerHandle, ServerInfo, environ};
 use adapter_http1::connection::{Connection, Served, Settings, Transport};
@@ -56,7 +58,9 @@ impl Server for MioServer {
             let _end = end;
             let settings = Arc::new(Settings::new(application, serving, &config, Arc::default()));
             for listener in listeners {
-                events.spawn(accept(listener, settings.clone(), life.tracker().clone(), config.limits.connections));
+                // Counted here: a shutdown may come before the first poll.
+                let (tracker, listening) = (life.tracker().clone(), life.tracker().listening());
+                events.spawn(accept((listening, listener), settings.clone(), tracker, config.limits.connections));
             }
             let outcome = events.run(poll, life.run()); // [LIF-06], [SHU-02], [SHU-06], [SHU-07]
             lock(&events.tasks).clear();
@@ -73,21 +77,23 @@ impl Server for MioServer {
     }
 }
 
-/// Accepts until the shutdown begins, then closes the listener. \[SHU-01\]
-async fn accept(listener: Watched<TcpListener>, settings: Arc<Settings>, tracker: Tracker, most: usize) {
-    let (_counted, listener) = (tracker.listening(), listener); // the last one is dropped first
+/// Accepts until the shutdown begins, and who waits already, then closes the listener. \[SHU-01\], \[SHU-13\]
+async fn accept(open: (Listening, Watched<TcpListener>), settings: Arc<Settings>, tracker: Tracker, most: usize) {
+    let (_counted, listener) = open; // the last one is dropped first
     let (serving, events) = (settings.serving(), &listener.events);
+    let serve = |socket: TcpStream, peer, guard| {
+        let (Ok(local), Ok(())) = (socket.local_addr(), socket.set_nodelay(true)) else { return };
+        let Ok(socket) = Watched::new(socket, events) else { return };
+        let (local, now) = (ListenAddr::Tcp(local), serving.runtime.now());
+        let connection = Connection::new(settings.clone(), socket, Some(peer), local, now);
+        events.spawn(Served::new(connection, guard));
+    };
     let accepting = async {
         loop {
             match poll_fn(|cx| listener.poll(READ, cx, TcpListener::accept)).await {
                 Ok((socket, peer)) => {
                     // One more than the limit allows waits here for a place. [LIM-07]
-                    let guard = settings.roster().place(&tracker, most, &serving.runtime).await;
-                    let (Ok(local), Ok(())) = (socket.local_addr(), socket.set_nodelay(true)) else { continue };
-                    let Ok(socket) = Watched::new(socket, events) else { continue };
-                    let (local, now) = (ListenAddr::Tcp(local), serving.runtime.now());
-                    let connection = Connection::new(settings.clone(), socket, Some(peer), local, now);
-                    events.spawn(Served::new(connection, guard));
+                    serve(socket, peer, settings.roster().place(&tracker, most, &serving.runtime).await);
                     yield_now().await; // others get their turn
                 }
                 Err(error) => {
@@ -99,6 +105,7 @@ async fn accept(listener: Watched<TcpListener>, settings: Arc<Settings>, tracker
         }
     };
     or(serving.shutdown.draining().fired(), accepting).await;
+    std::iter::from_fn(|| listener.socket.accept().ok()).for_each(|(socket, peer)| serve(socket, peer, tracker.add()));
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

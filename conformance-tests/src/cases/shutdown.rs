@@ -211,8 +211,9 @@ fn who_was_there(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
         there.push(cx.connect()?);
     }
     running.trigger();
-    for connection in &mut there {
-        connection.send(cx.get("").bytes())?;
+    for (n, connection) in there.iter_mut().enumerate() {
+        let sent = connection.send(cx.get("").bytes());
+        sent.map_err(|failure| Failure(format!("connection {n}: {failure}")))?;
     }
     for (n, connection) in there.iter_mut().enumerate() {
         let response = connection.response("GET").map_err(|failure| Failure(format!("connection {n}: {failure}")))?;
