@@ -55,8 +55,7 @@ impl ActixServer {
         let trigger = ShutdownTrigger::new();
         let info = self.info();
         let shutdown = trigger.clone();
-        let tls = config.tls.clone();
-        let started = host::start("adapter-actix-main", addrs, trigger, &application.clone(), move |started| {
+        host::start("adapter-actix-main", addrs, trigger, config.tls.clone(), &application.clone(), move |started| {
             let system = System::new();
             let outcome = system.block_on(async {
                 match Cores::start(first, application, &config, info, &pool, shutdown).await {
@@ -72,8 +71,7 @@ impl ActixServer {
             });
             host::end_pool(&pool);
             outcome
-        });
-        started.map(|handle| handle.with_tls(tls))
+        })
     }
 }
 

@@ -36,7 +36,7 @@ impl Started {
 }
 
 /// Runs `serve`, which is a server of `application` from startup to end, on a thread called `name`; returns once it has told
-/// how the startup went. The handle waits for the thread, which lets go of `application` last: outside of any runtime, see
+/// how the startup went. The handle reloads `tls`, and waits for the thread, which lets go of `application` last: outside of any runtime, see
 /// [`LastReference`].
 ///
 /// # Errors
@@ -45,6 +45,7 @@ pub fn start(
     name: &str,
     addrs: Vec<ListenAddr>,
     trigger: ShutdownTrigger,
+    tls: Option<Tls>,
     application: &DynApplication,
     serve: impl FnOnce(Started) -> Result<(), ServeError> + Send + 'static,
 ) -> Result<ServerHandle, ServeError> {
@@ -58,7 +59,7 @@ pub fn start(
         outcome
     })?;
     match has_started.recv() {
-        Ok(Ok(())) => Ok(ServerHandle::new(addrs, trigger, move || join(main)).with_end(ended)),
+        Ok(Ok(())) => Ok(ServerHandle::new(addrs, trigger, move || join(main)).with_end(ended).with_tls(tls)),
         Ok(Err(error)) => {
             // The thread has nothing to serve and ends; its own outcome says nothing more.
             let _ = join(main);

@@ -11,7 +11,7 @@ use adapter_core::environ::Serving;
 use adapter_core::server::{Bind, Guard, Roster, ServeError, Tracker};
 use futures_lite::future::{block_on, or};
 
-use super::{AcceptError, ListenSocket, bind_all, classify};
+use super::{AcceptError, BACKLOG, ListenSocket, bind_all, classify};
 
 /// Binds every address, in order, to a listener that blocks.
 ///
@@ -33,11 +33,8 @@ pub fn bind_tcp(binds: &[Bind]) -> Result<Vec<TcpListener>, ServeError> {
     bind_all(binds, false)?.into_iter().map(blocking).collect()
 }
 
-/// Connections that are taken out of the operating system's queue at the end, at most: as many as such a queue is long.
-const QUEUE: usize = 4096;
-
-/// Accepts on a thread of its own until the shutdown begins, then what the operating system has completed by then, and closes the listener. At most `limit` connections are
-/// served at once; one more is accepted, for which one of `roster` that is idle makes room (\[LIM-07\]), the next ones wait in
+/// Accepts on a thread of its own until the shutdown begins, then what the operating system has completed by then, and closes
+/// the listener. At most `limit` connections are served at once; one more is accepted, for which one of `roster` that is idle makes room (\[LIM-07\]), the next ones wait in
 /// the kernel's queue. `serve` gets each connection, and a guard to drop when the connection is closed; it must not block.
 ///
 /// # Errors
@@ -84,7 +81,7 @@ pub fn accept_on_thread(
         }
         // [SHU-13] closing a listener resets them
         if listener.set_nonblocking(true).is_ok() {
-            for (socket, peer) in std::iter::from_fn(|| listener.accept().ok()).take(QUEUE) {
+            for (socket, peer) in std::iter::from_fn(|| listener.accept().ok()).take(BACKLOG as usize) {
                 if tracker.open() < limit && socket.set_nonblocking(false).is_ok() {
                     serve(socket, peer, tracker.add());
                 }

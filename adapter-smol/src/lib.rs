@@ -3,8 +3,9 @@
 //! * [`SmolServer`]: a server with threads of its own, to be picked by name.
 //! * [`serve`], [`serve_on`]: for a program that runs smol already.
 //!
-//! HTTP/1.1, its limits, timeouts and shutdown are `adapter_http1::connection`'s; a client that begins with HTTP/2, or agrees on it under TLS, is served by
-//! `adapter_hyper::engine`, as on `hyper` and `actix`. This crate brings sockets, tasks, timers and threads. Applications may use whatever is built on async-io (`async-net`,
+//! HTTP/1.1, its limits, timeouts and shutdown are `adapter_http1::connection`'s; a client that begins with HTTP/2, or agrees on
+//! it under TLS, is served by `adapter_hyper::engine`, as on `hyper` and `actix`. This crate brings sockets, tasks, timers and
+//! threads. Applications may use whatever is built on async-io (`async-net`,
 //! `async-process`, `smol`'s own types); those that want tokio's do not run here.
 //!
 //! ```

@@ -57,8 +57,7 @@ impl SmolServer {
         let addrs = listeners.iter().map(|listener| listener.addr().clone()).collect();
         let trigger = ShutdownTrigger::new();
         let shutdown = trigger.clone();
-        let tls = config.tls.clone();
-        let started = host::start("adapter-smol-main", addrs, trigger, &application.clone(), move |started| {
+        host::start("adapter-smol-main", addrs, trigger, config.tls.clone(), &application.clone(), move |started| {
             let executor = Arc::new(Executor::new());
             let threads = match Threads::start(config.threads.unwrap_or_else(host::cores), &executor) {
                 Ok(threads) => threads,
@@ -77,8 +76,7 @@ impl SmolServer {
             drop(executor);
             host::end_pool(&pool);
             outcome
-        });
-        started.map(|handle| handle.with_tls(tls))
+        })
     }
 }
 

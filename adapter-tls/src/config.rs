@@ -112,10 +112,15 @@ impl TlsConfig {
 /// and early data (0-RTT) is turned off; all else is the program's: tickets, verifier, resolver. [`Tls::reload`] does
 /// nothing.
 ///
-/// ```no_run
-/// # fn make() -> std::sync::Arc<rustls::ServerConfig> { unimplemented!() }
-/// let config: std::sync::Arc<rustls::ServerConfig> = make();
-/// let tls = adapter_tls::from_rustls(config);
+/// ```
+/// use std::sync::Arc;
+///
+/// use adapter_core::ServerConfig;
+/// use adapter_tls::{from_rustls, rustls};
+///
+/// fn configure(tls: Arc<rustls::ServerConfig>) -> ServerConfig {
+///     ServerConfig::default().tls(from_rustls(tls))
+/// }
 /// ```
 pub fn from_rustls(config: Arc<rustls::ServerConfig>) -> Tls {
     Tls::new(Given::new(&config))

@@ -169,18 +169,21 @@ impl<T: Transport> Connection<T> {
             drop(io);
             return self.part();
         }
-        if !self.waiting.begun {
-            if self.shared.unwanted.load(Relaxed) {
-                self.shared.unwanted.store(false, Relaxed);
-                let has_input = self.shared.io().transport.as_ref().is_some_and(Transport::has_input);
-                if !has_input {
-                    tracing::debug!(target: "adapter", "[LIM-07] an idle connection makes room for another");
-                    return self.part();
-                }
-            }
-            self.idle_since = Some(since);
+        if !self.waiting.begun && self.has_to_make_room() {
+            tracing::debug!(target: "adapter", "[LIM-07] an idle connection makes room for another");
+            return self.part();
         }
         Flow::Park(deadline)
+    }
+
+    /// Whether another client waits for the place of this one, of which nothing has come. Says so once.
+    pub(super) fn has_to_make_room(&self) -> bool {
+        // Rarely written: every request asks.
+        if !self.shared.unwanted.load(Relaxed) {
+            return false;
+        }
+        self.shared.unwanted.store(false, Relaxed);
+        !self.shared.io().transport.as_ref().is_some_and(Transport::has_input)
     }
 
     /// The next head out of the input, which is read on as far as it goes.

@@ -113,7 +113,8 @@ impl Settings {
         self
     }
 
-    /// `transport` for a [`Connection`], under `tls` if there is some: HTTP/2 is offered where it is [served](Self::with_http2).
+    /// `transport` for a [`Connection`], under `tls` if there is some: HTTP/2 is offered where it is [served](Self::with_http2). To be
+    /// called when it was accepted; does not touch the transport, does not block.
     pub fn secure<T: Transport>(&self, transport: T, tls: Option<&Tls>) -> Secured<T> {
         Secured::new(transport, tls.map(|tls| Pump::new(tls, self.http2, &self.handshakes)))
     }
@@ -237,8 +238,6 @@ pub struct Connection<T: Transport> {
     turn: Turn,
     /// When it has to be polled, woken or not.
     deadline: Option<Instant>,
-    /// Since when it has waited for a request of which nothing has come.
-    idle_since: Option<Instant>,
     /// Requests begun.
     requests: u64,
     /// The head that it waits for.
@@ -278,7 +277,6 @@ impl<T: Transport> Connection<T> {
             now,
             turn: Turn { permit: false, woken: false },
             deadline: first,
-            idle_since: None,
             requests: 0,
             waiting: Waiting { since: Some(now), begun: false, attempts: head::Attempts::default(), may_be_http2 },
             template: None,
@@ -292,7 +290,7 @@ impl<T: Transport> Connection<T> {
         &self.shared.environ
     }
 
-    /// It as other threads see it.
+    /// It as other threads see it, for while the one that runs it is in application code. Does not block.
     pub fn handle(&self) -> Handle<T> {
         Handle::new(self.shared.clone())
     }
@@ -312,7 +310,8 @@ impl<T: Transport> Connection<T> {
         }
     }
 
-    /// As [`poll`](Self::poll), where application code has to be permitted.
+    /// As [`poll`](Self::poll), also in when it is called, what it blocks on and what cancelling does, where application code has to be
+    /// permitted: without a permit it runs none, drops nothing of the application's, and does not block.
     pub fn turn(&mut self, cx: &mut Context<'_>, now: Instant, turn: Turn) -> Turned<T> {
         self.now = now;
         self.turn.permit = turn.permit;
@@ -325,22 +324,22 @@ impl<T: Transport> Connection<T> {
             return Turned::Ended(End::Closed);
         }
         self.shared.io().begin_turn(cx.waker());
-        self.idle_since = None;
         let turned = self.drive(cx);
+        let idle_since = if matches!(turned, Turned::Parked) { self.idle_since() } else { None };
         let mut io = self.shared.io();
         // What was left for the task while it was at it.
         let body = io.upload.as_ref().and_then(|upload| upload.deadline);
         self.deadline = drive::earlier(self.deadline, body);
         io.end_turn();
-        io.idle_since = self.idle_since;
+        io.idle_since = idle_since;
         let stale = io.stale.take();
         drop(io);
         drop(stale);
         turned
     }
 
-    /// Answers the request that waits for a permit with `rejection`, and goes on: to be polled again. Does nothing where there is
-    /// none.
+    /// Answers the request that waits for a permit with `rejection`, after [`NeedsPermit`](Turned::NeedsPermit) with `is_new`: the
+    /// connection then has to have a turn. Does nothing where no request waits. Runs no application code, does not block, never panics.
     pub fn refuse(&mut self, rejection: &Rejection, now: Instant) {
         self.now = now;
         match std::mem::replace(&mut self.phase, Phase::Head) {
@@ -363,6 +362,12 @@ impl<T: Transport> Connection<T> {
 
     fn level(&self) -> ShutdownLevel {
         self.settings().serving.shutdown.level()
+    }
+
+    /// Since when it has waited for a request of which nothing has come.
+    fn idle_since(&self) -> Option<Instant> {
+        let waits = matches!(self.phase, Phase::Opening | Phase::Head) && !self.waiting.begun;
+        self.waiting.since.filter(|_| waits)
     }
 
     /// Whether the server is shutting down.

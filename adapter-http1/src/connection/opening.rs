@@ -3,7 +3,6 @@
 //! It has a deadline of its own, from the accept on; that of the first head begins behind it. By ALPN it says which HTTP follows, so
 //! nothing is guessed from what the client sends (RFC 9113 §3.3).
 
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use adapter_core::server::SPARED;
@@ -57,14 +56,10 @@ impl<T: Transport> Connection<T> {
             self.shared.limit_unsent(&self.shared.io());
             return self.close(false);
         }
-        if self.shared.unwanted.swap(false, Relaxed) {
-            let has_input = self.shared.io().transport.as_ref().is_some_and(Transport::has_input);
-            if !has_input {
-                tracing::debug!(target: "adapter", "[LIM-07] a slow TLS handshake makes room for another connection");
-                return self.close(false);
-            }
+        if self.has_to_make_room() {
+            tracing::debug!(target: "adapter", "[LIM-07] a slow TLS handshake makes room for another connection");
+            return self.close(false);
         }
-        self.idle_since = Some(since);
         Flow::Park(deadline)
     }
 }

@@ -8,12 +8,9 @@ use adapter_core::Runtime;
 use adapter_core::server::{Guard, ListenAddr, Listening, ShutdownLevel, Tracker};
 use adapter_core::tls::Tls;
 use adapter_core::tls::pump::Pump;
-use adapter_listen::{AcceptError, classify};
+use adapter_listen::{AcceptError, BACKLOG, classify};
 
 use super::{Accept, Connection, Engine, Secured, Transport};
-
-/// Connections that are taken out of the operating system's queue at the end, at most: as many as such a queue is long.
-const QUEUE: usize = 4096;
 
 /// Makes a connection of an accepted socket. The [`Engine`] does; a server with an HTTP/1.1 of its own does it beside the engine.
 pub trait Connect<T>: Send + Sync + 'static {
@@ -52,9 +49,10 @@ impl<T: Transport> Connect<T> for Arc<Engine> {
     }
 }
 
-/// Accepts for `engine` until the shutdown begins, then what the operating system has completed by then, and closes the listener. `connect` makes the connections. At most `Limits::connections` are served at once; one more is
-/// accepted, for which a connection that is idle is closed (\[LIM-07\]), the next ones wait in the kernel's queue. `spawn` is called for each connection, here, and has its future run; it may not block.
-/// Cancel safe: dropped, it closes the listener. Errors of accepting are logged and waited out.
+/// Accepts for `engine` until the shutdown begins, then what the operating system has completed by then (\[SHU-13\]), and closes the
+/// listener. `connect` makes the connections. At most `Limits::connections` are served at once; one more is accepted, for which a
+/// connection that is idle is closed (\[LIM-07\]), the next ones wait in the kernel's queue. `spawn` is called for each connection,
+/// here, and has its future run; it may not block. Cancel safe: dropped, it closes the listener. Errors of accepting are logged and waited out.
 pub fn accept<L: Accept, C: Connect<L::Transport>, S: Fn(C::Connection)>(
     listener: L,
     engine: Arc<Engine>,
@@ -89,12 +87,12 @@ pub fn accept<L: Accept, C: Connect<L::Transport>, S: Fn(C::Connection)>(
             shutdown.reached(ShutdownLevel::Draining).await;
         };
         futures_lite::future::or(draining, accepting).await;
-        // [SHU-13]
-        for _ in 0..QUEUE {
-            if tracker.open() >= engine.limits.connections {
-                break;
-            }
-            let Ok((io, peer)) = listener.accept_queued() else { break };
+        // [SHU-13] no more than such a queue holds
+        let queued = std::iter::from_fn(|| {
+            let has_room = tracker.open() < engine.limits.connections;
+            has_room.then(|| listener.accept_queued().ok()).flatten()
+        });
+        for (io, peer) in queued.take(BACKLOG as usize) {
             spawn(connect.connection(io, peer, listener.addr().clone(), listener.tls(), tracker.add()));
         }
     }

@@ -125,7 +125,8 @@ impl Engine {
         Connection::new(self.clone(), Box::new(io), facts, guard)
     }
 
-    /// A connection whose client has begun with HTTP/2, or has agreed on it under TLS, and of which `early` has been read. As [`connection`](Self::connection).
+    /// A connection whose client has begun with HTTP/2, or has agreed on it under TLS, and of which `early` has been read. As
+    /// [`connection`](Self::connection).
     pub fn http2_connection(
         self: &Arc<Self>,
         io: impl Transport,

@@ -62,8 +62,7 @@ impl HyperServer {
         let trigger = ShutdownTrigger::new();
         let info = self.info();
         let shutdown = trigger.clone();
-        let tls = config.tls.clone();
-        let started = host::start("adapter-hyper-main", addrs, trigger, &application.clone(), move |started| {
+        host::start("adapter-hyper-main", addrs, trigger, config.tls.clone(), &application.clone(), move |started| {
             let services = Runtime::new(TokioDriver::new(runtime.handle().clone(), pool.clone()));
             let hosted =
                 Hosted { listeners, application, config: &config, info, runtime: services, spawn: Current, shutdown };
@@ -73,8 +72,7 @@ impl HyperServer {
             runtime.shutdown_timeout(host::PATIENCE);
             host::end_pool(&pool);
             outcome
-        });
-        started.map(|handle| handle.with_tls(tls))
+        })
     }
 }
 

@@ -12,7 +12,8 @@ use crate::setting::SHORT;
 use crate::wire::http2::Http2;
 use crate::wire::{Client, Connection, patience};
 
-const fn case(
+/// A case about TLS that starts its servers itself.
+pub(super) const fn case(
     id: &'static str,
     title: &'static str,
     requirements: &'static [&'static str],

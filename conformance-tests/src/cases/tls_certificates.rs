@@ -5,22 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use adapter_core::tls::Tls;
 use rustls::version::{TLS12, TLS13};
 
-use crate::case::{Case, Failure, Group, Level, ensure, ensure_eq};
+use crate::case::{Failure, Group, ensure, ensure_eq};
 use crate::certificates::{self, Authority, NAME};
 use crate::lifecycle::{self, Lifecycle, Running};
 use crate::secure::{self, Terms};
 use crate::wire::Client;
 
-use super::tls::{client, serves};
-
-const fn case(
-    id: &'static str,
-    title: &'static str,
-    requirements: &'static [&'static str],
-    script: fn(&mut Lifecycle<'_>) -> Result<(), Failure>,
-) -> Case {
-    Case::owned(Level::Must, id, title, requirements, script).needs("tls").with_tls()
-}
+use super::tls::{case, client, serves};
 
 /// The group.
 pub(crate) static GROUP: Group = Group {

@@ -1,21 +1,12 @@
 //! How connections under TLS end, and what the other side makes of it. TLS-07 to TLS-09
 
-use crate::case::{Case, Failure, Group, Level, ensure, ensure_eq};
+use crate::case::{Failure, Group, ensure, ensure_eq};
 use crate::context::switched;
 use crate::lifecycle::Lifecycle;
 use crate::setting::SHORT;
 use crate::wire::http2::Http2;
 
-use super::tls::{serves, started};
-
-const fn case(
-    id: &'static str,
-    title: &'static str,
-    requirements: &'static [&'static str],
-    script: fn(&mut Lifecycle<'_>) -> Result<(), Failure>,
-) -> Case {
-    Case::owned(Level::Must, id, title, requirements, script).needs("tls").with_tls()
-}
+use super::tls::{case, serves, started};
 
 /// The group.
 pub(crate) static GROUP: Group = Group {

@@ -1,36 +1,25 @@
-//! The socket between hyper and the operating system.
-//!
-//! hyper holds a [`Handle`], the connection's supervisor the same [`Socket`]; both run in one task, so the lock is
-//! never contended. hyper's writes are gathered and handed over when its poll returns ([`Socket::flush`]), at most
-//! [`CORK`] bytes of them: pipelined responses leave together (6.6 times the requests/s, measured), a chunk never
-//! waits for the application (\[BOD-04\]). The end of the client's stream is kept from hyper while a response is under
-//! way, because hyper would drop the handler at once (\[DIS-04\]). What hyper reads passes through [`Inflow`].
+//! A connection's socket, as its supervisor and hyper's [`Handle`](super::Handle) use it under one lock.
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use adapter_core::server::Member;
+use adapter_core::RequestBodyError;
 use adapter_core::tls::{TlsError, TlsInfo};
-use adapter_core::{RequestBodyError, environ};
 use bytes::Buf;
 use http::StatusCode;
 use hyper::rt::{ReadBuf, ReadBufCursor};
 
-use super::Engine;
-use super::frames::Frames;
-use super::inflow::{Inflow, Want};
-use super::status::{Phase, Status};
-use super::switch::Switch;
-use super::transport::Transport;
-use super::upload::Upload;
+use super::Shared;
+use crate::engine::frames::Frames;
+use crate::engine::inflow::{Inflow, Want};
+use crate::engine::status::{Phase, Status};
+use crate::engine::transport::Transport;
 
 /// Octets of a head that are remembered, for the log.
-pub(super) const LINE: usize = 128;
+pub(in crate::engine) const LINE: usize = 128;
 /// Bytes gathered at most before they are written.
 const CORK: usize = 32 * 1024;
 /// Bytes read at most past what hyper asks for.
@@ -52,130 +41,8 @@ thread_local! {
     static LENT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What hyper, the requests and the supervisor of one connection share.
-pub(super) struct Shared {
-    pub(super) engine: Arc<Engine>,
-    pub(super) environ: Arc<environ::Connection>,
-    pub(super) status: Status,
-    /// Writes wait for [`Socket::flush`]. Not so in HTTP/2, which gathers itself, and after an upgrade, when nobody
-    /// but the application polls the stream.
-    pub(super) corked: AtomicBool,
-    /// What to do once hyper is done: hand the connection over.
-    switch: Mutex<Option<Box<Switch>>>,
-    /// Wakes the connection's task: for whoever has a task or thread of its own.
-    supervisor: Mutex<Option<Waker>>,
-    /// The body of the request that is being answered. HTTP/1 only.
-    upload: Mutex<Option<Arc<Upload>>>,
-    socket: Mutex<Socket>,
-}
-
-impl Shared {
-    pub(super) fn new(engine: Arc<Engine>, environ: environ::Connection, io: Box<dyn Transport>) -> Arc<Self> {
-        let status = Status::fresh(engine.now());
-        let socket = Socket {
-            is_secured: io.is_secured(),
-            io,
-            inflow: Inflow::default(),
-            early: Vec::new(),
-            line: [0; LINE],
-            line_length: 0,
-            answered: None,
-            frames: Frames::default(),
-            out: Vec::new(),
-            sent: 0,
-            is_shut: false,
-            tries: false,
-        };
-        Arc::new(Shared {
-            engine,
-            environ: Arc::new(environ),
-            status,
-            corked: AtomicBool::new(true),
-            switch: Mutex::new(None),
-            supervisor: Mutex::new(None),
-            upload: Mutex::new(None),
-            socket: Mutex::new(socket),
-        })
-    }
-
-    pub(super) fn socket(&self) -> MutexGuard<'_, Socket> {
-        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The response under way is the last of HTTP here.
-    pub(super) fn set_switch(&self, switch: Box<Switch>) {
-        *self.switch.lock().unwrap_or_else(PoisonError::into_inner) = Some(switch);
-    }
-
-    pub(super) fn take_switch(&self) -> Option<Box<Switch>> {
-        self.switch.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// `upload` is the body of the request that is being answered from now on.
-    pub(super) fn set_upload(&self, upload: Arc<Upload>) {
-        self.status.body_open.store(true, Relaxed);
-        self.status.has_upload.store(true, Relaxed);
-        *self.locked_upload() = Some(upload);
-    }
-
-    /// The body of the request that is being answered, unless it has been read to its end or taken away.
-    pub(super) fn upload(&self) -> Option<Arc<Upload>> {
-        if !self.status.has_upload.load(Relaxed) {
-            return None;
-        }
-        self.locked_upload().clone()
-    }
-
-    /// Nothing more is to be read of `upload`.
-    pub(super) fn forget_upload(&self, upload: &Arc<Upload>) {
-        let mut current = self.locked_upload();
-        // A body that outlives its request may be dropped when there is another one.
-        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, upload)) {
-            *current = None;
-            self.status.has_upload.store(false, Relaxed);
-            self.status.body_open.store(false, Relaxed);
-            self.status.body_waits.store(false, Relaxed);
-        }
-    }
-
-    /// The application reads no more of `upload`; the connection's task decides what becomes of the rest.
-    pub(super) fn leave_upload(&self, upload: &Arc<Upload>) {
-        let is_current = self.locked_upload().as_ref().is_some_and(|current| Arc::ptr_eq(current, upload));
-        if is_current {
-            self.status.body_open.store(false, Relaxed);
-            self.status.body_waits.store(false, Relaxed);
-            self.wake_supervisor();
-        }
-    }
-
-    fn locked_upload(&self) -> MutexGuard<'_, Option<Arc<Upload>>> {
-        self.upload.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whom [`wake_supervisor`](Self::wake_supervisor) wakes.
-    pub(super) fn set_supervisor(&self, waker: Option<Waker>) {
-        let before = std::mem::replace(&mut *self.supervisor.lock().unwrap_or_else(PoisonError::into_inner), waker);
-        // Not under the lock.
-        drop(before);
-    }
-
-    /// Has the connection's task look again.
-    #[cold]
-    pub(super) fn wake_supervisor(&self) {
-        let waker = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    /// Whether every byte hyper wrote is with the operating system.
-    pub(super) fn is_flushed(&self) -> bool {
-        !self.status.is_write_blocked() && self.socket().out.is_empty()
-    }
-}
-
 /// What looking ahead gave.
-pub(super) enum Ahead {
+pub(in crate::engine) enum Ahead {
     /// The task will be woken by what comes; or the client's stream has ended.
     Waits,
     /// There is more than is read ahead. Only a reset matters, which the socket has to be asked for.
@@ -184,12 +51,12 @@ pub(super) enum Ahead {
     Reset,
 }
 
-pub(super) struct Socket {
+pub(in crate::engine) struct Socket {
     io: Box<dyn Transport>,
     /// It may hold something of what is written.
     is_secured: bool,
     /// Between the socket and hyper.
-    pub(super) inflow: Inflow,
+    pub(in crate::engine) inflow: Inflow,
     /// How the head under way begins, for when hyper refuses it.
     line: [u8; LINE],
     line_length: usize,
@@ -209,9 +76,26 @@ pub(super) struct Socket {
 }
 
 impl Socket {
+    pub(in crate::engine) fn new(io: Box<dyn Transport>) -> Self {
+        Socket {
+            is_secured: io.is_secured(),
+            io,
+            inflow: Inflow::default(),
+            early: Vec::new(),
+            line: [0; LINE],
+            line_length: 0,
+            answered: None,
+            frames: Frames::default(),
+            out: Vec::new(),
+            sent: 0,
+            is_shut: false,
+            tries: false,
+        }
+    }
+
     /// Octets of the body under way that have not been given to hyper, if their number is known. What has been read of a
     /// chunked one is looked at for its end.
-    pub(super) fn body_left(&mut self) -> Option<u64> {
+    pub(in crate::engine) fn body_left(&mut self) -> Option<u64> {
         let Socket { inflow, early, .. } = self;
         if inflow.body_left().is_none() && !inflow.raw().is_empty() {
             inflow.pass_raw(&mut |octets| early.extend_from_slice(octets));
@@ -219,28 +103,41 @@ impl Socket {
         inflow.body_left()
     }
 
+    /// Whether nothing of hyper's waits here.
+    pub(super) fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
+
     /// Whether something comes in front of HTTP.
-    pub(super) fn is_secured(&self) -> bool {
+    pub(in crate::engine) fn is_secured(&self) -> bool {
         self.is_secured
     }
 
     /// What that is.
-    pub(super) fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<TlsInfo>, TlsError>> {
+    pub(in crate::engine) fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<TlsInfo>, TlsError>> {
         self.io.poll_open(cx)
     }
 
     /// Bytes for hyper to read before those of the socket.
-    pub(super) fn unread(&mut self, bytes: &[u8]) {
+    pub(in crate::engine) fn unread(&mut self, bytes: &[u8]) {
         self.inflow.raw().extend_from_slice(bytes);
     }
 
     /// Reads into `buffer` past hyper; for sniffing and lingering.
-    pub(super) fn poll_read_raw(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub(in crate::engine) fn poll_read_raw(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         self.io.poll_read(cx, ReadBuf::new(buffer).unfilled())
     }
 
     /// Reads what hyper would read next, after a takeover.
-    pub(super) fn poll_read_taken(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub(in crate::engine) fn poll_read_taken(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         if !self.early.is_empty() {
             let count = self.early.len().min(buffer.len());
             buffer[..count].copy_from_slice(&self.early[..count]);
@@ -261,7 +158,7 @@ impl Socket {
     /// body unread, or a pipelined request waits. What comes before the end, at most [`AHEAD`] bytes, is for hyper to
     /// read later. [`Ahead::Full`]: nothing will wake the task, look again. \[DIS-01\],
     /// \[DIS-03\]
-    pub(super) fn poll_ahead(&mut self, shared: &Shared, cx: &mut Context<'_>) -> Ahead {
+    pub(in crate::engine) fn poll_ahead(&mut self, shared: &Shared, cx: &mut Context<'_>) -> Ahead {
         while self.inflow.raw().len() < AHEAD {
             let mut buffer = [0; 4096];
             match self.poll_read_raw(cx, &mut buffer) {
@@ -287,18 +184,18 @@ impl Socket {
     }
 
     /// Hands bytes to the operating system, after a takeover.
-    pub(super) fn poll_write_raw(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub(in crate::engine) fn poll_write_raw(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.io.poll_write(cx, bytes)
     }
 
     /// Hands on what the transport holds, after a takeover.
-    pub(super) fn poll_flush_raw(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(in crate::engine) fn poll_flush_raw(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while ready!(self.io.poll_flush(cx))? > 0 {}
         Poll::Ready(Ok(()))
     }
 
     /// Ends our direction, once.
-    pub(super) fn poll_shutdown_raw(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(in crate::engine) fn poll_shutdown_raw(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.is_shut {
             ready!(self.io.poll_shutdown(cx))?;
             self.is_shut = true;
@@ -307,41 +204,41 @@ impl Socket {
     }
 
     /// The next write is to try, though nothing has said that there is room. \[LIM-06\]
-    pub(super) fn expect_room(&mut self) {
+    pub(in crate::engine) fn expect_room(&mut self) {
         self.tries = true;
         self.io.expect_room();
     }
 
     /// What was written last is not whole, and the end is near.
-    pub(super) fn break_off(&mut self) {
+    pub(in crate::engine) fn break_off(&mut self) {
         self.io.break_off();
     }
 
     /// The connection is about to be dropped where nothing is under way.
-    pub(super) fn farewell(&mut self) {
+    pub(in crate::engine) fn farewell(&mut self) {
         if self.out.is_empty() && !self.is_shut {
             self.io.farewell();
         }
     }
 
     /// Whether something has come that was not read yet.
-    pub(super) fn has_input(&mut self) -> bool {
+    pub(in crate::engine) fn has_input(&mut self) -> bool {
         !self.inflow.raw().is_empty() || self.io.has_input()
     }
 
-    pub(super) fn limit_unsent(&self, limit: Option<Duration>) {
+    pub(in crate::engine) fn limit_unsent(&self, limit: Option<Duration>) {
         if let Some(limit) = limit {
             self.io.limit_unsent(limit);
         }
     }
 
-    pub(super) fn reset_on_close(&mut self) {
+    pub(in crate::engine) fn reset_on_close(&mut self) {
         self.io.reset_on_close();
     }
 
     /// Hands what is gathered to the operating system. Pending: the socket is full, and the task will be woken.
     #[inline]
-    pub(super) fn poll_flush(&mut self, status: &Status, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(in crate::engine) fn poll_flush(&mut self, status: &Status, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.is_secured {
             ready!(self.poll_flush_below(status, cx))?;
         }
@@ -387,7 +284,7 @@ impl Socket {
         }
     }
 
-    fn poll_read(
+    pub(super) fn poll_read(
         &mut self,
         shared: &Shared,
         cx: &mut Context<'_>,
@@ -521,33 +418,43 @@ impl Socket {
     }
 
     /// How the head under way begins, as far as it is remembered.
-    pub(super) fn line(&self) -> &[u8] {
+    pub(in crate::engine) fn line(&self) -> &[u8] {
         &self.line[..self.line_length]
     }
 
     /// The status with which hyper has refused the head under way, if it has.
-    pub(super) fn answered(&self) -> Option<StatusCode> {
+    pub(in crate::engine) fn answered(&self) -> Option<StatusCode> {
         self.answered
     }
 
     /// Whether hyper is not in the middle of a frame of HTTP/2.
-    pub(super) fn is_between_frames(&self) -> bool {
+    pub(in crate::engine) fn is_between_frames(&self) -> bool {
         self.frames.is_between()
     }
 
     /// Sends `bytes` behind what hyper has written.
-    pub(super) fn append(&mut self, bytes: &[u8]) {
+    pub(in crate::engine) fn append(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
     }
 
     /// [`poll_write`](Self::poll_write), with an eye on the frames.
-    fn poll_write_frames(&mut self, status: &Status, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_write_frames(
+        &mut self,
+        status: &Status,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = ready!(self.poll_write(status, cx, bytes))?;
         self.frames.advance(bytes.get(..written).unwrap_or_default());
         Poll::Ready(Ok(written))
     }
 
-    fn poll_write(&mut self, status: &Status, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_write(
+        &mut self,
+        status: &Status,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
         }
@@ -604,47 +511,4 @@ fn poll_write(
         return Poll::Ready(Ok(count));
     }
     io.poll_write(cx, bytes)
-}
-
-/// hyper's end of the socket.
-pub(super) struct Handle(pub(super) Arc<Shared>);
-
-impl hyper::rt::Read for Handle {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        self.0.socket().poll_read(&self.0, cx, buffer)
-    }
-}
-
-impl hyper::rt::Write for Handle {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let mut socket = self.0.socket();
-        if self.0.status.is_multiplexed() {
-            return socket.poll_write_frames(&self.0.status, cx, bytes);
-        }
-        socket.poll_write(&self.0.status, cx, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.0.corked.load(Relaxed) {
-            return Poll::Ready(Ok(()));
-        }
-        self.0.socket().poll_flush(&self.0.status, cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut socket = self.0.socket();
-        ready!(socket.poll_flush(&self.0.status, cx))?;
-        socket.poll_shutdown_raw(cx)
-    }
-}
-
-impl Member for Shared {
-    fn idle_since(&self) -> Option<Instant> {
-        self.status.idle_since().map(|since| self.engine.instant(since))
-    }
-
-    fn make_room(&self) {
-        self.status.unwanted.store(true, Relaxed);
-        self.wake_supervisor();
-    }
 }

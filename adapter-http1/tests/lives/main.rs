@@ -6,30 +6,29 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::cell::Cell;
-use std::collections::VecDeque;
-use std::future::{pending, poll_fn};
-use std::io::{self, IoSlice};
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use adapter_core::dispatch::failure;
 use adapter_core::environ::Serving;
-use adapter_core::http::StatusCode;
-use adapter_core::runtime::{BlockingJob, BoxFuture, Driver};
 use adapter_core::signal::Signal;
 use adapter_core::tls::Tls;
 use adapter_core::{
     Body, Bytes, DynApplication, Environ, Error, ListenAddr, Request, Response, Runtime, ServerConfig, ServerInfo,
     ShutdownTrigger,
 };
-use adapter_http1::connection::{Connection, End, Secured, Settings, Transport, Turn, Turned};
+use adapter_http1::connection::{Connection, End, Secured, Settings, Turn, Turned};
 
-#[path = "../../adapter-core/tests/toy_tls/mod.rs"]
+mod client;
+#[path = "../../../adapter-core/tests/toy_tls/mod.rs"]
 mod toy_tls;
+mod world;
 
+use client::{requests, responses};
 use toy_tls::{Heard, ToyAcceptor};
+use world::{Dice, Socket, Still, Wire};
 
 thread_local! {
     /// Whether the connection's turn has a permit.
@@ -42,127 +41,6 @@ thread_local! {
 fn trespass() {
     if !PERMIT.get() {
         TRESPASSED.set(true);
-    }
-}
-
-/// xorshift64*, so that a seed is the same life on every machine.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    fn below(&mut self, most: usize) -> usize {
-        (self.next() >> 33) as usize % most.max(1)
-    }
-
-    fn one_in(&mut self, most: usize) -> bool {
-        self.below(most) == 0
-    }
-}
-
-/// What is between client and server.
-#[derive(Default)]
-struct Wire {
-    incoming: VecDeque<Vec<u8>>,
-    /// The client's stream ends behind that.
-    ended: bool,
-    reset: bool,
-    /// What the client takes.
-    room: usize,
-    /// Of which nothing is told: only who tries learns it.
-    untold: bool,
-    out: Vec<u8>,
-    shut: bool,
-    closed: bool,
-    wakers: Vec<Waker>,
-}
-
-struct Socket(Arc<Mutex<Wire>>);
-
-impl Transport for Socket {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut wire = self.0.lock().unwrap();
-        assert!(!buffer.is_empty(), "a read of nothing");
-        if wire.reset {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-        }
-        if let Some(piece) = wire.incoming.front_mut() {
-            let count = piece.len().min(buffer.len());
-            buffer[..count].copy_from_slice(&piece[..count]);
-            piece.drain(..count);
-            if piece.is_empty() {
-                wire.incoming.pop_front();
-            }
-            return Poll::Ready(Ok(count));
-        }
-        if wire.ended {
-            return Poll::Ready(Ok(0));
-        }
-        wire.wakers.push(cx.waker().clone());
-        Poll::Pending
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let mut wire = self.0.lock().unwrap();
-        assert!(!wire.shut, "a write behind the end");
-        if wire.reset {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        let room = if wire.untold { 0 } else { wire.room };
-        let most = room.min(parts.iter().map(|part| part.len()).sum());
-        if most == 0 {
-            wire.wakers.push(cx.waker().clone());
-            return Poll::Pending;
-        }
-        let taken: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).take(most).collect();
-        wire.room -= most;
-        wire.out.extend(taken);
-        Poll::Ready(Ok(most))
-    }
-
-    fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.lock().unwrap().shut = true;
-        Poll::Ready(Ok(()))
-    }
-
-    fn was_reset(&self) -> bool {
-        self.0.lock().unwrap().reset
-    }
-
-    fn expect_room(&mut self) {
-        self.0.lock().unwrap().untold = false;
-    }
-
-    fn reset_on_close(&mut self) {}
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        self.0.lock().unwrap().closed = true;
-    }
-}
-
-/// Time as the life has it; nothing sleeps, spawns or blocks.
-struct Still(Arc<Mutex<Instant>>);
-
-impl Driver for Still {
-    fn now(&self) -> Instant {
-        *self.0.lock().unwrap()
-    }
-
-    fn sleep_until(&self, _: Instant) -> BoxFuture<()> {
-        Box::pin(pending())
-    }
-
-    fn spawn(&self, _: BoxFuture<()>) {}
-
-    fn run_blocking(&self, job: BlockingJob) -> Result<(), BlockingJob> {
-        Err(job)
     }
 }
 
@@ -223,97 +101,6 @@ async fn answer(request: Request, gate: Signal, alive: Arc<AtomicUsize>) -> Resu
         _ => path,
     };
     Ok(Response::new(Body::from(said)))
-}
-
-struct Asked {
-    path: String,
-    status: u16,
-    /// What the answer to it says.
-    said: Vec<u8>,
-}
-
-/// Requests, and their octets.
-fn requests(dice: &mut Dice) -> (Vec<Asked>, Vec<u8>) {
-    let (mut asked, mut octets) = (Vec::new(), Vec::new());
-    for number in 0..=dice.below(5) {
-        let kind = ["hello", "read", "echo", "leave", "late", "drip", "fail"][dice.below(7)];
-        let length = [0, 1, 10, 5000, 20_000, 100_000][dice.below(6)];
-        let path = format!("/{kind}/{number}");
-        let body: Vec<u8> = (0..length).map(|at| b'a' + (at % 23) as u8).collect();
-        octets.extend(format!("POST {path} HTTP/1.1\r\nHost: a\r\n").bytes());
-        // Where the end of a body is not in sight that nobody reads, the connection ends. [REQ-12]
-        if dice.one_in(2) || !["read", "echo"].contains(&kind) {
-            octets.extend(format!("Content-Length: {length}\r\n\r\n").bytes());
-            octets.extend(&body);
-        } else {
-            octets.extend(b"Transfer-Encoding: chunked\r\n\r\n");
-            let mut rest = &body[..];
-            while !rest.is_empty() {
-                let (chunk, behind) = rest.split_at((1 + dice.below(9000)).min(rest.len()));
-                octets.extend(format!("{:x}\r\n", chunk.len()).bytes());
-                octets.extend(chunk);
-                octets.extend(b"\r\n");
-                rest = behind;
-            }
-            octets.extend(b"0\r\n\r\n");
-        }
-        let said = match kind {
-            "read" => format!("{path} {length}").into_bytes(),
-            "echo" => body,
-            "drip" => format!("{path} {}", "x".repeat(DRIP)).into_bytes(),
-            "fail" => failure(StatusCode::INTERNAL_SERVER_ERROR).into_body().try_into_bytes().unwrap().to_vec(),
-            _ => path.clone().into_bytes(),
-        };
-        asked.push(Asked { path, status: if kind == "fail" { 500 } else { 200 }, said });
-    }
-    (asked, octets)
-}
-
-/// A response as it came.
-struct Said {
-    /// 0 for one whose head is not whole.
-    status: u16,
-    body: Vec<u8>,
-    whole: bool,
-}
-
-fn responses(mut octets: &[u8]) -> Vec<Said> {
-    let mut found = Vec::new();
-    while !octets.is_empty() {
-        let Some(end) = octets.windows(4).position(|four| four == b"\r\n\r\n") else {
-            found.push(Said { status: 0, body: Vec::new(), whole: false });
-            break;
-        };
-        let head = String::from_utf8(octets[..end].to_vec()).expect("a head is text").to_lowercase();
-        assert!(head.starts_with("http/1.1 "), "no response: {head}");
-        let status = head[9..12].parse().expect("a status is a number");
-        octets = &octets[end + 4..];
-        let field = |name: &str| head.lines().find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()));
-        let (mut body, mut whole) = (Vec::new(), false);
-        if let Some(length) = field("content-length:") {
-            let length: usize = length.parse().expect("a length is a number");
-            whole = octets.len() >= length;
-            body.extend(&octets[..length.min(octets.len())]);
-            octets = &octets[length.min(octets.len())..];
-        } else {
-            assert_eq!(field("transfer-encoding:").as_deref(), Some("chunked"), "{head}");
-            while let Some(line) = octets.windows(2).position(|two| two == b"\r\n") {
-                let size = usize::from_str_radix(std::str::from_utf8(&octets[..line]).unwrap(), 16).unwrap();
-                octets = &octets[line + 2..];
-                whole = size == 0 && octets.len() >= 2;
-                body.extend(&octets[..size.min(octets.len())]);
-                octets = &octets[(size + 2).min(octets.len())..];
-                if size == 0 {
-                    break;
-                }
-            }
-            if !whole {
-                octets = &[];
-            }
-        }
-        found.push(Said { status, body, whole });
-    }
-    found
 }
 
 struct Bell(AtomicBool);

@@ -5,6 +5,9 @@
 //!
 //! Above 600 lines, because the binary is the program under test too, and its cases share what drives that.
 
+#[cfg(all(unix, feature = "tls"))]
+mod certificates;
+
 #[cfg(unix)]
 mod unix {
     use std::io::{BufRead as _, BufReader, Read, Write as _};
@@ -68,7 +71,10 @@ mod unix {
             ("limits_that_cannot_be_kept_are_refused", limits_too_large),
             ("an_applications_drop_changes_no_status", fragile),
             ("tasks_that_never_end_are_told_and_dropped", endless_tasks),
-            ("certificates_are_read_again_at_a_hang_up", certificates),
+            #[cfg(feature = "tls")]
+            ("certificates_are_read_again_at_a_hang_up", crate::certificates::case),
+            #[cfg(not(feature = "tls"))]
+            ("a_build_without_tls_says_so", without_tls),
         ];
         for server in adapter_web::registry::names() {
             for (name, case) in cases {
@@ -116,7 +122,7 @@ mod unix {
     }
 
     /// A running program; killed when dropped.
-    struct Program {
+    pub(crate) struct Program {
         child: Child,
         stderr: Receiver<String>,
         stdout: Receiver<String>,
@@ -130,7 +136,7 @@ mod unix {
         }
     }
 
-    fn command(args: &[&str]) -> Command {
+    pub(crate) fn command(args: &[&str]) -> Command {
         let mut command = Command::new(std::env::current_exe().expect("this binary has a path"));
         command.args(args).env(PROGRAM, "1").stdin(Stdio::null());
         for (name, _) in std::env::vars_os() {
@@ -141,7 +147,7 @@ mod unix {
         command
     }
 
-    fn start(mut command: Command) -> Program {
+    pub(crate) fn start(mut command: Command) -> Program {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
         let stderr = lines(child.stderr.take().expect("piped"));
         let stdout = lines(child.stdout.take().expect("piped"));
@@ -174,31 +180,31 @@ mod unix {
     }
 
     impl Program {
-        fn line(&self) -> String {
+        pub(crate) fn line(&self) -> String {
             self.stderr.recv_timeout(DEADLINE).expect("a line on stderr")
         }
 
         /// The address of the next line of the start-up.
-        fn address(&self) -> String {
+        pub(crate) fn address(&self) -> String {
             let line = self.line();
             let (said, address) = line.split_once(" listening on ").unwrap_or_else(|| panic!("{line}"));
             assert!(said.starts_with("adapter: "), "{line}");
             address.trim_start_matches("http://").to_owned()
         }
 
-        fn signal(&self, name: &str) {
+        pub(crate) fn signal(&self, name: &str) {
             let id = self.child.id().to_string();
             assert!(Command::new("kill").args([name, &id]).status().expect("kill runs").success());
         }
 
         /// Status, stderr and stdout once it has ended.
-        fn end(mut self) -> (ExitStatus, Vec<String>, Vec<String>) {
+        pub(crate) fn end(mut self) -> (ExitStatus, Vec<String>, Vec<String>) {
             let (stderr, stdout) = (rest(&self.stderr), rest(&self.stdout));
             (self.child.wait().expect("it has ended"), stderr, stdout)
         }
     }
 
-    fn talk(mut stream: impl Read + std::io::Write, path: &str) -> String {
+    pub(crate) fn talk(mut stream: impl Read + std::io::Write, path: &str) -> String {
         write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("written");
         answer(stream)
     }
@@ -209,7 +215,7 @@ mod unix {
         answer
     }
 
-    fn connect(address: &str) -> TcpStream {
+    pub(crate) fn connect(address: &str) -> TcpStream {
         let stream = TcpStream::connect(address).expect("it listens");
         stream.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
         stream
@@ -467,70 +473,9 @@ mod unix {
         assert_eq!(program.end().0.code(), Some(0));
     }
 
-    /// The certificate that is shown, and what `/` says under it.
-    #[cfg(feature = "tls")]
-    fn secure(address: &str, known: &[rcgen::CertifiedKey<rcgen::KeyPair>]) -> (Vec<u8>, String) {
-        use adapter_web::tls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto};
-
-        let mut roots = RootCertStore::empty();
-        for certified in known {
-            roots.add(certified.cert.der().clone()).expect("a certificate");
-        }
-        let config = ClientConfig::builder_with_provider(std::sync::Arc::new(crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let name = "localhost".try_into().expect("a name");
-        let connection = ClientConnection::new(std::sync::Arc::new(config), name).expect("a client");
-        let mut stream = StreamOwned::new(connection, connect(address));
-        let said = talk(&mut stream, "/");
-        let shown = stream.conn.peer_certificates().expect("a certificate is shown");
-        (shown[0].to_vec(), said)
-    }
-
     #[cfg(not(feature = "tls"))]
-    fn certificates(_server: &str) {
+    fn without_tls(_server: &str) {
         fails(&["--tls-self-signed"], 2, "error: --tls-self-signed: this build has no TLS (feature tls)");
-    }
-
-    #[cfg(feature = "tls")]
-    fn certificates(server: &str) {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
-        let made = [0, 1].map(|_| rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate"));
-        let put = |n: usize, m: usize| {
-            std::fs::write(&cert, made[n].cert.pem()).expect("written");
-            std::fs::write(&key, made[m].signing_key.serialize_pem()).expect("written");
-        };
-        put(0, 0);
-        let mut command = command(&["--server", server, "--bind", "127.0.0.1:0"]);
-        command.arg("--tls-cert").arg(&cert).arg("--tls-key").arg(&key);
-        let program = start(command);
-        let address = program.address();
-        let address = address.strip_prefix("https://").expect("what it says has TLS");
-        let shows = |n: usize| {
-            let (shown, said) = secure(address, &made);
-            assert!(said.ends_with("\r\n\r\nhello"), "{said}");
-            assert_eq!(shown, made[n].cert.der().to_vec());
-        };
-        shows(0);
-        put(1, 1);
-        program.signal("-HUP");
-        assert_eq!(program.line(), "adapter: SIGHUP: read the certificates again");
-        shows(1);
-        put(0, 1);
-        program.signal("-HUP");
-        let line = program.line();
-        assert!(line.starts_with("adapter: SIGHUP: serving the certificates from before: "), "{line}");
-        assert!(
-            line.ends_with(&format!("{}: does not fit the certificate in {}", key.display(), cert.display())),
-            "{line}"
-        );
-        shows(1);
-        assert!(talk(connect(address), "/").starts_with("HTTP/1.1 400 "), "plain HTTP where there is TLS");
-        program.signal("-TERM");
-        assert_eq!(program.end().0.code(), Some(0));
     }
 
     fn longest_times(server: &str) {
