@@ -231,8 +231,9 @@ impl<T: Transport> BodySource<T> {
 
     /// Lets go of the lock, and takes note of what comes out.
     fn seen(&mut self, mut io: MutexGuard<'_, Io<T>>, next: Poll<Next>) -> Poll<Next> {
-        // [DIS-01] the end counts once the body has been read
-        let ended = io.upload.is_none() && (io.at_end || io.transport.as_ref().is_none_or(Transport::has_ended));
+        // [DIS-01] the end counts once the body has been read, or cut short
+        let ended = io.upload.is_none() && (io.at_end || io.transport.as_ref().is_none_or(Transport::has_ended))
+            || matches!(next, Poll::Ready(Some(Err(RequestBodyError::Disconnected))));
         let stale = io.stale.take();
         drop(io);
         drop(stale);

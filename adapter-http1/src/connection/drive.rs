@@ -354,12 +354,15 @@ impl<T: Transport> Connection<T> {
         let client = Client { ended, unread: io.upload.is_some() || !io.at_end, heard: io.heard };
         let broken = io.broken || flushed == Flush::Broken;
         drop(io);
+        // [DIS-05] who reads is to see the end in what it reads, before it is dropped
+        let is_stirred = reader.is_some();
+        let gone = || if is_stirred { Seen::There(Some(now + LOOK)) } else { Seen::Gone };
         if let Some(reader) = reader {
             // It may be anybody's.
             let _ = catch("waker", || reader.wake());
         }
         if broken {
-            return Seen::Gone;
+            return gone();
         }
         if let Some(since) = stalled {
             let deadline = self.write_deadline(since);
@@ -377,7 +380,7 @@ impl<T: Transport> Connection<T> {
         let Connection { shared, phase, .. } = self;
         let until = phase.grace().and_then(|grace| grace.until(client, now, &shared.environ.disconnected));
         if until.is_some_and(|until| now >= until) {
-            return Seen::Gone;
+            return gone();
         }
         Seen::There(earlier(again, until))
     }

@@ -111,6 +111,7 @@ pub(super) async fn step(step: &Step, log: &Log, environ: &Environ) -> Result<bo
             environ.disconnected().await;
             log.record("disconnected");
         }
+        "disconnected?" => log.record(format!("flag {}", environ.is_disconnected())),
         "watch" => watch(log, environ),
         "watch-shutdown" => {
             let (log, fired) = (log.clone(), environ.shutting_down());

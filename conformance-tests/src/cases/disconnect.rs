@@ -62,6 +62,12 @@ pub(crate) static GROUP: Group = Group {
             blocking_learns,
         ),
         Case::must(
+            "reader_learns_before_it_is_dropped",
+            "by the flag and by an error of its read, also after a silence longer than the grace",
+            &["DIS-05e", "REQ-10"],
+            reader_learns,
+        ),
+        Case::must(
             "blocking_code_is_not_interrupted",
             "a blocking call runs to its return",
             &["DIS-05b"],
@@ -292,6 +298,28 @@ fn blocking_learns(cx: &mut Context) -> Result<(), Failure> {
     cx.open("go")?;
     let seen = cx.wait_for("read-error")?;
     ensure_eq!(seen.details("read-error"), ["disconnected"], "the read error");
+    Ok(())
+}
+
+fn reader_learns(cx: &mut Context) -> Result<(), Failure> {
+    for reset in [false, true] {
+        cx.again();
+        let mut connection = cx.connect()?;
+        let request =
+            cx.request("POST", "/").script("chunk; read; disconnected?; body x").field("content-length", "10");
+        connection.send(request.tail("a").bytes())?;
+        cx.wait_for("read-data")?;
+        cx.pause(600)?;
+        if reset {
+            connection.reset();
+        } else {
+            connection.finish();
+        }
+        let seen = cx.wait_for("read-error")?;
+        ensure_eq!(seen.details("read-error"), ["disconnected"], "the read error, after a reset: {reset}");
+        let seen = cx.wait_for("flag")?;
+        ensure_eq!(seen.details("flag"), ["true"], "whether the client is gone, after a reset: {reset}");
+    }
     Ok(())
 }
 

@@ -250,10 +250,11 @@ impl Socket {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(count)) => {
                     self.sent += count;
-                    status.progressed();
+                    // [LIM-06] what the transport holds has not gone anywhere
                     if self.is_secured {
                         ready!(self.poll_flush_below(status, cx))?;
                     }
+                    status.progressed();
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
@@ -475,9 +476,11 @@ impl Socket {
                     status.write_blocked();
                     Poll::Pending
                 }
-                ready => {
-                    status.progressed();
-                    ready
+                written => {
+                    if !self.is_secured || self.poll_flush_below(status, cx).is_ready() {
+                        status.progressed();
+                    }
+                    written
                 }
             };
         }
