@@ -46,6 +46,8 @@ pub struct Serving {
     pub mount_prefix: Option<Arc<str>>,
     /// See [`ServerConfig::trusted_proxies`] and [`ServerConfig::forwarded`].
     pub trust: Trust,
+    /// See [`Limits::min_rate`](crate::Limits::min_rate).
+    pub min_rate: Option<u32>,
     /// See [`ServerConfig::on_refused`].
     pub on_refused: Option<OnRefused>,
 }
@@ -60,6 +62,7 @@ impl Serving {
             values: config.values.clone(),
             mount_prefix: (!config.mount_prefix.is_empty()).then(|| config.mount_prefix.as_str().into()),
             trust: Trust::new(config.forwarded, &config.trusted_proxies),
+            min_rate: config.limits.min_rate,
             on_refused: config.on_refused.clone(),
         })
     }

@@ -145,6 +145,7 @@ impl ServerConfig {
             ("limits.target_bytes", self.limits.target_bytes),
             ("limits.connections", self.limits.connections),
             ("limits.handshakes", self.limits.handshakes),
+            ("limits.min_rate", self.limits.min_rate.unwrap_or(1) as usize),
         ];
         for (setting, value) in counts {
             if value == 0 {
@@ -231,6 +232,11 @@ pub struct Limits {
     /// [`Timeouts::tls_handshake`]. Default 16 384, as many as connections: a client that begins one and says no more holds its
     /// place up to that timeout, so a lower number is for servers that are short of memory and whose clients are known.
     pub handshakes: usize,
+    /// Octets a second that a client has to send of a body that blocking code waits for, on average and with 5 s to begin; then
+    /// the read fails as [`RequestBodyError::TimedOut`](crate::RequestBodyError::TimedOut) (\[LIM-12\]). Each such client holds a
+    /// thread. What it sends faster earns it pauses of up to a minute. Async code is not meant: only
+    /// [`Timeouts::body_read`] ends its wait. Default 240; `None`: no limit.
+    pub min_rate: Option<u32>,
 }
 
 impl Limits {
@@ -252,6 +258,7 @@ impl Default for Limits {
             connections: 16_384,
             requests_per_connection: None,
             handshakes: 16_384,
+            min_rate: Some(240),
         }
     }
 }

@@ -36,7 +36,9 @@ pub use crate::instead::{answered_instead, instead};
 ///
 /// The future drops the application's own as soon as that is ready, and contains a panic in its drop (\[ERR-08\]).
 #[inline]
-pub fn call(application: &DynApplication, request: Request, environ: Environ) -> Call {
+pub fn call(application: &DynApplication, mut request: Request, environ: Environ) -> Call {
+    // [LIM-12]
+    request.body_mut().set_min_rate(environ.connection().serving.min_rate);
     Call(Some(application.call_erased(request, environ)))
 }
 

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request;
@@ -82,7 +83,8 @@ impl Source for Watched {
         Poll::Ready(self.look(next))
     }
 
-    fn next_frame(mut self: Pin<&mut Self>) -> Next {
+    fn next_frame(mut self: Pin<&mut Self>, _within: Option<Duration>) -> Next {
+        // It has a pace of its own.
         let next = self.body.next_frame();
         self.look(next)
     }

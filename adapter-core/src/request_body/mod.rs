@@ -5,10 +5,14 @@
 
 mod blocking;
 mod error;
+mod pace;
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
@@ -17,19 +21,51 @@ use http_body::{Body as _, Frame, SizeHint};
 
 pub use self::blocking::{BlockingBody, Chunks};
 pub use self::error::RequestBodyError;
+use self::pace::Pace;
 
 /// What a server implements to provide a request body.
 pub trait Source: Send {
     /// The next frame. Called only when the application wants one, and never again after an end or an error.
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>>;
 
-    /// The next frame, for a caller that may block. By default blocks on [`poll_frame`](Self::poll_frame).
-    fn next_frame(mut self: Pin<&mut Self>) -> Option<Result<Frame<Bytes>, RequestBodyError>> {
-        futures_lite::future::block_on(poll_fn(|cx| self.as_mut().poll_frame(cx)))
+    /// The next frame, for a caller that may block: at most for as long as `within` says, then [`RequestBodyError::TimedOut`]
+    /// (\[LIM-12\]). By default blocks on [`poll_frame`](Self::poll_frame).
+    fn next_frame(
+        mut self: Pin<&mut Self>,
+        within: Option<Duration>,
+    ) -> Option<Result<Frame<Bytes>, RequestBodyError>> {
+        let until = within.and_then(|within| Instant::now().checked_add(within));
+        let mut waker = None;
+        loop {
+            // Made where there is something to wait for.
+            let now = waker.as_ref().unwrap_or(Waker::noop());
+            if let Poll::Ready(next) = self.as_mut().poll_frame(&mut Context::from_waker(now)) {
+                return next;
+            }
+            match (&waker, until.map(|until| until.saturating_duration_since(Instant::now()))) {
+                (None, _) => waker = Some(Waker::from(Arc::new(Unpark(thread::current())))),
+                (_, None) => thread::park(),
+                (_, Some(Duration::ZERO)) => return Some(Err(RequestBodyError::TimedOut)),
+                (_, Some(left)) => thread::park_timeout(left),
+            }
+        }
     }
 
     /// The bytes that are to come, as far as known. \[REQ-06\]
     fn size_hint(&self) -> SizeHint;
+}
+
+/// Wakes a thread.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
+    }
 }
 
 /// The body of a request.
@@ -52,6 +88,7 @@ pub trait Source: Send {
 /// ```
 pub struct RequestBody {
     state: State,
+    pace: Pace,
     trailers: Option<Box<HeaderMap>>,
 }
 
@@ -71,6 +108,12 @@ impl RequestBody {
     /// A body the server reads from a connection. For servers.
     pub fn from_source(source: impl Source + 'static) -> Self {
         State::Source(Box::pin(source)).into()
+    }
+
+    /// Whoever waits for it on a thread waits for clients only that send at least `rate` octets a second.
+    #[inline]
+    pub(crate) fn set_min_rate(&mut self, rate: Option<u32>) {
+        self.pace = Pace::of(rate);
     }
 
     /// All of it, if it is in memory.
@@ -151,7 +194,16 @@ impl RequestBody {
     /// [`frame`](Self::frame) for a caller that may block.
     pub(crate) fn next_frame(&mut self) -> Option<Result<Frame<Bytes>, RequestBodyError>> {
         let next = match &mut self.state {
-            State::Source(source) => source.as_mut().next_frame(),
+            State::Source(source) => match self.pace.left() {
+                None => source.as_mut().next_frame(None),
+                within => {
+                    let began = Instant::now();
+                    let next = source.as_mut().next_frame(within);
+                    let data = next.as_ref().and_then(|next| next.as_ref().ok()?.data_ref());
+                    self.pace.came(data.map_or(0, Bytes::len), began.elapsed());
+                    next
+                }
+            },
             _ => self.next_ready(),
         };
         self.seen(next)
@@ -272,7 +324,7 @@ impl Stream for RequestBody {
 
 impl From<State> for RequestBody {
     fn from(state: State) -> Self {
-        RequestBody { state, trailers: None }
+        RequestBody { state, pace: Pace::ANY, trailers: None }
     }
 }
 

@@ -8,7 +8,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use adapter_core::request_body::Source;
 use adapter_core::rules::request::BodyLength;
@@ -20,6 +20,7 @@ use http_body::{Frame, SizeHint};
 use super::Shared;
 use super::io::{Fill, Flush, Io};
 use super::transport::Transport;
+use super::upload::earlier;
 use crate::body_decoder::Event;
 use crate::encoder;
 
@@ -200,7 +201,7 @@ impl<T: Transport> BodySource<T> {
     }
 
     /// The next frame, for which the thread waits by what the transport has for that; `None` if it has nothing.
-    fn next_by_waiting(&mut self) -> Option<Next> {
+    fn next_by_waiting(&mut self, within: Option<Instant>) -> Option<Next> {
         let shared = self.shared.clone();
         loop {
             let now = shared.now();
@@ -213,7 +214,10 @@ impl<T: Transport> BodySource<T> {
                 // What waits for room goes on only with another attempt.
                 let _: Flush = io.flush(now);
             }
-            let until = io.upload.as_ref().and_then(|upload| upload.deadline);
+            let until = earlier(io.upload.as_ref().and_then(|upload| upload.deadline), within);
+            if next.is_pending() && within.is_some_and(|within| now >= within) {
+                next = self.give_up(&mut io);
+            }
             let waiter = io.transport.as_ref().filter(|_| next.is_pending()).and_then(Transport::waiter);
             if let Poll::Ready(next) = self.seen(io, next) {
                 return Some(next);
@@ -281,6 +285,14 @@ impl<T: Transport> BodySource<T> {
         enough
     }
 
+    /// \[LIM-12\] whoever waits waits no longer.
+    fn give_up(&self, io: &mut Io<T>) -> Poll<Next> {
+        if let Some(upload) = io.upload.as_mut().filter(|_| io.request == self.request) {
+            upload.failed.get_or_insert(RequestBodyError::TimedOut);
+        }
+        Poll::Ready(Some(Err(RequestBodyError::TimedOut)))
+    }
+
     /// Nothing is there: somebody waits from now on, or the time is up. \[LIM-05\]
     fn wait(&self, io: &mut Io<T>, now: Instant) -> Poll<Next> {
         let Some(upload) = &mut io.upload else { return Poll::Pending };
@@ -300,8 +312,9 @@ impl<T: Transport> Source for BodySource<T> {
     }
 
     /// The thread that runs the connection may be the one that waits: then nobody else looks at the clock.
-    fn next_frame(mut self: Pin<&mut Self>) -> Next {
-        if let Some(next) = self.next_by_waiting() {
+    fn next_frame(mut self: Pin<&mut Self>, within: Option<Duration>) -> Next {
+        let within = within.and_then(|within| self.shared.now().checked_add(within));
+        if let Some(next) = self.next_by_waiting(within) {
             return next;
         }
         let runtime = self.shared.settings.serving.runtime.clone();
@@ -310,8 +323,11 @@ impl<T: Transport> Source for BodySource<T> {
             loop {
                 let until = match self.poll_next(cx, true) {
                     Ok(next) => return Poll::Ready(next),
-                    Err(until) => until,
+                    Err(until) => earlier(until, within),
                 };
+                if within.is_some_and(|within| runtime.now() >= within) {
+                    return self.give_up(&mut self.shared.io());
+                }
                 let Some(until) = until else { return Poll::Pending };
                 let (sleep, _) = match &mut timer {
                     Some(timer) if timer.1 == until => timer,

@@ -25,6 +25,7 @@ use http::request::Parts;
 use super::io::{Fill, Flush};
 use super::phase::{Flow, Phase, Seen};
 use super::transport::Transport;
+use super::upload::earlier;
 use super::{Connection, End, Turned};
 use crate::buffers::BUFFER;
 use crate::head::{self, Attempts};
@@ -51,14 +52,6 @@ enum NoHead {
     Enough,
     /// It is no HTTP/1.1.
     Preface,
-}
-
-/// The earlier of two deadlines.
-pub(super) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
 }
 
 /// What is known of the head that is waited for.

@@ -270,7 +270,7 @@ impl<T: Transport> Connection<T> {
         // Until it has been polled, whichever comes first.
         let Timeouts { header_read, tls_handshake, .. } = shared.settings.timeouts;
         let after = |limit: Option<Duration>| limit.and_then(|limit| now.checked_add(limit));
-        let first = drive::earlier(after(header_read), after(tls_handshake));
+        let first = upload::earlier(after(header_read), after(tls_handshake));
         Connection {
             shared,
             phase: Phase::Opening,
@@ -329,7 +329,7 @@ impl<T: Transport> Connection<T> {
         let mut io = self.shared.io();
         // What was left for the task while it was at it.
         let body = io.upload.as_ref().and_then(|upload| upload.deadline);
-        self.deadline = drive::earlier(self.deadline, body);
+        self.deadline = upload::earlier(self.deadline, body);
         io.end_turn();
         io.idle_since = idle_since;
         let stale = io.stale.take();

@@ -12,6 +12,14 @@ use bytes::Bytes;
 
 use crate::body_decoder::Decoder;
 
+/// The earlier of two deadlines.
+pub(super) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
 /// The receiving side of a body, kept with the connection.
 pub(super) struct Upload {
     pub(super) decoder: Decoder,

@@ -156,6 +156,11 @@ pub struct Args {
         default_value_t = OrOff(limits().requests_per_connection))]
     pub limit_requests_per_connection: OrOff<u64>,
 
+    /// Octets a second, on average, that a client sends at least of a body that holds a thread, or off
+    #[arg(long, env = "ADAPTER_MIN_RATE", value_name = "N", help_heading = "Limits",
+        default_value_t = OrOff(limits().min_rate))]
+    pub min_rate: OrOff<u32>,
+
     /// TLS handshakes that go on at once; the next one waits
     #[arg(long, env = "ADAPTER_LIMIT_HANDSHAKES", value_name = "N", help_heading = "Limits",
         default_value_t = limits().handshakes, hide = cfg!(not(feature = "tls")))]
@@ -264,6 +269,7 @@ impl Args {
         config.limits.connections = self.limit_connections;
         config.limits.requests_per_connection = self.limit_requests_per_connection.0;
         config.limits.handshakes = self.limit_handshakes;
+        config.limits.min_rate = self.min_rate.0;
         config.timeouts.header_read = period(self.timeout_header_read);
         config.timeouts.tls_handshake = period(self.timeout_tls_handshake);
         config.timeouts.keep_alive = period(self.timeout_keep_alive);

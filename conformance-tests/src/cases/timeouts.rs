@@ -49,6 +49,12 @@ pub(crate) static GROUP: Group = Group {
             unread_body,
         )
         .with(&setting::SHORT_BODY),
+        Case::must(
+            "dripped_body_holds_no_thread",
+            "who sends less than the rate to blocking code ends; who sends more does not, nor who holds no thread",
+            &["LIM-12"],
+            dripped_body,
+        ),
         Case::must("client_that_takes_nothing_ends", "the body is dropped after the write timeout", &["LIM-06"], write)
             .with(&setting::SHORT_WRITE),
         Case::must(
@@ -213,6 +219,37 @@ fn unread_body(cx: &mut Context) -> Result<(), Failure> {
     connection.send("abc")?;
     ensure_eq!(connection.response("POST")?.text(), "read", "the response");
     cx.seen()?.read_all(b"abc")
+}
+
+fn dripped_body(cx: &mut Context) -> Result<(), Failure> {
+    let open = |script: &str| {
+        let mut connection = cx.connect()?;
+        let request = cx.request("POST", "/").script(script).field("content-length", "1000000");
+        connection.send(request.tail("a").bytes())?;
+        Ok::<_, Failure>(connection)
+    };
+    let mut slow = open("blocking; read?; body slow")?;
+    let mut fast = open("blocking; read?; body fast")?;
+    let mut free = open("read?; body free")?;
+    let deadline = Instant::now() + crate::wire::patience();
+    while !cx.seen()?.has("read-error") {
+        ensure!(Instant::now() < deadline, "a client that sends four octets a second is waited for");
+        // It may have been ended just now.
+        let _ = slow.send("a");
+        fast.send("a".repeat(200))?;
+        free.send("a")?;
+        cx.pause(250)?;
+    }
+    ensure_eq!(slow.response("POST")?.status(), 408, "the answer to who was too slow");
+    for connection in [&mut fast, &mut free] {
+        connection.send("a")?;
+        connection.finish();
+    }
+    let seen = cx.wait_for_times("read-error", 3)?;
+    let mut kinds = seen.details("read-error");
+    kinds.sort_unstable();
+    ensure_eq!(kinds, ["disconnected", "disconnected", "timed-out"], "the read errors");
+    Ok(())
 }
 
 fn write(cx: &mut Context) -> Result<(), Failure> {

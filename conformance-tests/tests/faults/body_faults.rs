@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use adapter_core::http::{HeaderValue, Method, StatusCode, header};
 use adapter_core::request_body::Source;
@@ -107,7 +108,7 @@ impl<F: FnMut(&mut RequestBody, &mut Context<'_>) -> Poll<Read> + Send + Unpin> 
         (this.step)(&mut this.body, cx)
     }
 
-    fn next_frame(mut self: Pin<&mut Self>) -> Read {
+    fn next_frame(mut self: Pin<&mut Self>, _within: Option<Duration>) -> Read {
         futures_lite::future::block_on(std::future::poll_fn(|cx| self.as_mut().poll_frame(cx)))
     }
 
