@@ -61,7 +61,7 @@ impl Serving {
             shutdown,
             values: config.values.clone(),
             mount_prefix: (!config.mount_prefix.is_empty()).then(|| config.mount_prefix.as_str().into()),
-            trust: Trust::new(config.forwarded, &config.trusted_proxies),
+            trust: Trust::new(config),
             min_rate: config.limits.min_rate,
             on_refused: config.on_refused.clone(),
         })
@@ -318,7 +318,11 @@ impl Environ {
         }
     }
 
-    fn forwarded(&self) -> Option<&Forwarded> {
+    /// What a trusted proxy said of this request, `None` where nobody did who is believed. \[HDR-17b\]
+    ///
+    /// [`Forwarded::host`] and [`Forwarded::prefix`] are there if the operator has asked for them. Links into the application are
+    /// made of them: `scheme://host/prefix` and the path.
+    pub fn forwarded(&self) -> Option<&Forwarded> {
         self.special.as_ref()?.forwarded.as_ref()
     }
 

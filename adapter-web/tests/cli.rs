@@ -48,7 +48,7 @@ fn without_flags_the_configuration_is_the_default_one() {
 fn every_flag_reaches_the_configuration() {
     let line = "--bind 127.0.0.1:0 --bind unix:/run/a.sock --bind [::1]:81 --threads 3 --blocking-threads 4 \
                 --blocking-queue 5 --no-keep-alive --mount-prefix /shop --trusted-proxy 10.0.0.1 \
-                --trusted-proxy ::ffff:10.0.0.2 --trusted-proxy unix --forwarded forwarded --option a=b --option c=d=e --limit-head-bytes 8k \
+                --trusted-proxy ::ffff:10.0.0.2 --trusted-proxy unix,192.168.0.0/16 --trusted-proxy * --forwarded forwarded --forwarded-also host,port --min-rate off --option a=b --option c=d=e --limit-head-bytes 8k \
                 --limit-header-count 6 --limit-target-bytes 7k --limit-body-bytes 1m --limit-connections 8 \
                 --limit-requests-per-connection 9 --timeout-header-read 100ms --timeout-keep-alive 2s \
                 --timeout-body-read 3 --timeout-write 1m --timeout-handler 1h --timeout-graceful-shutdown 0 \
@@ -59,7 +59,10 @@ fn every_flag_reaches_the_configuration() {
     assert_eq!((config.threads, config.blocking_threads, config.blocking_queue), (Some(3), 4, 5));
     assert!(!config.keep_alive);
     assert_eq!(config.mount_prefix, "/shop");
-    assert_eq!(format!("{:?}", config.trusted_proxies), "[Ip(10.0.0.1), Ip(10.0.0.2), Unix]");
+    assert_eq!(
+        format!("{:?}", config.trusted_proxies),
+        "[Ip(10.0.0.1), Ip(10.0.0.2), Unix, Network(Network(192.168.0.0/16)), Any]"
+    );
     assert_eq!(config.forwarded, adapter_web::server::ForwardedFields::Forwarded);
     assert_eq!(format!("{:?}", config.options), r#"{"a": "b", "c": "d=e"}"#);
     let limits = config.limits;
@@ -189,8 +192,8 @@ fn wrong_use_is_one_line_and_status_2() {
         (&["--limit-body-bytes", "1x"], "expected a size like 4096, 64k, 1m or 1g"),
         (&["--limit-head-bytes", "10"], "--limit-head-bytes: must be at least 8192"),
         (&["--mount-prefix", "shop/"], "--mount-prefix: must be empty or begin with"),
-        (&["--trusted-proxy", "proxy"], "expected an IP address, or \"unix\" for peers on Unix-domain sockets"),
-        (&["--forwarded", "both"], "possible values: x-forwarded, forwarded, off"),
+        (&["--trusted-proxy", "proxy"], "expected an IP address, a network such as 10.0.0.0/8"),
+        (&["--forwarded", "both"], "expected x-forwarded, forwarded, x-real-ip, header:NAME or off"),
         (&["--option", "novalue"], "expected KEY=VALUE"),
         (&["--option", "a=1", "--option", "a=2"], "a: the option is given more than once"),
         (&["--access-log", "fancy"], "possible values: off, common, combined, events"),

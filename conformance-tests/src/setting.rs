@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use adapter_core::server::ForwardedFields;
+use adapter_core::server::{ForwardedAlso, ForwardedFields};
 use adapter_core::{Limits, ServerConfig};
 
 /// A named configuration.
@@ -110,6 +110,24 @@ pub static BEHIND_RFC_7239: Setting = Setting {
     },
 };
 
+/// The same, and the proxy writes one field of its own.
+pub static BEHIND_NAMED: Setting = Setting {
+    name: "behind-named",
+    apply: |config| {
+        (BEHIND_PROXY.apply)(config);
+        config.forwarded = ForwardedFields::Named(http::HeaderName::from_static("x-real-ip"));
+    },
+};
+
+/// Two proxies nobody knows, who write the host too.
+pub static BEHIND_HOPS: Setting = Setting {
+    name: "behind-hops",
+    apply: |config| {
+        config.trusted_hops = Some(2);
+        config.forwarded_also = vec![ForwardedAlso::Host, ForwardedAlso::Prefix];
+    },
+};
+
 /// All of them.
 pub static ALL: &[&Setting] = &[
     &DEFAULT,
@@ -125,4 +143,6 @@ pub static ALL: &[&Setting] = &[
     &MOUNTED,
     &BEHIND_PROXY,
     &BEHIND_RFC_7239,
+    &BEHIND_NAMED,
+    &BEHIND_HOPS,
 ];

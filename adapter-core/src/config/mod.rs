@@ -13,7 +13,10 @@ use std::time::Duration;
 use http::Extensions;
 
 pub use self::bind::{Bind, BindOptions, InheritedListener, InheritedSocket, ListenAddr, ParseBindError};
-pub use self::proxies::{ForwardedFields, ParseTrustedProxyError, TrustedProxy};
+pub use self::proxies::{
+    ForwardedAlso, ForwardedFields, Network, ParseForwardedAlsoError, ParseForwardedError, ParseTrustedProxyError,
+    TrustedProxy,
+};
 use crate::refused::OnRefused;
 use crate::serve_error::ServeError;
 use crate::tls::Tls;
@@ -52,6 +55,12 @@ pub struct ServerConfig {
     pub trusted_proxies: Vec<TrustedProxy>,
     /// Which fields those are (\[HDR-21\]). Default: `X-Forwarded-For` and `X-Forwarded-Proto`.
     pub forwarded: ForwardedFields,
+    /// What else is believed of what they write (\[HDR-28\]). Default: nothing.
+    pub forwarded_also: Vec<ForwardedAlso>,
+    /// How many proxies a request comes through, where nobody knows their addresses: as many elements of the forwarded fields
+    /// are believed, whoever connects (\[HDR-27\]). Clients must not reach the server past them. Instead of
+    /// [`trusted_proxies`](Self::trusted_proxies). Default: `None`.
+    pub trusted_hops: Option<u32>,
     /// Prefix of the path under which the application is mounted: empty or `/x`, never ending in `/` (\[ENV-05\]).
     pub mount_prefix: String,
     /// Values the deployer hands to the application, see [`Environ::deployed`](crate::Environ::deployed) (\[ENV-10\]).
@@ -76,6 +85,8 @@ impl Default for ServerConfig {
             keep_alive: true,
             trusted_proxies: Vec::new(),
             forwarded: ForwardedFields::default(),
+            forwarded_also: Vec::new(),
+            trusted_hops: None,
             mount_prefix: String::new(),
             values: Extensions::new(),
             on_refused: None,
@@ -186,6 +197,16 @@ impl ServerConfig {
             && let Some(bind) = self.binds.iter().find(|bind| bind.options().tls)
         {
             return Err(ServeError::config("tls", format!("there are no certificates for {bind}")));
+        }
+        match self.trusted_hops {
+            Some(0) => return Err(ServeError::config("trusted_hops", "must be at least 1")),
+            Some(_) if !self.trusted_proxies.is_empty() => {
+                return Err(ServeError::config(
+                    "trusted_hops",
+                    "proxies are counted or listed (trusted_proxies), not both",
+                ));
+            }
+            _ => {}
         }
         let prefix = &self.mount_prefix;
         if !prefix.is_empty() && (!prefix.starts_with('/') || prefix.ends_with('/') || prefix.contains(['?', '#', ' ']))

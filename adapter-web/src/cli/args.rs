@@ -6,9 +6,9 @@
 use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 
-use adapter_core::server::{ForwardedFields, TrustedProxy};
+use adapter_core::server::{ForwardedAlso, ForwardedFields, TrustedProxy};
 use adapter_core::{Limits, ServeError, ServerConfig, Timeouts};
-use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser as _};
+use clap::builder::{BoolishValueParser, PossibleValuesParser};
 
 use super::binds::Binds;
 use super::tls;
@@ -51,19 +51,23 @@ pub struct Args {
     #[arg(long, env = "ADAPTER_MOUNT_PREFIX", value_name = "PREFIX", default_value = "", hide_default_value = true)]
     pub mount_prefix: String,
 
-    /// Peer whose forwarded fields are believed: an address, or "unix" for Unix-domain sockets; may be repeated
-    #[arg(long = "trusted-proxy", env = "ADAPTER_TRUSTED_PROXY", value_name = "IP|unix", value_delimiter = ',')]
+    /// Peer whose forwarded fields are believed: an address, a network (10.0.0.0/8), "unix" for Unix-domain sockets, or "*" for
+    /// whoever connects by TCP; may be repeated
+    #[arg(long = "trusted-proxy", env = "ADAPTER_TRUSTED_PROXY", value_name = "WHO", value_delimiter = ',')]
     pub trusted_proxies: Vec<TrustedProxy>,
 
-    /// Fields the trusted proxies write; others are a client's own and never believed
-    #[arg(
-        long,
-        env = "ADAPTER_FORWARDED",
-        value_name = "FIELDS",
-        default_value = "x-forwarded",
-        value_parser = PossibleValuesParser::new(["x-forwarded", "forwarded", "off"]).map(|name| family(&name))
-    )]
+    /// Proxies that every request comes through, where their addresses are not known; instead of --trusted-proxy
+    #[arg(long, env = "ADAPTER_TRUSTED_HOPS", value_name = "N")]
+    pub trusted_hops: Option<u32>,
+
+    /// Fields the trusted proxies write: x-forwarded, forwarded, x-real-ip, header:NAME or off; others are a client's own and
+    /// never believed
+    #[arg(long, env = "ADAPTER_FORWARDED", value_name = "FIELDS", default_value_t = config().forwarded)]
     pub forwarded: ForwardedFields,
+
+    /// What else they write: X-Forwarded-Host, -Port, -Prefix, and -Proto where --forwarded names another field
+    #[arg(long, env = "ADAPTER_FORWARDED_ALSO", value_name = "host|port|prefix|proto", value_delimiter = ',')]
+    pub forwarded_also: Vec<ForwardedAlso>,
 
     /// Setting only this server knows; may be repeated (in the environment separated by ";")
     #[arg(
@@ -227,14 +231,6 @@ fn key_value(text: &str) -> Result<(String, String), &'static str> {
     }
 }
 
-fn family(name: &str) -> ForwardedFields {
-    match name {
-        "forwarded" => ForwardedFields::Forwarded,
-        "off" => ForwardedFields::Off,
-        _ => ForwardedFields::XForwarded,
-    }
-}
-
 impl Args {
     /// The configuration these flags describe, validated. Reads the files of `--tls-cert` and the like, and blocks as that does;
     /// `--tls-self-signed` makes another certificate each time.
@@ -261,7 +257,9 @@ impl Args {
         config.keep_alive = !self.no_keep_alive;
         config.mount_prefix.clone_from(&self.mount_prefix);
         config.trusted_proxies.clone_from(&self.trusted_proxies);
-        config.forwarded = self.forwarded;
+        config.trusted_hops = self.trusted_hops;
+        config.forwarded.clone_from(&self.forwarded);
+        config.forwarded_also.clone_from(&self.forwarded_also);
         config.limits.head_bytes = bytes("limits.head_bytes", self.limit_head_bytes)?;
         config.limits.header_count = self.limit_header_count;
         config.limits.target_bytes = bytes("limits.target_bytes", self.limit_target_bytes)?;

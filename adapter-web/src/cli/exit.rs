@@ -101,9 +101,11 @@ impl From<adapter_core::Error> for Exit {
 
 /// The flag that sets `setting`: `--timeout-keep-alive` for `timeouts.keep_alive`.
 fn flag_of(setting: &str) -> Option<String> {
-    let flag = setting.replace("limits.", "limit-").replace("timeouts.", "timeout-").replace('_', "-");
     let command = Args::augment_args(clap::Command::new(""));
-    command.get_arguments().any(|arg| arg.get_long() == Some(&flag)).then(|| format!("--{flag}"))
+    let is_flag = |flag: &String| command.get_arguments().any(|arg| arg.get_long() == Some(flag));
+    let whole = setting.replace("limits.", "limit-").replace("timeouts.", "timeout-");
+    let names = [&whole, setting.rsplit('.').next().unwrap_or(setting)].map(|name| name.replace('_', "-"));
+    names.into_iter().find(is_flag).map(|flag| format!("--{flag}"))
 }
 
 /// White space becomes single spaces, other control characters are escaped.
@@ -139,6 +141,7 @@ mod tests {
         assert_eq!(text("timeouts.keep_alive"), "--timeout-keep-alive: bad");
         assert_eq!(text("limits.head_bytes"), "--limit-head-bytes: bad");
         assert_eq!(text("mount_prefix"), "--mount-prefix: bad");
+        assert_eq!(text("limits.min_rate"), "--min-rate: bad");
         assert_eq!(text("colour"), "colour: bad", "an option of one server is no flag");
     }
 

@@ -184,6 +184,10 @@ fn remember<B>(log: &Log, request: &http::Request<B>, environ: &Environ, started
     }
     let env = |key: &str, value: String| log.record(format!("env {key} {}", text::encode(value)));
     env("scheme", environ.scheme().to_string());
+    let said = environ.forwarded().map(|said| (said.host.clone(), said.prefix.clone()));
+    let (host, prefix) = said.unwrap_or_default();
+    env("forwarded-host", host.map_or("none".into(), String::from));
+    env("forwarded-prefix", prefix.map_or("none".into(), String::from));
     env("peer", environ.peer_addr().map_or("none".to_owned(), |peer| peer.to_string()));
     env("local", environ.local_addr().to_string());
     env("mount-prefix", environ.mount_prefix().to_owned());

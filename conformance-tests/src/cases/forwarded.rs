@@ -1,11 +1,11 @@
-//! Whom forwarded fields are believed from, which of them, and what comes of those that can't be read. HDR-21 to HDR-23
+//! Whom forwarded fields are believed from, which of them, and what comes of those that can't be read. HDR-21 to HDR-23, HDR-26 to HDR-28
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
 use adapter_core::server::TrustedProxy;
 
-use crate::case::{Case, Failure, Group, Level, ensure_eq};
+use crate::case::{Case, Failure, Group, Level, ensure, ensure_eq};
 use crate::context::Context;
 use crate::lifecycle::{self, Lifecycle};
 use crate::setting;
@@ -52,6 +52,29 @@ pub(crate) static GROUP: Group = Group {
             unreadable_rfc_7239,
         )
         .with(&setting::BEHIND_RFC_7239),
+        Case::must(
+            "named_field_is_the_only_one",
+            "a proxy's own field is believed, and X-Forwarded-* beside it are the client's",
+            &["HDR-26"],
+            named,
+        )
+        .with(&setting::BEHIND_NAMED),
+        Case::must("hops_are_counted", "as many elements are believed as there are proxies", &["HDR-27"], hops)
+            .with(&setting::BEHIND_HOPS),
+        Case::must(
+            "host_is_believed_where_asked_for",
+            "X-Forwarded-Host and -Prefix are believed of who writes them, if the operator says so",
+            &["HDR-28"],
+            asked_for,
+        )
+        .with(&setting::BEHIND_HOPS),
+        Case::must(
+            "host_is_a_clients_elsewhere",
+            "X-Forwarded-Host and -Prefix say nothing where nobody asked for them",
+            &["HDR-28"],
+            not_asked_for,
+        )
+        .with(&setting::BEHIND_PROXY),
         Case::owned(
             Level::Must,
             "unix_peers_are_strangers",
@@ -101,6 +124,60 @@ fn other_family_of_rfc_7239(cx: &mut Context) -> Result<(), Failure> {
     let proxys = ("forwarded", "for=203.0.113.9");
     let clients = [("x-forwarded-for", "10.0.0.5"), ("x-forwarded-proto", "https")];
     behind(cx, &[proxys, clients[0], clients[1]], "203.0.113.9:0", own)
+}
+
+fn named(cx: &mut Context) -> Result<(), Failure> {
+    let own = cx.scheme();
+    let clients = [("x-forwarded-for", "10.0.0.5"), ("x-forwarded-proto", "https"), ("forwarded", "for=6.6.6.6")];
+    for (lines, peer) in [
+        (&["203.0.113.9"][..], "203.0.113.9:0"),
+        (&["6.6.6.6", "203.0.113.9"], "203.0.113.9:0"),
+        (&["203.0.113.9, 127.0.0.1"], "none"),
+        (&["nonsense"], "none"),
+    ] {
+        let mut fields: Vec<_> = clients.to_vec();
+        fields.extend(lines.iter().map(|line| ("x-real-ip", *line)));
+        behind(cx, &fields, peer, own)?;
+    }
+    cx.again();
+    cx.answered(&cx.get("").field(clients[0].0, clients[0].1), 200)?;
+    let peer = cx.seen()?.call()?.env("peer").to_owned();
+    ensure!(!peer.starts_with("10.0.0.5"), "a field that was not named was believed: {peer}");
+    Ok(())
+}
+
+fn hops(cx: &mut Context) -> Result<(), Failure> {
+    let own = cx.scheme();
+    for (value, peer) in [
+        ("6.6.6.6, 203.0.113.9, 8.8.8.8", "203.0.113.9:0"),
+        ("6.6.6.6, 203.0.113.9, unknown", "203.0.113.9:0"),
+        ("203.0.113.9", "203.0.113.9:0"),
+        ("6.6.6.6, nonsense, 8.8.8.8", "none"),
+    ] {
+        behind(cx, &[("x-forwarded-for", value)], peer, own)?;
+    }
+    let lines = [("x-forwarded-for", "6.6.6.6, 203.0.113.9"), ("x-forwarded-for", "8.8.8.8")];
+    behind(cx, &[lines[0], lines[1], ("x-forwarded-proto", "http, https, http")], "203.0.113.9:0", "https")
+}
+
+fn asked_for(cx: &mut Context) -> Result<(), Failure> {
+    reports(cx, "a.example:81", "/shop/", ["a.example:81", "/shop"])?;
+    reports(cx, "a/b", "//evil.example", ["none", "none"])
+}
+
+fn not_asked_for(cx: &mut Context) -> Result<(), Failure> {
+    reports(cx, "a.example", "/shop", ["none", "none"])
+}
+
+/// Behind a proxy that says `host` and `prefix`, the application learns `told`.
+fn reports(cx: &mut Context, host: &str, prefix: &str, told: [&str; 2]) -> Result<(), Failure> {
+    cx.again();
+    let request = cx.get("").field("x-forwarded-for", "203.0.113.9");
+    cx.answered(&request.field("x-forwarded-host", host).field("x-forwarded-prefix", prefix), 200)?;
+    let call = cx.seen()?.call()?;
+    ensure_eq!(call.env("forwarded-host"), told[0], "the host behind {host:?}");
+    ensure_eq!(call.env("forwarded-prefix"), told[1], "the prefix behind {prefix:?}");
+    Ok(())
 }
 
 fn unreadable(cx: &mut Context) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use adapter_core::environ::{Connection, Serving};
 use adapter_core::runtime::{BlockingJob, BoxFuture as Work, Driver};
-use adapter_core::server::{ForwardedFields, TrustedProxy};
+use adapter_core::server::{ForwardedAlso, ForwardedFields, TrustedProxy};
 use adapter_core::signal::Signal;
 use adapter_core::tls::TlsInfo;
 use adapter_core::{
@@ -168,6 +168,19 @@ pub(crate) static FAULTS: &[Fault] = &[
         .config(|config| config.forwarded = ForwardedFields::Forwarded),
     Fault::new("x_forwarded_is_always_believed", &["forwarded::clients_x_forwarded_is_ignored"])
         .config(|config| config.forwarded = ForwardedFields::XForwarded),
+    Fault::new("threads_wait_for_anybody", &["timeouts::dripped_body_holds_no_thread"])
+        .config(|config| config.limits.min_rate = None),
+    Fault::new("any_field_is_believed", &["forwarded::named_field_is_the_only_one"]).config(|config| {
+        if matches!(config.forwarded, ForwardedFields::Named(_)) {
+            config.forwarded = ForwardedFields::XForwarded;
+        }
+    }),
+    Fault::new("hops_are_miscounted", &["forwarded::hops_are_counted"])
+        .config(|config| config.trusted_hops = config.trusted_hops.map(|hops| hops + 1)),
+    Fault::new("hosts_are_always_believed", &["forwarded::host_is_a_clients_elsewhere"])
+        .config(|config| config.forwarded_also = vec![ForwardedAlso::Host, ForwardedAlso::Prefix]),
+    Fault::new("hosts_are_never_believed", &["forwarded::host_is_believed_where_asked_for"])
+        .config(|config| config.forwarded_also.clear()),
     Fault::new(
         "proxies_stand_for_clients",
         &["forwarded::unreadable_elements_name_nobody", "forwarded::unreadable_rfc_7239_names_nobody"],
@@ -191,6 +204,7 @@ pub(crate) static FAULTS: &[Fault] = &[
         &[
             "disconnect::signal_comes_before_the_drop",
             "disconnect::blocking_code_can_learn",
+            "disconnect::reader_learns_before_it_is_dropped",
             "disconnect::signal_can_be_asked_again",
             "disconnect::deadline_is_a_disconnect",
             "errors::report_never_fails",

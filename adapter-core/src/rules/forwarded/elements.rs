@@ -12,6 +12,8 @@ use crate::rules::trim;
 pub(super) struct Element {
     pub(super) node: Node,
     pub(super) scheme: Option<Scheme>,
+    /// The host it was asked for, if it is one.
+    pub(super) host: Option<Box<str>>,
 }
 
 /// Who sent the request to that hop.
@@ -63,11 +65,11 @@ fn is_escaped(line: &[u8], at: usize) -> bool {
 /// One that is not formed so, or that says a thing twice, says nothing: it may be a client's words that got out of
 /// their quotes.
 pub(super) fn forwarded(element: &[u8]) -> Element {
-    parameters(element).unwrap_or(Element { node: Node::Unknown, scheme: None })
+    parameters(element).unwrap_or(Element { node: Node::Unknown, scheme: None, host: None })
 }
 
 fn parameters(mut element: &[u8]) -> Option<Element> {
-    let (mut node, mut proto, mut others) = (None, None, Vec::<Vec<u8>>::new());
+    let (mut node, mut proto, mut asked, mut others) = (None, None, None, Vec::<Vec<u8>>::new());
     while !element.is_empty() {
         let equals = element.iter().position(|byte| matches!(byte, b'=' | b';'))?;
         if element.get(equals) == Some(&b';') {
@@ -85,7 +87,8 @@ fn parameters(mut element: &[u8]) -> Option<Element> {
             b"" => return None,
             b"for" => node.replace(self::node(&value)).is_some(),
             b"proto" => proto.replace(scheme(&value)).is_some(),
-            // by, host, secret and whatever comes; more of them than any proxy writes are no proxy's.
+            b"host" => asked.replace(host(&value)).is_some(),
+            // by, secret and whatever comes; more of them than any proxy writes are no proxy's.
             _ if others.len() >= 16 || others.contains(&name) => true,
             _ => {
                 others.push(name);
@@ -96,7 +99,7 @@ fn parameters(mut element: &[u8]) -> Option<Element> {
             return None;
         }
     }
-    Some(Element { node: node.unwrap_or(Node::Unknown), scheme: proto.flatten() })
+    Some(Element { node: node.unwrap_or(Node::Unknown), scheme: proto.flatten(), host: asked.flatten() })
 }
 
 /// A token or quoted string, unquoted, and what follows the semicolon behind it. Proxies write addresses of IPv6 and
@@ -156,6 +159,12 @@ pub(super) fn node(element: &[u8]) -> Node {
         Some(address) => Node::Address(SocketAddr::new(address.ip().to_canonical(), address.port())),
         None => Node::Unknown,
     }
+}
+
+/// A host, with or without a port. RFC 9110 §7.2
+pub(super) fn host(text: &[u8]) -> Option<Box<str>> {
+    let is_host = !text.is_empty() && crate::rules::host::is_valid(text);
+    std::str::from_utf8(text).ok().filter(|_| is_host).map(Into::into)
 }
 
 /// A scheme of HTTP; proxies that know WebSockets apart write `ws` and `wss`.

@@ -1,11 +1,12 @@
-//! What trusted proxies say of the client. \[HDR-17a\], \[HDR-17b\], \[HDR-21\] to \[HDR-23\]
+//! What trusted proxies say of the client. \[HDR-17a\], \[HDR-17b\], \[HDR-21\] to \[HDR-23\], \[HDR-26\] to \[HDR-28\]
 //!
 //! Lists are read from the right, the side our own proxies wrote, as octets and element by element: nothing that stands
 //! further left, a client's own claims or its octets, can change what an element says or how it is read. The walk ends
-//! at the first element that names no trusted proxy. Where it ends at one that can't be read, or that hides the client
-//! (`unknown`, `_hidden`, `unix:`), the client is unknown: the address of a proxy never stands for it, for rules such as
-//! "administration from loopback only" would open then.
+//! at the first element that names no trusted proxy, or after as many as there are hops. Where it ends at one that can't be read,
+//! or that hides the client (`unknown`, `_hidden`, `unix:`), the client is unknown: the address of a proxy never stands for it, for
+//! rules such as "administration from loopback only" would open then.
 
+mod also;
 mod elements;
 
 #[cfg(test)]
@@ -17,7 +18,7 @@ use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, header};
 
 use self::elements::{Element, Node, from_right};
-use crate::config::{ForwardedFields, ListenAddr, TrustedProxy};
+use crate::config::{ForwardedAlso, ForwardedFields, ListenAddr, ServerConfig, TrustedProxy};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -30,31 +31,45 @@ pub struct Forwarded {
     pub peer: Option<SocketAddr>,
     /// The scheme the client used, if it was told.
     pub scheme: Option<Scheme>,
+    /// The host the client asked for, with the port if it is another than the scheme's, if that was asked for and told.
+    pub host: Option<Box<str>>,
+    /// What was taken away from the path: `/x`, never ending in `/`; if that was asked for and told.
+    pub prefix: Option<Box<str>>,
 }
 
 /// Whom the operator trusts, and with which fields.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
     fields: ForwardedFields,
+    also: Vec<ForwardedAlso>,
     proxies: Vec<TrustedProxy>,
+    hops: Option<u32>,
 }
 
 impl Trust {
-    /// From [`ServerConfig::forwarded`](crate::ServerConfig::forwarded) and
-    /// [`ServerConfig::trusted_proxies`](crate::ServerConfig::trusted_proxies).
-    pub fn new(fields: ForwardedFields, proxies: &[TrustedProxy]) -> Self {
-        Trust { fields, proxies: proxies.to_vec() }
+    /// What `config` says of it.
+    pub fn new(config: &ServerConfig) -> Self {
+        Trust {
+            fields: config.forwarded.clone(),
+            also: config.forwarded_also.clone(),
+            proxies: config.trusted_proxies.clone(),
+            hops: config.trusted_hops,
+        }
     }
 
     /// Whether nobody is believed in anything, so that [`evaluate`] need not be asked.
     pub fn is_nobody(&self) -> bool {
-        self.proxies.is_empty() || self.fields == ForwardedFields::Off
+        (self.proxies.is_empty() && self.hops.is_none()) || self.fields == ForwardedFields::Off
     }
 
     fn includes(&self, address: IpAddr) -> bool {
         // An IPv4 address may stand in its mapped form on either side.
         let address = address.to_canonical();
-        self.proxies.iter().any(|proxy| matches!(proxy, TrustedProxy::Ip(ip) if ip.to_canonical() == address))
+        self.proxies.iter().any(|proxy| match proxy {
+            TrustedProxy::Ip(ip) => ip.to_canonical() == address,
+            TrustedProxy::Network(network) => network.contains(address),
+            TrustedProxy::Unix | TrustedProxy::Any => false,
+        })
     }
 
     fn includes_unix(&self) -> bool {
@@ -63,61 +78,84 @@ impl Trust {
 
     /// Whether the last hop is trusted. No address on a socket that is not Unix-domain is nobody we know.
     fn includes_hop(&self, peer: Option<SocketAddr>, local: &ListenAddr) -> bool {
-        match (peer, local) {
-            (Some(peer), _) => self.includes(peer.ip()),
-            (None, ListenAddr::Unix(_)) => self.includes_unix(),
-            (None, _) => false,
-        }
+        // [HDR-27] counted, not known
+        self.hops.is_some()
+            || match (peer, local) {
+                (Some(peer), _) => self.proxies.contains(&TrustedProxy::Any) || self.includes(peer.ip()),
+                (None, ListenAddr::Unix(_)) => self.includes_unix(),
+                (None, _) => false,
+            }
+    }
+
+    fn asks_for(&self, also: ForwardedAlso) -> bool {
+        self.also.contains(&also)
     }
 }
 
-/// Evaluates the fields of the family the operator named, if the last hop is trusted. `None`: the last hop speaks for
+/// Evaluates the fields the operator named, if the last hop is trusted. `None`: the last hop speaks for
 /// itself, being a stranger or having said nothing.
 pub fn evaluate(headers: &HeaderMap, peer: Option<SocketAddr>, local: &ListenAddr, trust: &Trust) -> Option<Forwarded> {
     if trust.is_nobody() || !trust.includes_hop(peer, local) {
         return None;
     }
-    match trust.fields {
+    let (mut found, steps) = match &trust.fields {
         // [HDR-21] what the proxy does not write is the client's own, whatever it says
-        ForwardedFields::XForwarded => x_forwarded(headers, trust),
+        ForwardedFields::XForwarded => x_forwarded(headers, trust)?,
         ForwardedFields::Forwarded => {
             let lines = headers.get_all(header::FORWARDED);
             let elements = lines.iter().rev().flat_map(|line| from_right(line.as_bytes())).map(elements::forwarded);
-            headers.contains_key(header::FORWARDED).then(|| walk(elements, trust))
+            headers.contains_key(header::FORWARDED).then(|| walk(elements, trust))?
         }
-        ForwardedFields::Off => None,
-    }
-}
-
-/// `X-Forwarded-For` and `X-Forwarded-Proto`, lists without quoting and without an RFC.
-fn x_forwarded(headers: &HeaderMap, trust: &Trust) -> Option<Forwarded> {
-    if !headers.contains_key(X_FORWARDED_FOR) && !headers.contains_key(X_FORWARDED_PROTO) {
-        return None;
-    }
-    let list = |name: HeaderName| {
-        let lines = headers.get_all(name).into_iter().rev();
-        lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')).map(super::trim).filter(|it| !it.is_empty())
+        ForwardedFields::Named(name) => named(headers, name, trust)?,
+        ForwardedFields::Off => return None,
     };
-    let protos = || list(X_FORWARDED_PROTO).map(elements::scheme);
-    // Proxies that append write both lists, and then their elements belong together. Most write one scheme, replacing
-    // what they got: then the nearest one's word is all there is.
-    let aligned = list(X_FORWARDED_FOR).count() == protos().count();
-    let nearest = protos().next().flatten();
-    let mut protos = protos();
-    let elements = list(X_FORWARDED_FOR).map(|element| {
-        let scheme = if aligned { protos.next().flatten() } else { None };
-        Element { node: elements::node(element), scheme }
-    });
-    let mut found = walk(elements, trust);
-    found.scheme = found.scheme.or(nearest);
+    if !trust.also.is_empty() {
+        also::complete(&mut found, headers, trust, steps);
+    }
     Some(found)
 }
 
-/// From the element the last hop wrote towards the client, as far as trusted proxies wrote them.
-fn walk(elements: impl Iterator<Item = Element>, trust: &Trust) -> Forwarded {
+/// The elements of a list without quoting and without an RFC, from its right end.
+fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(name).into_iter().rev();
+    lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')).map(super::trim).filter(|it| !it.is_empty())
+}
+
+/// `X-Forwarded-For` and `X-Forwarded-Proto`.
+fn x_forwarded(headers: &HeaderMap, trust: &Trust) -> Option<(Forwarded, usize)> {
+    if !headers.contains_key(X_FORWARDED_FOR) && !headers.contains_key(X_FORWARDED_PROTO) {
+        return None;
+    }
+    let protos = || list(headers, X_FORWARDED_PROTO).map(elements::scheme);
+    // Proxies that append write both lists, and then their elements belong together. Most write one scheme, replacing
+    // what they got: then the nearest one's word is all there is.
+    let aligned = list(headers, X_FORWARDED_FOR).count() == protos().count();
+    let nearest = protos().next().flatten();
+    let mut protos = protos();
+    let elements = list(headers, X_FORWARDED_FOR).map(|element| {
+        let scheme = if aligned { protos.next().flatten() } else { None };
+        Element { node: elements::node(element), scheme, host: None }
+    });
+    let (mut found, steps) = walk(elements, trust);
+    found.scheme = found.scheme.or(nearest);
+    Some((found, steps))
+}
+
+/// \[HDR-26\] the address of one field. Of several lines the last is the proxy's, and a list is no address.
+fn named(headers: &HeaderMap, name: &HeaderName, trust: &Trust) -> Option<(Forwarded, usize)> {
+    let line = headers.get_all(name).iter().next_back()?;
+    let node = elements::node(super::trim(line.as_bytes()));
+    Some(walk([Element { node, scheme: None, host: None }].into_iter(), trust))
+}
+
+/// From the element the last hop wrote towards the client, as far as trusted proxies wrote them; and how many that were.
+fn walk(elements: impl Iterator<Item = Element>, trust: &Trust) -> (Forwarded, usize) {
     let mut found = Forwarded::default();
-    for Element { node, scheme } in elements {
+    let mut steps = 0;
+    for Element { node, scheme, host } in elements {
+        steps += 1;
         found.scheme = scheme.or(found.scheme);
+        found.host = host.filter(|_| trust.asks_for(ForwardedAlso::Host)).or(found.host);
         let (peer, trusted) = match node {
             Node::Address(address) => (Some(address), trust.includes(address.ip())),
             Node::Unix => (None, trust.includes_unix()),
@@ -125,9 +163,11 @@ fn walk(elements: impl Iterator<Item = Element>, trust: &Trust) -> Forwarded {
             Node::Unknown => (None, false),
         };
         found.peer = peer;
-        if !trusted {
+        // [HDR-27]
+        let goes_on = trust.hops.map_or(trusted, |hops| steps < hops as usize);
+        if !goes_on {
             break;
         }
     }
-    found
+    (found, steps)
 }

@@ -6,6 +6,29 @@ use super::*;
 const PROXY: &str = "127.0.0.1:9";
 const SOCKET: &str = "unix";
 
+fn trust(fields: ForwardedFields, proxies: &[TrustedProxy]) -> Trust {
+    Trust::new(&ServerConfig { forwarded: fields, trusted_proxies: proxies.to_vec(), ..ServerConfig::default() })
+}
+
+/// What `lines` say where `config` is asked by a peer of `peer`: peer, scheme, host, prefix.
+fn told(config: ServerConfig, peer: &str, lines: &[(&'static str, &str)]) -> Option<[String; 4]> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines {
+        headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+    }
+    let local = ListenAddr::Tcp(([127, 0, 0, 1], 80).into());
+    let found = evaluate(&headers, peer.parse().ok(), &local, &Trust::new(&config))?;
+    let shown = |text: Option<String>| text.unwrap_or_else(|| "?".into());
+    let peer = found.peer.map(|peer| peer.ip().to_string());
+    let scheme = found.scheme.map(|scheme| scheme.to_string());
+    Some([shown(peer), shown(scheme), shown(found.host.map(Into::into)), shown(found.prefix.map(Into::into))])
+}
+
+fn trusting(proxies: &[&str]) -> ServerConfig {
+    let trusted_proxies = proxies.iter().map(|text| text.parse().unwrap()).collect();
+    ServerConfig { trusted_proxies, ..ServerConfig::default() }
+}
+
 /// What `lines` say to a server that trusts 127.0.0.1 and 10.0.0.1, and Unix-domain peers if `peer` is one.
 fn said(fields: ForwardedFields, lines: &[(&'static str, &[u8])], peer: &str) -> Option<(String, String)> {
     let mut headers = HeaderMap::new();
@@ -19,7 +42,7 @@ fn said(fields: ForwardedFields, lines: &[(&'static str, &[u8])], peer: &str) ->
     } else {
         ListenAddr::Tcp(([127, 0, 0, 1], 80).into())
     };
-    let found = evaluate(&headers, peer.parse().ok(), &local, &Trust::new(fields, &proxies))?;
+    let found = evaluate(&headers, peer.parse().ok(), &local, &trust(fields, &proxies))?;
     let peer = found.peer.map_or("?".into(), |peer| peer.to_string().trim_end_matches(":0").to_owned());
     Some((peer, found.scheme.map_or("?".into(), |scheme| scheme.to_string())))
 }
@@ -36,11 +59,11 @@ fn rfc_7239(value: &[u8]) -> (String, String) {
 fn strangers_are_not_believed() {
     let lines: &[(_, &[u8])] = &[("x-forwarded-for", b"1.1.1.1"), ("forwarded", b"for=1.1.1.1")];
     for fields in [ForwardedFields::XForwarded, ForwardedFields::Forwarded] {
-        assert_eq!(said(fields, lines, "9.9.9.9:1"), None);
-        assert_eq!(said(fields, lines, "[::1]:1"), None);
-        assert_eq!(said(fields, lines, "no address on TCP"), None);
-        assert_eq!(said(fields, lines, "[::ffff:127.0.0.1]:1"), Some(("1.1.1.1".into(), "?".into())));
-        assert_eq!(said(fields, lines, SOCKET), Some(("1.1.1.1".into(), "?".into())));
+        assert_eq!(said(fields.clone(), lines, "9.9.9.9:1"), None);
+        assert_eq!(said(fields.clone(), lines, "[::1]:1"), None);
+        assert_eq!(said(fields.clone(), lines, "no address on TCP"), None);
+        assert_eq!(said(fields.clone(), lines, "[::ffff:127.0.0.1]:1"), Some(("1.1.1.1".into(), "?".into())));
+        assert_eq!(said(fields.clone(), lines, SOCKET), Some(("1.1.1.1".into(), "?".into())));
     }
     assert_eq!(said(ForwardedFields::Off, lines, PROXY), None);
 }
@@ -51,7 +74,7 @@ fn a_unix_peer_is_trusted_only_where_that_is_said() {
     headers.insert("x-forwarded-for", HeaderValue::from_static("1.1.1.1"));
     let local = ListenAddr::Unix("/run/s".into());
     let any: &[TrustedProxy] = &[[127, 0, 0, 1].into()];
-    assert_eq!(evaluate(&headers, None, &local, &Trust::new(ForwardedFields::XForwarded, any)), None);
+    assert_eq!(evaluate(&headers, None, &local, &trust(ForwardedFields::XForwarded, any)), None);
 }
 
 #[test]
@@ -60,8 +83,97 @@ fn mapped_addresses_are_their_ipv4_form_in_the_list_too() {
     headers.insert("x-forwarded-for", HeaderValue::from_static("::ffff:1.1.1.1, ::ffff:127.0.0.1"));
     let listed = [TrustedProxy::Ip("::ffff:127.0.0.1".parse().unwrap())];
     let local = ListenAddr::Tcp(([127, 0, 0, 1], 80).into());
-    let found = evaluate(&headers, PROXY.parse().ok(), &local, &Trust::new(ForwardedFields::XForwarded, &listed));
+    let found = evaluate(&headers, PROXY.parse().ok(), &local, &trust(ForwardedFields::XForwarded, &listed));
     assert_eq!(found.unwrap().peer, Some(([1, 1, 1, 1], 0).into()));
+}
+
+#[test]
+fn networks_and_everybody_are_trusted_where_that_is_said() {
+    let peer = |proxies: &[&str], peer: &str, value: &str| {
+        told(trusting(proxies), peer, &[("x-forwarded-for", value)]).map(|[peer, ..]| peer)
+    };
+    let net = &["10.0.0.0/8", "fd00::/8"];
+    assert_eq!(peer(net, "10.9.9.9:1", "6.6.6.6, 1.1.1.1, fd00::7, 10.1.1.1").as_deref(), Some("1.1.1.1"));
+    assert_eq!(peer(net, "[fd00::1]:1", "::ffff:10.0.0.1").as_deref(), Some("10.0.0.1"), "all are trusted");
+    assert_eq!(peer(net, "11.0.0.1:1", "1.1.1.1"), None);
+    // Whoever connects is a proxy; what it says of others makes none of them one.
+    assert_eq!(peer(&["*"], "9.9.9.9:1", "6.6.6.6, 1.1.1.1").as_deref(), Some("1.1.1.1"));
+    assert_eq!(peer(&["*", "10.0.0.0/8"], "9.9.9.9:1", "6.6.6.6, 1.1.1.1, 10.0.0.1").as_deref(), Some("1.1.1.1"));
+    let local = ListenAddr::Unix("/run/s".into());
+    let mut headers = HeaderMap::new();
+    headers.insert("x-forwarded-for", HeaderValue::from_static("1.1.1.1"));
+    assert_eq!(evaluate(&headers, None, &local, &Trust::new(&trusting(&["*"]))), None, "nobody of TCP");
+}
+
+#[test]
+fn hops_are_counted_from_the_right() {
+    let behind = |hops, value: &str, protos: &str| {
+        let config = ServerConfig { trusted_hops: Some(hops), ..ServerConfig::default() };
+        let lines = [("x-forwarded-for", value), ("x-forwarded-proto", protos)];
+        let [peer, scheme, ..] = told(config, "9.9.9.9:1", &lines).unwrap();
+        (peer, scheme)
+    };
+    for (hops, value, protos, expected) in [
+        (1, "6.6.6.6, 1.1.1.1", "http", ("1.1.1.1", "http")),
+        (2, "6.6.6.6, 1.1.1.1, 8.8.8.8", "http, https, http", ("1.1.1.1", "https")),
+        (2, "1.1.1.1, unknown", "https", ("1.1.1.1", "https")),
+        (2, "unknown, 8.8.8.8", "https", ("?", "https")),
+        // A hop said nothing, or was passed by: the furthest there is.
+        (3, "1.1.1.1", "https", ("1.1.1.1", "https")),
+        (1, "6.6.6.6, nonsense", "https", ("?", "https")),
+    ] {
+        assert_eq!(behind(hops, value, protos), (expected.0.into(), expected.1.into()), "{hops} of {value}");
+    }
+}
+
+#[test]
+fn a_field_that_is_named_is_the_only_one() {
+    let config = || ServerConfig { forwarded: "x-real-ip".parse().unwrap(), ..trusting(&["127.0.0.1"]) };
+    let others = [("x-forwarded-for", "6.6.6.6"), ("forwarded", "for=6.6.6.6"), ("x-forwarded-proto", "https")];
+    let with = |lines: &[(&'static str, &str)]| {
+        told(config(), PROXY, &[lines, &others].concat()).map(|[peer, scheme, ..]| (peer, scheme))
+    };
+    assert_eq!(with(&[]), None);
+    assert_eq!(with(&[("x-real-ip", "1.1.1.1")]), Some(("1.1.1.1".into(), "?".into())));
+    assert_eq!(with(&[("x-real-ip", "6.6.6.6"), ("x-real-ip", "1.1.1.1")]), Some(("1.1.1.1".into(), "?".into())));
+    assert_eq!(with(&[("x-real-ip", "6.6.6.6, 1.1.1.1")]), Some(("?".into(), "?".into())));
+    let config = ServerConfig { forwarded_also: vec![ForwardedAlso::Proto], ..config() };
+    let [_, scheme, ..] = told(config, PROXY, &[&[("x-real-ip", "1.1.1.1")], &others[..]].concat()).unwrap();
+    assert_eq!(scheme, "https");
+}
+
+#[test]
+fn what_else_is_written_is_believed_where_it_is_asked_for() {
+    let all = vec![ForwardedAlso::Host, ForwardedAlso::Port, ForwardedAlso::Prefix];
+    let config = || ServerConfig { forwarded_also: all.clone(), ..trusting(&["127.0.0.1", "10.0.0.1"]) };
+    let also = |host: &str, port: &str, prefix: &str| {
+        let lines = [
+            ("x-forwarded-for", "1.1.1.1, 10.0.0.1"),
+            ("x-forwarded-host", host),
+            ("x-forwarded-port", port),
+            ("x-forwarded-prefix", prefix),
+        ];
+        assert_eq!(told(trusting(&["127.0.0.1"]), PROXY, &lines).unwrap()[2..], ["?", "?"], "nobody asked");
+        let [_, _, host, prefix] = told(config(), PROXY, &lines).unwrap();
+        (host, prefix)
+    };
+    for (host, port, prefix, expected) in [
+        ("a.example", "8080", "/shop/", ("a.example:8080", "/shop")),
+        ("a.example", "80", "", ("a.example", "?")),
+        ("a.example:81", "8080", "//evil.example", ("a.example:81", "?")),
+        ("[::1]", "8080", "/a/b", ("[::1]:8080", "/a/b")),
+        // The client's hop, where both lists have as many.
+        ("a.example, inner", "8080, 81", "/a, /b", ("a.example:8080", "/a")),
+        ("x, y, z", "81", "/a", ("z:81", "/a")),
+        ("a b", "81", "/a", ("?", "/a")),
+    ] {
+        assert_eq!(also(host, port, prefix), (expected.0.into(), expected.1.into()), "{host} {port} {prefix}");
+    }
+    // Who writes Forwarded writes no X-Forwarded-Host.
+    let config = ServerConfig { forwarded: ForwardedFields::Forwarded, ..config() };
+    let lines = [("forwarded", "for=1.1.1.1;host=\"a.example:81\";proto=https"), ("x-forwarded-host", "evil.example")];
+    assert_eq!(told(config.clone(), PROXY, &lines).unwrap()[1..3], ["https", "a.example:81"]);
+    assert_eq!(told(config, PROXY, &[("forwarded", "for=1.1.1.1"), lines[1]]).unwrap()[2], "?");
 }
 
 #[test]
