@@ -274,3 +274,44 @@ fn every_flag_has_its_environment_variable() {
         assert_eq!(argument.get_env().and_then(std::ffi::OsStr::to_str), Some(expected.as_str()), "--{flag}");
     }
 }
+
+#[test]
+fn a_file_is_beneath_the_command_line_and_what_is_printed_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.toml");
+    let file = "bind = ['127.0.0.1:81', 'unix:/run/a\"b.sock']\ntimeout-write = '3s'\nthreads = 5\nno-keep-alive = true\n\
+                limit-body-bytes = 'off'\ntrusted-proxy = ['10.0.0.0/8']\n";
+    std::fs::write(&path, file).unwrap();
+    let path = path.to_str().unwrap();
+    let of_file = config(&["--config", path, "--timeout-write", "4s"]);
+    let seconds = |config: &ServerConfig| config.timeouts.write.map(|write| write.as_secs());
+    assert_eq!((seconds(&of_file), of_file.threads, of_file.keep_alive), (Some(4), Some(5), false));
+    assert_eq!(of_file.limits.body_bytes, None);
+    let binds = |config: &ServerConfig| config.binds.iter().map(Bind::to_string).collect::<Vec<_>>();
+    assert_eq!(binds(&of_file), ["127.0.0.1:81", "unix:/run/a\"b.sock"]);
+    assert_eq!(binds(&config(&["--config", path, "--bind", ":82"])), [":82"], "a list as a whole");
+    // What is printed is read as the same.
+    let Err(printed) = parse(&["--config", path, "--timeout-write", "4s", "--print-config"]) else { panic!("it goes on") };
+    assert_eq!(printed.status(), 0);
+    for line in [
+        "timeout-write = \"4s\" # command line",
+        "threads = 5 # file",
+        "bind = [\"127.0.0.1:81\", \"unix:/run/a\\\"b.sock\"] # file",
+        "timeout-hooks = \"60s\" # default",
+        "# trusted-hops is not set",
+        "no-keep-alive = true # file",
+    ] {
+        assert!(printed.text().contains(line), "{line} in\n{}", printed.text());
+    }
+    let again = folder.path().join("again.toml");
+    std::fs::write(&again, printed.text()).unwrap();
+    let again = config(&["--config", again.to_str().unwrap()]);
+    assert_eq!(format!("{again:?}"), format!("{of_file:?}"));
+    for (text, problem) in [("threads = 'x'", "threads: invalid value 'x'"), ("bindd = 1", "unknown key \"bindd\"")] {
+        std::fs::write(path, text).unwrap();
+        let refused = parse(&["--config", path]).err().unwrap();
+        assert_eq!((refused.status(), refused.text().contains(problem)), (2, true), "{}", refused.text());
+    }
+    let missing = parse(&["--config", "/nowhere/app.toml"]).err().unwrap();
+    assert_eq!((missing.status(), missing.text().lines().count()), (2, 1));
+}

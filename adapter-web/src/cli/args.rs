@@ -126,6 +126,15 @@ pub struct Args {
     #[arg(long, env = "ADAPTER_LOG", value_name = "LEVEL", default_value = "info")]
     pub log: String,
 
+    /// File with settings, in TOML: flags without their hyphens in front (timeout-write = "5s"), lists where they may be repeated. The
+    /// environment and the command line come first
+    #[arg(long, env = "ADAPTER_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Print the settings as they hold, in the form of --config, and exit
+    #[arg(long, env = "ADAPTER_PRINT_CONFIG", value_parser = BoolishValueParser::new())]
+    pub print_config: bool,
+
     /// List the servers of this build and exit
     #[arg(long, env = "ADAPTER_LIST_SERVERS", value_parser = BoolishValueParser::new())]
     pub list_servers: bool,

@@ -33,7 +33,9 @@
 mod args;
 mod binds;
 mod exit;
+mod file;
 mod parse;
+mod print;
 mod tls;
 mod values;
 

@@ -1,12 +1,14 @@
-//! clap's errors as one line, and empty environment variables as none.
+//! clap's errors as one line, empty environment variables as none, and a file beneath both.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr as Name, OsString};
 
 use clap::builder::{OsStr, Resettable};
 use clap::error::ErrorKind;
 use clap::{Command, FromArgMatches, Parser};
 
 use super::exit::Exit;
+use super::{file, print};
+use crate::stderr;
 
 /// Parses this process's command line and environment.
 ///
@@ -30,9 +32,39 @@ pub(crate) fn parse_with<P: FromArgMatches>(
     command: Command,
     args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<P, Exit> {
-    let mut command = without_empty(command, &|name| std::env::var_os(name).is_some_and(|value| value.is_empty()));
-    let mut matches = command.try_get_matches_from_mut(args).map_err(|error| exit(&error))?;
-    P::from_arg_matches_mut(&mut matches).map_err(|error| exit(&error.format(&mut command)))
+    let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let named = command.clone();
+    let plain = without_empty(command, &|name| std::env::var_os(name).is_some_and(|value| value.is_empty()));
+    let mut command = plain.clone();
+    let mut matches = command.try_get_matches_from_mut(&args).map_err(|error| exit(&error))?;
+    if let Some(path) = file::named(&matches) {
+        command = file::apply(plain.clone(), &path)?;
+        matches = command.try_get_matches_from_mut(&args).map_err(|error| exit(&error))?;
+    }
+    if let Some(text) = print::asked(&matches, &plain) {
+        return Err(Exit::done(text));
+    }
+    let parsed = P::from_arg_matches_mut(&mut matches).map_err(|error| exit(&error.format(&mut command)))?;
+    let unused = |(name, value): (OsString, OsString)| unused(&named, &name, value.is_empty());
+    for line in std::env::vars_os().filter_map(unused) {
+        stderr::say(line);
+    }
+    Ok(parsed)
+}
+
+/// What to say of a variable in the environment, if it looks like one of `command` and is of no use.
+fn unused(command: &Command, name: &Name, is_empty: bool) -> Option<String> {
+    let text = name.to_str().filter(|text| text.starts_with("ADAPTER_") && !text.starts_with("ADAPTER_UPGRADE"))?;
+    match knows(command, name) {
+        true if is_empty => Some(format!("adapter: the variable {text} is empty, as if it were not set\n")),
+        true => None,
+        false => Some(format!("adapter: the variable {text} is no setting of this program\n")),
+    }
+}
+
+fn knows(command: &Command, name: &Name) -> bool {
+    let is_known = command.get_arguments().any(|arg| arg.get_env() == Some(name));
+    is_known || command.get_subcommands().any(|command| knows(command, name))
 }
 
 /// `command`, with arguments that do not look at a variable that `is_empty`.
@@ -49,6 +81,11 @@ fn exit(error: &clap::Error) -> Exit {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Exit::usage("arguments are missing; try --help"),
         _ => Exit::usage(first_paragraphs(&text)),
     }
+}
+
+/// What is wrong, of an error that is no help.
+pub(super) fn problem(error: &clap::Error) -> String {
+    first_paragraphs(&error.render().to_string())
 }
 
 /// What is wrong and clap's tip, without the usage that follows.
@@ -69,6 +106,15 @@ mod tests {
     struct Cli {
         #[command(flatten)]
         _serving: Args,
+    }
+
+    #[test]
+    fn a_variable_of_no_use_is_told() {
+        let said = |name: &str, is_empty| unused(&Cli::command(), Name::new(name), is_empty);
+        assert_eq!(said("ADAPTER_BIND", false), None);
+        assert_eq!(said("PATH", true), None);
+        assert!(said("ADAPTER_BIND", true).unwrap().contains("ADAPTER_BIND is empty"));
+        assert!(said("ADAPTER_BINDS", false).unwrap().contains("ADAPTER_BINDS is no setting"));
     }
 
     #[test]
