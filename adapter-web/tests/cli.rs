@@ -291,7 +291,9 @@ fn a_file_is_beneath_the_command_line_and_what_is_printed_is_one() {
     assert_eq!(binds(&of_file), ["127.0.0.1:81", "unix:/run/a\"b.sock"]);
     assert_eq!(binds(&config(&["--config", path, "--bind", ":82"])), [":82"], "a list as a whole");
     // What is printed is read as the same.
-    let Err(printed) = parse(&["--config", path, "--timeout-write", "4s", "--print-config"]) else { panic!("it goes on") };
+    let Err(printed) = parse(&["--config", path, "--timeout-write", "4s", "--print-config"]) else {
+        panic!("it goes on")
+    };
     assert_eq!(printed.status(), 0);
     for line in [
         "timeout-write = \"4s\" # command line",
