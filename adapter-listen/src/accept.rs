@@ -1,7 +1,9 @@
 //! What to do when `accept` fails: never end the server. \[ERR-06\]
 
+use std::fmt::Display;
 use std::io;
-use std::time::Duration;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 /// What an error of `accept` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,26 @@ pub fn classify(error: &io::Error) -> AcceptError {
         | io::ErrorKind::NetworkDown
         | io::ErrorKind::TimedOut => AcceptError::Retry,
         _ => AcceptError::Backoff(Duration::from_millis(50)),
+    }
+}
+
+/// How often an error is logged, at most.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Logs what keeps `listener` from accepting: each kind once a second at most in this process, for it comes again with every attempt, and
+/// on every listener. Does not block. \[ERR-06\]
+pub fn complain(error: &io::Error, listener: &dyn Display) {
+    static LAST: Mutex<Vec<(io::ErrorKind, Option<i32>, Instant)>> = Mutex::new(Vec::new());
+    let now = Instant::now();
+    // Whoever holds it is saying something of the kind.
+    let Ok(mut last) = LAST.try_lock() else { return };
+    // Kinds are few.
+    last.retain(|(.., at)| now.saturating_duration_since(*at) < QUIET);
+    let (kind, code) = (error.kind(), error.raw_os_error());
+    if !last.iter().any(|known| (known.0, known.1) == (kind, code)) {
+        last.push((kind, code, now));
+        drop(last);
+        tracing::warn!(target: "adapter", %error, %listener, "can't accept; trying again");
     }
 }
 

@@ -11,7 +11,7 @@ use adapter_core::environ::Serving;
 use adapter_core::server::{Bind, Guard, Roster, ServeError, Tracker};
 use futures_lite::future::{block_on, or};
 
-use super::{AcceptError, BACKLOG, ListenSocket, bind_all, classify};
+use super::{AcceptError, BACKLOG, ListenSocket, bind_all, classify, complain};
 
 /// Binds every address, in order, to a listener that blocks.
 ///
@@ -71,7 +71,7 @@ pub fn accept_on_thread(
                 }
                 Err(error) => {
                     if let AcceptError::Backoff(pause) = classify(&error) {
-                        tracing::warn!(target: "adapter", %error, "can't accept; trying again");
+                        complain(&error, &addr);
                         // A connection that ends gives its descriptor back.
                         let fewer = tracker.below(tracker.open());
                         let _ = block_on(serving.runtime.timeout(pause, fewer));

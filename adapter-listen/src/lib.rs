@@ -18,7 +18,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use adapter_core::server::{Bind, ListenAddr, ServeError};
 
-pub use self::accept::{AcceptError, classify};
+pub use self::accept::{AcceptError, classify, complain};
 pub use self::listeners::Listeners;
 #[cfg(unix)]
 pub use self::unix::UnixPath;

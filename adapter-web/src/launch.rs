@@ -15,6 +15,8 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::access_log::{self, AccessLog, Format};
 use crate::cli::{self, Args, Exit};
 #[cfg(unix)]
+use crate::descriptors;
+#[cfg(unix)]
 use crate::signals::Signals;
 use crate::{inherited, registry, stderr};
 
@@ -298,6 +300,10 @@ impl Launcher {
             Format::Off => application,
             format => DynApplication::new(AccessLog::new(application, format, writer.as_ref())),
         };
+        #[cfg(unix)]
+        if let Some(line) = descriptors::make_room(&mut self.config) {
+            stderr::say(line);
+        }
         let prefix = self.config.mount_prefix.clone();
         let info = self.server.info();
         let binds = self.config.binds_or_default();

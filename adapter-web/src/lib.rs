@@ -97,6 +97,8 @@
 
 pub mod access_log;
 pub mod cli;
+#[cfg(unix)]
+mod descriptors;
 mod inherited;
 mod launch;
 mod output;

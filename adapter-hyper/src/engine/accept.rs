@@ -8,7 +8,7 @@ use adapter_core::Runtime;
 use adapter_core::server::{Guard, ListenAddr, Listening, ShutdownLevel, Tracker};
 use adapter_core::tls::Tls;
 use adapter_core::tls::pump::Pump;
-use adapter_listen::{AcceptError, BACKLOG, classify};
+use adapter_listen::{AcceptError, BACKLOG, classify, complain};
 
 use super::{Accept, Connection, Engine, Secured, Transport};
 
@@ -79,7 +79,7 @@ pub fn accept<L: Accept, C: Connect<L::Transport>, S: Fn(C::Connection)>(
                         let guard = engine.roster.place(&tracker, engine.limits.connections, &runtime).await;
                         spawn(connect.connection(io, peer, listener.addr().clone(), listener.tls(), guard));
                     }
-                    Err(error) => pause(&runtime, &error).await,
+                    Err(error) => pause(&runtime, &error, listener.addr()).await,
                 }
             }
         };
@@ -99,9 +99,9 @@ pub fn accept<L: Accept, C: Connect<L::Transport>, S: Fn(C::Connection)>(
 }
 
 /// \[ERR-06\] never ends the server
-async fn pause(runtime: &Runtime, error: &io::Error) {
+async fn pause(runtime: &Runtime, error: &io::Error, listener: &ListenAddr) {
     if let AcceptError::Backoff(pause) = classify(error) {
-        tracing::warn!(target: "adapter", %error, "can't accept; trying again");
+        complain(error, listener);
         runtime.sleep(pause).await;
     }
 }

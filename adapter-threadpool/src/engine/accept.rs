@@ -10,8 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use adapter_core::ListenAddr;
-use adapter_listen::{AcceptError, ListenSocket, Listener, UnixPath, classify};
-use rustix::io::Errno;
+use adapter_listen::{AcceptError, ListenSocket, Listener, UnixPath, classify, complain};
 use rustix::net::{SocketFlags, acceptfrom_with, getsockname, sockopt};
 
 use super::client::{Accepted, Client};
@@ -25,8 +24,6 @@ const LAST_TIMES: usize = 16;
 
 /// How often it is looked for one while a client waits.
 const LOOK: Duration = Duration::from_millis(250);
-/// How often an error of one kind is logged.
-const QUIET: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub(crate) struct Acceptor(Mutex<Inner>);
@@ -35,8 +32,6 @@ pub(crate) struct Acceptor(Mutex<Inner>);
 struct Inner {
     listeners: Vec<Entry>,
     closed: bool,
-    /// When an error was last logged.
-    logged: Vec<(Errno, Tick)>,
 }
 
 struct Entry {
@@ -129,9 +124,7 @@ pub(crate) fn accept(engine: &Arc<Engine>, which: u64) {
         }
     }
     for (error, listener) in errors {
-        if inner.may_log(error, engine.now()) {
-            tracing::warn!(target: "adapter", %error, %listener, "accepting is interrupted");
-        }
+        complain(&error.into(), &listener);
     }
     drop(inner);
     for conn in failed {
@@ -185,21 +178,6 @@ impl Inner {
             entry.watch = Watch::Yes;
             if let Err(error) = engine.poller.add_listener(entry.fd(), index) {
                 tracing::error!(target: "adapter", %error, "a listener could not be resumed");
-            }
-        }
-    }
-
-    /// Whether an error of this kind has not been logged just now.
-    fn may_log(&mut self, error: Errno, now: Tick) -> bool {
-        match self.logged.iter_mut().find(|(kind, _)| *kind == error) {
-            Some((_, last)) if now < after(*last, Some(QUIET)) => false,
-            Some((_, last)) => {
-                *last = now;
-                true
-            }
-            None => {
-                self.logged.push((error, now));
-                true
             }
         }
     }
