@@ -12,6 +12,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
 use crate::error::LoadError;
 use crate::pem;
+use crate::words;
 
 /// A chain with its key, and the names it is for.
 #[derive(Clone, Debug)]
@@ -28,6 +29,10 @@ pub(crate) fn from_files(cert: &Path, key: &Path, crypto: &CryptoProvider) -> Re
     check(cert, chain, key, secret, crypto)
 }
 
+/// What keys can be.
+const KEYS: &str =
+    "it is none of RSA with 2048 bits or more, ECDSA on P-256, P-384 or P-521, or Ed25519; or it is damaged";
+
 /// The checks, with the files to name in errors.
 pub(crate) fn check(
     cert: &Path,
@@ -37,13 +42,15 @@ pub(crate) fn check(
     crypto: &CryptoProvider,
 ) -> Result<Certified, LoadError> {
     for (index, certificate) in chain.iter().enumerate() {
-        ParsedCertificate::try_from(certificate)
-            .map_err(|error| LoadError::of(cert, format!("certificate {} in it can't be used: {error}", index + 1)))?;
+        webpki::EndEntityCert::try_from(certificate).map_err(|error| {
+            LoadError::of(cert, format!("certificate {} in it can't be used: {}", index + 1, words::unusable(&error)))
+        })?;
     }
     let signing = crypto
         .key_provider
         .load_private_key(secret)
-        .map_err(|error| LoadError::of(key, format!("has a private key that can't be used: {error}")))?;
+        // Its own words are not for who has the file.
+        .map_err(|_| LoadError::of(key, format!("has a private key that can't be used: {KEYS}")))?;
     let certified = CertifiedKey::new(chain, signing);
     match certified.keys_match() {
         // rustls does not know with keys of some makers; nor do we.

@@ -33,6 +33,7 @@ mod resolver;
 mod self_signed;
 mod session;
 mod settings;
+mod words;
 
 pub use rustls;
 

@@ -14,6 +14,8 @@ use adapter_core::tls::{Session, TlsError, TlsInfo};
 use rustls::server::{Accepted, AcceptedAlert, Acceptor};
 use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
 
+use crate::words;
+
 /// Plaintext that is kept until it is read; beyond it rustls refuses input.
 const PLAINTEXT: usize = 16 * 1024;
 
@@ -53,7 +55,7 @@ impl RustlsSession {
         let before = ciphertext.len();
         match &mut self.state {
             State::Waiting(acceptor, _) => {
-                acceptor.read_tls(&mut ciphertext).map_err(told)?;
+                acceptor.read_tls(&mut ciphertext).map_err(|error| TlsError::new(error.to_string()))?;
                 match acceptor.accept() {
                     Ok(None) => {}
                     Ok(Some(accepted)) => self.begin(accepted)?,
@@ -62,7 +64,7 @@ impl RustlsSession {
             }
             State::Connected(_) if self.unread >= PLAINTEXT => return Ok(0),
             State::Connected(connection) => {
-                connection.read_tls(&mut ciphertext).map_err(told)?;
+                connection.read_tls(&mut ciphertext).map_err(|error| TlsError::new(error.to_string()))?;
                 self.process()?;
             }
             State::Refused => return Ok(0),
@@ -86,13 +88,13 @@ impl RustlsSession {
         self.state = State::Refused;
         // A `Vec` takes everything.
         let _ = alert.write_all(&mut self.alert);
-        told(error)
+        told(&error)
     }
 
     /// Deals with what was taken in.
     fn process(&mut self) -> Result<(), TlsError> {
         if let State::Connected(connection) = &mut self.state {
-            let state = connection.process_new_packets().map_err(told)?;
+            let state = connection.process_new_packets().map_err(|error| told(&error))?;
             self.unread = state.plaintext_bytes_to_read();
             self.peer_closed |= state.peer_has_closed();
         }
@@ -100,8 +102,8 @@ impl RustlsSession {
     }
 }
 
-fn told(error: impl std::fmt::Display) -> TlsError {
-    TlsError::new(error.to_string())
+fn told(error: &rustls::Error) -> TlsError {
+    TlsError::new(words::of(error))
 }
 
 /// Moves what rustls has to send.
