@@ -62,7 +62,7 @@ impl Trust {
     }
 
     /// Whether the last hop is trusted. No address on a socket that is not Unix-domain is nobody we know.
-    fn includes_hop(&self, peer: Option<SocketAddr>, local: &ListenAddr) -> bool {
+    pub(crate) fn includes_hop(&self, peer: Option<SocketAddr>, local: &ListenAddr) -> bool {
         match (peer, local) {
             (Some(peer), _) => self.includes(peer.ip()),
             (None, ListenAddr::Unix(_)) => self.includes_unix(),
