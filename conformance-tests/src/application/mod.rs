@@ -185,6 +185,7 @@ fn remember<B>(log: &Log, request: &http::Request<B>, environ: &Environ, started
     let env = |key: &str, value: String| log.record(format!("env {key} {}", text::encode(value)));
     env("scheme", environ.scheme().to_string());
     env("peer", environ.peer_addr().map_or("none".to_owned(), |peer| peer.to_string()));
+    env("socket-peer", environ.socket_peer_addr().map_or("none".to_owned(), |peer| peer.to_string()));
     env("local", environ.local_addr().to_string());
     env("mount-prefix", environ.mount_prefix().to_owned());
     env("path-info", environ.path_info(uri.path()).to_owned());
