@@ -14,7 +14,7 @@ use super::transport::Transport;
 
 /// Octets read at a time: a header, and what mostly comes with it.
 const PIECE: usize = 2048;
-/// Reads before others get their turn: more than a header takes.
+/// Reads before others get their turn.
 const READS: u32 = 16;
 
 impl<T: Transport> Connection<T> {
@@ -32,6 +32,8 @@ impl<T: Transport> Connection<T> {
     }
 
     /// Until the header is whole.
+    // Not inlined: other connections would have the piece on their stack.
+    #[inline(never)]
     pub(super) fn announced(&mut self, cx: &mut Context<'_>) -> Flow {
         let Connection { shared, phase, waiting, .. } = self;
         // [PRX-02]

@@ -10,15 +10,14 @@ use adapter_core::tls::{TlsError, TlsInfo};
 /// A connected byte stream. None of it may panic. Dropping it closes it.
 ///
 /// What is pending wakes the task that polled last, one for reading and one for writing. An error, of whichever kind, ends the
-/// connection. It is polled under the connection's lock and must not block, not even in a server with a thread for each
-/// connection: what reads the body or the stream after an upgrade would wait for a write that waits for the client.
+/// connection. It is polled under the connection's lock and must not block, not even in a server with a thread for each connection:
+/// what reads the body or the stream after an upgrade would wait for a write that waits for the client.
 ///
 /// Three methods have to be written. The others have defaults that are right for a transport that reads ahead of nobody and
 /// remembers nothing: where a thread or a loop reads ahead, [`was_reset`](Self::was_reset), [`has_ended`](Self::has_ended) and
 /// [`has_input`](Self::has_input) are needed too, and where readiness is remembered, [`expect_room`](Self::expect_room).
 pub trait Transport: Send + 'static {
-    /// What comes in front of HTTP: polled until it is ready, before anything else. Default: a plain connection, which has
-    /// nothing there.
+    /// What comes in front of HTTP: polled until it is ready, before anything else. Default: a plain connection, which has nothing there.
     ///
     /// # Errors
     /// There will be no HTTP. [`poll_shutdown`](Self::poll_shutdown) tells the client why, and what it still sends is read away.
@@ -41,8 +40,8 @@ pub trait Transport: Send + 'static {
     }
 
     /// Reads into `buffer`, which is not empty, and says how many octets came; 0 is the end of the client's stream, and is not
-    /// asked for again. [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) is an end, too, for HTTP; whoever has taken the
-    /// connection over sees it as the error that it is.
+    /// asked for again. [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) is an end, too, for HTTP; whoever has taken the connection over
+    /// sees it as the error that it is.
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
 
     /// Whether [`poll_read`](Self::poll_read) is worth an attempt: a cheap answer, where there is one. Pending as that is.
@@ -54,9 +53,9 @@ pub trait Transport: Send + 'static {
     /// Hands octets, not all of `parts` empty, to the operating system and says how many it took.
     fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
 
-    /// Hands on what [`poll_write`](Self::poll_write) took and the operating system did not, once, and says how many octets that
-    /// took; 0: there is nothing. Asked where [`poll_open`](Self::poll_open) gave something. Default: what is taken is with the
-    /// operating system.
+    /// Hands on what [`poll_write`](Self::poll_write) took and the operating system did not, once, and says how many octets that took;
+    /// 0: there is nothing. Asked where [`poll_open`](Self::poll_open) gave something. Default: what is taken is with the operating
+    /// system.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let _ = cx;
         Poll::Ready(Ok(0))
@@ -89,8 +88,8 @@ pub trait Transport: Send + 'static {
         false
     }
 
-    /// A thread of the application's is about to run, or to wait, while there is output. `true` says that another thread will
-    /// have it written by [`Handle::flush`](super::Handle::flush) if that takes long; else it is written first. Only asked where
+    /// A thread of the application's is about to run, or to wait, while there is output. `true` says that another thread will have
+    /// it written by [`Handle::flush`](super::Handle::flush) if that takes long; else it is written first. Only asked where
     /// application code may block. Default: `false`. \[BOD-04\]
     fn hold(&mut self) -> bool {
         false
@@ -108,12 +107,12 @@ pub trait Transport: Send + 'static {
         let _ = limit;
     }
 
-    /// What was written last is not whole, and the end is near: it must not look like an orderly one, where there is a way to
-    /// tell (close_notify, RFC 8446 §6.1). Default: there is none.
+    /// What was written last is not whole, and the end is near: it must not look like an orderly one, where there is a way to tell
+    /// (close_notify, RFC 8446 §6.1). Default: there is none.
     fn break_off(&mut self) {}
 
-    /// A drop is coming without [`poll_shutdown`](Self::poll_shutdown), where nothing is under way: what is said at an orderly
-    /// end is said as far as that goes without waiting. Default: nothing is.
+    /// A drop is coming without [`poll_shutdown`](Self::poll_shutdown), where nothing is under way: what is said at an orderly end is
+    /// said as far as that goes without waiting. Default: nothing is.
     fn farewell(&mut self) {}
 
     /// Makes the coming drop reset the connection (`SO_LINGER` of zero), so that the client can't take what it has for the whole.

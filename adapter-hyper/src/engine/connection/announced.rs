@@ -11,6 +11,8 @@ use super::{Connection, Protocol};
 
 /// Octets read at a time: a header, and what mostly comes with it.
 const PIECE: usize = 2048;
+/// Reads before others get their turn.
+const READS: u32 = 16;
 
 impl Connection {
     /// It was accepted on a listener with the PROXY protocol: begins with its header, from one of those who may
@@ -27,12 +29,13 @@ impl Connection {
     }
 
     /// Until the header is whole.
+    // Not inlined: other connections would have the piece on their stack.
+    #[inline(never)]
     pub(super) fn poll_announced(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // [PRX-02]
         let Protocol::Announced(Some(reader)) = &mut self.protocol else { return Poll::Ready(()) };
         let mut piece = [0; PIECE];
-        // There is an end to it: a header has one.
-        loop {
+        for _ in 0..READS {
             let count = match ready!(self.shared.socket().poll_read_first(cx, &mut piece)) {
                 Ok(count) if count > 0 => count,
                 _ => return Poll::Ready(()),
@@ -51,5 +54,7 @@ impl Connection {
                 }
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
