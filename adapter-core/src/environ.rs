@@ -1,10 +1,11 @@
 //! The facts of a request that are not in its head: WSGI's `environ` without the header copies.
 //!
 //! Facts of a connection and of the server are shared behind `Arc`s, so that a clone costs two reference counts.
-//! Servers build it with [`Connection`] and [`Environ::new`]. Requirements: ENV-01 to ENV-13, DIS-06, SHU-08, INF-01.
+//! Servers build it with [`Connection`] and [`Environ::new`]. Requirements: ENV-01 to ENV-13, DIS-06, SHU-08, INF-01,
+//! PRX-02, PRX-08, PRX-10, PRX-11.
 
 use std::any::Any;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -16,6 +17,7 @@ use crate::config::{ListenAddr, ServerConfig};
 use crate::error::Error;
 use crate::hints::EarlyHints;
 use crate::info::ServerInfo;
+use crate::proxy_protocol::{Ends, Header, Reader};
 use crate::refused::{Asked, OnRefused, Refused};
 use crate::rules::Rejection;
 use crate::rules::forwarded::{self, Forwarded, Trust};
@@ -48,6 +50,8 @@ pub struct Serving {
     pub trust: Trust,
     /// See [`Limits::min_rate`](crate::Limits::min_rate).
     pub min_rate: Option<u32>,
+    /// Who may speak the PROXY protocol, where that is spoken: see [`ServerConfig::proxy_protocol_sources`].
+    pub proxies: Trust,
     /// See [`ServerConfig::on_refused`].
     pub on_refused: Option<OnRefused>,
 }
@@ -62,6 +66,7 @@ impl Serving {
             values: config.values.clone(),
             mount_prefix: (!config.mount_prefix.is_empty()).then(|| config.mount_prefix.as_str().into()),
             trust: Trust::new(config),
+            proxies: Trust::of_peers(config.proxy_protocol_sources()),
             min_rate: config.limits.min_rate,
             on_refused: config.on_refused.clone(),
         })
@@ -74,7 +79,7 @@ impl Serving {
 pub struct Connection {
     /// The server.
     pub serving: Arc<Serving>,
-    /// The address of the last hop; `None` for Unix-domain sockets (\[ENV-02\]).
+    /// The address of the last hop, the socket's peer; `None` for Unix-domain sockets (\[ENV-02\]).
     pub peer_addr: Option<SocketAddr>,
     /// The address it was accepted on, with the actual port (\[ENV-03\]).
     pub local_addr: ListenAddr,
@@ -87,18 +92,35 @@ pub struct Connection {
     pub disconnected: Signal,
     /// As `tls`, of a handshake that ended when the connection was shared already.
     secured: OnceLock<Box<TlsInfo>>,
+    /// What a proxy has said in front of everything.
+    announced: OnceLock<Box<Announced>>,
     blocking_jobs: AtomicUsize,
+}
+
+/// What the header of the PROXY protocol says.
+#[derive(Debug)]
+struct Announced {
+    header: Header,
+    /// Its destination.
+    local: Option<ListenAddr>,
+}
+
+/// The IPv4 form of an address of IPv4 that is mapped into IPv6.
+fn canonical(addr: SocketAddr) -> SocketAddr {
+    match addr.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
+        // It may have a zone.
+        IpAddr::V6(_) => addr,
+    }
 }
 
 impl Connection {
     /// A plain connection. An IPv4 connection on a socket of IPv6 is told in its IPv4 form: `::ffff:127.0.0.1` is in
     /// nobody's list of addresses, and not even loopback to `std`.
     pub fn new(serving: Arc<Serving>, peer_addr: Option<SocketAddr>, local_addr: ListenAddr) -> Self {
-        let canonical = |addr: SocketAddr| SocketAddr::new(addr.ip().to_canonical(), addr.port());
-        let is_mapped = |addr: &SocketAddr| addr.is_ipv6() && addr.ip().to_canonical().is_ipv4();
-        let peer_addr = peer_addr.map(|addr| if is_mapped(&addr) { canonical(addr) } else { addr });
+        let peer_addr = peer_addr.map(canonical);
         let local_addr = match local_addr {
-            ListenAddr::Tcp(addr) if is_mapped(&addr) => ListenAddr::Tcp(canonical(addr)),
+            ListenAddr::Tcp(addr) => ListenAddr::Tcp(canonical(addr)),
             other => other,
         };
         Connection {
@@ -109,6 +131,7 @@ impl Connection {
             tls: None,
             disconnected: Signal::new(),
             secured: OnceLock::new(),
+            announced: OnceLock::new(),
             blocking_jobs: AtomicUsize::new(0),
         }
     }
@@ -140,12 +163,10 @@ impl Connection {
         tracing::debug!(target: "adapter", %rejection, "a request was refused");
         let Some(on_refused) = &self.serving.on_refused else { return };
         let forwarded = match asked {
-            Asked::Head(head) => {
-                forwarded::evaluate(&head.headers, self.peer_addr, &self.local_addr, &self.serving.trust)
-            }
+            Asked::Head(head) => forwarded::evaluate(&head.headers, self.peer(), self.local(), &self.serving.trust),
             _ => None,
         };
-        let peer = forwarded.map_or(self.peer_addr, |forwarded| forwarded.peer);
+        let peer = forwarded.map_or(self.peer(), |forwarded| forwarded.peer);
         on_refused.tell(&Refused::new(rejection, peer, asked));
     }
 
@@ -161,6 +182,54 @@ impl Connection {
     pub fn secure(&self, tls: TlsInfo) {
         // What was said first holds.
         let _ = self.secured.set(Box::new(tls));
+    }
+
+    /// Reads the header of the PROXY protocol, which this connection begins with; `None` where its peer may not send one: then it
+    /// is to be closed at once. Says so in the log. \[PRX-02\]
+    pub fn expect_header(&self) -> Option<Reader> {
+        if self.serving.proxies.includes_hop(self.peer_addr, &self.local_addr) {
+            return Some(Reader::new());
+        }
+        tracing::debug!(target: "adapter", peer = self.told(), "[PRX-02] it may not speak the PROXY protocol; closed");
+        None
+    }
+
+    /// It is who `header` says: before its first request, and once. \[PRX-08\], \[PRX-10\]
+    pub fn announce(&self, mut header: Header) {
+        if let Some(Ends { source, destination }) = &mut header.ends {
+            (*source, *destination) = (canonical(*source), canonical(*destination));
+        }
+        let local = header.ends.map(|ends| ListenAddr::Tcp(ends.destination));
+        // What was said first holds.
+        let _ = self.announced.set(Box::new(Announced { header, local }));
+    }
+
+    /// What was [announced](Self::announce).
+    pub fn announced(&self) -> Option<Header> {
+        self.announced.get().map(|announced| announced.header)
+    }
+
+    /// The client as far as the connection can tell: whom a proxy has announced, else the socket's peer.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        match self.announced().and_then(|header| header.ends) {
+            Some(ends) => Some(ends.source),
+            None => self.peer_addr,
+        }
+    }
+
+    /// What the client has connected to, likewise.
+    pub fn local(&self) -> &ListenAddr {
+        self.announced.get().and_then(|announced| announced.local.as_ref()).unwrap_or(&self.local_addr)
+    }
+
+    /// Its [peer](Self::peer) for a log, `unix` where that has no address.
+    pub fn told(&self) -> String {
+        self.peer().map_or_else(|| "unix".to_owned(), |peer| peer.to_string())
+    }
+
+    fn scheme(&self) -> &Scheme {
+        let is_secure = self.secured.get().is_some() || self.announced.get().is_some_and(|it| it.header.tls);
+        if is_secure { &HTTPS } else { &self.scheme }
     }
 }
 
@@ -269,8 +338,10 @@ impl Environ {
     /// Apart from [`with_forwarded`](Self::with_forwarded), so that without proxies it stays in registers.
     #[inline(never)]
     fn forwarded_by(mut self, headers: &HeaderMap) -> Self {
-        let Connection { serving, peer_addr, local_addr, .. } = &*self.connection;
-        if let Some(found) = forwarded::evaluate(headers, *peer_addr, local_addr, &serving.trust) {
+        // [PRX-11] the walk begins at whom the proxy has announced
+        let connection = &self.connection;
+        let (peer, local) = (connection.peer(), connection.local());
+        if let Some(found) = forwarded::evaluate(headers, peer, local, &connection.serving.trust) {
             self.special().forwarded = Some(found);
         }
         self
@@ -299,23 +370,29 @@ impl Environ {
         &self.connection.serving.info
     }
 
-    /// The scheme of the last hop, or what a trusted proxy said. \[ENV-01\]
+    /// The scheme of the last hop, or what a trusted proxy said, by the PROXY protocol (\[PRX-08\]) or in a forwarded field.
+    /// \[ENV-01\]
     pub fn scheme(&self) -> &Scheme {
         match self.forwarded().and_then(|forwarded| forwarded.scheme.as_ref()) {
             Some(scheme) => scheme,
-            None if self.connection.secured.get().is_some() => &HTTPS,
-            None => &self.connection.scheme,
+            None => self.connection.scheme(),
         }
     }
 
-    /// The client's address: of the last hop, or what a trusted proxy said. `None` for Unix-domain sockets, and where
-    /// a trusted proxy forwards for a client it does not name (\[HDR-22\]): who lets certain addresses in must not let
-    /// `None` in. A proxy that hides the port gives port 0. \[ENV-02a\]
+    /// The client's address: of the last hop, or what a trusted proxy said, by the PROXY protocol or in a forwarded field. `None`
+    /// for Unix-domain sockets, and where a trusted proxy forwards for a client it does not name (\[HDR-22\]): who lets certain
+    /// addresses in must not let `None` in. A proxy that hides the port gives port 0. \[ENV-02a\]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         match self.forwarded() {
             Some(forwarded) => forwarded.peer,
-            None => self.connection.peer_addr,
+            None => self.connection.peer(),
         }
+    }
+
+    /// The address of the socket's own peer, whatever proxies say: the proxy, where there is one. `None` for Unix-domain sockets.
+    /// For logs and for rules about proxies. \[PRX-10\]
+    pub fn socket_peer_addr(&self) -> Option<SocketAddr> {
+        self.connection.peer_addr
     }
 
     /// What a trusted proxy said of this request, `None` where nobody did who is believed. \[HDR-17b\]
@@ -331,9 +408,15 @@ impl Environ {
         self.forwarded().is_some()
     }
 
-    /// The address the connection was accepted on. \[ENV-03\]
+    /// Whether a proxy has said by the PROXY protocol whose connection it is.
+    pub(crate) fn is_announced(&self) -> bool {
+        self.connection.announced().is_some_and(|header| header.ends.is_some())
+    }
+
+    /// The address the connection was accepted on; behind the PROXY protocol the one that the client has connected to, as the
+    /// proxy says. \[ENV-03\], \[PRX-10\]
     pub fn local_addr(&self) -> &ListenAddr {
-        &self.connection.local_addr
+        self.connection.local()
     }
 
     /// Facts of the TLS session, `None` without TLS. \[ENV-12\]

@@ -27,6 +27,8 @@ pub struct Capabilities {
     pub unix_socket: bool,
     /// TLS.
     pub tls: bool,
+    /// Listeners behind the PROXY protocol.
+    pub proxy_protocol: bool,
 }
 
 impl Capabilities {
@@ -42,6 +44,7 @@ impl Capabilities {
             sendfile: false,
             unix_socket: false,
             tls: false,
+            proxy_protocol: false,
         }
     }
 
@@ -57,6 +60,7 @@ impl Capabilities {
             ("sendfile", self.sendfile),
             ("unix-socket", self.unix_socket),
             ("tls", self.tls),
+            ("proxy-protocol", self.proxy_protocol),
         ]
         .into_iter()
     }

@@ -51,6 +51,7 @@ pub fn capabilities() -> Capabilities {
     can.full_duplex = true;
     can.http2 = true;
     can.tls = true;
+    can.proxy_protocol = true;
     can.unix_socket = cfg!(unix);
     can
 }

@@ -16,12 +16,16 @@ use super::{AcceptError, BACKLOG, ListenSocket, bind_all, classify, complain};
 /// Binds every address, in order, to a listener that blocks.
 ///
 /// # Errors
-/// As [`bind_all`], and [`ServeError::Config`] for what is not TCP, or is to have TLS.
+/// As [`bind_all`], and [`ServeError::Config`] for what is not TCP, or is to have TLS or the PROXY protocol.
 pub fn bind_tcp(binds: &[Bind]) -> Result<Vec<TcpListener>, ServeError> {
     let only_tcp = || ServeError::config("binds", "this server listens on TCP addresses only");
     // They would be served in the clear.
     if let Some(bind) = binds.iter().find(|bind| bind.options().tls) {
         return Err(ServeError::config("tls", format!("this server has no TLS, which {bind} is to have")));
+    }
+    // What a proxy says of them would be bad HTTP.
+    if let Some(bind) = binds.iter().find(|bind| bind.options().proxy) {
+        return Err(ServeError::config("binds", format!("this server has no PROXY protocol, which {bind} is to have")));
     }
     if binds.iter().any(|bind| matches!(bind.place(), Bind::Unix(_))) {
         return Err(only_tcp());
@@ -110,6 +114,8 @@ mod tests {
         assert!(error.to_string().starts_with("binds:"), "{error}");
         let error = bind_tcp(&["127.0.0.1:0,tls".parse().unwrap()]).unwrap_err();
         assert!(error.to_string().starts_with("tls:"), "{error}");
+        let error = bind_tcp(&["127.0.0.1:0,proxy".parse().unwrap()]).unwrap_err();
+        assert!(error.to_string().starts_with("binds: this server has no PROXY protocol"), "{error}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io;
 #[cfg(unix)]
 use std::path::Path;
 
-use adapter_core::server::{InheritedSocket, ListenAddr};
+use adapter_core::server::{BindOptions, InheritedSocket, ListenAddr};
 use socket2::{SockRef, Type};
 
 use super::{ListenSocket, Listener};
@@ -27,7 +27,7 @@ pub(super) fn listener(socket: InheritedSocket) -> io::Result<Listener> {
         }
         _ => return Err(io::Error::new(io::ErrorKind::Unsupported, "an unknown kind of listener")),
     };
-    Ok(Listener { socket, addr, shared: None, unlink: None, tls: false })
+    Ok(Listener { socket, addr, shared: None, unlink: None, options: BindOptions::default() })
 }
 
 /// An error unless the socket is of a stream and listens. `accept` would fail for ever, and look like lack of resources.

@@ -16,7 +16,7 @@ mod unix;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use adapter_core::server::{Bind, ListenAddr, ServeError};
+use adapter_core::server::{Bind, BindOptions, ListenAddr, ServeError};
 
 pub use self::accept::{AcceptError, classify, complain};
 pub use self::listeners::Listeners;
@@ -35,8 +35,8 @@ pub struct Listener {
     shared: Option<tcp::Options>,
     /// The path to unlink when the server is done.
     unlink: Option<UnixPath>,
-    /// Whether connections begin with a TLS handshake.
-    tls: bool,
+    /// What holds for it alone.
+    options: BindOptions,
 }
 
 /// The socket of a [`Listener`].
@@ -91,7 +91,7 @@ fn bind_one(bind: &Bind, reuse_port: bool, beside: &dyn Fn(u16) -> bool) -> Resu
     };
     let mut listeners = listeners.map_err(|source| ServeError::Bind { address: bind.place().to_string(), source })?;
     for listener in &mut listeners {
-        listener.tls = bind.options().tls;
+        listener.options = bind.options();
     }
     Ok(listeners)
 }
@@ -113,7 +113,13 @@ impl Listener {
 
     /// Whether connections begin with a TLS handshake. To be asked before [`into_parts`](Self::into_parts).
     pub fn tls(&self) -> bool {
-        self.tls
+        self.options.tls
+    }
+
+    /// Whether connections begin with the header of the PROXY protocol. To be asked before [`into_parts`](Self::into_parts).
+    /// \[PRX-01\]
+    pub fn proxy(&self) -> bool {
+        self.options.proxy
     }
 
     /// A second listener for the same address: with a queue of its own where the address was bound with `reuse_port`,
@@ -123,14 +129,14 @@ impl Listener {
     /// What the operating system says.
     pub fn sibling(&self) -> io::Result<Self> {
         if let (ListenAddr::Tcp(address), Some(options)) = (&self.addr, self.shared) {
-            return tcp::listen(*address, options).map(|listener| Listener { tls: self.tls, ..listener });
+            return tcp::listen(*address, options).map(|listener| Listener { options: self.options, ..listener });
         }
         let socket = match &self.socket {
             ListenSocket::Tcp(listener) => ListenSocket::Tcp(listener.try_clone()?),
             #[cfg(unix)]
             ListenSocket::Unix(listener) => ListenSocket::Unix(listener.try_clone()?),
         };
-        Ok(Listener { socket, addr: self.addr.clone(), shared: None, unlink: None, tls: self.tls })
+        Ok(Listener { socket, addr: self.addr.clone(), shared: None, unlink: None, options: self.options })
     }
 
     /// The socket, its address, and the guard that unlinks a Unix-domain path: keep it until the server is done.

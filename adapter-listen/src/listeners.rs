@@ -57,16 +57,19 @@ impl Listeners {
     ///
     /// # Errors
     /// As [`bind`](Self::bind), and [`ServeError::Config`] if there are none, or one is marked for TLS that `config` does
-    /// not have.
+    /// not have, or for the PROXY protocol from nobody.
     pub fn into_bound(self, config: &ServerConfig) -> Result<Vec<Listener>, ServeError> {
         let mut bound = Listeners::bind(self)?.bound;
         if bound.is_empty() {
             return Err(ServeError::config("listeners", "there are none"));
         }
         if config.is_tls_everywhere(bound.iter().map(Listener::tls)) {
-            bound.iter_mut().for_each(|listener| listener.tls = true);
+            bound.iter_mut().for_each(|listener| listener.options.tls = true);
         }
-        match bound.iter().find(|listener| listener.tls && config.tls.is_none()) {
+        if let Some(listener) = bound.iter().find(|listener| listener.proxy()) {
+            config.check_proxy_protocol(format_args!("{},proxy", listener.addr()))?;
+        }
+        match bound.iter().find(|listener| listener.tls() && config.tls.is_none()) {
             Some(listener) => {
                 Err(ServeError::config("tls", format!("there are no certificates for {},tls", listener.addr())))
             }
@@ -126,5 +129,16 @@ mod tests {
         assert!(refused.starts_with("tls: there are no certificates for 127.0.0.1:"), "{refused}");
         let bound = bind_all(&["127.0.0.1:0,tls".parse().unwrap()], true).unwrap();
         assert!(bound[0].tls() && bound[0].sibling().unwrap().tls());
+    }
+
+    #[test]
+    fn a_mark_for_the_proxy_protocol_needs_proxies() {
+        let listeners = || Listeners::from("127.0.0.1:0,proxy".parse::<Bind>().unwrap());
+        let mut config = ServerConfig::default();
+        let refused = listeners().into_bound(&config).unwrap_err().to_string();
+        assert!(refused.starts_with("proxy_protocol_from: has to name"), "{refused}");
+        config.trusted_proxies = vec![[127, 0, 0, 1].into()];
+        let bound = listeners().into_bound(&config).unwrap();
+        assert!(bound[0].proxy() && !bound[0].tls() && bound[0].sibling().unwrap().proxy());
     }
 }

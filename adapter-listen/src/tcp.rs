@@ -7,7 +7,7 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
-use adapter_core::server::ListenAddr;
+use adapter_core::server::{BindOptions, ListenAddr};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{BACKLOG, ListenSocket, Listener};
@@ -43,7 +43,7 @@ pub(super) fn listen(addr: SocketAddr, options: Options) -> io::Result<Listener>
     let listener = TcpListener::from(socket);
     let addr = ListenAddr::Tcp(listener.local_addr()?);
     let shared = options.reuse_port.then_some(options);
-    Ok(Listener { socket: ListenSocket::Tcp(listener), addr, shared, unlink: None, tls: false })
+    Ok(Listener { socket: ListenSocket::Tcp(listener), addr, shared, unlink: None, options: BindOptions::default() })
 }
 
 fn bound(addr: SocketAddr, options: Options) -> io::Result<Socket> {

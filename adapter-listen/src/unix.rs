@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use adapter_core::server::ListenAddr;
+use adapter_core::server::{BindOptions, ListenAddr};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -77,7 +77,13 @@ pub(super) fn bind(path: &Path) -> io::Result<Listener> {
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     let addr = ListenAddr::Unix(path.to_owned());
-    Ok(Listener { socket: ListenSocket::Unix(socket.into()), addr, shared: None, unlink, tls: false })
+    Ok(Listener {
+        socket: ListenSocket::Unix(socket.into()),
+        addr,
+        shared: None,
+        unlink,
+        options: BindOptions::default(),
+    })
 }
 
 /// Whether nobody listens on the socket at `path`, an error if somebody does or nobody can know.

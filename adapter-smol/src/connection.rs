@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use adapter_core::server::Guard;
-use adapter_core::tls::Tls;
 use adapter_core::{DynApplication, ListenAddr, ServerConfig};
 use adapter_http1::connection::{Connection, End, Secured, Served, Settings};
-use adapter_hyper::engine::{self, Connect, Engine};
+use adapter_hyper::engine::{self, Connect, Engine, Front};
 
 use crate::transport::Stream;
 
@@ -36,12 +35,15 @@ impl Connect<Stream> for Connecting {
         io: Stream,
         peer: Option<SocketAddr>,
         local: ListenAddr,
-        tls: Option<&Tls>,
+        front: Front<'_>,
         guard: Guard,
     ) -> Either {
         let now = self.http1.serving().runtime.now();
-        let transport = self.http1.secure(io, tls);
-        let connection = Connection::new(self.http1.clone(), transport, peer, local.clone(), now);
+        let transport = self.http1.secure(io, front.tls);
+        let mut connection = Connection::new(self.http1.clone(), transport, peer, local.clone(), now);
+        if front.proxy {
+            connection = connection.behind_proxy();
+        }
         Either::Http1 { served: Served::new(connection, guard), engine: self.engine.clone(), peer, local }
     }
 }
@@ -58,7 +60,7 @@ impl Future for Either {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if let Either::Http1 { served, engine, peer, local } = &mut *self {
-            let End::Http2 { transport, early } = ready!(Pin::new(&mut *served).poll(cx)) else {
+            let End::Http2 { transport, early, header } = ready!(Pin::new(&mut *served).poll(cx)) else {
                 return Poll::Ready(());
             };
             let Some(guard) = served.take_guard() else { return Poll::Ready(()) };
@@ -68,6 +70,10 @@ impl Future for Either {
                     let secured = engine::Secured::new(stream, pump);
                     engine.http2_connection(secured, &early, *peer, local.clone(), guard)
                 }
+            };
+            let connection = match header {
+                Some(header) => connection.announced(header),
+                None => connection,
             };
             *self = Either::Http2(Box::new(connection));
         }

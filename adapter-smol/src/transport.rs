@@ -11,7 +11,7 @@ use std::time::Duration;
 use adapter_core::ListenAddr;
 use adapter_core::tls::Tls;
 use adapter_http1::connection as http1;
-use adapter_hyper::engine::{Accept, Transport};
+use adapter_hyper::engine::{Accept, Front, Transport};
 use adapter_listen::{ListenSocket, Listener, UnixPath};
 use async_io::Async;
 use hyper::rt::ReadBufCursor;
@@ -31,18 +31,20 @@ pub(crate) struct Accepting {
     tcp: bool,
     addr: ListenAddr,
     tls: Option<Tls>,
+    proxy: bool,
     watch: Arc<Watch>,
     _unlink: Option<UnixPath>,
 }
 
 impl Accepting {
     pub(crate) fn new(listener: Listener, tls: Option<Tls>, watch: Arc<Watch>) -> io::Result<Self> {
+        let proxy = listener.proxy();
         let (socket, addr, unlink) = listener.into_parts();
         let (socket, tcp) = match socket {
             ListenSocket::Tcp(listener) => (listener.into(), true),
             ListenSocket::Unix(listener) => (listener.into(), false),
         };
-        Ok(Accepting { socket: Async::new_nonblocking(socket)?, tcp, addr, tls, watch, _unlink: unlink })
+        Ok(Accepting { socket: Async::new_nonblocking(socket)?, tcp, addr, tls, proxy, watch, _unlink: unlink })
     }
 }
 
@@ -79,8 +81,8 @@ impl Accept for Accepting {
         &self.addr
     }
 
-    fn tls(&self) -> Option<&Tls> {
-        self.tls.as_ref()
+    fn front(&self) -> Front<'_> {
+        Front { tls: self.tls.as_ref(), proxy: self.proxy }
     }
 }
 

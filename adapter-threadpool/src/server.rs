@@ -49,6 +49,7 @@ impl Server for ThreadPoolServer {
         can.upgrade = true;
         can.websocket = true;
         can.tls = true;
+        can.proxy_protocol = true;
         ServerInfo::new("threadpool", env!("CARGO_PKG_VERSION"))
             .with_capabilities(can)
             .with_concurrency(Concurrency::threads_and_tasks())

@@ -35,6 +35,11 @@ fn ordinary_bodies() {
 }
 
 #[test]
+fn proxy_protocol() {
+    replay("proxy_protocol", checks::proxy_protocol);
+}
+
+#[test]
 fn connections() {
     replay("connection", checks::connection);
 }

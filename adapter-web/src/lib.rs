@@ -94,6 +94,10 @@
 //! `--trusted-proxy` names who is believed, an address or `unix`, and `--forwarded` the fields it writes: `x-forwarded`
 //! (the default, for nginx, HAProxy, Caddy and load balancers) or `forwarded` (RFC 7239). The other family is the
 //! client's own and changes nothing. [`Environ::peer_addr`] is `None` where a proxy does not say who the client is.
+//!
+//! A proxy that forwards octets says whose they are by the PROXY protocol: `--bind :443,tls,proxy` has its header in front of
+//! everything, from the proxies of `--proxy-protocol-from` (default: the trusted ones) and nobody else. Health checks that come
+//! without it need another `--bind`. [`Environ::socket_peer_addr`] is the proxy itself.
 
 pub mod access_log;
 pub mod cli;

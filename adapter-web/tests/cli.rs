@@ -48,7 +48,8 @@ fn without_flags_the_configuration_is_the_default_one() {
 fn every_flag_reaches_the_configuration() {
     let line = "--bind 127.0.0.1:0 --bind unix:/run/a.sock --bind [::1]:81 --threads 3 --blocking-threads 4 \
                 --blocking-queue 5 --no-keep-alive --mount-prefix /shop --trusted-proxy 10.0.0.1 \
-                --trusted-proxy ::ffff:10.0.0.2 --trusted-proxy unix,192.168.0.0/16 --trusted-proxy * --forwarded forwarded --forwarded-also host,port --min-rate off --option a=b --option c=d=e --limit-head-bytes 8k \
+                --trusted-proxy ::ffff:10.0.0.2 --trusted-proxy unix,192.168.0.0/16 --trusted-proxy * --forwarded forwarded --forwarded-also host,port --min-rate off \
+                --proxy-protocol-from 10.0.0.3,unix --option a=b --option c=d=e --limit-head-bytes 8k \
                 --limit-header-count 6 --limit-target-bytes 7k --limit-body-bytes 1m --limit-connections 8 \
                 --limit-requests-per-connection 9 --timeout-header-read 100ms --timeout-keep-alive 2s \
                 --timeout-body-read 3 --timeout-write 1m --timeout-handler 1h --timeout-graceful-shutdown 0 \
@@ -63,6 +64,7 @@ fn every_flag_reaches_the_configuration() {
         format!("{:?}", config.trusted_proxies),
         "[Ip(10.0.0.1), Ip(10.0.0.2), Unix, Network(Network(192.168.0.0/16)), Any]"
     );
+    assert_eq!(format!("{:?}", config.proxy_protocol_from), "[Ip(10.0.0.3), Unix]");
     assert_eq!(config.forwarded, adapter_web::server::ForwardedFields::Forwarded);
     assert_eq!(format!("{:?}", config.options), r#"{"a": "b", "c": "d=e"}"#);
     let limits = config.limits;
@@ -181,8 +183,12 @@ fn wrong_use_is_one_line_and_status_2() {
         (&["stray"], "unexpected argument 'stray' found"),
         (&["--bind", "127.0.0.1"], "invalid value '127.0.0.1' for '--bind <ADDR>'"),
         (&["--bind", "unix:"], "invalid value 'unix:' for '--bind <ADDR>'"),
-        (&["--bind", "127.0.0.1:0,localhost"], "there is no option \"localhost\", only \"tls\""),
+        (&["--bind", "127.0.0.1:0,localhost"], "there is no option \"localhost\", only \"tls\", \"proxy\""),
         (&["--bind", "127.0.0.1:0,tls"], "tls: there are no certificates for 127.0.0.1:0,tls"),
+        (
+            &["--bind", "127.0.0.1:0,proxy"],
+            "--proxy-protocol-from: has to name the proxies that may speak on 127.0.0.1:0,proxy, as none are trusted",
+        ),
         (&["--bind", "127.0.0.1:99999"], "invalid value '127.0.0.1:99999' for '--bind <ADDR>'"),
         (&["--bind"], "a value is required for '--bind <ADDR>' but none was supplied"),
         (&["--threads", "many"], "invalid value 'many' for '--threads <N>'"),

@@ -7,6 +7,7 @@ mod expand;
 #[path = "served.rs"]
 mod served;
 
+use adapter_core::proxy_protocol::{self, Reader};
 use adapter_core::rules::request::BodyLength;
 use adapter_core::{Body, Environ, Error, Limits, Request, RequestBodyError, Response};
 use adapter_http1::body_decoder::{Decoder, Event};
@@ -38,6 +39,36 @@ pub fn head(data: &[u8]) {
         let target = head.parts.uri.to_string();
         assert!(head.parts.method == "CONNECT" || target.starts_with(['/', '*']), "{target}");
         assert!(head.facts.version == http::Version::HTTP_10 || head.parts.headers.contains_key("host"));
+    }
+}
+
+/// Headers of the PROXY protocol: what is read of one does not depend on the pieces it comes in, nor on what comes behind it.
+pub fn proxy_protocol(data: &[u8]) {
+    let whole = proxy_protocol::parse(data);
+    if let Ok(Some((header, length))) = whole {
+        assert!(length <= data.len().min(proxy_protocol::MOST));
+        assert_eq!(proxy_protocol::parse(&data[..length]), Ok(Some((header, length))));
+        assert_eq!(proxy_protocol::parse(&data[..length - 1]), Ok(None));
+    }
+    assert!(whole != Ok(None) || data.len() < proxy_protocol::MOST);
+    for size in [1, 7, data.len().max(1)] {
+        let mut reader = Reader::new();
+        let mut taken = 0;
+        let mut read = Ok(None);
+        for piece in data.chunks(size) {
+            taken += piece.len();
+            read = reader.receive(piece);
+            if read != Ok(None) {
+                break;
+            }
+        }
+        match (read, whole) {
+            (Ok(Some((header, behind))), Ok(Some((expected, length)))) => {
+                assert_eq!((header, &behind[..]), (expected, &data[length..taken]));
+            }
+            (Ok(None), Ok(None)) | (Err(_), Err(_)) => {}
+            (read, whole) => panic!("in pieces of {size}: {read:?}, as a whole: {whole:?}"),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where a server listens: addresses before and after they are bound, and listeners made elsewhere.
 //!
 //! Plain data; parsing a host name asks the resolver. What holds for one listener only is written behind its address, as in
-//! `127.0.0.1:8443,tls`. Requirements: LIF-05, SHU-11.
+//! `127.0.0.1:8443,tls`, and is all in [`BindOptions`]. Requirements: LIF-05, SHU-11, PRX-01.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -40,8 +40,11 @@ impl fmt::Display for ListenAddr {
 
 /// Where to listen.
 ///
-/// Parses from `HOST:PORT`, `:PORT` (every interface), `unix:PATH`, each with `,tls` behind it or not. A path with a comma in it
-/// can't be written so; [`Bind::Unix`] takes it.
+/// Parses from `HOST:PORT`, `:PORT` (every interface), `unix:PATH`, each with options behind it or without: `,tls`, `,proxy`,
+/// both. A path with a comma in it can't be written so; [`Bind::Unix`] takes it.
+///
+/// On a listener with `proxy` nothing is served that does not begin with the header of the PROXY protocol. The health checks of
+/// orchestrators come without one: give them a listener of their own.
 ///
 /// ```
 /// use adapter_core::Bind;
@@ -49,7 +52,7 @@ impl fmt::Display for ListenAddr {
 /// assert_eq!("localhost:80".parse::<Bind>()?.to_string(), "localhost:80");
 /// assert_eq!("unix:/run/app.sock".parse::<Bind>()?.to_string(), "unix:/run/app.sock");
 /// let secure: Bind = "unix:/run/app.sock,tls".parse()?;
-/// assert!(secure.options().tls && matches!(secure.place(), Bind::Unix(_)));
+/// assert!(secure.options().tls && !secure.options().proxy && matches!(secure.place(), Bind::Unix(_)));
 /// assert_eq!(secure.to_string(), "unix:/run/app.sock,tls");
 /// assert!("127.0.0.1".parse::<Bind>().is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -74,7 +77,7 @@ pub enum Bind {
     Unix(PathBuf),
     /// A listener that exists already.
     Inherited(InheritedListener),
-    /// One of the others, with what holds for this listener only. Made by [`with_tls`](Bind::with_tls).
+    /// One of the others, with what holds for this listener only. Made by [`with_tls`](Bind::with_tls) and its like.
     With(Box<Bind>, BindOptions),
 }
 
@@ -84,11 +87,36 @@ pub enum Bind {
 pub struct BindOptions {
     /// Whether connections begin with a TLS handshake, by [`ServerConfig::tls`](crate::ServerConfig::tls).
     pub tls: bool,
+    /// Whether connections begin with the header of the PROXY protocol, from the proxies of
+    /// [`ServerConfig::proxy_protocol_from`](crate::ServerConfig::proxy_protocol_from) (\[PRX-01\]).
+    pub proxy: bool,
+}
+
+impl BindOptions {
+    /// Their names, behind an address.
+    const NAMES: &str = "\"tls\", \"proxy\"";
+
+    /// With the option that `text` says.
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        match text {
+            "tls" => self.tls = true,
+            "proxy" => self.proxy = true,
+            unknown => return Err(format!("there is no option \"{unknown}\", only {}", Self::NAMES)),
+        }
+        Ok(())
+    }
+
+    /// With those of `other` too.
+    fn and(self, other: Self) -> Self {
+        BindOptions { tls: self.tls || other.tls, proxy: self.proxy || other.proxy }
+    }
 }
 
 impl fmt::Display for BindOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.tls { ",tls" } else { "" })
+        let BindOptions { tls, proxy } = *self;
+        f.write_str(if tls { ",tls" } else { "" })?;
+        f.write_str(if proxy { ",proxy" } else { "" })
     }
 }
 
@@ -121,10 +149,9 @@ impl FromStr for Bind {
         let error = |reason: String| ParseBindError { text: text.to_owned(), reason };
         if let Some((place, options)) = text.split_once(',') {
             let bind: Bind = place.parse()?;
-            return match options.split(',').find(|option| *option != "tls") {
-                Some(unknown) => Err(error(format!("there is no option \"{unknown}\", only \"tls\""))),
-                None => Ok(bind.with_tls()),
-            };
+            let mut read = BindOptions::default();
+            options.split(',').try_for_each(|option| read.read(option)).map_err(error)?;
+            return Ok(bind.with(read));
         }
         if let Some(path) = text.strip_prefix("unix:") {
             return if path.is_empty() {
@@ -207,7 +234,19 @@ impl Bind {
     /// The same place, with TLS.
     #[must_use]
     pub fn with_tls(self) -> Self {
-        if self.options().tls { self } else { Bind::With(Box::new(self), BindOptions { tls: true }) }
+        self.with(BindOptions { tls: true, ..BindOptions::default() })
+    }
+
+    /// The same place, behind a proxy that speaks the PROXY protocol: see [`BindOptions::proxy`].
+    #[must_use]
+    pub fn with_proxy_protocol(self) -> Self {
+        self.with(BindOptions { proxy: true, ..BindOptions::default() })
+    }
+
+    /// The same place, with what is in `more`.
+    fn with(self, more: BindOptions) -> Self {
+        let options = self.options();
+        if options.and(more) == options { self } else { Bind::With(Box::new(self), more) }
     }
 
     /// Where it is, without options: never [`With`](Bind::With).
@@ -223,7 +262,7 @@ impl Bind {
     pub fn options(&self) -> BindOptions {
         let (mut bind, mut options) = (self, BindOptions::default());
         while let Bind::With(inner, more) = bind {
-            options.tls |= more.tls;
+            options = options.and(*more);
             bind = inner;
         }
         options
@@ -281,10 +320,17 @@ mod tests {
         let refused = |text: &str| text.parse::<Bind>().unwrap_err().to_string();
         assert_eq!(
             refused("unix:/run/a,b"),
-            "\"unix:/run/a,b\" is no address to listen on: there is no option \"b\", only \"tls\" (use HOST:PORT or unix:PATH)"
+            "\"unix:/run/a,b\" is no address to listen on: there is no option \"b\", only \"tls\", \"proxy\" \
+             (use HOST:PORT or unix:PATH)"
         );
         assert!(refused(":80,").contains("there is no option \"\""));
         assert!(refused(":80,tls,x").contains("there is no option \"x\""));
+        for text in [":80,proxy", ":443,tls,proxy", "unix:/run/x.sock,proxy"] {
+            let bind: Bind = text.parse().unwrap();
+            assert!(bind.options().proxy && bind.options().tls == text.contains("tls"), "{text}");
+            assert_eq!(bind.with_proxy_protocol().to_string(), text);
+        }
+        assert_eq!(":443,proxy,tls,proxy".parse::<Bind>().unwrap().to_string(), ":443,tls,proxy");
         let comma = Bind::Unix("/run/a,b".into()).with_tls();
         assert!(matches!(comma.place(), Bind::Unix(path) if path.as_os_str() == "/run/a,b"));
     }

@@ -7,6 +7,7 @@ mod bind;
 mod proxies;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -61,6 +62,9 @@ pub struct ServerConfig {
     /// are believed, whoever connects (\[HDR-27\]). Clients must not reach the server past them. Instead of
     /// [`trusted_proxies`](Self::trusted_proxies). Default: `None`.
     pub trusted_hops: Option<u32>,
+    /// Who may speak on listeners marked by [`Bind::with_proxy_protocol`], and is believed in whom it speaks for (\[PRX-02\]).
+    /// Default: none, which stands for [`trusted_proxies`](Self::trusted_proxies).
+    pub proxy_protocol_from: Vec<TrustedProxy>,
     /// Prefix of the path under which the application is mounted: empty or `/x`, never ending in `/` (\[ENV-05\]).
     pub mount_prefix: String,
     /// Values the deployer hands to the application, see [`Environ::deployed`](crate::Environ::deployed) (\[ENV-10\]).
@@ -87,6 +91,7 @@ impl Default for ServerConfig {
             forwarded: ForwardedFields::default(),
             forwarded_also: Vec::new(),
             trusted_hops: None,
+            proxy_protocol_from: Vec::new(),
             mount_prefix: String::new(),
             values: Extensions::new(),
             on_refused: None,
@@ -142,6 +147,24 @@ impl ServerConfig {
     /// Whether there is TLS, and none of the listeners is `marked` for it, so that all are to have it.
     pub fn is_tls_everywhere(&self, marked: impl IntoIterator<Item = bool>) -> bool {
         self.tls.is_some() && !marked.into_iter().any(|marked| marked)
+    }
+
+    /// Who may speak on listeners with the PROXY protocol: [`proxy_protocol_from`](Self::proxy_protocol_from), or else
+    /// [`trusted_proxies`](Self::trusted_proxies).
+    pub fn proxy_protocol_sources(&self) -> &[TrustedProxy] {
+        if self.proxy_protocol_from.is_empty() { &self.trusted_proxies } else { &self.proxy_protocol_from }
+    }
+
+    /// Refuses a listener, told by `place`, with the PROXY protocol from nobody: it could serve nobody. For servers.
+    ///
+    /// # Errors
+    /// [`ServeError::Config`]. \[PRX-02\]
+    pub fn check_proxy_protocol(&self, place: impl fmt::Display) -> Result<(), ServeError> {
+        if self.proxy_protocol_sources().is_empty() {
+            let reason = format!("has to name the proxies that may speak on {place}, as none are trusted");
+            return Err(ServeError::config("proxy_protocol_from", reason));
+        }
+        Ok(())
     }
 
     /// Refuses settings no server could follow.
@@ -207,6 +230,9 @@ impl ServerConfig {
                 ));
             }
             _ => {}
+        }
+        if let Some(bind) = self.binds.iter().find(|bind| bind.options().proxy) {
+            self.check_proxy_protocol(bind)?;
         }
         let prefix = &self.mount_prefix;
         if !prefix.is_empty() && (!prefix.starts_with('/') || prefix.ends_with('/') || prefix.contains(['?', '#', ' ']))
@@ -288,7 +314,8 @@ impl Default for Limits {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Timeouts {
-    /// From the accept, or from the first byte of a later request, to the end of its head (\[LIM-04\]). Default 30 s.
+    /// From the accept, or from the first byte of a later request, to the end of its head (\[LIM-04\]), the header of the PROXY
+    /// protocol in front of it included (\[PRX-09\]). Default 30 s.
     pub header_read: Option<Duration>,
     /// From the accept to the end of the TLS handshake (\[TLS-03\]). Default 10 s.
     pub tls_handshake: Option<Duration>,
@@ -344,6 +371,15 @@ mod tests {
         assert_eq!(refused(|it| it.head_bytes = usize::MAX), "limits.head_bytes: must be at most 16777216");
         config = ServerConfig::default().bind(":443,tls".parse().unwrap());
         assert_eq!(config.validate().unwrap_err().to_string(), "tls: there are no certificates for :443,tls");
+        config = ServerConfig::default().bind(":80,proxy".parse().unwrap());
+        assert_eq!(
+            config.validate().unwrap_err().to_string(),
+            "proxy_protocol_from: has to name the proxies that may speak on :80,proxy, as none are trusted"
+        );
+        config.trusted_proxies = vec![TrustedProxy::Unix];
+        assert!(config.validate().is_ok() && config.proxy_protocol_sources() == [TrustedProxy::Unix]);
+        config.proxy_protocol_from = vec![[10, 0, 0, 1].into()];
+        assert_eq!(config.proxy_protocol_sources(), [[10, 0, 0, 1].into()]);
         config = ServerConfig::default();
         config.options.insert("colour".into(), "red".into());
         let message = config.refuse_unknown_options("hyper", &["http2"]).unwrap_err().to_string();

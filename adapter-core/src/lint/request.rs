@@ -61,7 +61,7 @@ pub(super) fn declared_length(head: &request::Parts) -> Option<u64> {
 
 fn check_connection(findings: &mut Findings, environ: &Environ) {
     // What a trusted proxy said need not agree with the connection. [HDR-17b]
-    let own = !environ.is_forwarded();
+    let own = !environ.is_forwarded() && !environ.is_announced();
     let (scheme, tls) = (environ.scheme(), environ.tls().is_some());
 
     // [ENV-01] The scheme is that of the last hop: https under TLS and http otherwise.
@@ -80,7 +80,7 @@ fn check_connection(findings: &mut Findings, environ: &Environ) {
             findings.check(known || !own, "ENV-02a", || format!("the peer of a TCP connection is {peer:?}"));
             // [ENV-03] The local address of the connection is reported with its actual port.
             let actual = local.port() != 0 && !local.ip().is_unspecified();
-            findings.check(actual, "ENV-03", || format!("the local address is {local}"));
+            findings.check(actual || environ.is_announced(), "ENV-03", || format!("the local address is {local}"));
         }
         // [ENV-02b] No peer address for a connection over a Unix-domain socket.
         ListenAddr::Unix(_) => {

@@ -126,6 +126,11 @@ impl Pump {
         }
     }
 
+    /// Octets that were read in front of the handshake, and are the beginning of it. Before anything else.
+    pub fn begin_with(&mut self, octets: &[u8]) {
+        self.input.extend_from_slice(octets);
+    }
+
     /// The handshake, and what was agreed on. Asked again after that it says the same. Cancel safe.
     ///
     /// # Errors

@@ -72,6 +72,7 @@ impl<T: Transport> Connection<T> {
         let mut served = 0;
         loop {
             let flow = match &mut self.phase {
+                Phase::Announced(_) => self.announced(cx),
                 Phase::Opening => self.opening(cx),
                 Phase::Head => {
                     served += 1;

@@ -8,6 +8,7 @@
 //! *Threads*: whoever polls it, one at a time. The request body and the early hints may be used from others meanwhile; they
 //! share the transport with it, under one lock (`io`).
 
+mod announced;
 mod body;
 mod close;
 mod drive;
@@ -33,6 +34,7 @@ use std::time::{Duration, Instant};
 
 use adapter_core::contain::catch;
 use adapter_core::environ::{self, Serving};
+use adapter_core::proxy_protocol::Header;
 use adapter_core::refused::Asked;
 use adapter_core::rules::Rejection;
 use adapter_core::rules::request::Facts;
@@ -199,6 +201,8 @@ pub enum End<T> {
         transport: T,
         /// What was read.
         early: Vec<u8>,
+        /// What a proxy has said of its client in front of that.
+        header: Option<Header>,
     },
 }
 
@@ -366,7 +370,7 @@ impl<T: Transport> Connection<T> {
 
     /// Since when it has waited for a request of which nothing has come.
     fn idle_since(&self) -> Option<Instant> {
-        let waits = matches!(self.phase, Phase::Opening | Phase::Head) && !self.waiting.begun;
+        let waits = matches!(self.phase, Phase::Announced(_) | Phase::Opening | Phase::Head) && !self.waiting.begun;
         self.waiting.since.filter(|_| waits)
     }
 
@@ -389,7 +393,7 @@ impl<T: Transport> Connection<T> {
         let early = io.input.bytes().to_vec();
         io.input.clear();
         match io.transport.take() {
-            Some(transport) => End::Http2 { transport, early },
+            Some(transport) => End::Http2 { transport, early, header: self.shared.environ.announced() },
             None => End::Closed,
         }
     }

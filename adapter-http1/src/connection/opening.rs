@@ -32,7 +32,8 @@ impl<T: Transport> Connection<T> {
                 }
             }
             Poll::Ready(Err(error)) => {
-                tracing::debug!(target: "adapter", %error, "a TLS handshake has failed");
+                let peer = self.shared.environ.told();
+                tracing::debug!(target: "adapter", peer, %error, "a TLS handshake has failed");
                 // The client is told why, and can read it.
                 self.phase = Phase::Closing(Box::new(Closing::orderly()));
             }

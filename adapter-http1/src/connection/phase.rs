@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use adapter_core::dispatch::{Exchange, Grace, Outgoing};
+use adapter_core::proxy_protocol::Reader;
 use adapter_core::rules::request::Facts;
 use adapter_core::upgrade::Tether;
 use http::request::Parts;
@@ -15,6 +16,8 @@ const LAST_LINGER_MOST: Duration = Duration::from_secs(2);
 
 /// Where a connection is.
 pub(super) enum Phase {
+    /// In front of everything: what a proxy says of its client. `None`: its peer may say nothing.
+    Announced(Option<Box<Reader>>),
     /// In front of HTTP.
     Opening,
     /// Waiting for a request head, or in the middle of one.

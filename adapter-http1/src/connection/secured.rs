@@ -54,6 +54,20 @@ impl<T: Transport> Transport for Secured<T> {
         }
     }
 
+    fn poll_read_first(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.transport.poll_read_first(cx, buffer)
+    }
+
+    fn begin_with(&mut self, octets: &[u8]) -> bool {
+        match &mut self.pump {
+            None => self.transport.begin_with(octets),
+            Some(pump) => {
+                pump.begin_with(octets);
+                true
+            }
+        }
+    }
+
     #[inline]
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         match &mut self.pump {

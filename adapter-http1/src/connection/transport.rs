@@ -26,6 +26,19 @@ pub trait Transport: Send + 'static {
         Poll::Ready(Ok(None))
     }
 
+    /// Reads what stands in front of all that, the header of the PROXY protocol, on a connection that begins with one. As
+    /// [`poll_read`](Self::poll_read), which is the default: right for a transport that is not under TLS itself.
+    fn poll_read_first(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll_read(cx, buffer)
+    }
+
+    /// Takes what [`poll_read_first`](Self::poll_read_first) has read behind that header, if it is not HTTP but the beginning of
+    /// what [`poll_open`](Self::poll_open) is about; says whether. Default: it is HTTP.
+    fn begin_with(&mut self, octets: &[u8]) -> bool {
+        let _ = octets;
+        false
+    }
+
     /// Reads into `buffer`, which is not empty, and says how many octets came; 0 is the end of the client's stream, and is not
     /// asked for again. [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) is an end, too, for HTTP; whoever has taken the connection over
     /// sees it as the error that it is.

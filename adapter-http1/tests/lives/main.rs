@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
@@ -29,6 +30,9 @@ mod world;
 use client::{requests, responses};
 use toy_tls::{Heard, ToyAcceptor};
 use world::{Dice, Socket, Still, Wire};
+
+/// What a proxy says in front of everything.
+const HEADER: &[u8] = b"PROXY TCP4 203.0.113.9 192.0.2.1 4711 443\r\n";
 
 thread_local! {
     /// Whether the connection's turn has a permit.
@@ -127,11 +131,13 @@ struct Life {
 }
 
 impl Life {
-    fn begin(start: Instant, tls: bool) -> Self {
+    fn begin(start: Instant, tls: bool, proxied: bool) -> Self {
         let (gate, alive) = (Signal::new(), Arc::<AtomicUsize>::default());
         let app = {
             let (gate, alive) = (gate.clone(), alive.clone());
-            move |request: Request, _: Environ| {
+            move |request: Request, environ: Environ| {
+                let is_told = environ.peer_addr().is_some_and(|peer| peer.port() == if proxied { 4711 } else { 9 });
+                assert!(is_told, "who the client is");
                 let mut answer = Box::pin(answer(request, gate.clone(), alive.clone()));
                 poll_fn(move |cx| {
                     trespass();
@@ -141,6 +147,8 @@ impl Life {
         };
         let mut config = ServerConfig::default();
         config.timeouts.handler = Some(Duration::from_secs(20));
+        let proxy = SocketAddr::from(([127, 0, 0, 1], 9));
+        config.proxy_protocol_from = vec![proxy.ip().into()];
         let (clock, trigger) = (Arc::new(Mutex::new(start)), ShutdownTrigger::new());
         let runtime = Runtime::new(Still(clock.clone()));
         let serving = Serving::new(ServerInfo::new("lives", "1"), runtime, trigger.clone(), &config);
@@ -149,12 +157,22 @@ impl Life {
         let local = ListenAddr::Tcp("127.0.0.1:80".parse().unwrap());
         let over = tls.then(|| Tls::new(ToyAcceptor));
         let transport = settings.secure(Socket(wire.clone()), over.as_ref());
-        let connection = Some(Connection::new(settings, transport, None, local, start));
+        let mut connection = Connection::new(settings, transport, Some(proxy), local, start);
+        let mut first = Vec::new();
+        if proxied {
+            connection = connection.behind_proxy();
+            let (begin, end) = HEADER.split_at(20);
+            wire.lock().unwrap().incoming.push_back(begin.to_vec());
+            first = end.to_vec();
+        }
         if tls {
             // Nobody waits for the server's hello, so that it is late in some lives.
-            let hello = [toy_tls::hello("http/1.1"), toy_tls::finished()];
-            wire.lock().unwrap().incoming.extend(hello);
+            first.extend(toy_tls::hello("http/1.1"));
+            wire.lock().unwrap().incoming.extend([first, toy_tls::finished()]);
+        } else if proxied {
+            wire.lock().unwrap().incoming.push_back(first);
         }
+        let connection = Some(connection);
         Life {
             wire,
             clock,
@@ -246,11 +264,11 @@ impl Life {
 }
 
 /// One life. A *good* one has a client that sends all and takes all, in time.
-fn live(seed: u64, start: Instant, tls: bool) {
+fn live(seed: u64, start: Instant, tls: bool, proxied: bool) {
     let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let good = dice.one_in(2);
     let (asked, octets) = requests(&mut dice);
-    let mut life = Life::begin(start, tls);
+    let mut life = Life::begin(start, tls, proxied);
     life.ration = dice.one_in(2).then_some(Dice(seed | 1));
     let mut rest = &octets[..];
     for _ in 0..10 + dice.below(150) {
@@ -350,7 +368,7 @@ fn who_takes_a_little_is_not_given_up() {
     let requests =
         ["GET /drip/1", "GET /drip/1 HTTP/1.1\r\nHost: a\r\n\r\nGET /late/2", "GET /hello/1 HTTP/1.0\r\n\r\nx"];
     for (request, tls) in requests.into_iter().flat_map(|request| [(request, false), (request, true)]) {
-        let mut life = Life::begin(Instant::now(), tls);
+        let mut life = Life::begin(Instant::now(), tls, false);
         life.gate.fire();
         if tls {
             // The whole handshake, and nothing more.
@@ -380,14 +398,14 @@ fn who_takes_a_little_is_not_given_up() {
     }
 }
 
-fn lives_end_well(tls: bool) {
+fn lives_end_well(tls: bool, proxied: bool) {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let start = Instant::now();
     if let Some(seed) = number("ADAPTER_SEED") {
-        return live(seed, start, tls);
+        return live(seed, start, tls, proxied);
     }
     for seed in 1..=number("ADAPTER_LIVES").unwrap_or(3000) {
-        if let Err(panic) = std::panic::catch_unwind(|| live(seed, start, tls)) {
+        if let Err(panic) = std::panic::catch_unwind(|| live(seed, start, tls, proxied)) {
             eprintln!("the life of ADAPTER_SEED={seed} went wrong");
             std::panic::resume_unwind(panic);
         }
@@ -396,10 +414,16 @@ fn lives_end_well(tls: bool) {
 
 #[test]
 fn lives_in_plain_end_well() {
-    lives_end_well(false);
+    lives_end_well(false, false);
 }
 
 #[test]
 fn lives_under_tls_end_well() {
-    lives_end_well(true);
+    lives_end_well(true, false);
+}
+
+#[test]
+fn lives_behind_a_proxy_end_well() {
+    lives_end_well(false, true);
+    lives_end_well(true, true);
 }

@@ -6,24 +6,23 @@ use std::sync::Arc;
 
 use adapter_core::Runtime;
 use adapter_core::server::{Guard, ListenAddr, Listening, ShutdownLevel, Tracker};
-use adapter_core::tls::Tls;
 use adapter_core::tls::pump::Pump;
 use adapter_listen::{AcceptError, BACKLOG, classify, complain};
 
-use super::{Accept, Connection, Engine, Secured, Transport};
+use super::{Accept, Connection, Engine, Front, Secured, Transport};
 
 /// Makes a connection of an accepted socket. The [`Engine`] does; a server with an HTTP/1.1 of its own does it beside the engine.
 pub trait Connect<T>: Send + Sync + 'static {
     /// The future that is one connection.
     type Connection: Future<Output = ()> + Send + 'static;
 
-    /// The connection that was accepted on `local`, under `tls` if there is some; `guard` is dropped with it. Must not block.
+    /// The connection that was accepted on `local`, and begins with `front`; `guard` is dropped with it. Must not block.
     fn connection(
         &self,
         io: T,
         peer: Option<SocketAddr>,
         local: ListenAddr,
-        tls: Option<&Tls>,
+        front: Front<'_>,
         guard: Guard,
     ) -> Self::Connection;
 }
@@ -36,16 +35,17 @@ impl<T: Transport> Connect<T> for Arc<Engine> {
         io: T,
         peer: Option<SocketAddr>,
         local: ListenAddr,
-        tls: Option<&Tls>,
+        front: Front<'_>,
         guard: Guard,
     ) -> Connection {
-        match tls {
+        let connection = match front.tls {
             None => Engine::connection(self, io, peer, local, guard),
             Some(tls) => {
                 let pump = Pump::new(tls, self.http2_enabled, &self.handshakes);
                 Engine::connection(self, Secured::new(io, Box::new(pump)), peer, local, guard)
             }
-        }
+        };
+        if front.proxy { connection.behind_proxy() } else { connection }
     }
 }
 
@@ -77,7 +77,7 @@ pub fn accept<L: Accept, C: Connect<L::Transport>, S: Fn(C::Connection)>(
                 match listener.accept().await {
                     Ok((io, peer)) => {
                         let guard = engine.roster.place(&tracker, engine.limits.connections, &runtime).await;
-                        spawn(connect.connection(io, peer, listener.addr().clone(), listener.tls(), guard));
+                        spawn(connect.connection(io, peer, listener.addr().clone(), listener.front(), guard));
                     }
                     Err(error) => pause(&runtime, &error, listener.addr()).await,
                 }
@@ -93,7 +93,7 @@ pub fn accept<L: Accept, C: Connect<L::Transport>, S: Fn(C::Connection)>(
             has_room.then(|| listener.accept_queued().ok()).flatten()
         });
         for (io, peer) in queued.take(BACKLOG as usize) {
-            spawn(connect.connection(io, peer, listener.addr().clone(), listener.tls(), tracker.add()));
+            spawn(connect.connection(io, peer, listener.addr().clone(), listener.front(), tracker.add()));
         }
     }
 }

@@ -36,7 +36,7 @@ use hyper::server::conn::{http1, http2};
 pub use self::accept::{Connect, accept};
 pub use self::connection::Connection;
 pub use self::secured::Secured;
-pub use self::transport::{Accept, Transport};
+pub use self::transport::{Accept, Front, Transport};
 
 /// The options of `ServerConfig::options` every server on this engine knows.
 pub const OPTIONS: &[&str] = &["http2"];

@@ -69,6 +69,14 @@ impl<T: Transport> Transport for Secured<T> {
         self.pump.poll_open(&mut self.below, cx).map_ok(Some)
     }
 
+    fn poll_read_first(&mut self, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<usize>> {
+        self.below.transport.poll_read_first(cx, buffer)
+    }
+
+    fn begin_with(&mut self, octets: &[u8]) {
+        self.pump.begin_with(octets);
+    }
+
     fn poll_read(&mut self, cx: &mut Context<'_>, mut buffer: ReadBufCursor<'_>) -> Poll<io::Result<usize>> {
         let mut lent = LENT.take();
         lent.resize(PLAINTEXT, 0);

@@ -32,6 +32,18 @@ pub trait Transport: Send + Unpin + 'static {
         Poll::Ready(Ok(None))
     }
 
+    /// Reads what stands in front of all that, the header of the PROXY protocol, on a connection that begins with one. As
+    /// [`poll_read`](Self::poll_read), which is the default: right for a transport that is not under TLS itself.
+    fn poll_read_first(&mut self, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<usize>> {
+        self.poll_read(cx, buffer)
+    }
+
+    /// Takes what [`poll_read_first`](Self::poll_read_first) has read behind that header, the beginning of what
+    /// [`poll_open`](Self::poll_open) is about. Called where it [is secured](Self::is_secured).
+    fn begin_with(&mut self, octets: &[u8]) {
+        let _ = octets;
+    }
+
     /// Reads into `buffer` and says how many bytes came; 0 is the end of the client's stream.
     /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) is an end, too, for HTTP; whoever has taken the connection over sees it as the
     /// error that it is.
@@ -112,8 +124,17 @@ pub trait Accept: Send + 'static {
     /// The address it listens on.
     fn addr(&self) -> &ListenAddr;
 
-    /// The TLS that its connections are under. Default: none.
-    fn tls(&self) -> Option<&Tls> {
-        None
+    /// What its connections begin with. Default: HTTP.
+    fn front(&self) -> Front<'_> {
+        Front::default()
     }
+}
+
+/// What the connections of a listener have in front of HTTP.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Front<'a> {
+    /// The TLS that they are under.
+    pub tls: Option<&'a Tls>,
+    /// Whether they begin with the header of the PROXY protocol. \[PRX-01\]
+    pub proxy: bool,
 }

@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::engine::{Accept, Transport};
+use crate::engine::{Accept, Front, Transport};
 use crate::host;
 
 /// A listener of the current runtime.
@@ -26,6 +26,7 @@ pub(crate) struct Accepting {
     socket: Socket,
     addr: ListenAddr,
     tls: Option<Tls>,
+    proxy: bool,
     _unlink: Option<UnixPath>,
 }
 
@@ -44,13 +45,14 @@ impl Accepting {
 
     /// Registers with the current runtime; the connections are under `tls`.
     pub(crate) fn new(listener: Listener, tls: Option<Tls>) -> io::Result<Self> {
+        let proxy = listener.proxy();
         let (socket, addr, unlink) = listener.into_parts();
         let socket = match socket {
             ListenSocket::Tcp(listener) => Socket::Tcp(TcpListener::from_std(listener)?),
             #[cfg(unix)]
             ListenSocket::Unix(listener) => Socket::Unix(UnixListener::from_std(listener)?),
         };
-        Ok(Accepting { socket, addr, tls, _unlink: unlink })
+        Ok(Accepting { socket, addr, tls, proxy, _unlink: unlink })
     }
 }
 
@@ -91,8 +93,8 @@ impl Accept for Accepting {
         &self.addr
     }
 
-    fn tls(&self) -> Option<&Tls> {
-        self.tls.as_ref()
+    fn front(&self) -> Front<'_> {
+        Front { tls: self.tls.as_ref(), proxy: self.proxy }
     }
 }
 

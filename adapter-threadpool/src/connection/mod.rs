@@ -89,7 +89,7 @@ impl Conn {
         tls: Option<&Tls>,
         accepted: Accepted,
     ) -> Arc<dyn Client> {
-        let Accepted { token, socket, peer, local, .. } = accepted;
+        let Accepted { token, socket, peer, local, proxy, .. } = accepted;
         let conn = Arc::new(Conn {
             engine: engine.clone(),
             token,
@@ -99,7 +99,10 @@ impl Conn {
             task: Mutex::default(),
         });
         let transport = settings.secure(Socket::new(socket, conn.clone()), tls);
-        let connection = Connection::new(settings.clone(), transport, peer, local, Instant::now());
+        let mut connection = Connection::new(settings.clone(), transport, peer, local, Instant::now());
+        if proxy {
+            connection = connection.behind_proxy();
+        }
         let _ = conn.handle.set(connection.handle());
         let mut task = Task { connection, waker: Waker::from(conn.clone()), armed: None };
         conn.arm(&mut task, Instant::now());

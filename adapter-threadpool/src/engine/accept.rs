@@ -40,6 +40,7 @@ struct Entry {
     /// Whether each connection must be asked for its local address.
     is_wildcard: bool,
     tls: bool,
+    proxy: bool,
     watch: Watch,
     _unlink: Option<UnixPath>,
 }
@@ -72,10 +73,10 @@ impl Entry {
 pub(crate) fn listen(engine: &Engine, listeners: Vec<Listener>) -> std::io::Result<()> {
     let mut inner = lock(&engine.acceptor.0);
     for listener in listeners {
-        let tls = listener.tls();
+        let (tls, proxy) = (listener.tls(), listener.proxy());
         let (socket, addr, unlink) = listener.into_parts();
         let is_wildcard = addr.tcp().is_some_and(|addr| addr.ip().is_unspecified());
-        let entry = Entry { socket, addr, is_wildcard, tls, watch: Watch::Yes, _unlink: unlink };
+        let entry = Entry { socket, addr, is_wildcard, tls, proxy, watch: Watch::Yes, _unlink: unlink };
         if matches!(entry.socket, ListenSocket::Tcp(_)) {
             // Accepted sockets inherit it (Linux), which saves a call for each.
             sockopt::set_tcp_nodelay(entry.fd(), true)?;
@@ -214,7 +215,7 @@ fn admit(engine: &Arc<Engine>, entry: &Entry, socket: OwnedFd, peer: Option<Sock
     };
     let socket = Arc::new(socket);
     let connect = engine.connect();
-    let accepted = |token| Accepted { token, socket: socket.clone(), peer, local, tls: entry.tls };
+    let accepted = |token| Accepted { token, socket: socket.clone(), peer, local, tls: entry.tls, proxy: entry.proxy };
     let (token, conn) = engine.connections.insert(|token| connect(engine, accepted(token)));
     // After this line events may come.
     if let Err(error) = engine.poller.add_connection(&*socket, token) {

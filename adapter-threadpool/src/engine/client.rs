@@ -61,6 +61,8 @@ pub(crate) struct Accepted {
     pub(crate) local: ListenAddr,
     /// Whether its listener has TLS.
     pub(crate) tls: bool,
+    /// Whether it has the PROXY protocol.
+    pub(crate) proxy: bool,
 }
 
 /// Makes a connection.

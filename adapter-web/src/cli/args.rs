@@ -27,7 +27,8 @@ pub struct Args {
     pub server: String,
 
     /// Address to listen on: HOST:PORT (all addresses of the host), :PORT (every interface) or unix:PATH; with ",tls" behind it
-    /// for TLS there only; may be repeated [default: 127.0.0.1:8080]
+    /// for TLS there only, with ",proxy" for the PROXY protocol (versions 1 and 2) in front of everything, from the proxies of
+    /// --proxy-protocol-from; may be repeated [default: 127.0.0.1:8080]
     #[arg(long = "bind", env = "ADAPTER_BIND", value_name = "ADDR")]
     pub binds: Vec<Binds>,
 
@@ -55,6 +56,11 @@ pub struct Args {
     /// whoever connects by TCP; may be repeated
     #[arg(long = "trusted-proxy", env = "ADAPTER_TRUSTED_PROXY", value_name = "WHO", value_delimiter = ',')]
     pub trusted_proxies: Vec<TrustedProxy>,
+
+    /// Proxy that may speak on addresses with ",proxy", as --trusted-proxy; others are refused there; may be repeated
+    /// [default: the trusted proxies]
+    #[arg(long, env = "ADAPTER_PROXY_PROTOCOL_FROM", value_name = "WHO", value_delimiter = ',')]
+    pub proxy_protocol_from: Vec<TrustedProxy>,
 
     /// Proxies that every request comes through, where their addresses are not known; instead of --trusted-proxy
     #[arg(long, env = "ADAPTER_TRUSTED_HOPS", value_name = "N")]
@@ -179,7 +185,7 @@ pub struct Args {
         default_value_t = limits().handshakes, hide = cfg!(not(feature = "tls")))]
     pub limit_handshakes: usize,
 
-    /// For a request head to arrive, or off
+    /// For a request head to arrive, with the header of the PROXY protocol in front of it, or off
     #[arg(long, env = "ADAPTER_TIMEOUT_HEADER_READ", value_name = "TIME", help_heading = "Timeouts (500ms, 2s, 1m)",
         default_value_t = OrOff(timeouts().header_read.map(Period)))]
     pub timeout_header_read: OrOff<Period>,
@@ -269,6 +275,7 @@ impl Args {
         config.trusted_hops = self.trusted_hops;
         config.forwarded.clone_from(&self.forwarded);
         config.forwarded_also.clone_from(&self.forwarded_also);
+        config.proxy_protocol_from.clone_from(&self.proxy_protocol_from);
         config.limits.head_bytes = bytes("limits.head_bytes", self.limit_head_bytes)?;
         config.limits.header_count = self.limit_header_count;
         config.limits.target_bytes = bytes("limits.target_bytes", self.limit_target_bytes)?;

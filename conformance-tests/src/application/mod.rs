@@ -189,6 +189,7 @@ fn remember<B>(log: &Log, request: &http::Request<B>, environ: &Environ, started
     env("forwarded-host", host.map_or("none".into(), String::from));
     env("forwarded-prefix", prefix.map_or("none".into(), String::from));
     env("peer", environ.peer_addr().map_or("none".to_owned(), |peer| peer.to_string()));
+    env("socket-peer", environ.socket_peer_addr().map_or("none".to_owned(), |peer| peer.to_string()));
     env("local", environ.local_addr().to_string());
     env("mount-prefix", environ.mount_prefix().to_owned());
     env("path-info", environ.path_info(uri.path()).to_owned());

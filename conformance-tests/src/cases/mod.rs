@@ -23,6 +23,7 @@ mod lifespan;
 mod limits;
 mod no_body;
 mod process;
+mod proxy_protocol;
 mod request_body;
 mod request_framing;
 mod response;
@@ -94,4 +95,5 @@ pub(crate) const GROUPS: &[&Group] = &[
     &tls_ends::GROUP,
     #[cfg(feature = "tls")]
     &tls_certificates::GROUP,
+    &proxy_protocol::GROUP,
 ];

@@ -66,6 +66,42 @@ impl Context {
         Connection::open(&speaking(self.endpoint.clone(), "h2"), &self.transcript)
     }
 
+    /// A new connection on which `header` is sent first, in the clear.
+    ///
+    /// # Errors
+    /// Nobody accepts it.
+    pub(crate) fn connect_behind(&self, header: &[u8]) -> Result<Connection, Failure> {
+        self.connect_in_pieces([header])
+    }
+
+    /// The same, in pieces with segments of their own.
+    ///
+    /// # Errors
+    /// Nobody accepts it.
+    pub(crate) fn connect_in_pieces<'p>(
+        &self,
+        pieces: impl IntoIterator<Item = &'p [u8]>,
+    ) -> Result<Connection, Failure> {
+        Connection::behind(pieces, &self.endpoint, &self.transcript)
+    }
+
+    /// As [`connect_behind`](Self::connect_behind), for HTTP/2 that is agreed on by ALPN.
+    ///
+    /// # Errors
+    /// Nobody accepts it.
+    #[cfg(feature = "tls")]
+    pub(crate) fn connect_http2_behind(&self, header: &[u8]) -> Result<Connection, Failure> {
+        Connection::behind([header], &speaking(self.endpoint.clone(), "h2"), &self.transcript)
+    }
+
+    /// A new connection in the clear, whatever the server has.
+    ///
+    /// # Errors
+    /// Nobody accepts it.
+    pub(crate) fn connect_raw(&self) -> Result<Connection, Failure> {
+        Connection::open(&self.address().into(), &self.transcript)
+    }
+
     /// A new connection of another client: for the cases about TLS.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //!
 //! Used by the thread of a case (or a helper thread it started); every call blocks at most for [`patience`].
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,8 @@ pub struct Connection {
     transcript: Transcript,
     buffer: Vec<u8>,
     ended: Option<&'static str>,
+    /// To be sent with what is sent next.
+    held: Vec<u8>,
 }
 
 impl Connection {
@@ -64,12 +66,48 @@ impl Connection {
         Self::new(socket.into(), endpoint, transcript)
     }
 
+    /// Connects to a server, sends `pieces` in the clear, each in a segment of its own, and then begins with TLS, if that is
+    /// spoken.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub(crate) fn behind<'p>(
+        pieces: impl IntoIterator<Item = &'p [u8]>,
+        endpoint: &Endpoint,
+        transcript: &Transcript,
+    ) -> Result<Self, Failure> {
+        let address = endpoint.address;
+        let connected = TcpStream::connect_timeout(&address, patience());
+        let mut socket = connected.map_err(|error| format!("cannot connect to {address}: {error}"))?;
+        socket.set_nodelay(true).map_err(|error| format!("set_nodelay: {error}"))?;
+        let mut sent = Vec::new();
+        for piece in pieces {
+            socket.write_all(piece).map_err(|error| format!("cannot send {} octets: {error}", piece.len()))?;
+            sent.extend_from_slice(piece);
+        }
+        let connection = Self::new(socket, endpoint, transcript)?;
+        connection.transcript.add(connection.number, Direction::Sent, &sent);
+        Ok(connection)
+    }
+
+    /// Sends `octets` in front of what is sent next, with it.
+    pub(crate) fn hold(&mut self, octets: Vec<u8>) {
+        self.held = octets;
+    }
+
     fn new(socket: TcpStream, endpoint: &Endpoint, transcript: &Transcript) -> Result<Self, Failure> {
         // Small writes are what many cases are about.
         socket.set_nodelay(true).map_err(|error| format!("set_nodelay: {error}"))?;
         let number = transcript.open();
         let stream = Stream::new(socket, endpoint)?;
-        Ok(Connection { stream, number, transcript: transcript.clone(), buffer: Vec::new(), ended: None })
+        Ok(Connection {
+            stream,
+            number,
+            transcript: transcript.clone(),
+            buffer: Vec::new(),
+            ended: None,
+            held: Vec::new(),
+        })
     }
 
     /// The client's own address.
@@ -86,7 +124,12 @@ impl Connection {
     /// # Errors
     /// The server closed the connection, or does not read.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
-        let bytes = bytes.as_ref();
+        let mut bytes = bytes.as_ref();
+        let mut both = std::mem::take(&mut self.held);
+        if !both.is_empty() {
+            both.extend_from_slice(bytes);
+            bytes = &both;
+        }
         self.transcript.add(self.number, Direction::Sent, bytes);
         self.stream.socket.set_write_timeout(Some(patience())).map_err(|error| error.to_string())?;
         self.stream.write_all(bytes).map_err(|error| format!("cannot send {} octets: {error}", bytes.len()).into())

@@ -13,6 +13,7 @@ mod frames;
 mod http2_faults;
 mod lifecycle_faults;
 mod proxy;
+mod proxy_protocol_faults;
 mod server;
 mod tls_faults;
 mod upgrade_faults;
@@ -52,6 +53,7 @@ fn faults() -> Vec<&'static Fault> {
         environ_faults::FAULTS,
         http2_faults::FAULTS,
         lifecycle_faults::FAULTS,
+        proxy_protocol_faults::FAULTS,
         tls_faults::FAULTS,
         upgrade_faults::FAULTS,
         wire_faults::FAULTS,

@@ -49,7 +49,12 @@ impl Server for Broken {
         }
         let mut listeners = Vec::new();
         for bind in &mut config.binds {
-            let Bind::Tcp(address) = bind else { return Err(ServeError::config("binds", "the proxy is for TCP")) };
+            let mut place = bind;
+            // Its options stay.
+            while let Bind::With(inner, _) = place {
+                place = inner;
+            }
+            let Bind::Tcp(address) = place else { return Err(ServeError::config("binds", "the proxy is for TCP")) };
             let error = |source| ServeError::Bind { address: address.to_string(), source };
             listeners.push(TcpListener::bind(*address).map_err(error)?);
             *address = SocketAddr::from(([127, 0, 0, 1], 0));

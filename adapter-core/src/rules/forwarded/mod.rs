@@ -57,6 +57,11 @@ impl Trust {
         }
     }
 
+    /// Peers that are believed of the PROXY protocol, whatever fields there are.
+    pub(crate) fn of_peers(proxies: &[TrustedProxy]) -> Self {
+        Trust { proxies: proxies.to_vec(), ..Trust::default() }
+    }
+
     /// Whether nobody is believed in anything, so that [`evaluate`] need not be asked.
     pub fn is_nobody(&self) -> bool {
         (self.proxies.is_empty() && self.hops.is_none()) || self.fields == ForwardedFields::Off
@@ -77,7 +82,7 @@ impl Trust {
     }
 
     /// Whether the last hop is trusted. No address on a socket that is not Unix-domain is nobody we know.
-    fn includes_hop(&self, peer: Option<SocketAddr>, local: &ListenAddr) -> bool {
+    pub(crate) fn includes_hop(&self, peer: Option<SocketAddr>, local: &ListenAddr) -> bool {
         // [HDR-27] counted, not known
         self.hops.is_some()
             || match (peer, local) {

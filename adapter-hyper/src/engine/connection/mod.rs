@@ -7,6 +7,7 @@
 //!
 //! \[KAP-08\], \[LIM-04\], \[LIM-06\], \[DIS-01\], \[SHU-03\] to \[SHU-06\], \[KAP-13\]
 
+mod announced;
 mod ends;
 
 use std::future::Future;
@@ -18,6 +19,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use adapter_core::Sleep;
 use adapter_core::environ;
+use adapter_core::proxy_protocol::Reader;
 use adapter_core::server::{Guard, ShutdownLevel, ShutdownWatch};
 use adapter_core::upgrade::Tether;
 use adapter_http1::preface;
@@ -61,6 +63,8 @@ type Http2 = Pin<Box<http2::Connection<Handle, Service, Spawner>>>;
     reason = "nearly every connection is of the large kind; a box costs an allocation"
 )]
 enum Protocol {
+    /// What a proxy says of its client, in front of everything. `None`: its peer may say nothing.
+    Announced(Option<Box<Reader>>),
     /// What comes in front of HTTP goes on.
     Opening,
     /// The client has not said enough to tell HTTP/1 from HTTP/2.
@@ -92,7 +96,7 @@ impl Connection {
         let shutdown = shared.engine.serving.shutdown.reached(ShutdownLevel::Draining);
         let mut connection = Connection {
             shared,
-            protocol: Protocol::Unknown(Vec::new()),
+            protocol: Protocol::Closing,
             shutdown,
             stopping: false,
             draining: false,
@@ -102,12 +106,26 @@ impl Connection {
             rest: None,
             _guard: guard,
         };
-        if connection.shared.socket().is_secured() {
-            connection.protocol = Protocol::Opening;
-        } else if !connection.shared.engine.http2_enabled {
-            connection.protocol = connection.http1();
-        }
+        connection.protocol = connection.first(&[]);
         connection
+    }
+
+    /// What comes first, of which `early` has been read.
+    fn first(&self, early: &[u8]) -> Protocol {
+        let mut socket = self.shared.socket();
+        if socket.is_secured() {
+            socket.begin_with(early);
+            return Protocol::Opening;
+        }
+        if !early.is_empty() {
+            self.shared.status.head_begun.store(true, Relaxed);
+        }
+        if self.shared.engine.http2_enabled {
+            return Protocol::Unknown(early.to_vec());
+        }
+        socket.unread(early);
+        drop(socket);
+        self.http1()
     }
 
     /// Goes on with HTTP/2, behind what was read of it.
@@ -157,7 +175,8 @@ impl Connection {
                 self.poll_protocol(cx)
             }
             Err(error) => {
-                tracing::debug!(target: "adapter", %error, "a TLS handshake has failed");
+                let peer = self.shared.environ.told();
+                tracing::debug!(target: "adapter", peer, %error, "a TLS handshake has failed");
                 // The client is told why, and can read it.
                 self.poll_close(cx)
             }
@@ -168,31 +187,33 @@ impl Connection {
     fn poll_sniff(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let Protocol::Unknown(seen) = &mut self.protocol else { return Poll::Ready(Ok(true)) };
         let mut socket = self.shared.socket();
-        loop {
+        let told = loop {
+            // Something may have come behind what was in front.
+            if let Some(told) = preface::is_http2(seen) {
+                break told;
+            }
             let mut buffer = [0; 2048];
             let count = ready!(socket.poll_read_raw(cx, &mut buffer))?;
             if count == 0 && seen.is_empty() {
                 return Poll::Ready(Ok(false));
             }
+            if count == 0 {
+                break false;
+            }
             seen.extend_from_slice(buffer.get(..count).unwrap_or_default());
-            if count > 0 {
-                self.shared.status.head_begun.store(true, Relaxed);
-            }
-            let told = preface::is_http2(seen);
-            if told.is_none() && count > 0 {
-                continue;
-            }
-            socket.unread(seen);
-            drop(socket);
-            self.protocol = if told == Some(true) { self.http2() } else { self.http1() };
-            return Poll::Ready(Ok(true));
-        }
+            self.shared.status.head_begun.store(true, Relaxed);
+        };
+        socket.unread(seen);
+        drop(socket);
+        self.protocol = if told { self.http2() } else { self.http1() };
+        Poll::Ready(Ok(true))
     }
 
     /// Polls the protocol and hands what it wrote to the operating system. Ready when the connection has ended.
     #[inline]
     fn poll_protocol(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let ended = match &mut self.protocol {
+            Protocol::Announced(_) => return self.poll_announced(cx),
             Protocol::Opening => return self.poll_open(cx),
             Protocol::Unknown(_) => match ready!(self.poll_sniff(cx)) {
                 Ok(true) => return self.poll_protocol(cx),
@@ -290,7 +311,8 @@ impl Connection {
             Protocol::Lingering(linger) => {
                 linger.until = linger.until.min(self.shared.status.now() + LAST_LINGER.as_nanos() as u64);
             }
-            Protocol::Opening
+            Protocol::Announced(_)
+            | Protocol::Opening
             | Protocol::Unknown(_)
             | Protocol::Switching(_)
             | Protocol::Taken(_)
@@ -304,7 +326,7 @@ impl Connection {
     fn is_without_request(&self) -> bool {
         let status = &self.shared.status;
         match self.protocol {
-            Protocol::Opening | Protocol::Unknown(_) => true,
+            Protocol::Announced(_) | Protocol::Opening | Protocol::Unknown(_) => true,
             Protocol::Http1(_) => {
                 status.phase() == Phase::Head && status.read_waits.load(Relaxed) && self.shared.is_flushed()
             }
@@ -393,7 +415,9 @@ impl Connection {
                 self.poll_deadline(cx, now)
             }
             Expired::HeaderRead if !self.shared.status.head_timed_out.swap(true, Relaxed) => {
-                if matches!(self.protocol, Protocol::Unknown(_)) {
+                if matches!(self.protocol, Protocol::Announced(_) | Protocol::Unknown(_)) {
+                    let peer = self.shared.environ.told();
+                    tracing::debug!(target: "adapter", peer, "[LIM-04] nothing came that could be answered; closed");
                     return Poll::Ready(());
                 }
                 // hyper reads, finds the end, and closes

@@ -118,6 +118,20 @@ impl Socket {
         self.io.poll_open(cx)
     }
 
+    /// Reads what stands in front of that, into `buffer`.
+    pub(in crate::engine) fn poll_read_first(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.io.poll_read_first(cx, ReadBuf::new(buffer).unfilled())
+    }
+
+    /// Octets that were read so, and belong to what comes in front of HTTP.
+    pub(in crate::engine) fn begin_with(&mut self, octets: &[u8]) {
+        self.io.begin_with(octets);
+    }
+
     /// Bytes for hyper to read before those of the socket.
     pub(in crate::engine) fn unread(&mut self, bytes: &[u8]) {
         self.inflow.raw().extend_from_slice(bytes);
