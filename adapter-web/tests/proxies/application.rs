@@ -8,6 +8,7 @@ use futures_lite::stream;
 /// | route | answer |
 /// |---|---|
 /// | `/who` | `PEER SCHEME` as the server tells them |
+/// | `/hop` | the address of the socket's own peer |
 /// | `/sum`, `/live/sum` | length and sum of the octets of the request body |
 /// | `/live/events` | an event, and another one once `/go` was asked for |
 /// | `/live/echo` | the request body, streamed back |
@@ -23,6 +24,7 @@ pub(crate) fn application() -> impl Application {
                     let peer = environ.peer_addr().map_or("nobody".to_owned(), |peer| peer.ip().to_string());
                     Ok(text(format!("{peer} {}", environ.scheme())))
                 }
+                "/hop" => Ok(text(environ.socket_peer_addr().map_or("unix".to_owned(), |peer| peer.to_string()))),
                 "/sum" | "/live/sum" => sum(request).await.map(text),
                 "/live/events" => Ok(events(gone)),
                 "/go" => {

@@ -1,10 +1,11 @@
 //! The cases: what a client of the proxy sends and gets.
 
+use std::collections::HashSet;
 use std::net::{SocketAddr, TcpStream};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::proxy::{Kind, Proxy};
+use crate::proxy::{Kind, Proxy, Upstream};
 use crate::wire::{Client, handshake, text};
 
 /// Where clients are.
@@ -79,6 +80,23 @@ pub(crate) fn forged(proxy: &Proxy) {
         let answer = ask(proxy, &format!("GET /who HTTP/1.1\r\nHost: a.example\r\n{lines}\r\n"));
         assert_eq!(answer, format!("{CLIENT} http"), "with {lines}");
     }
+}
+
+/// The proxy keeps its connections to the server, and the server its own.
+pub(crate) fn kept(proxy: &Proxy) {
+    if matches!(proxy.by, Upstream::ProxyV1 | Upstream::ProxyV2) {
+        // HAProxy 2.6 opens another one for each request then, though the client is the same.
+        return;
+    }
+    let mut client = connect(proxy);
+    let mut hops = HashSet::new();
+    for _ in 0..30 {
+        client.send(b"GET /hop HTTP/1.1\r\nHost: a.example\r\n\r\n");
+        let (head, body) = response(&mut client);
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        hops.insert(body);
+    }
+    assert!(hops.len() <= 5, "{} connections for 30 requests", hops.len());
 }
 
 pub(crate) fn websocket(proxy: &Proxy) {

@@ -1,5 +1,5 @@
 //! Real proxies in front of every server, with the configurations of `examples/deploy`: the client's address whatever it claims,
-//! WebSockets, event streams, uploads, answers that break off; over TCP and Unix-domain sockets.
+//! WebSockets, event streams, uploads, answers that break off; over TCP, Unix-domain sockets, and the PROXY protocol.
 //!
 //! Where a proxy is not installed, its cases are ignored and say so. Clients come from 127.0.0.2, so that they can be told from
 //! the proxy.
@@ -23,8 +23,9 @@ use crate::proxy::{Kind, Proxy, Upstream};
 /// A name, and what it does with a proxy that listens.
 type Case = (&'static str, fn(&Proxy));
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 7] = [
     ("nothing_forged_is_believed", client::forged),
+    ("connections_are_used_again", client::kept),
     ("websockets", client::websocket),
     ("events_come_at_once", client::events),
     ("uploads", client::uploads),
@@ -43,11 +44,11 @@ fn main() -> ExitCode {
             eprintln!("proxies: ignored, {reason}");
         }
         for server in adapter_web::servers() {
-            for upstream in [Upstream::Tcp, Upstream::Unix] {
+            for upstream in kind.upstreams() {
                 let name = format!("{}::{}::{}", server.info().name, kind.name(), upstream.name());
                 trials.push(match missing.clone() {
                     None => Trial::test(name, move || {
-                        run(server, kind, upstream);
+                        run(server, kind, *upstream);
                         Ok(())
                     }),
                     Some(reason) => Trial::test(name, || Ok(())).with_kind(reason).with_ignored_flag(!arguments.list),
@@ -64,15 +65,18 @@ fn run(server: &dyn Server, kind: Kind, upstream: Upstream) {
     let mut config = ServerConfig::default().threads(4);
     let bind = match upstream {
         Upstream::Tcp => "127.0.0.1:0".to_owned(),
+        Upstream::ProxyV1 | Upstream::ProxyV2 => "127.0.0.1:0,proxy".to_owned(),
         Upstream::Unix => format!("unix:{}", folder.path().join("app.sock").display()),
     };
     config.binds.push(bind.parse().unwrap());
-    config.trusted_proxies = match upstream {
-        Upstream::Tcp => vec![[127, 0, 0, 1].into()],
-        Upstream::Unix => vec![TrustedProxy::Unix],
-    };
+    match upstream {
+        Upstream::Tcp => config.trusted_proxies = vec![[127, 0, 0, 1].into()],
+        Upstream::Unix => config.trusted_proxies = vec![TrustedProxy::Unix],
+        // It speaks for the client there, and not by fields.
+        Upstream::ProxyV1 | Upstream::ProxyV2 => config.proxy_protocol_from = vec![[127, 0, 0, 1].into()],
+    }
     let handle = server.start(DynApplication::new(application::application()), config).unwrap();
-    let proxy = Proxy::start(kind, &handle.local_addrs()[0], folder.path());
+    let proxy = Proxy::start(kind, upstream, &handle.local_addrs()[0], folder.path());
     for (name, case) in CASES {
         // Shown where it fails.
         println!("{name}");

@@ -23,6 +23,8 @@ pub(crate) enum Kind {
 pub(crate) enum Upstream {
     Tcp,
     Unix,
+    ProxyV1,
+    ProxyV2,
 }
 
 impl Upstream {
@@ -30,6 +32,8 @@ impl Upstream {
         match self {
             Upstream::Tcp => "tcp",
             Upstream::Unix => "unix",
+            Upstream::ProxyV1 => "proxy-v1",
+            Upstream::ProxyV2 => "proxy-v2",
         }
     }
 }
@@ -44,6 +48,14 @@ impl Kind {
             Kind::Haproxy => "haproxy",
             Kind::Apache => "apache2",
             Kind::Caddy => "caddy",
+        }
+    }
+
+    /// How it can ask a server.
+    pub(crate) fn upstreams(self) -> &'static [Upstream] {
+        match self {
+            Kind::Haproxy => &[Upstream::Tcp, Upstream::Unix, Upstream::ProxyV1, Upstream::ProxyV2],
+            _ => &[Upstream::Tcp, Upstream::Unix],
         }
     }
 
@@ -99,20 +111,21 @@ impl Kind {
 /// Ended when it is dropped.
 pub(crate) struct Proxy {
     pub(crate) kind: Kind,
+    pub(crate) by: Upstream,
     pub(crate) addr: SocketAddr,
     process: Child,
 }
 
 impl Proxy {
     /// In front of `upstream`.
-    pub(crate) fn start(kind: Kind, upstream: &ListenAddr, folder: &Path) -> Self {
+    pub(crate) fn start(kind: Kind, by: Upstream, upstream: &ListenAddr, folder: &Path) -> Self {
         let folder = folder.join(kind.name());
         fs::create_dir(&folder).unwrap();
         // The port is free now; who takes it meanwhile makes the next one be tried.
-        (0..5).find_map(|_| Self::try_start(kind, upstream, &folder)).expect("it starts")
+        (0..5).find_map(|_| Self::try_start(kind, by, upstream, &folder)).expect("it starts")
     }
 
-    fn try_start(kind: Kind, upstream: &ListenAddr, folder: &Path) -> Option<Self> {
+    fn try_start(kind: Kind, by: Upstream, upstream: &ListenAddr, folder: &Path) -> Option<Self> {
         let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let (place, upstream) = match upstream {
             ListenAddr::Unix(path) => kind.unix(path),
@@ -126,6 +139,12 @@ impl Proxy {
             Kind::Nginx if rustix::process::geteuid().is_root() => config.insert_str(0, "user root;\n"),
             _ => {}
         }
+        let config = match by {
+            Upstream::Tcp | Upstream::Unix => config,
+            // As haproxy.cfg says in a comment.
+            Upstream::ProxyV1 => config.replace(" check\n", " check send-proxy\n"),
+            Upstream::ProxyV2 => config.replace(" check\n", " check send-proxy-v2\n"),
+        };
         let path = folder.join("config");
         fs::write(&path, config).unwrap();
         let log = fs::File::create(folder.join("log")).unwrap();
@@ -136,12 +155,12 @@ impl Proxy {
         while TcpStream::connect(addr).is_err() {
             if process.try_wait().unwrap().is_some() || Instant::now() > deadline {
                 println!("{}", fs::read_to_string(folder.join("log")).unwrap_or_default());
-                drop(Proxy { kind, addr, process });
+                drop(Proxy { kind, by, addr, process });
                 return None;
             }
             thread::sleep(Duration::from_millis(20));
         }
-        Some(Proxy { kind, addr, process })
+        Some(Proxy { kind, by, addr, process })
     }
 }
 
