@@ -4,8 +4,9 @@
 //! of their own. Nothing here is on the path of a request.
 
 use std::io::{self, IsTerminal as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use adapter_core::server::LastReference;
 use adapter_core::{Application, Bind, DynApplication, ListenAddr, ServeError, Server, ServerConfig};
@@ -15,14 +16,16 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::access_log::{self, AccessLog, Format};
 use crate::cli::{self, Args, Exit};
 #[cfg(unix)]
-use crate::signals::Signals;
+use crate::control::{Control, LogFile};
+#[cfg(unix)]
+use crate::signals::{Signals, Stop};
 use crate::{inherited, registry, stderr};
 
 /// Serves `application` as the command line says, until a signal ends it: the body of a `fn main`.
 ///
 /// Wrong use and failures are told in one line on stderr, and by the exit status: 2 for wrong use, 1 for what failed
-/// at run time. SIGINT, SIGTERM and SIGHUP drain, a second one forces, a third one kills; the same one within a second is
-/// the first once more. With `--tls-cert`, SIGHUP reads the certificates again.
+/// at run time. SIGINT and SIGTERM drain, a second one forces, a third one kills; the same one within a second is the first
+/// once more. The other signals are told in the [crate documentation](crate#signals).
 ///
 /// `--help` and `--version` tell the program's name from how it was called, and this crate's version, for the program's
 /// own is not known to a function: the macro [`serve!`](crate::serve!) knows it. Programs with flags call [`cli::main`].
@@ -146,6 +149,10 @@ pub struct Launcher {
     auto: bool,
     config: ServerConfig,
     access_log: Format,
+    access_log_file: Option<PathBuf>,
+    /// From the signal to the draining.
+    #[cfg_attr(not(unix), allow(dead_code))]
+    drain_delay: Duration,
     /// For whom a certificate was made for this run, and its fingerprint.
     fingerprint: Option<String>,
 }
@@ -188,7 +195,8 @@ impl Launcher {
 
     fn of(server: &'static dyn Server, args: &Args) -> Result<Self, Exit> {
         // First, for a certificate may be warned of.
-        init_logging(&args.log, args.access_log)?;
+        let access_log = format_of(args)?;
+        init_logging(&args.log, access_log)?;
         let (config, fingerprint) = args.unchecked()?;
         let mut known = config.clone();
         if known.tls.is_none() {
@@ -196,7 +204,16 @@ impl Launcher {
             known.binds.clear();
         }
         known.validate()?;
-        Ok(Launcher { server, among: vec![server], auto: false, config, access_log: args.access_log, fingerprint })
+        Ok(Launcher {
+            server,
+            among: vec![server],
+            auto: false,
+            config,
+            access_log,
+            access_log_file: args.access_log_file.clone(),
+            drain_delay: args.drain_delay.0,
+            fingerprint,
+        })
     }
 
     /// Else a server that knows nothing of TLS would serve in the clear.
@@ -256,30 +273,56 @@ impl Launcher {
     /// Sockets inherited through `LISTEN_FDS` replace the addresses of the configuration.
     ///
     /// # Errors
-    /// [`Exit`] with status 1 if it could not start or did not stop well, 2 if the server refuses a setting.
+    /// [`Exit`] with status 1 if it could not start or did not stop well, 2 if the server refuses a setting, 128 and its number if a
+    /// signal stopped it while it started.
     pub fn run(self, application: impl Application) -> Result<(), Exit> {
         // Again, for the program may have changed the configuration.
-        let launcher = self.with_what_tls_needs()?;
-        // What was made for this run is not read again: SIGHUP ends it, as the end of a terminal should.
-        #[cfg(unix)]
-        let reloads = launcher.config.tls.clone().filter(|_| launcher.fingerprint.is_none());
+        let mut launcher = self.with_what_tls_needs()?;
+        let writer = launcher.open_access_log()?;
+        let trigger = launcher.config.trigger.get_or_insert_default().clone();
         // Before the start, so that a signal during a long startup hook is not lost.
         #[cfg(unix)]
-        let signals = Signals::watch(reloads).map_err(ServeError::Io)?;
+        let signals = {
+            // What was made for this run is not read again.
+            let reloads = launcher.config.tls.clone().filter(|_| launcher.fingerprint.is_none());
+            let log = launcher.access_log_file.clone().zip(writer.as_ref());
+            let log = log.map(|(path, writer)| LogFile { path, lines: writer.lines() });
+            let control = Control::start(reloads, log).map_err(ServeError::Io)?;
+            Signals::watch(Stop::new(trigger, launcher.drain_delay), control).map_err(ServeError::Io)?
+        };
+        #[cfg(unix)]
+        let stop = signals.stop().clone();
         #[cfg(not(unix))]
-        let signals = Signals;
+        let stop = Stop::of(trigger);
         #[cfg(unix)]
         stderr::guard_panics();
         // [LIF-09] also where nothing is started
         let application = DynApplication::new(application);
         let last = LastReference::of(&application);
-        let ended = launcher.serve(application, &signals);
+        let ended = launcher.serve(application, writer, &stop);
         drop(last);
-        stderr::flush(|| signals.is_forced());
+        stderr::flush(|| stop.is_forced());
         ended
     }
 
-    fn serve(mut self, application: DynApplication, signals: &Signals) -> Result<(), Exit> {
+    fn open_access_log(&self) -> Result<Option<access_log::Writer>, Exit> {
+        if matches!(self.access_log, Format::Off | Format::Events) {
+            return Ok(None);
+        }
+        let writer = match &self.access_log_file {
+            Some(path) => access_log::Writer::file(path)
+                .map_err(|error| Exit::failed(format_args!("--access-log-file: {}: {error}", path.display())))?,
+            None => access_log::Writer::stdout().map_err(ServeError::Io)?,
+        };
+        Ok(Some(writer))
+    }
+
+    fn serve(
+        mut self,
+        application: DynApplication,
+        writer: Option<access_log::Writer>,
+        stop: &Stop,
+    ) -> Result<(), Exit> {
         let inherited = inherited::take()?;
         if !inherited.is_empty() {
             if !self.config.binds.is_empty() {
@@ -287,10 +330,6 @@ impl Launcher {
             }
             self.config.binds = inherited;
         }
-        let writer = match self.access_log {
-            Format::Common | Format::Combined => Some(access_log::Writer::stdout().map_err(ServeError::Io)?),
-            Format::Off | Format::Events => None,
-        };
         if self.access_log != Format::Off && self.config.on_refused.is_none() {
             self.config.on_refused = Some(AccessLog::refusals(self.access_log, writer.as_ref()));
         }
@@ -301,9 +340,16 @@ impl Launcher {
         let prefix = self.config.mount_prefix.clone();
         let info = self.server.info();
         let binds = self.config.binds_or_default();
-        let handle = self.server.start(application, self.config)?;
+        let handle = match self.server.start(application, self.config) {
+            Ok(handle) => handle,
+            #[cfg(unix)]
+            Err(ServeError::Interrupted) if let Some(signal) = stop.interrupted() => {
+                return Err(Exit::signalled(signal));
+            }
+            Err(error) => return Err(error.into()),
+        };
         // Before anybody is told that it listens, so that whoever was told can stop it.
-        signals.attach(handle.trigger());
+        stop.started(&handle);
         if let Some(fingerprint) = self.fingerprint {
             stderr::say(format!("adapter: made a certificate {fingerprint}\n"));
         }
@@ -314,7 +360,7 @@ impl Launcher {
         }
         let ended = handle.wait();
         if let Some(writer) = writer {
-            writer.close_unless(|| signals.is_forced());
+            writer.close_unless(|| stop.is_forced());
         }
         ended.map_err(Exit::from)
     }
@@ -322,11 +368,15 @@ impl Launcher {
 
 /// Where there are no signals.
 #[cfg(not(unix))]
-struct Signals;
+struct Stop;
 
 #[cfg(not(unix))]
-impl Signals {
-    fn attach(&self, _trigger: adapter_core::ShutdownTrigger) {}
+impl Stop {
+    fn of(_trigger: adapter_core::ShutdownTrigger) -> Self {
+        Stop
+    }
+
+    fn started(&self, _handle: &adapter_core::ServerHandle) {}
 
     fn is_forced(&self) -> bool {
         false
@@ -381,6 +431,17 @@ fn describe(address: &ListenAddr, all: &[ListenAddr], prefix: &str, secure: bool
         }
         ListenAddr::Tcp(bound) => format!("{scheme}://{bound}{prefix}"),
         other => format!("{other}{}", if secure { ",tls" } else { "" }),
+    }
+}
+
+/// What the access log writes: a file is for lines.
+fn format_of(args: &Args) -> Result<Format, Exit> {
+    match (args.access_log, &args.access_log_file) {
+        (Format::Off, Some(_)) => Ok(Format::Common),
+        (Format::Events, Some(_)) => {
+            Err(Exit::usage("--access-log-file: events are no lines; use --access-log common or combined"))
+        }
+        (format, _) => Ok(format),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::btree_map::Entry;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use adapter_core::server::{ForwardedFields, TrustedProxy};
 use adapter_core::{Limits, ServeError, ServerConfig, Timeouts};
@@ -106,7 +107,7 @@ pub struct Args {
         hide = cfg!(not(feature = "tls")), value_parser = PossibleValuesParser::new(["1.2", "1.3"]))]
     pub tls_min_version: Option<String>,
 
-    /// Access log on stdout, or only as tracing events
+    /// Access log on stdout, or only as tracing events [default: off, with --access-log-file common]
     #[arg(
         long,
         env = "ADAPTER_ACCESS_LOG",
@@ -114,9 +115,14 @@ pub struct Args {
         value_enum,
         num_args = 0..=1,
         default_value = "off",
+        hide_default_value = true,
         default_missing_value = "common"
     )]
     pub access_log: Format,
+
+    /// File the access log is appended to instead of stdout; SIGUSR1 opens it again, behind a rename
+    #[arg(long, env = "ADAPTER_ACCESS_LOG_FILE", value_name = "FILE")]
+    pub access_log_file: Option<PathBuf>,
 
     /// What is logged on stderr: off, error, warn, info, debug, trace, or tracing directives
     #[arg(long, env = "ADAPTER_LOG", value_name = "LEVEL", default_value = "info")]
@@ -192,10 +198,15 @@ pub struct Args {
         default_value_t = OrOff(timeouts().handler.map(Period)))]
     pub timeout_handler: OrOff<Period>,
 
-    /// From the start of a shutdown (SIGTERM, SIGINT, SIGHUP) until what still runs is dropped
+    /// From the start of a shutdown (SIGTERM, SIGINT) until what still runs is dropped
     #[arg(long, env = "ADAPTER_TIMEOUT_GRACEFUL_SHUTDOWN", value_name = "TIME",
         help_heading = "Timeouts (500ms, 2s, 1m)", default_value_t = Period(timeouts().graceful_shutdown))]
     pub timeout_graceful_shutdown: Period,
+
+    /// From SIGTERM or SIGINT until the shutdown starts: everything is served, while load balancers learn of it
+    #[arg(long, env = "ADAPTER_DRAIN_DELAY", value_name = "TIME", help_heading = "Timeouts (500ms, 2s, 1m)",
+        default_value_t = Period(Duration::ZERO))]
+    pub drain_delay: Period,
 
     /// For the application's startup and shutdown hooks, or off
     #[arg(long, env = "ADAPTER_TIMEOUT_HOOKS", value_name = "TIME", help_heading = "Timeouts (500ms, 2s, 1m)",

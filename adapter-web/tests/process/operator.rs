@@ -1,0 +1,162 @@
+//! What an operator does to a running program: signals that stop it and signals that do not, its log files.
+
+use std::io::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, Stdio};
+
+use adapter_web::{Application, Environ, Error, Request, Response, ServerInfo};
+
+use crate::unix::{PROGRAM, answer, ask, command, connect, start, talk};
+
+/// A program whose startup hook never ends.
+pub(crate) struct Sleepy;
+
+impl Application for Sleepy {
+    async fn call(&self, _: Request, _: Environ) -> Result<Response, Error> {
+        Err(Error::new("it never starts"))
+    }
+
+    async fn startup(&self, _: &ServerInfo) -> Result<(), Error> {
+        struct Dropped;
+        impl Drop for Dropped {
+            fn drop(&mut self) {
+                let _ = writeln!(std::io::stderr(), "the hook is dropped");
+            }
+        }
+        let _dropped = Dropped;
+        writeln!(std::io::stderr(), "starting")?;
+        std::future::pending().await
+    }
+
+    async fn shutdown(&self) -> Result<(), Error> {
+        writeln!(std::io::stderr(), "the shutdown hook")?;
+        Ok(())
+    }
+}
+
+/// Also where a terminal's end was to be ignored.
+pub(crate) fn hang_up(server: &str) {
+    let plain = command(&[]);
+    let mut nohup = Command::new("sh");
+    nohup.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(plain.get_program());
+    nohup.args(["--server", server, "--bind", "127.0.0.1:0"]).env(PROGRAM, "1").stdin(Stdio::null());
+    for command in [command(&["--server", server, "--bind", "127.0.0.1:0"]), nohup] {
+        let program = start(command);
+        let address = program.address();
+        let in_flight = ask(&address, "/drained");
+        assert_eq!(program.line(), "called /drained");
+        program.signal("-HUP");
+        assert_eq!(program.line(), "adapter: SIGHUP: there is nothing to read again");
+        program.signal("-USR1");
+        assert_eq!(program.line(), "adapter: SIGUSR1: there is no log file to open again");
+        assert!(talk(connect(&address), "/").ends_with("\r\n\r\nhello"));
+        program.signal("-TERM");
+        assert_eq!(program.line(), "adapter: SIGTERM: draining, once more to force");
+        assert!(answer(in_flight).ends_with("\r\n\r\nhello"));
+        assert_eq!(program.end().0.code(), Some(0));
+    }
+}
+
+pub(crate) fn quit(server: &str) {
+    let args = ["--server", server, "--bind", "127.0.0.1:0", "--access-log", "--timeout-graceful-shutdown", "1h"];
+    let program = start(command(&args));
+    let address = program.address();
+    assert!(talk(connect(&address), "/").ends_with("\r\n\r\nhello"));
+    let _in_flight = ask(&address, "/never");
+    assert_eq!(program.line(), "called /never");
+    program.signal("-QUIT");
+    let (ended, stderr, stdout) = program.end();
+    assert_eq!(ended.code(), Some(0), "{stderr:?}");
+    assert_eq!(stderr, ["adapter: SIGQUIT: stopping at once, once more to kill"]);
+    assert!(stdout.iter().any(|line| line.contains("\"GET / HTTP/1.1\" 200")), "{stdout:?}");
+}
+
+/// Each request is in one of the files, once, whenever they were renamed.
+pub(crate) fn rotation(server: &str) {
+    const CLIENTS: usize = 4;
+    const EACH: usize = 100;
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("access.log");
+    let mut command = command(&["--server", server, "--bind", "127.0.0.1:0"]);
+    let program = start({
+        command.arg("--access-log-file").arg(&log);
+        command
+    });
+    let address = program.address();
+    let files = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|client| {
+                let address = &address;
+                scope.spawn(move || {
+                    for n in 0..EACH {
+                        assert!(talk(connect(address), &format!("/{client}/{n}")).ends_with("\r\n\r\nhello"));
+                    }
+                })
+            })
+            .collect();
+        let mut files = vec![log.clone()];
+        for n in 0..10 {
+            let rotated = folder.path().join(format!("access.log.{n}"));
+            std::fs::rename(&log, &rotated).expect("renamed");
+            files.push(rotated);
+            let (signal, name) = if n % 2 == 0 { ("-USR1", "SIGUSR1") } else { ("-HUP", "SIGHUP") };
+            program.signal(signal);
+            assert_eq!(program.line(), format!("adapter: {name}: opened {} again", log.display()));
+        }
+        for client in clients {
+            client.join().expect("a client that was answered");
+        }
+        files
+    });
+    // What can't be opened is told, and the file from before written on.
+    let kept = folder.path().join("kept");
+    std::fs::rename(&log, &kept).expect("renamed");
+    std::fs::create_dir(&log).expect("a folder in its place");
+    program.signal("-USR1");
+    let line = program.line();
+    assert!(line.starts_with(&format!("adapter: SIGUSR1: writing {} as it was", log.display())), "{line}");
+    assert!(talk(connect(&address), "/last").ends_with("\r\n\r\nhello"));
+    program.signal("-TERM");
+    let (ended, _, stdout) = program.end();
+    assert_eq!((ended.code(), stdout.len()), (Some(0), 0));
+    let read = |file: &std::path::PathBuf| std::fs::read_to_string(file).expect("a file of lines");
+    let text: String = files[1..].iter().chain([&kept]).map(read).collect();
+    let mut seen: Vec<_> = text.lines().filter_map(|line| line.split(' ').nth(6).map(str::to_owned)).collect();
+    seen.sort();
+    let mut expected: Vec<_> = (0..CLIENTS * EACH).map(|n| format!("/{}/{}", n / EACH, n % EACH)).collect();
+    expected.push("/last".into());
+    expected.sort();
+    assert_eq!(seen, expected);
+}
+
+pub(crate) fn slow_startup(server: &str) {
+    for (signal, name, number) in [("-TERM", "SIGTERM", 15), ("-INT", "SIGINT", 2)] {
+        let mut command = command(&["--server", server, "--bind", "127.0.0.1:0"]);
+        command.env(PROGRAM, "sleepy");
+        let program = start(command);
+        assert_eq!(program.line(), "starting");
+        program.signal(signal);
+        let (ended, mut stderr, _) = program.end();
+        assert_eq!(ended.signal(), Some(number), "{ended:?} {stderr:?}");
+        stderr.sort();
+        let said = format!("adapter: {name}: stopping before it has started, once more to kill");
+        assert_eq!(stderr, [said.as_str(), "the hook is dropped"]);
+    }
+}
+
+pub(crate) fn drain_delay(server: &str) {
+    let program = start(command(&["--server", server, "--bind", "127.0.0.1:0", "--drain-delay", "1h"]));
+    let address = program.address();
+    program.signal("-TERM");
+    assert_eq!(program.line(), "adapter: SIGTERM: draining in 3600s, once more to drain now");
+    assert!(talk(connect(&address), "/").ends_with("\r\n\r\nhello"));
+    program.signal("-INT");
+    assert_eq!(program.line(), "adapter: SIGINT: draining, once more to force");
+    assert_eq!(program.end().0.code(), Some(0));
+
+    let program = start(command(&["--server", server, "--bind", "127.0.0.1:0", "--drain-delay", "1ms"]));
+    program.address();
+    program.signal("-TERM");
+    assert_eq!(program.line(), "adapter: SIGTERM: draining in 1ms, once more to drain now");
+    assert_eq!(program.end().0.code(), Some(0));
+}
