@@ -7,7 +7,7 @@ use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::uri::Scheme;
 use http::{Extensions, HeaderMap};
@@ -16,11 +16,12 @@ use crate::config::{ListenAddr, ServerConfig};
 use crate::error::Error;
 use crate::hints::EarlyHints;
 use crate::info::ServerInfo;
+use crate::pulse::Pulse;
 use crate::refused::{Asked, OnRefused, Refused};
 use crate::rules::Rejection;
 use crate::rules::forwarded::{self, Forwarded, Trust};
 use crate::runtime::Runtime;
-use crate::shutdown::ShutdownTrigger;
+use crate::shutdown::{ShutdownLevel, ShutdownTrigger};
 use crate::signal::{Fired, Signal};
 use crate::tls::TlsInfo;
 use crate::upgrade::{Offer, OnUpgrade, UpgradeError};
@@ -48,11 +49,21 @@ pub struct Serving {
     pub trust: Trust,
     /// See [`ServerConfig::on_refused`].
     pub on_refused: Option<OnRefused>,
+    /// See [`ServerConfig::pulse`]. The runtime's is in it already.
+    pub pulse: Option<Pulse>,
 }
 
 impl Serving {
     /// From a configuration and a server that is bound.
     pub fn new(info: ServerInfo, runtime: Runtime, shutdown: ShutdownTrigger, config: &ServerConfig) -> Arc<Self> {
+        if let Some(pulse) = &config.pulse {
+            let (timers, forced) = (runtime.clone(), shutdown.reached(ShutdownLevel::Forced));
+            let beat = pulse.beat_after(move || timers.sleep(Duration::from_millis(1)));
+            let until_forced = async {
+                forced.await;
+            };
+            runtime.drive(futures_lite::future::or(until_forced, beat));
+        }
         Arc::new(Serving {
             info,
             runtime,
@@ -61,6 +72,7 @@ impl Serving {
             mount_prefix: (!config.mount_prefix.is_empty()).then(|| config.mount_prefix.as_str().into()),
             trust: Trust::new(config.forwarded, &config.trusted_proxies),
             on_refused: config.on_refused.clone(),
+            pulse: config.pulse.clone(),
         })
     }
 }

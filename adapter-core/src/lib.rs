@@ -17,6 +17,7 @@ pub mod hints;
 mod info;
 mod instead;
 pub mod lint;
+mod pulse;
 pub mod refused;
 mod rejection;
 pub mod request_body;

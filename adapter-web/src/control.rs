@@ -18,6 +18,7 @@ use signal_hook::low_level;
 use crate::cli::Exit;
 use crate::output::Queue;
 use crate::stderr;
+use crate::systemd::Manager;
 
 const NO_FILE: &str = "there is no log file to open again";
 
@@ -45,15 +46,15 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Starts the thread, which reads `tls` again, and opens `log`.
+    /// Starts the thread, which reads `tls` again, and opens `log`, and tells the `manager`.
     ///
     /// # Errors
     /// No thread can be had.
-    pub(crate) fn start(tls: Option<Tls>, log: Option<LogFile>) -> io::Result<Self> {
+    pub(crate) fn start(tls: Option<Tls>, log: Option<LogFile>, manager: Manager) -> io::Result<Self> {
         let (wake, woken) = mpsc::sync_channel(1);
         let control = Control { asked: Arc::default(), wake };
         let asked = control.asked.clone();
-        let what = Reloaded { tls, log };
+        let what = Reloaded { tls, log, manager };
         thread::Builder::new().name("adapter-control".into()).spawn(move || serve(&woken, &asked, &what))?;
         Ok(control)
     }
@@ -74,7 +75,12 @@ fn serve(woken: &Receiver<()>, asked: &Mutex<Vec<Ask>>, what: &Reloaded) {
         let asked = std::mem::take(&mut *asked.lock().unwrap_or_else(PoisonError::into_inner));
         for ask in asked {
             match ask {
-                Ask::Reload => say(SIGHUP, &what.reload()),
+                Ask::Reload => {
+                    what.manager.reloading();
+                    let said = what.reload();
+                    say(SIGHUP, &said);
+                    what.manager.ready("serving");
+                }
                 Ask::Reopen => say(SIGUSR1, &what.reopen().unwrap_or_else(|| NO_FILE.into())),
             }
         }
@@ -94,6 +100,7 @@ fn say(signal: i32, what: &str) {
 struct Reloaded {
     tls: Option<Tls>,
     log: Option<LogFile>,
+    manager: Manager,
 }
 
 impl Reloaded {

@@ -19,6 +19,8 @@ use crate::cli::{self, Args, Exit};
 use crate::control::{Control, LogFile};
 #[cfg(unix)]
 use crate::signals::{Signals, Stop};
+#[cfg(unix)]
+use crate::systemd::Manager;
 use crate::{inherited, registry, stderr};
 
 /// Serves `application` as the command line says, until a signal ends it: the body of a `fn main`.
@@ -282,16 +284,33 @@ impl Launcher {
         let trigger = launcher.config.trigger.get_or_insert_default().clone();
         // Before the start, so that a signal during a long startup hook is not lost.
         #[cfg(unix)]
+        let manager = Manager::of_this_process();
+        #[cfg(unix)]
+        if manager.watchdog().is_some() {
+            launcher.config.pulse.get_or_insert_default();
+        }
+        #[cfg(unix)]
         let signals = {
             // What was made for this run is not read again.
             let reloads = launcher.config.tls.clone().filter(|_| launcher.fingerprint.is_none());
             let log = launcher.access_log_file.clone().zip(writer.as_ref());
             let log = log.map(|(path, writer)| LogFile { path, lines: writer.lines() });
-            let control = Control::start(reloads, log).map_err(ServeError::Io)?;
-            Signals::watch(Stop::new(trigger, launcher.drain_delay), control).map_err(ServeError::Io)?
+            let control = Control::start(reloads, log, manager.clone()).map_err(ServeError::Io)?;
+            Signals::watch(Stop::new(trigger, launcher.drain_delay, manager.clone()), control)
+                .map_err(ServeError::Io)?
         };
         #[cfg(unix)]
         let stop = signals.stop().clone();
+        #[cfg(unix)]
+        let listening = {
+            let pulse = launcher.config.pulse.clone();
+            move || {
+                manager.ready("serving");
+                pulse.map_or(Ok(()), |pulse| manager.feed_watchdog(pulse))
+            }
+        };
+        #[cfg(not(unix))]
+        let listening = || Ok(());
         #[cfg(not(unix))]
         let stop = Stop::of(trigger);
         #[cfg(unix)]
@@ -299,7 +318,7 @@ impl Launcher {
         // [LIF-09] also where nothing is started
         let application = DynApplication::new(application);
         let last = LastReference::of(&application);
-        let ended = launcher.serve(application, writer, &stop);
+        let ended = launcher.serve(application, writer, &stop, listening);
         drop(last);
         stderr::flush(|| stop.is_forced());
         ended
@@ -322,6 +341,7 @@ impl Launcher {
         application: DynApplication,
         writer: Option<access_log::Writer>,
         stop: &Stop,
+        listening: impl FnOnce() -> io::Result<()>,
     ) -> Result<(), Exit> {
         let inherited = inherited::take()?;
         if !inherited.is_empty() {
@@ -358,6 +378,7 @@ impl Launcher {
             let url = describe(address, handle.local_addrs(), &prefix, secure);
             stderr::say(format!("adapter: {} {} listening on {url}\n", info.name, info.version));
         }
+        listening()?;
         let ended = handle.wait();
         if let Some(writer) = writer {
             writer.close_unless(|| stop.is_forced());

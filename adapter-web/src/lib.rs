@@ -91,6 +91,9 @@
 //! what does not hold leaves in place what was there before. Log files are rotated by a rename and a signal, and lose no line.
 //! Nobody has to read stdout or stderr for any of that.
 //!
+//! Under systemd (`NOTIFY_SOCKET`), `Type=notify-reload` is told READY, RELOADING and STOPPING, and the watchdog of `WatchdogSec=` is
+//! fed while the event loops of the server answer, so that one that hangs is restarted. `examples/deploy/systemd` has units.
+//!
 //! # TLS
 //!
 //! The feature `tls` brings `--tls-cert FILE --tls-key FILE` (several pairs are picked from by the name a client asks for),
@@ -115,6 +118,8 @@ pub mod registry;
 #[cfg(unix)]
 mod signals;
 mod stderr;
+#[cfg(unix)]
+mod systemd;
 
 pub use adapter_core::*;
 

@@ -22,6 +22,7 @@ use signal_hook::low_level;
 
 use crate::control::{Ask, Control, name};
 use crate::stderr;
+use crate::systemd::Manager;
 
 /// Within this time the same signal is one signal.
 const ONE: Duration = Duration::from_secs(1);
@@ -46,6 +47,8 @@ struct State {
     counted: Vec<(i32, Instant)>,
     /// What ended the startup.
     interrupted: Option<i32>,
+    /// Who is told of the end.
+    manager: Manager,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,8 +100,8 @@ impl State {
 
 impl Stop {
     /// For a server that starts with `trigger`, and goes on for `delay` when it is told to drain.
-    pub(crate) fn new(trigger: ShutdownTrigger, delay: Duration) -> Self {
-        let state = State { trigger, phase: Phase::Starting, delay, counted: Vec::new(), interrupted: None };
+    pub(crate) fn new(trigger: ShutdownTrigger, delay: Duration, manager: Manager) -> Self {
+        let state = State { trigger, phase: Phase::Starting, delay, counted: Vec::new(), interrupted: None, manager };
         Stop(Arc::new(Mutex::new(state)))
     }
 
@@ -153,6 +156,7 @@ impl Stop {
             Step::Kill => "killed".into(),
         };
         stderr::say(format!("adapter: {name}: {says}\n"));
+        state.manager.stopping();
         match step {
             Step::Interrupt | Step::Drain => state.trigger.drain(),
             Step::Delay => {
@@ -223,7 +227,7 @@ mod tests {
     use super::*;
 
     fn state(phase: Phase, delay: u64) -> State {
-        let stop = Stop::new(ShutdownTrigger::new(), Duration::from_secs(delay));
+        let stop = Stop::new(ShutdownTrigger::new(), Duration::from_secs(delay), Manager::default());
         let mut state = Arc::into_inner(stop.0).and_then(|state| state.into_inner().ok()).expect("nobody else's");
         state.phase = phase;
         state
@@ -296,8 +300,8 @@ mod tests {
     #[test]
     fn hang_up_reads_certificates_again_and_stops_nothing() {
         let (sender, reloaded) = mpsc::sync_channel(0);
-        let control = Control::start(Some(Tls::new(Told(sender))), None).expect("a thread");
-        let stop = Stop::new(ShutdownTrigger::new(), Duration::ZERO);
+        let control = Control::start(Some(Tls::new(Told(sender))), None, Manager::default()).expect("a thread");
+        let stop = Stop::new(ShutdownTrigger::new(), Duration::ZERO, Manager::default());
         let signals = Signals::watch(stop, control).expect("signals can be watched");
         for _ in 0..2 {
             low_level::raise(SIGHUP).expect("a signal of this process's");
@@ -308,7 +312,8 @@ mod tests {
 
     #[test]
     fn a_signal_before_the_server_started_is_kept() {
-        let (stop, trigger) = (Stop::new(ShutdownTrigger::new(), Duration::ZERO), ShutdownTrigger::new());
+        let (stop, trigger) =
+            (Stop::new(ShutdownTrigger::new(), Duration::ZERO, Manager::default()), ShutdownTrigger::new());
         assert_eq!(stop.lock().receive(SIGTERM, Instant::now()), Some(Step::Interrupt));
         assert_eq!(stop.interrupted(), Some(SIGTERM));
         // A server that does not know how to be interrupted.

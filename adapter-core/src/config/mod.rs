@@ -14,6 +14,7 @@ use http::Extensions;
 
 pub use self::bind::{Bind, BindOptions, InheritedListener, InheritedSocket, ListenAddr, ParseBindError};
 pub use self::proxies::{ForwardedFields, ParseTrustedProxyError, TrustedProxy};
+use crate::pulse::Pulse;
 use crate::refused::OnRefused;
 use crate::serve_error::ServeError;
 use crate::shutdown::ShutdownTrigger;
@@ -64,6 +65,8 @@ pub struct ServerConfig {
     /// What stops the server, for who wants to do that while it still starts; [`ServerHandle::trigger`](crate::ServerHandle::trigger)
     /// is the same one then. Default: one of the server's own.
     pub trigger: Option<ShutdownTrigger>,
+    /// Whoever watches whether the server lives. Default: nobody.
+    pub pulse: Option<Pulse>,
     /// Settings only one server knows, by name; a server refuses those it does not know (\[REG-03\]).
     pub options: BTreeMap<String, String>,
 }
@@ -85,6 +88,7 @@ impl Default for ServerConfig {
             on_refused: None,
             tls: None,
             trigger: None,
+            pulse: None,
             options: BTreeMap::new(),
         }
     }

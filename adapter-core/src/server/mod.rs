@@ -18,6 +18,7 @@ pub use crate::config::{
     ParseTrustedProxyError, ServerConfig, Timeouts, TrustedProxy,
 };
 pub use crate::info::{Capabilities, Concurrency, ServerInfo};
+pub use crate::pulse::Pulse;
 pub use crate::serve_error::ServeError;
 pub use crate::shutdown::{ShutdownLevel, ShutdownTrigger, ShutdownWatch};
 pub use crate::threads::Threads;

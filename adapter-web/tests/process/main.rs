@@ -68,6 +68,8 @@ mod unix {
             ("quit_stops_at_once", operator::quit),
             ("a_log_that_is_rotated_loses_no_line", operator::rotation),
             ("a_slow_startup_can_be_interrupted", operator::slow_startup),
+            ("a_service_manager_is_told", operator::notifies),
+            ("the_watchdog_is_fed_while_event_loops_answer", operator::watchdog),
             ("a_delay_before_the_drain_serves_on", operator::drain_delay),
             ("empty_variables_are_not_set", empty_variables),
             ("an_inherited_socket_that_does_not_listen_is_an_error", inherited_deaf),
@@ -114,6 +116,10 @@ mod unix {
             writeln!(std::io::stderr(), "called {path}")?;
             environ.shutting_down().await;
             environ.runtime().sleep(Duration::from_millis(300)).await;
+        }
+        if path == "/hold" {
+            writeln!(std::io::stderr(), "called {path}")?;
+            thread::sleep(DEADLINE);
         }
         if path == "/spawn" {
             environ.runtime().spawn(std::future::pending::<()>()).detach();

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use adapter_web::{Application, Environ, Error, Request, Response, ServerInfo};
 
-use crate::unix::{PROGRAM, answer, ask, command, connect, start, talk};
+use crate::unix::{DEADLINE, PROGRAM, answer, ask, command, connect, start, talk};
 
 /// A program whose startup hook never ends.
 pub(crate) struct Sleepy;
@@ -159,4 +159,63 @@ pub(crate) fn drain_delay(server: &str) {
     program.signal("-TERM");
     assert_eq!(program.line(), "adapter: SIGTERM: draining in 1ms, once more to drain now");
     assert_eq!(program.end().0.code(), Some(0));
+}
+
+/// A socket like a service manager's, and the next message on it.
+fn manager(folder: &std::path::Path) -> (std::os::unix::net::UnixDatagram, std::path::PathBuf) {
+    let path = folder.join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
+    (socket, path)
+}
+
+fn told(socket: &std::os::unix::net::UnixDatagram) -> String {
+    let mut message = [0; 1000];
+    let length = socket.recv(&mut message).expect("a message");
+    String::from_utf8_lossy(&message[..length]).into_owned()
+}
+
+pub(crate) fn notifies(server: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (socket, path) = manager(folder.path());
+    let mut command = command(&["--server", server, "--bind", "127.0.0.1:0"]);
+    command.env("NOTIFY_SOCKET", path);
+    let program = start(command);
+    program.address();
+    assert_eq!(told(&socket), "READY=1\nSTATUS=serving");
+    program.signal("-HUP");
+    let reloading = told(&socket);
+    let micros = reloading.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC=")).expect("a time");
+    assert!(reloading.starts_with("RELOADING=1\n") && micros.parse::<u64>().is_ok(), "{reloading}");
+    assert_eq!(told(&socket), "READY=1\nSTATUS=serving");
+    program.signal("-TERM");
+    assert_eq!(told(&socket), "STOPPING=1\nSTATUS=draining");
+    assert_eq!(program.end().0.code(), Some(0));
+}
+
+/// Fed while event loops answer, and not while the application holds all of them.
+pub(crate) fn watchdog(server: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (socket, path) = manager(folder.path());
+    let threads = ["--server", server, "--bind", "127.0.0.1:0", "--threads", "1"];
+    let mut command = command(&threads);
+    command.env("NOTIFY_SOCKET", path).env("WATCHDOG_USEC", "100000");
+    let program = start(command);
+    let address = program.address();
+    assert_eq!(told(&socket), "READY=1\nSTATUS=serving");
+    for _ in 0..3 {
+        assert_eq!(told(&socket), "WATCHDOG=1");
+    }
+    // The pool of threads has one more, which is free.
+    if server != "threadpool" {
+        let _held = ask(&address, "/hold");
+        assert_eq!(program.line(), "called /hold");
+        let line = program.line();
+        assert!(line.contains("an event loop does not answer"), "{line}");
+        socket.set_nonblocking(true).expect("it can be");
+        while socket.recv(&mut [0; 100]).is_ok() {}
+        let line = program.line();
+        assert!(line.contains("an event loop does not answer"), "{line}");
+        assert!(socket.recv(&mut [0; 100]).is_err(), "nobody feeds it");
+    }
 }
