@@ -7,12 +7,13 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use adapter_core::tls::Tls;
-use signal_hook::consts::{SIGHUP, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
 use signal_hook::low_level;
 
 use crate::cli::Exit;
@@ -29,6 +30,8 @@ pub(crate) enum Ask {
     Reload,
     /// Log files.
     Reopen,
+    /// The program anew.
+    Upgrade,
 }
 
 /// A file with lines, by its name and the way to the thread that writes it.
@@ -43,6 +46,16 @@ pub(crate) struct LogFile {
 pub(crate) struct Control {
     asked: Arc<Mutex<Vec<Ask>>>,
     wake: SyncSender<()>,
+    upgrade: Arc<OnceLock<Upgrade>>,
+}
+
+/// What starts the program anew. Returns when that is done, with what there is to say.
+pub(crate) struct Upgrade(pub(crate) Box<dyn Fn() -> String + Send + Sync>);
+
+impl std::fmt::Debug for Upgrade {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Upgrade")
+    }
 }
 
 impl Control {
@@ -52,11 +65,16 @@ impl Control {
     /// No thread can be had.
     pub(crate) fn start(tls: Option<Tls>, log: Option<LogFile>, manager: Manager) -> io::Result<Self> {
         let (wake, woken) = mpsc::sync_channel(1);
-        let control = Control { asked: Arc::default(), wake };
+        let control = Control { asked: Arc::default(), wake, upgrade: Arc::default() };
         let asked = control.asked.clone();
-        let what = Reloaded { tls, log, manager };
+        let what = Reloaded { tls, log, manager, upgrade: control.upgrade.clone(), upgrading: Arc::default() };
         thread::Builder::new().name("adapter-control".into()).spawn(move || serve(&woken, &asked, &what))?;
         Ok(control)
+    }
+
+    /// Where to say how to upgrade, once that can be done.
+    pub(crate) fn upgrade(&self) -> Arc<OnceLock<Upgrade>> {
+        self.upgrade.clone()
     }
 
     /// Never waits.
@@ -81,6 +99,7 @@ fn serve(woken: &Receiver<()>, asked: &Mutex<Vec<Ask>>, what: &Reloaded) {
                     say(SIGHUP, &said);
                     what.manager.ready("serving");
                 }
+                Ask::Upgrade => what.upgrade(),
                 Ask::Reopen => say(SIGUSR1, &what.reopen().unwrap_or_else(|| NO_FILE.into())),
             }
         }
@@ -101,6 +120,8 @@ struct Reloaded {
     tls: Option<Tls>,
     log: Option<LogFile>,
     manager: Manager,
+    upgrade: Arc<OnceLock<Upgrade>>,
+    upgrading: Arc<AtomicBool>,
 }
 
 impl Reloaded {
@@ -112,6 +133,29 @@ impl Reloaded {
         });
         let said: Vec<_> = certificates.into_iter().chain(self.reopen()).collect();
         if said.is_empty() { "there is nothing to read again".into() } else { said.join("; ") }
+    }
+
+    /// On a thread of its own, for it may take minutes.
+    fn upgrade(&self) {
+        if self.upgrade.get().is_none() {
+            return say(SIGUSR2, "it can't be upgraded: it has not started, or its server binds by itself");
+        }
+        if self.upgrading.swap(true, Ordering::SeqCst) {
+            return say(SIGUSR2, "an upgrade is on its way already");
+        }
+        say(SIGUSR2, "starting the program anew");
+        let (upgrade, upgrading) = (self.upgrade.clone(), self.upgrading.clone());
+        let work = move || {
+            if let Some(upgrade) = upgrade.get() {
+                let said = (upgrade.0)();
+                say(SIGUSR2, &said);
+            }
+            upgrading.store(false, Ordering::SeqCst);
+        };
+        if let Err(error) = thread::Builder::new().name("adapter-upgrade".into()).spawn(work) {
+            self.upgrading.store(false, Ordering::SeqCst);
+            say(SIGUSR2, &error.to_string());
+        }
     }
 
     fn reopen(&self) -> Option<String> {

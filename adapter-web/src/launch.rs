@@ -6,19 +6,26 @@
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+#[cfg(unix)]
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use adapter_core::server::LastReference;
+#[cfg(unix)]
+use adapter_core::server::Pulse;
 use adapter_core::{Application, Bind, DynApplication, ListenAddr, ServeError, Server, ServerConfig};
+use futures_lite::future::{block_on, or};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::access_log::{self, AccessLog, Format};
 use crate::cli::{self, Args, Exit};
 #[cfg(unix)]
-use crate::control::{Control, LogFile};
+use crate::control::{Control, LogFile, Upgrade};
 #[cfg(unix)]
 use crate::signals::{Signals, Stop};
+#[cfg(unix)]
+use crate::successor::{self, Listening, Predecessor};
 #[cfg(unix)]
 use crate::systemd::Manager;
 use crate::{inherited, registry, stderr};
@@ -290,35 +297,28 @@ impl Launcher {
             launcher.config.pulse.get_or_insert_default();
         }
         #[cfg(unix)]
-        let signals = {
+        let (signals, upgrade) = {
             // What was made for this run is not read again.
             let reloads = launcher.config.tls.clone().filter(|_| launcher.fingerprint.is_none());
             let log = launcher.access_log_file.clone().zip(writer.as_ref());
             let log = log.map(|(path, writer)| LogFile { path, lines: writer.lines() });
             let control = Control::start(reloads, log, manager.clone()).map_err(ServeError::Io)?;
-            Signals::watch(Stop::new(trigger, launcher.drain_delay, manager.clone()), control)
-                .map_err(ServeError::Io)?
+            let upgrade = control.upgrade();
+            let stop = Stop::new(trigger, launcher.drain_delay, manager.clone());
+            (Signals::watch(stop, control).map_err(ServeError::Io)?, upgrade)
         };
         #[cfg(unix)]
         let stop = signals.stop().clone();
         #[cfg(unix)]
-        let listening = {
-            let pulse = launcher.config.pulse.clone();
-            move || {
-                manager.ready("serving");
-                pulse.map_or(Ok(()), |pulse| manager.feed_watchdog(pulse))
-            }
-        };
+        let operator = Operator { manager, upgrade, listening: None, before: None };
         #[cfg(not(unix))]
-        let listening = || Ok(());
-        #[cfg(not(unix))]
-        let stop = Stop::of(trigger);
+        let operator = Operator;
         #[cfg(unix)]
         stderr::guard_panics();
         // [LIF-09] also where nothing is started
         let application = DynApplication::new(application);
         let last = LastReference::of(&application);
-        let ended = launcher.serve(application, writer, &stop, listening);
+        let ended = launcher.serve(application, writer, &stop, operator);
         drop(last);
         stderr::flush(|| stop.is_forced());
         ended
@@ -341,10 +341,11 @@ impl Launcher {
         application: DynApplication,
         writer: Option<access_log::Writer>,
         stop: &Stop,
-        listening: impl FnOnce() -> io::Result<()>,
+        mut operator: Operator,
     ) -> Result<(), Exit> {
         let inherited = inherited::take()?;
-        if !inherited.is_empty() {
+        let are_activated = !inherited.is_empty();
+        if are_activated {
             if !self.config.binds.is_empty() {
                 tracing::warn!(target: "adapter", "LISTEN_FDS is set; the addresses to bind are not used");
             }
@@ -359,8 +360,13 @@ impl Launcher {
         };
         let prefix = self.config.mount_prefix.clone();
         let info = self.server.info();
+        // Others may know nothing of sockets that are bound already.
+        if registry::is_ours(self.server) {
+            self.config.binds = operator.bind(stop, self.config.binds_or_default(), are_activated)?;
+        }
         let binds = self.config.binds_or_default();
-        let handle = match self.server.start(application, self.config) {
+        let (pulse, hooks) = (self.config.pulse.clone(), self.config.timeouts.hooks);
+        let mut handle = match self.server.start(application, self.config) {
             Ok(handle) => handle,
             #[cfg(unix)]
             Err(ServeError::Interrupted) if let Some(signal) = stop.interrupted() => {
@@ -378,13 +384,101 @@ impl Launcher {
             let url = describe(address, handle.local_addrs(), &prefix, secure);
             stderr::say(format!("adapter: {} {} listening on {url}\n", info.name, info.version));
         }
-        listening()?;
-        let ended = handle.wait();
+        operator.serving(stop, pulse, hooks)?;
+        // Whoever connects from the end of the accepting on is to be refused, and not to wait in a queue that somebody holds.
+        let draining = handle.trigger().draining().fired();
+        let draining = async {
+            draining.await;
+            None
+        };
+        let ended = block_on(or(draining, async { Some(handle.stopped().await) }));
+        operator.close();
+        let ended = ended.unwrap_or_else(|| handle.wait());
         if let Some(writer) = writer {
             writer.close_unless(|| stop.is_forced());
         }
         ended.map_err(Exit::from)
     }
+}
+
+/// What an operator has to do with a server beyond its signals: the service manager, and the program's next version.
+#[cfg(unix)]
+struct Operator {
+    manager: Manager,
+    upgrade: Arc<OnceLock<Upgrade>>,
+    listening: Option<Arc<Listening>>,
+    /// Whom this process relieves.
+    before: Option<Predecessor>,
+}
+
+#[cfg(unix)]
+impl Operator {
+    /// Binds, or takes over from the process that started this one for it.
+    fn bind(&mut self, stop: &Stop, binds: Vec<Bind>, are_activated: bool) -> Result<Vec<Bind>, ServeError> {
+        self.before = Predecessor::of_this_process()?;
+        let (binds, listening) = Listening::bind(&binds, are_activated, self.before.as_mut())?;
+        self.listening = Some(Arc::new(listening));
+        stop.closes(self.listening.clone());
+        Ok(binds)
+    }
+
+    /// Tells everybody that the server serves.
+    fn serving(&mut self, stop: &Stop, pulse: Option<Pulse>, hooks: Option<Duration>) -> io::Result<()> {
+        // Where the program has no name, it can't be started anew.
+        if let (Some(listening), Ok(program)) = (self.listening.clone(), successor::Program::this()) {
+            let (stop, manager) = (stop.clone(), self.manager.clone());
+            let patience = hooks.unwrap_or_default().saturating_add(Duration::from_secs(60));
+            let upgrade = move || {
+                let tell = |process| manager.main_is(process);
+                match successor::start(&program, &listening, patience, || stop.is_stopping(), tell) {
+                    Ok(process) => {
+                        stop.hand_over();
+                        format!("process {process} serves; draining")
+                    }
+                    Err(why) => format!("serving on, for the new program does not: {why}"),
+                }
+            };
+            let _ = self.upgrade.set(Upgrade(Box::new(upgrade)));
+        }
+        if let Some(before) = self.before.take() {
+            before.relieve();
+        }
+        self.manager.ready("serving");
+        pulse.map_or(Ok(()), |pulse| self.manager.feed_watchdog(pulse))
+    }
+
+    fn close(&self) {
+        if let Some(listening) = &self.listening {
+            listening.close();
+        }
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Operator {
+    fn drop(&mut self) {
+        // Threads that last as long as the process know it, too.
+        if let Some(listening) = &self.listening {
+            listening.end();
+        }
+    }
+}
+
+/// Where there is no such operator.
+#[cfg(not(unix))]
+struct Operator;
+
+#[cfg(not(unix))]
+impl Operator {
+    fn bind(&mut self, _: &Stop, binds: Vec<Bind>, _: bool) -> Result<Vec<Bind>, ServeError> {
+        Ok(binds)
+    }
+
+    fn serving(&mut self, _: &Stop, _: Option<adapter_core::server::Pulse>, _: Option<Duration>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn close(&self) {}
 }
 
 /// Where there are no signals.

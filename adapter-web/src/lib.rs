@@ -80,6 +80,7 @@
 //! | SIGTERM, SIGINT | drains: what is in flight completes until `--timeout-graceful-shutdown`. Another one forces, a third kills |
 //! | SIGQUIT | stops at once, as the second SIGTERM; the shutdown hook runs, and logs are written |
 //! | SIGHUP | reads certificates from files again, and opens the access log's file again; also under `nohup` |
+//! | SIGUSR2 | starts the program on disk anew with the same arguments and listeners, and drains when that one serves |
 //! | SIGUSR1 | opens the access log's file (`--access-log-file`) again |
 //!
 //! The same signal again within a second is the one before, passed on by a terminal or a wrapper. With `--drain-delay TIME` all
@@ -90,6 +91,11 @@
 //! SIGHUP and SIGUSR1 end nothing, and say in one line what they did. New connections get the new certificates, running ones go on;
 //! what does not hold leaves in place what was there before. Log files are rotated by a rename and a signal, and lose no line.
 //! Nobody has to read stdout or stderr for any of that.
+//!
+//! SIGUSR2 loses no request: the listeners are shared by both processes, whichever server it is. Where the new one does not start, or is
+//! not ready a minute after the time its hooks have (`--timeout-hooks`), the old one goes on and says why. The program is started by the
+//! name it was called by, so that the file, or a link on the way to it, is replaced beforehand; stdin, stdout and stderr
+//! are the same ones. Addresses that the new one does not want any more are closed. As process 1 of a container it is refused.
 //!
 //! Under systemd (`NOTIFY_SOCKET`), `Type=notify-reload` is told READY, RELOADING and STOPPING, and the watchdog of `WatchdogSec=` is
 //! fed while the event loops of the server answer, so that one that hangs is restarted. `examples/deploy/systemd` has units.
@@ -118,6 +124,8 @@ pub mod registry;
 #[cfg(unix)]
 mod signals;
 mod stderr;
+#[cfg(unix)]
+mod successor;
 #[cfg(unix)]
 mod systemd;
 

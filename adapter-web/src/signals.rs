@@ -16,12 +16,13 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use adapter_core::{ServerHandle, ShutdownTrigger};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::{Handle, Signals as Incoming};
 use signal_hook::low_level;
 
 use crate::control::{Ask, Control, name};
 use crate::stderr;
+use crate::successor::Listening;
 use crate::systemd::Manager;
 
 /// Within this time the same signal is one signal.
@@ -49,6 +50,8 @@ struct State {
     interrupted: Option<i32>,
     /// Who is told of the end.
     manager: Manager,
+    /// What is closed when the draining begins.
+    listening: Option<Arc<Listening>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,12 +99,32 @@ impl State {
         }
         Some(step)
     }
+
+    fn drain(&self) {
+        self.close();
+        self.trigger.drain();
+    }
+
+    /// Before the server closes its own, behind the last one it accepts: then that one is the last in the queue, too.
+    fn close(&self) {
+        if let Some(listening) = &self.listening {
+            listening.close();
+        }
+    }
 }
 
 impl Stop {
     /// For a server that starts with `trigger`, and goes on for `delay` when it is told to drain.
     pub(crate) fn new(trigger: ShutdownTrigger, delay: Duration, manager: Manager) -> Self {
-        let state = State { trigger, phase: Phase::Starting, delay, counted: Vec::new(), interrupted: None, manager };
+        let state = State {
+            trigger,
+            phase: Phase::Starting,
+            delay,
+            counted: Vec::new(),
+            interrupted: None,
+            manager,
+            listening: None,
+        };
         Stop(Arc::new(Mutex::new(state)))
     }
 
@@ -117,8 +140,13 @@ impl Stop {
         state.phase = Phase::Serving;
         if state.interrupted.is_some() {
             state.phase = Phase::Draining;
-            state.trigger.drain();
+            state.drain();
         }
+    }
+
+    /// Closes `listening` when the draining begins.
+    pub(crate) fn closes(&self, listening: Option<Arc<Listening>>) {
+        self.lock().listening = listening;
     }
 
     /// The signal that came before the server had started.
@@ -131,15 +159,23 @@ impl Stop {
         self.lock().phase == Phase::Forced
     }
 
+    /// Whether the server is told to end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.lock().phase != Phase::Serving
+    }
+
+    /// Drains: another process serves.
+    pub(crate) fn hand_over(&self) {
+        self.drain_from(&[Phase::Serving]);
+    }
+
     /// Drains now, if the server serves.
-    fn drain_from(&self, phases: &[Phase]) -> bool {
+    fn drain_from(&self, phases: &[Phase]) {
         let mut state = self.lock();
-        let is_due = phases.contains(&state.phase);
-        if is_due {
+        if phases.contains(&state.phase) {
             state.phase = Phase::Draining;
-            state.trigger.drain();
+            state.drain();
         }
-        is_due
     }
 
     fn act(&self, signal: i32) {
@@ -158,7 +194,7 @@ impl Stop {
         stderr::say(format!("adapter: {name}: {says}\n"));
         state.manager.stopping();
         match step {
-            Step::Interrupt | Step::Drain => state.trigger.drain(),
+            Step::Interrupt | Step::Drain => state.drain(),
             Step::Delay => {
                 let (stop, delay) = (self.clone(), state.delay);
                 let waiting = move || {
@@ -168,10 +204,13 @@ impl Stop {
                 // It ends with the process.
                 if thread::Builder::new().name("adapter-drain-delay".into()).spawn(waiting).is_err() {
                     state.phase = Phase::Draining;
-                    state.trigger.drain();
+                    state.drain();
                 }
             }
-            Step::Force => state.trigger.force(),
+            Step::Force => {
+                state.close();
+                state.trigger.force();
+            }
             Step::Kill => {
                 stderr::flush(|| false);
                 // Ends the process as if nobody had watched, so that the parent sees the signal.
@@ -187,13 +226,14 @@ impl Signals {
     /// # Errors
     /// The operating system's: no thread, no pipe.
     pub(crate) fn watch(stop: Stop, control: Control) -> io::Result<Self> {
-        let mut incoming = Incoming::new([SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1])?;
+        let mut incoming = Incoming::new([SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2])?;
         let handle = incoming.handle();
         let stops = stop.clone();
         let thread = thread::Builder::new().name("adapter-signals".into()).spawn(move || {
             for signal in incoming.forever() {
                 match signal {
                     SIGHUP => control.ask(Ask::Reload),
+                    SIGUSR2 => control.ask(Ask::Upgrade),
                     SIGUSR1 => control.ask(Ask::Reopen),
                     _ => stops.act(signal),
                 }

@@ -52,6 +52,11 @@ impl Manager {
         self.say(&format!("RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=reloading"));
     }
 
+    /// Another process serves in its place.
+    pub(crate) fn main_is(&self, process: u32) {
+        self.say(&format!("MAINPID={process}"));
+    }
+
     /// It ends.
     pub(crate) fn stopping(&self) {
         self.say("STOPPING=1\nSTATUS=draining");

@@ -70,6 +70,8 @@ mod unix {
             ("a_slow_startup_can_be_interrupted", operator::slow_startup),
             ("a_service_manager_is_told", operator::notifies),
             ("the_watchdog_is_fed_while_event_loops_answer", operator::watchdog),
+            ("upgrades_lose_no_request", operator::upgrades),
+            ("an_upgrade_that_fails_changes_nothing", operator::failed_upgrade),
             ("a_delay_before_the_drain_serves_on", operator::drain_delay),
             ("empty_variables_are_not_set", empty_variables),
             ("an_inherited_socket_that_does_not_listen_is_an_error", inherited_deaf),

@@ -219,3 +219,80 @@ pub(crate) fn watchdog(server: &str) {
         assert!(socket.recv(&mut [0; 100]).is_err(), "nobody feeds it");
     }
 }
+
+/// The number of the process that an upgrade has started, from what is said meanwhile.
+fn upgraded(program: &crate::unix::Program, from: u32) -> u32 {
+    assert!(Command::new("kill").args(["-USR2", &from.to_string()]).status().expect("kill runs").success());
+    loop {
+        let line = program.line();
+        assert!(!line.contains("serving on"), "{line}");
+        if let Some((_, rest)) = line.split_once("SIGUSR2: process ") {
+            return rest.split(' ').next().and_then(|id| id.parse().ok()).expect("a number");
+        }
+    }
+}
+
+/// Five upgrades under load lose no request: on new connections, and on those that are kept as long as the server lets them.
+pub(crate) fn upgrades(server: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("socket");
+    let unix = format!("unix:{}", path.display());
+    let program = start(command(&["--server", server, "--bind", "127.0.0.1:0", "--bind", &unix]));
+    let address = program.address();
+    assert_eq!(program.address(), unix);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let served = std::sync::atomic::AtomicUsize::new(0);
+    let mut last = program.child.id();
+    std::thread::scope(|scope| {
+        for client in 0..3 {
+            let (address, path, done, served) = (&address, &path, &done, &served);
+            scope.spawn(move || {
+                while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                    let said = match client {
+                        0 => talk(std::os::unix::net::UnixStream::connect(path).expect("it listens"), "/"),
+                        _ => talk(connect(address), "/"),
+                    };
+                    assert!(said.ends_with("\r\n\r\nhello"), "{said}");
+                    served.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                }
+            });
+        }
+        let ids = (0..5).map(|_| {
+            last = upgraded(&program, last);
+            last
+        });
+        let ids: Vec<u32> =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ids.collect())).unwrap_or_default();
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(ids.len(), 5);
+    });
+    assert!(served.load(std::sync::atomic::Ordering::SeqCst) > 0);
+    assert!(Command::new("kill").args(["-TERM", &last.to_string()]).status().expect("kill runs").success());
+    // Until the last one has closed stderr.
+    let (ended, stderr, _) = program.end();
+    assert_eq!(ended.code(), Some(0), "{stderr:?}");
+    assert!(!stderr.iter().any(|line| line.contains("WARN") || line.contains("ERROR")), "{stderr:?}");
+    assert!(!path.exists(), "the last one unlinks it");
+    std::net::TcpListener::bind(&address).expect("the port is free");
+}
+
+/// One that does not start changes nothing.
+pub(crate) fn failed_upgrade(server: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("access.log");
+    let mut command = command(&["--server", server, "--bind", "127.0.0.1:0"]);
+    command.arg("--access-log-file").arg(&log);
+    let program = start(command);
+    let address = program.address();
+    std::fs::remove_file(&log).expect("a file");
+    std::fs::create_dir(&log).expect("a folder in its place");
+    program.signal("-USR2");
+    assert_eq!(program.line(), "adapter: SIGUSR2: starting the program anew");
+    let error = program.line();
+    assert!(error.starts_with("error: --access-log-file: "), "{error}");
+    let said = "adapter: SIGUSR2: serving on, for the new program does not: it ended before it served (exit status: 1)";
+    assert_eq!(program.line(), said);
+    assert!(talk(connect(&address), "/").ends_with("\r\n\r\nhello"));
+    program.signal("-TERM");
+    assert_eq!(program.end().0.code(), Some(0));
+}
