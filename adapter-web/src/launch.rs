@@ -205,7 +205,7 @@ impl Launcher {
     fn of(server: &'static dyn Server, args: &Args) -> Result<Self, Exit> {
         // First, for a certificate may be warned of.
         let access_log = format_of(args)?;
-        init_logging(&args.log, access_log)?;
+        init_logging(args.log.as_deref(), access_log)?;
         let (config, fingerprint) = args.unchecked()?;
         let mut known = config.clone();
         if known.tls.is_none() {
@@ -560,15 +560,23 @@ fn format_of(args: &Args) -> Result<Format, Exit> {
     }
 }
 
-fn init_logging(directives: &str, access_log: Format) -> Result<(), Exit> {
+/// `directives` are the flag's; where there is none `RUST_LOG` is honoured, as far as it can be: it is for other programs, too.
+fn init_logging(directives: Option<&str>, access_log: Format) -> Result<(), Exit> {
+    let shared = std::env::var("RUST_LOG").ok().filter(|shared| directives.is_none() && !shared.is_empty());
+    let directives = shared.as_deref().or(directives).unwrap_or("info");
     // tracing would take a misspelt level for the name of a target, and log nothing.
     let is_level = |part: &str| part.parse::<LevelFilter>().is_ok();
-    if let Some(part) = directives.split(',').find(|part| !part.contains(['=', '[', '{', '}', ']']) && !is_level(part))
+    if shared.is_none()
+        && let Some(part) =
+            directives.split(',').find(|part| !part.contains(['=', '[', '{', '}', ']']) && !is_level(part))
     {
         return Err(Exit::usage(format_args!("--log: \"{part}\" is no level (off, error, warn, info, debug, trace)")));
     }
     let problem = |error| Exit::usage(format_args!("--log: {error}"));
-    let mut filter = EnvFilter::try_new(directives).map_err(problem)?;
+    let mut filter = match &shared {
+        Some(shared) => EnvFilter::new(shared),
+        None => EnvFilter::try_new(directives).map_err(problem)?,
+    };
     // The lines on stdout say it already; who wants the events as well asks for them by name.
     if matches!(access_log, Format::Common | Format::Combined)
         && !directives.contains(access_log::TARGET)

@@ -4,11 +4,12 @@
 //! the configuration can be told in the words of the command line. Defaults come from the configuration, not from here.
 
 use std::collections::btree_map::Entry;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use adapter_core::server::{ForwardedFields, TrustedProxy};
-use adapter_core::{Limits, ServeError, ServerConfig, Timeouts};
+use adapter_core::{Bind, Limits, ServeError, ServerConfig, Timeouts};
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser as _};
 
 use super::binds::Binds;
@@ -28,7 +29,7 @@ pub struct Args {
     pub server: String,
 
     /// Address to listen on: HOST:PORT (all addresses of the host), :PORT (every interface) or unix:PATH; with ",tls" behind it
-    /// for TLS there only; may be repeated [default: 127.0.0.1:8080]
+    /// for TLS there only; may be repeated [default: :PORT where the variable PORT is set, as in clouds, or 127.0.0.1:8080]
     #[arg(long = "bind", env = "ADAPTER_BIND", value_name = "ADDR")]
     pub binds: Vec<Binds>,
 
@@ -124,9 +125,9 @@ pub struct Args {
     #[arg(long, env = "ADAPTER_ACCESS_LOG_FILE", value_name = "FILE")]
     pub access_log_file: Option<PathBuf>,
 
-    /// What is logged on stderr: off, error, warn, info, debug, trace, or tracing directives
-    #[arg(long, env = "ADAPTER_LOG", value_name = "LEVEL", default_value = "info")]
-    pub log: String,
+    /// What is logged on stderr: off, error, warn, info, debug, trace, or tracing directives [default: what RUST_LOG says, or info]
+    #[arg(long, env = "ADAPTER_LOG", value_name = "LEVEL")]
+    pub log: Option<String>,
 
     /// List the servers of this build and exit
     #[arg(long, env = "ADAPTER_LIST_SERVERS", value_parser = BoolishValueParser::new())]
@@ -233,6 +234,15 @@ fn key_value(text: &str) -> Result<(String, String), &'static str> {
     }
 }
 
+/// What clouds say by the variable `PORT`: a port of every interface. One that is empty is not set.
+fn bind_of_port(port: Option<OsString>) -> Result<Option<Bind>, ServeError> {
+    let Some(port) = port.filter(|port| !port.is_empty()) else { return Ok(None) };
+    match port.to_str().and_then(|port| port.parse().ok()) {
+        Some(port) => Ok(Some(Bind::EveryInterface(port))),
+        None => Err(ServeError::config("PORT", format!("\"{}\" is no port (a number up to 65535)", port.display()))),
+    }
+}
+
 fn family(name: &str) -> ForwardedFields {
     match name {
         "forwarded" => ForwardedFields::Forwarded,
@@ -261,6 +271,9 @@ impl Args {
         let period = |period: OrOff<Period>| period.0.map(|period| period.0);
         let mut config = ServerConfig::default();
         config.binds = self.binds.iter().flat_map(|binds| binds.0.iter().cloned()).collect();
+        if config.binds.is_empty() {
+            config.binds.extend(bind_of_port(std::env::var_os("PORT"))?);
+        }
         config.threads = self.threads;
         config.blocking_threads = self.blocking_threads;
         config.blocking_queue = self.blocking_queue;
@@ -298,5 +311,21 @@ impl Args {
         };
         config.tls = tls;
         Ok((config, fingerprint))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_of_the_environment_is_every_interface() {
+        let bound = |text: &str| bind_of_port(Some(text.into())).map(|bind| bind.map(|bind| bind.to_string()));
+        assert_eq!(bound("8081").unwrap().as_deref(), Some(":8081"));
+        assert_eq!(bound("").unwrap(), None);
+        assert!(bind_of_port(None).unwrap().is_none());
+        let says = "PORT: \"tcp://10.0.0.1:80\" is no port (a number up to 65535)";
+        assert_eq!(bound("tcp://10.0.0.1:80").unwrap_err().to_string(), says);
+        assert!(bound("65536").is_err());
     }
 }

@@ -72,6 +72,7 @@ mod unix {
             ("the_watchdog_is_fed_while_event_loops_answer", operator::watchdog),
             ("upgrades_lose_no_request", operator::upgrades),
             ("an_upgrade_that_fails_changes_nothing", operator::failed_upgrade),
+            ("port_and_rust_log_are_honoured", operator::conventions),
             ("a_delay_before_the_drain_serves_on", operator::drain_delay),
             ("empty_variables_are_not_set", empty_variables),
             ("an_inherited_socket_that_does_not_listen_is_an_error", inherited_deaf),

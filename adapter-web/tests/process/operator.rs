@@ -296,3 +296,26 @@ pub(crate) fn failed_upgrade(server: &str) {
     program.signal("-TERM");
     assert_eq!(program.end().0.code(), Some(0));
 }
+
+pub(crate) fn conventions(server: &str) {
+    let mut clouds = command(&["--server", server]);
+    clouds.env("PORT", "0").env("RUST_LOG", "off,not a directive!");
+    let program = start(clouds);
+    // What is wrong with it is told, as everywhere.
+    let address = loop {
+        let line = program.line();
+        if let Some((_, address)) = line.split_once(" listening on http://localhost:") {
+            break format!("127.0.0.1:{}", address.split(' ').next().expect("a port"));
+        }
+    };
+    assert!(talk(connect(&address), "/report/x").ends_with("\r\n\r\nhello"));
+    program.signal("-TERM");
+    let (ended, stderr, _) = program.end();
+    assert_eq!(ended.code(), Some(0));
+    assert!(!stderr.iter().any(|line| line.contains("reported")), "{stderr:?}");
+    let mut wrong = command(&["--server", server]);
+    wrong.env("PORT", "http");
+    let (ended, stderr, _) = start(wrong).end();
+    assert_eq!(ended.code(), Some(2));
+    assert_eq!(stderr, ["error: PORT: \"http\" is no port (a number up to 65535)"]);
+}
