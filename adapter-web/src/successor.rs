@@ -216,7 +216,9 @@ impl Listening {
     /// Lets go of all, and leaves paths to the successor.
     fn leave(&self) {
         for held in self.0.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            held.path.map(UnixPath::leave);
+            if let Some(path) = held.path {
+                path.leave();
+            }
         }
     }
 

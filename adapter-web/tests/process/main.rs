@@ -54,7 +54,8 @@ mod unix {
             trial("the_macro_tells_the_programs_own_version", own_version),
             trial("a_server_that_was_added_is_known_by_name", added_server),
         ];
-        let cases: &[(&'static str, fn(&str))] = &[
+        type Case = (&'static str, fn(&str));
+        let cases: &[Case] = &[
             ("a_port_in_use_is_one_line_and_status_1", port_in_use),
             ("an_unknown_option_is_one_line_and_status_2", unknown_option),
             ("sigterm_drains_and_the_port_is_free_at_once", sigterm_drains),

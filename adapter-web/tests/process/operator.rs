@@ -129,6 +129,7 @@ pub(crate) fn rotation(server: &str) {
     assert_eq!(seen, expected);
 }
 
+/// \[LIF-10\]
 pub(crate) fn slow_startup(server: &str) {
     for (signal, name, number) in [("-TERM", "SIGTERM", 15), ("-INT", "SIGINT", 2)] {
         let mut command = command(&["--server", server, "--bind", "127.0.0.1:0"]);
