@@ -8,7 +8,7 @@ use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::uri::Scheme;
 use http::{Extensions, HeaderMap};
@@ -18,11 +18,12 @@ use crate::error::Error;
 use crate::hints::EarlyHints;
 use crate::info::ServerInfo;
 use crate::proxy_protocol::{Ends, Header, Reader};
+use crate::pulse::Pulse;
 use crate::refused::{Asked, OnRefused, Refused};
 use crate::rules::Rejection;
 use crate::rules::forwarded::{self, Forwarded, Trust};
 use crate::runtime::Runtime;
-use crate::shutdown::ShutdownTrigger;
+use crate::shutdown::{ShutdownLevel, ShutdownTrigger};
 use crate::signal::{Fired, Signal};
 use crate::tls::TlsInfo;
 use crate::upgrade::{Offer, OnUpgrade, UpgradeError};
@@ -54,11 +55,21 @@ pub struct Serving {
     pub proxies: Trust,
     /// See [`ServerConfig::on_refused`].
     pub on_refused: Option<OnRefused>,
+    /// See [`ServerConfig::pulse`]. The runtime's is in it already.
+    pub pulse: Option<Pulse>,
 }
 
 impl Serving {
     /// From a configuration and a server that is bound.
     pub fn new(info: ServerInfo, runtime: Runtime, shutdown: ShutdownTrigger, config: &ServerConfig) -> Arc<Self> {
+        if let Some(pulse) = &config.pulse {
+            let (timers, forced) = (runtime.clone(), shutdown.reached(ShutdownLevel::Forced));
+            let beat = pulse.beat_after(move || timers.sleep(Duration::from_millis(1)));
+            let until_forced = async {
+                forced.await;
+            };
+            runtime.drive(futures_lite::future::or(until_forced, beat));
+        }
         Arc::new(Serving {
             info,
             runtime,
@@ -69,6 +80,7 @@ impl Serving {
             proxies: Trust::of_peers(config.proxy_protocol_sources()),
             min_rate: config.limits.min_rate,
             on_refused: config.on_refused.clone(),
+            pulse: config.pulse.clone(),
         })
     }
 }

@@ -18,6 +18,7 @@ mod info;
 mod instead;
 pub mod lint;
 pub mod proxy_protocol;
+mod pulse;
 pub mod refused;
 mod rejection;
 pub mod request_body;

@@ -41,6 +41,9 @@ pub enum ServeError {
         /// `startup` or `shutdown`.
         hook: &'static str,
     },
+    /// The shutdown was triggered before the server had started (\[LIF-10\]).
+    #[error("the server was stopped while it started")]
+    Interrupted,
     /// The application's shutdown hook failed.
     #[error("the application could not shut down: {0}")]
     Shutdown(Error),

@@ -52,7 +52,7 @@ impl ActixServer {
         let first = bind_all(&config.binds_or_default(), true)?;
         let addrs: Vec<_> = first.iter().map(|listener| listener.addr().clone()).collect();
         let pool = BlockingPool::new(config.blocking_threads, config.blocking_queue);
-        let trigger = ShutdownTrigger::new();
+        let trigger = config.trigger.clone().unwrap_or_default();
         let info = self.info();
         let shutdown = trigger.clone();
         host::start("adapter-actix-main", addrs, trigger, config.tls.clone(), &application.clone(), move |started| {

@@ -35,6 +35,20 @@ pub struct UnixPath {
 }
 
 impl UnixPath {
+    /// The path of a socket that another process made, and leaves to this one.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn adopt(path: &Path) -> io::Result<Self> {
+        UnixPath::of(path)
+    }
+
+    /// Leaves the path where it is, for another process that listens there.
+    pub fn leave(mut self) {
+        // Nothing is in the place of no file.
+        self.path = PathBuf::new();
+    }
+
     fn of(path: &Path) -> io::Result<Self> {
         let made = fs::symlink_metadata(path)?;
         #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -51,6 +65,9 @@ impl UnixPath {
 
 impl Drop for UnixPath {
     fn drop(&mut self) {
+        if self.path.as_os_str().is_empty() {
+            return;
+        }
         let _lock = lock_folder(&self.path, 1);
         if fs::symlink_metadata(&self.path).is_ok_and(|found| self.is(&found)) {
             // Gone already is as good.

@@ -10,9 +10,7 @@ use std::thread;
 
 use adapter_core::server::LastReference;
 use adapter_core::signal::Signal;
-use adapter_core::{
-    DynApplication, Runtime, ServeError, Server, ServerConfig, ServerHandle, ServerInfo, ShutdownTrigger,
-};
+use adapter_core::{DynApplication, Runtime, ServeError, Server, ServerConfig, ServerHandle, ServerInfo};
 use adapter_hyper::blocking_pool::BlockingPool;
 use adapter_hyper::engine::OPTIONS;
 use adapter_hyper::host;
@@ -55,7 +53,7 @@ impl SmolServer {
         config.refuse_unknown_options("smol", OPTIONS)?;
         let listeners = bind_all(&config.binds_or_default(), false)?;
         let addrs = listeners.iter().map(|listener| listener.addr().clone()).collect();
-        let trigger = ShutdownTrigger::new();
+        let trigger = config.trigger.clone().unwrap_or_default();
         let shutdown = trigger.clone();
         host::start("adapter-smol-main", addrs, trigger, config.tls.clone(), &application.clone(), move |started| {
             let executor = Arc::new(Executor::new());

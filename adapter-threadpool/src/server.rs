@@ -14,7 +14,6 @@ use adapter_core::server::LastReference;
 use adapter_core::signal::Signal;
 use adapter_core::{
     Capabilities, Concurrency, DynApplication, Runtime, ServeError, Server, ServerConfig, ServerHandle, ServerInfo,
-    ShutdownTrigger,
 };
 use adapter_http1::connection as http1;
 
@@ -76,7 +75,7 @@ impl ThreadPoolServer {
         let listeners = adapter_listen::bind_all(&config.binds_or_default(), false)?;
         let addrs: Vec<_> = listeners.iter().map(|listener| listener.addr().clone()).collect();
 
-        let shutdown = ShutdownTrigger::new();
+        let shutdown = config.trigger.clone().unwrap_or_default();
         let settings = Settings {
             timeouts: config.timeouts.clone(),
             connections: config.limits.connections,
@@ -113,9 +112,13 @@ impl ThreadPoolServer {
         })?;
 
         let started = startup(&engine, info).and_then(|()| accept::listen(&engine, listeners).map_err(Into::into));
-        if let Err(error) = started {
+        if started.is_err() {
             // [LIF-02] nothing was accepted
             shutdown.force();
+        }
+        engine.settled.store(true, Ordering::SeqCst);
+        supervisor.thread().unpark();
+        if let Err(error) = started {
             drop(engine);
             let _ = outcome.recv();
             let _ = supervisor.join();
@@ -132,7 +135,7 @@ impl ThreadPoolServer {
     }
 }
 
-/// \[LIF-01\], \[LIF-02\], \[LIF-07\]
+/// \[LIF-01\], \[LIF-02\], \[LIF-07\], \[LIF-10\]
 fn startup(engine: &Arc<Engine>, info: ServerInfo) -> Result<(), ServeError> {
     let outcome = hooks::startup(engine, info);
     let limit = engine.settings.timeouts.hooks.unwrap_or(Duration::MAX);
@@ -141,6 +144,8 @@ fn startup(engine: &Arc<Engine>, info: ServerInfo) -> Result<(), ServeError> {
             engine.started.store(true, Ordering::SeqCst);
             Ok(())
         }
+        // Nobody but the configuration's trigger can have ended it.
+        Ok(Err(error)) if error.downcast_ref::<hooks::Interrupted>().is_some() => Err(ServeError::Interrupted),
         Ok(Err(error)) => Err(ServeError::Startup(error)),
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
             Err(ServeError::HookTimeout { hook: "startup" })

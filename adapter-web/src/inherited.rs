@@ -11,6 +11,9 @@ use listenfd::ListenFd;
 /// [`ServeError::Bind`] for a descriptor that is no listening stream socket: serving on fewer sockets than the
 /// deployer passed would look like success.
 pub(crate) fn take() -> Result<Vec<Bind>, ServeError> {
+    // Before the variables are cleared.
+    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let name = |index| name(index, names.split(':').nth(index));
     let mut listeners = ListenFd::from_env();
     let mut binds = Vec::new();
     for index in 0..listeners.len() {
@@ -34,7 +37,22 @@ pub(crate) fn take() -> Result<Vec<Bind>, ServeError> {
 }
 
 /// How the socket is told in errors; a socket that does not listen is found by the server.
-fn name(index: usize) -> String {
+/// `called` is its name by `LISTEN_FDNAMES`, as in a unit's `FileDescriptorName=`.
+fn name(index: usize, called: Option<&str>) -> String {
     // SD_LISTEN_FDS_START
-    format!("descriptor {} (LISTEN_FDS)", index + 3)
+    let descriptor = index + 3;
+    match called.filter(|called| !called.is_empty()) {
+        Some(called) => format!("descriptor {descriptor} \"{}\" (LISTEN_FDS)", called.escape_debug()),
+        None => format!("descriptor {descriptor} (LISTEN_FDS)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn descriptors_are_told_by_number_and_name() {
+        assert_eq!(super::name(0, None), "descriptor 3 (LISTEN_FDS)");
+        assert_eq!(super::name(1, Some("")), "descriptor 4 (LISTEN_FDS)");
+        assert_eq!(super::name(1, Some("web")), "descriptor 4 \"web\" (LISTEN_FDS)");
+    }
 }

@@ -4,27 +4,39 @@
 //! of their own. Nothing here is on the path of a request.
 
 use std::io::{self, IsTerminal as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+#[cfg(unix)]
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use adapter_core::server::LastReference;
+#[cfg(unix)]
+use adapter_core::server::Pulse;
 use adapter_core::{Application, Bind, DynApplication, ListenAddr, ServeError, Server, ServerConfig};
+use futures_lite::future::{block_on, or};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::access_log::{self, AccessLog, Format};
 use crate::cli::{self, Args, Exit};
 #[cfg(unix)]
+use crate::control::{Control, LogFile, Upgrade};
+#[cfg(unix)]
 use crate::descriptors;
 #[cfg(unix)]
-use crate::signals::Signals;
+use crate::signals::{Signals, Stop};
+#[cfg(unix)]
+use crate::successor::{self, Listening, Predecessor};
+#[cfg(unix)]
+use crate::systemd::Manager;
 use crate::{inherited, registry, stderr};
 
 /// Serves `application` as the command line says, until a signal ends it: the body of a `fn main`.
 ///
 /// Wrong use and failures are told in one line on stderr, and by the exit status: 2 for wrong use, 1 for what failed
-/// at run time. SIGINT, SIGTERM and SIGHUP drain, a second one forces, a third one kills; the same one within a second is
-/// the first once more. With `--tls-cert`, SIGHUP reads the certificates again.
+/// at run time. SIGINT and SIGTERM drain, a second one forces, a third one kills; the same one within a second is the first
+/// once more. The other signals are told in the [crate documentation](crate#signals).
 ///
 /// `--help` and `--version` tell the program's name from how it was called, and this crate's version, for the program's
 /// own is not known to a function: the macro [`serve!`](crate::serve!) knows it. Programs with flags call [`cli::main`].
@@ -148,6 +160,10 @@ pub struct Launcher {
     auto: bool,
     config: ServerConfig,
     access_log: Format,
+    access_log_file: Option<PathBuf>,
+    /// From the signal to the draining.
+    #[cfg_attr(not(unix), allow(dead_code))]
+    drain_delay: Duration,
     /// For whom a certificate was made for this run, and its fingerprint.
     fingerprint: Option<String>,
 }
@@ -190,7 +206,8 @@ impl Launcher {
 
     fn of(server: &'static dyn Server, args: &Args) -> Result<Self, Exit> {
         // First, for a certificate may be warned of.
-        init_logging(&args.log, args.access_log)?;
+        let access_log = format_of(args)?;
+        init_logging(args.log.as_deref(), access_log)?;
         let (config, fingerprint) = args.unchecked()?;
         let mut known = config.clone();
         if known.tls.is_none() {
@@ -198,7 +215,16 @@ impl Launcher {
             known.binds.clear();
         }
         known.validate()?;
-        Ok(Launcher { server, among: vec![server], auto: false, config, access_log: args.access_log, fingerprint })
+        Ok(Launcher {
+            server,
+            among: vec![server],
+            auto: false,
+            config,
+            access_log,
+            access_log_file: args.access_log_file.clone(),
+            drain_delay: args.drain_delay.0,
+            fingerprint,
+        })
     }
 
     /// Else a server that knows nothing of TLS would serve in the clear.
@@ -258,41 +284,75 @@ impl Launcher {
     /// Sockets inherited through `LISTEN_FDS` replace the addresses of the configuration.
     ///
     /// # Errors
-    /// [`Exit`] with status 1 if it could not start or did not stop well, 2 if the server refuses a setting.
+    /// [`Exit`] with status 1 if it could not start or did not stop well, 2 if the server refuses a setting, 128 and its number if a
+    /// signal stopped it while it started.
     pub fn run(self, application: impl Application) -> Result<(), Exit> {
         // Again, for the program may have changed the configuration.
-        let launcher = self.with_what_tls_needs()?;
-        // What was made for this run is not read again: SIGHUP ends it, as the end of a terminal should.
-        #[cfg(unix)]
-        let reloads = launcher.config.tls.clone().filter(|_| launcher.fingerprint.is_none());
+        let mut launcher = self.with_what_tls_needs()?;
+        let writer = launcher.open_access_log()?;
+        let trigger = launcher.config.trigger.get_or_insert_default().clone();
         // Before the start, so that a signal during a long startup hook is not lost.
         #[cfg(unix)]
-        let signals = Signals::watch(reloads).map_err(ServeError::Io)?;
+        let manager = Manager::of_this_process();
+        #[cfg(unix)]
+        if manager.watchdog().is_some() {
+            launcher.config.pulse.get_or_insert_default();
+        }
+        #[cfg(unix)]
+        let (signals, upgrade) = {
+            // What was made for this run is not read again.
+            let reloads = launcher.config.tls.clone().filter(|_| launcher.fingerprint.is_none());
+            let log = launcher.access_log_file.clone().zip(writer.as_ref());
+            let log = log.map(|(path, writer)| LogFile { path, lines: writer.lines() });
+            let control = Control::start(reloads, log, manager.clone()).map_err(ServeError::Io)?;
+            let upgrade = control.upgrade();
+            let stop = Stop::new(trigger, launcher.drain_delay, manager.clone());
+            (Signals::watch(stop, control).map_err(ServeError::Io)?, upgrade)
+        };
+        #[cfg(unix)]
+        let stop = signals.stop().clone();
+        #[cfg(unix)]
+        let operator = Operator { manager, upgrade, listening: None, before: None };
         #[cfg(not(unix))]
-        let signals = Signals;
+        let operator = Operator;
         #[cfg(unix)]
         stderr::guard_panics();
         // [LIF-09] also where nothing is started
         let application = DynApplication::new(application);
         let last = LastReference::of(&application);
-        let ended = launcher.serve(application, &signals);
+        let ended = launcher.serve(application, writer, &stop, operator);
         drop(last);
-        stderr::flush(|| signals.is_forced());
+        stderr::flush(|| stop.is_forced());
         ended
     }
 
-    fn serve(mut self, application: DynApplication, signals: &Signals) -> Result<(), Exit> {
+    fn open_access_log(&self) -> Result<Option<access_log::Writer>, Exit> {
+        if matches!(self.access_log, Format::Off | Format::Events) {
+            return Ok(None);
+        }
+        let writer = match &self.access_log_file {
+            Some(path) => access_log::Writer::file(path)
+                .map_err(|error| Exit::failed(format_args!("--access-log-file: {}: {error}", path.display())))?,
+            None => access_log::Writer::stdout().map_err(ServeError::Io)?,
+        };
+        Ok(Some(writer))
+    }
+
+    fn serve(
+        mut self,
+        application: DynApplication,
+        writer: Option<access_log::Writer>,
+        stop: &Stop,
+        mut operator: Operator,
+    ) -> Result<(), Exit> {
         let inherited = inherited::take()?;
-        if !inherited.is_empty() {
+        let are_activated = !inherited.is_empty();
+        if are_activated {
             if !self.config.binds.is_empty() {
                 tracing::warn!(target: "adapter", "LISTEN_FDS is set; the addresses to bind are not used");
             }
             self.config.binds = inherited;
         }
-        let writer = match self.access_log {
-            Format::Common | Format::Combined => Some(access_log::Writer::stdout().map_err(ServeError::Io)?),
-            Format::Off | Format::Events => None,
-        };
         if self.access_log != Format::Off && self.config.on_refused.is_none() {
             self.config.on_refused = Some(AccessLog::refusals(self.access_log, writer.as_ref()));
         }
@@ -306,10 +366,22 @@ impl Launcher {
         }
         let prefix = self.config.mount_prefix.clone();
         let info = self.server.info();
+        // Others may know nothing of sockets that are bound already.
+        if registry::is_ours(self.server) {
+            self.config.binds = operator.bind(stop, self.config.binds_or_default(), are_activated)?;
+        }
         let binds = self.config.binds_or_default();
-        let handle = self.server.start(application, self.config)?;
+        let (pulse, hooks) = (self.config.pulse.clone(), self.config.timeouts.hooks);
+        let mut handle = match self.server.start(application, self.config) {
+            Ok(handle) => handle,
+            #[cfg(unix)]
+            Err(ServeError::Interrupted) if let Some(signal) = stop.interrupted() => {
+                return Err(Exit::signalled(signal));
+            }
+            Err(error) => return Err(error.into()),
+        };
         // Before anybody is told that it listens, so that whoever was told can stop it.
-        signals.attach(handle.trigger());
+        stop.started(&handle);
         if let Some(fingerprint) = self.fingerprint {
             stderr::say(format!("adapter: made a certificate {fingerprint}\n"));
         }
@@ -318,21 +390,114 @@ impl Launcher {
             let url = describe(address, handle.local_addrs(), &prefix, secure);
             stderr::say(format!("adapter: {} {} listening on {url}\n", info.name, info.version));
         }
-        let ended = handle.wait();
+        operator.serving(stop, pulse, hooks)?;
+        // Whoever connects from the end of the accepting on is to be refused, and not to wait in a queue that somebody holds.
+        let draining = handle.trigger().draining().fired();
+        let draining = async {
+            draining.await;
+            None
+        };
+        let ended = block_on(or(draining, async { Some(handle.stopped().await) }));
+        operator.close();
+        let ended = ended.unwrap_or_else(|| handle.wait());
         if let Some(writer) = writer {
-            writer.close_unless(|| signals.is_forced());
+            writer.close_unless(|| stop.is_forced());
         }
         ended.map_err(Exit::from)
     }
 }
 
-/// Where there are no signals.
+/// What an operator has to do with a server beyond its signals: the service manager, and the program's next version.
+#[cfg(unix)]
+struct Operator {
+    manager: Manager,
+    upgrade: Arc<OnceLock<Upgrade>>,
+    listening: Option<Arc<Listening>>,
+    /// Whom this process relieves.
+    before: Option<Predecessor>,
+}
+
+#[cfg(unix)]
+impl Operator {
+    /// Binds, or takes over from the process that started this one for it.
+    fn bind(&mut self, stop: &Stop, binds: Vec<Bind>, are_activated: bool) -> Result<Vec<Bind>, ServeError> {
+        self.before = Predecessor::of_this_process()?;
+        let (binds, listening) = Listening::bind(&binds, are_activated, self.before.as_mut())?;
+        self.listening = Some(Arc::new(listening));
+        stop.closes(self.listening.clone());
+        Ok(binds)
+    }
+
+    /// Tells everybody that the server serves.
+    fn serving(&mut self, stop: &Stop, pulse: Option<Pulse>, hooks: Option<Duration>) -> io::Result<()> {
+        // Where the program has no name, it can't be started anew.
+        if let (Some(listening), Ok(program)) = (self.listening.clone(), successor::Program::this()) {
+            let (stop, manager) = (stop.clone(), self.manager.clone());
+            let patience = hooks.unwrap_or_default().saturating_add(Duration::from_secs(60));
+            let upgrade = move || {
+                let tell = |process| manager.main_is(process);
+                match successor::start(&program, &listening, patience, || stop.is_stopping(), tell) {
+                    Ok(process) => {
+                        stop.hand_over();
+                        format!("process {process} serves; draining")
+                    }
+                    Err(why) => format!("serving on, for the new program does not: {why}"),
+                }
+            };
+            let _ = self.upgrade.set(Upgrade(Box::new(upgrade)));
+        }
+        if let Some(before) = self.before.take() {
+            before.relieve();
+        }
+        self.manager.ready("serving");
+        pulse.map_or(Ok(()), |pulse| self.manager.feed_watchdog(pulse))
+    }
+
+    fn close(&self) {
+        if let Some(listening) = &self.listening {
+            listening.close();
+        }
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Operator {
+    fn drop(&mut self) {
+        // Threads that last as long as the process know it, too.
+        if let Some(listening) = &self.listening {
+            listening.end();
+        }
+    }
+}
+
+/// Where there is no such operator.
 #[cfg(not(unix))]
-struct Signals;
+struct Operator;
 
 #[cfg(not(unix))]
-impl Signals {
-    fn attach(&self, _trigger: adapter_core::ShutdownTrigger) {}
+impl Operator {
+    fn bind(&mut self, _: &Stop, binds: Vec<Bind>, _: bool) -> Result<Vec<Bind>, ServeError> {
+        Ok(binds)
+    }
+
+    fn serving(&mut self, _: &Stop, _: Option<adapter_core::server::Pulse>, _: Option<Duration>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn close(&self) {}
+}
+
+/// Where there are no signals.
+#[cfg(not(unix))]
+struct Stop;
+
+#[cfg(not(unix))]
+impl Stop {
+    fn of(_trigger: adapter_core::ShutdownTrigger) -> Self {
+        Stop
+    }
+
+    fn started(&self, _handle: &adapter_core::ServerHandle) {}
 
     fn is_forced(&self) -> bool {
         false
@@ -390,15 +555,34 @@ fn describe(address: &ListenAddr, all: &[ListenAddr], prefix: &str, secure: bool
     }
 }
 
-fn init_logging(directives: &str, access_log: Format) -> Result<(), Exit> {
+/// What the access log writes: a file is for lines.
+fn format_of(args: &Args) -> Result<Format, Exit> {
+    match (args.access_log, &args.access_log_file) {
+        (Format::Off, Some(_)) => Ok(Format::Common),
+        (Format::Events, Some(_)) => {
+            Err(Exit::usage("--access-log-file: events are no lines; use --access-log common or combined"))
+        }
+        (format, _) => Ok(format),
+    }
+}
+
+/// `directives` are the flag's; where there is none `RUST_LOG` is honoured, as far as it can be: it is for other programs, too.
+fn init_logging(directives: Option<&str>, access_log: Format) -> Result<(), Exit> {
+    let shared = std::env::var("RUST_LOG").ok().filter(|shared| directives.is_none() && !shared.is_empty());
+    let directives = shared.as_deref().or(directives).unwrap_or("info");
     // tracing would take a misspelt level for the name of a target, and log nothing.
     let is_level = |part: &str| part.parse::<LevelFilter>().is_ok();
-    if let Some(part) = directives.split(',').find(|part| !part.contains(['=', '[', '{', '}', ']']) && !is_level(part))
+    if shared.is_none()
+        && let Some(part) =
+            directives.split(',').find(|part| !part.contains(['=', '[', '{', '}', ']']) && !is_level(part))
     {
         return Err(Exit::usage(format_args!("--log: \"{part}\" is no level (off, error, warn, info, debug, trace)")));
     }
     let problem = |error| Exit::usage(format_args!("--log: {error}"));
-    let mut filter = EnvFilter::try_new(directives).map_err(problem)?;
+    let mut filter = match &shared {
+        Some(shared) => EnvFilter::new(shared),
+        None => EnvFilter::try_new(directives).map_err(problem)?,
+    };
     // The lines on stdout say it already; who wants the events as well asks for them by name.
     if matches!(access_log, Format::Common | Format::Combined)
         && !directives.contains(access_log::TARGET)

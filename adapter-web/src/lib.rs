@@ -75,12 +75,30 @@
 //!
 //! # Signals
 //!
-//! SIGTERM, SIGINT and SIGHUP (unless it was ignored from the start, as by `nohup`) drain: what is in flight completes
-//! until `--timeout-graceful-shutdown`. Another one forces, a third kills; the same signal again within a second is the
-//! one before, passed on by a terminal or a wrapper. Nobody has to read stdout or stderr for that.
+//! | signal | what it does |
+//! |---|---|
+//! | SIGTERM, SIGINT | drains: what is in flight completes until `--timeout-graceful-shutdown`. Another one forces, a third kills |
+//! | SIGQUIT | stops at once, as the second SIGTERM; the shutdown hook runs, and logs are written |
+//! | SIGHUP | reads certificates from files again, and opens the access log's file again; also under `nohup` |
+//! | SIGUSR2 | starts the program on disk anew with the same arguments and listeners, and drains when that one serves |
+//! | SIGUSR1 | opens the access log's file (`--access-log-file`) again |
 //!
-//! With certificates from files, SIGHUP reads them again instead: new connections get the new ones, running ones go on. If
-//! the new ones don't hold, a line says why, and those from before stay.
+//! The same signal again within a second is the one before, passed on by a terminal or a wrapper. With `--drain-delay TIME` all
+//! is served for that long between the signal and the draining, while load balancers learn of it; a second signal ends the delay.
+//! While the program starts, SIGTERM, SIGINT and SIGQUIT drop the startup hook, and the process ends by that signal; a hook
+//! that blocks goes on until the second one.
+//!
+//! SIGHUP and SIGUSR1 end nothing, and say in one line what they did. New connections get the new certificates, running ones go on;
+//! what does not hold leaves in place what was there before. Log files are rotated by a rename and a signal, and lose no line.
+//! Nobody has to read stdout or stderr for any of that.
+//!
+//! SIGUSR2 loses no request: the listeners are shared by both processes, whichever server it is. Where the new one does not start, or is
+//! not ready a minute after the time its hooks have (`--timeout-hooks`), the old one goes on and says why. The program is started by the
+//! name it was called by, so that the file, or a link on the way to it, is replaced beforehand; stdin, stdout and stderr
+//! are the same ones. Addresses that the new one does not want any more are closed. As process 1 of a container it is refused.
+//!
+//! Under systemd (`NOTIFY_SOCKET`), `Type=notify-reload` is told READY, RELOADING and STOPPING, and the watchdog of `WatchdogSec=` is
+//! fed while the event loops of the server answer, so that one that hangs is restarted. `examples/deploy/systemd` has units.
 //!
 //! # TLS
 //!
@@ -102,6 +120,8 @@
 pub mod access_log;
 pub mod cli;
 #[cfg(unix)]
+mod control;
+#[cfg(unix)]
 mod descriptors;
 mod inherited;
 mod launch;
@@ -110,6 +130,10 @@ pub mod registry;
 #[cfg(unix)]
 mod signals;
 mod stderr;
+#[cfg(unix)]
+mod successor;
+#[cfg(unix)]
+mod systemd;
 
 pub use adapter_core::*;
 

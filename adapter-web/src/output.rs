@@ -6,9 +6,9 @@
 //! able to end whoever reads it.
 
 use std::io::{self, BufWriter, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,8 +24,35 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 enum Message {
     Line(String),
+    /// There is something to do but lines.
+    Wake,
     Close,
 }
+
+/// Where lines go.
+pub(crate) trait Sink: Write + Send + 'static {
+    /// Begins anew, such as with a file of the same name. An error leaves everything as it was.
+    fn reopen(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink for io::Stderr {}
+
+/// Anything that is written to, and never begins anew.
+pub(crate) struct Plain<W>(pub(crate) W);
+
+impl<W: Write> Write for Plain<W> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.write(data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl<W: Write + Send + 'static> Sink for Plain<W> {}
 
 /// What is told to whom about lines that were lost or can't be written.
 pub(crate) enum Trouble<'a> {
@@ -45,6 +72,10 @@ struct State {
     /// Octets the sink took.
     taken: AtomicU64,
     closing: AtomicBool,
+    /// Who wants the sink to begin anew, and to be told how that went.
+    reopen: Mutex<Vec<Sender<io::Result<()>>>>,
+    /// Set under that lock: the thread looks there no more.
+    is_over: AtomicBool,
 }
 
 /// The writing thread.
@@ -70,7 +101,7 @@ impl Output {
     /// No thread could be started.
     pub(crate) fn start(
         name: &str,
-        sink: impl Write + Send + 'static,
+        sink: impl Sink,
         tell: impl Fn(Trouble<'_>) -> Option<String> + Send + 'static,
     ) -> io::Result<Self> {
         Output::with_capacity(name, LINES, sink, tell)
@@ -79,7 +110,7 @@ impl Output {
     pub(crate) fn with_capacity(
         name: &str,
         lines: usize,
-        sink: impl Write + Send + 'static,
+        sink: impl Sink,
         tell: impl Fn(Trouble<'_>) -> Option<String> + Send + 'static,
     ) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(lines);
@@ -132,6 +163,26 @@ impl Queue {
         }
     }
 
+    /// Has the sink begin anew behind the lines that are written by then; later ones may still go where it was. Blocks until
+    /// that is done, as long as whoever reads the lines before takes for it.
+    ///
+    /// # Errors
+    /// The sink's own: it goes on as before. Or nothing is written any more.
+    pub(crate) fn reopen(&self) -> io::Result<()> {
+        let (told, outcome) = channel();
+        {
+            let mut reopen = self.state.reopen.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.state.is_over.load(Ordering::SeqCst) {
+                drop(told);
+            } else {
+                reopen.push(told);
+            }
+        }
+        // Where the queue is full the thread is awake, and looks when it has emptied it.
+        let _ = self.sender.try_send(Message::Wake);
+        outcome.recv().unwrap_or_else(|_| Err(io::Error::other("nothing is written any more")))
+    }
+
     #[cfg(test)]
     pub(crate) fn dropped(&self) -> u64 {
         self.state.dropped.load(Ordering::Relaxed)
@@ -144,7 +195,7 @@ struct Counted<'a, W> {
     taken: &'a AtomicU64,
 }
 
-impl<W: Write> Write for Counted<'_, W> {
+impl<W: Sink> Write for Counted<'_, W> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let taken = self.sink.write(data)?;
         self.taken.fetch_add(taken as u64, Ordering::Relaxed);
@@ -157,12 +208,22 @@ impl<W: Write> Write for Counted<'_, W> {
 }
 
 fn write(
-    sink: impl Write,
+    sink: impl Sink,
     receiver: &Receiver<Message>,
     state: &State,
     tell: impl Fn(Trouble<'_>) -> Option<String>,
     _end: Sender<()>,
 ) {
+    /// Nobody waits for what nobody does.
+    struct Over<'a>(&'a State);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            let mut reopen = self.0.reopen.lock().unwrap_or_else(PoisonError::into_inner);
+            self.0.is_over.store(true, Ordering::SeqCst);
+            reopen.clear();
+        }
+    }
+    let _over = Over(state);
     let mut sink = BufWriter::new(Counted { sink, taken: &state.taken });
     let mut broken = false;
     loop {
@@ -183,6 +244,7 @@ fn write(
                     closing = true;
                     break;
                 }
+                Message::Wake => {}
                 Message::Line(line) => {
                     lines += 1;
                     written = written.and_then(|()| sink.write_all(line.as_bytes()));
@@ -204,6 +266,12 @@ fn write(
             tell(Trouble::Broken(&error));
         }
         state.waiting.fetch_sub(lines, Ordering::Relaxed);
+        for told in std::mem::take(&mut *state.reopen.lock().unwrap_or_else(PoisonError::into_inner)) {
+            let outcome = sink.get_mut().sink.reopen();
+            broken &= outcome.is_err();
+            // Nobody may wait any more.
+            let _ = told.send(outcome);
+        }
         if closing {
             return;
         }
@@ -212,7 +280,6 @@ fn write(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
     use std::sync::mpsc;
 
     use super::*;
@@ -227,6 +294,12 @@ mod tests {
 
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
+        }
+    }
+
+    impl Sink for Shared {
+        fn reopen(&mut self) -> io::Result<()> {
+            self.write(b"--\n").map(drop)
         }
     }
 
@@ -252,6 +325,19 @@ mod tests {
         assert!(text.ends_with("\n999\n"));
     }
 
+    #[test]
+    fn a_sink_begins_anew_between_lines() {
+        let sink = Shared::default();
+        let output = Output::start("test", sink.clone(), said).expect("a thread");
+        let lines = output.queue();
+        lines.send("before\n".into());
+        lines.reopen().expect("it begins anew");
+        lines.send("behind\n".into());
+        assert_eq!(output.close(|| false), 0);
+        assert!(lines.reopen().is_err(), "nobody writes any more");
+        assert_eq!(*sink.0.lock().expect("not poisoned"), b"before\n--\nbehind\n");
+    }
+
     /// A sink that waits to be let go on, and says when it waits.
     struct Slow {
         writing: mpsc::Sender<()>,
@@ -270,6 +356,8 @@ mod tests {
             Ok(())
         }
     }
+
+    impl Sink for Slow {}
 
     fn stuck(lines: usize) -> (Output, Shared, mpsc::Sender<()>) {
         let (writing, is_writing) = mpsc::channel();

@@ -88,6 +88,12 @@ pub fn servers() -> Vec<&'static dyn Server> {
     SERVERS.iter().map(|server| &**server).chain(added.iter().copied()).collect()
 }
 
+/// Whether `server` is one of this build's, and not of another crate.
+pub(crate) fn is_ours(server: &dyn Server) -> bool {
+    let name = server.info().name;
+    SERVERS.iter().any(|own| own.info().name == name)
+}
+
 /// The names of [`servers`].
 pub fn names() -> Vec<String> {
     names_of(&servers())

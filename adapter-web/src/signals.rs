@@ -1,57 +1,74 @@
-//! SIGINT, SIGTERM and SIGHUP stop the server: the first one drains, the second forces, the third kills. \[SHU-07\]
+//! What signals do. SIGINT and SIGTERM stop the server: the first one drains, the second forces, the third kills. \[SHU-07\]
+//! SIGQUIT forces at once. SIGHUP, SIGUSR1 and SIGUSR2 stop nothing, see [`control`](crate::control).
 //!
 //! A signal that comes again within a second of the first of its kind is the same one: a terminal sends Ctrl-C to every
-//! process of its group, and wrappers such as `npm run` pass it on to the one that has it already. SIGHUP, which the end
-//! of a terminal sends, is left alone where it was ignored from the start (`nohup`); it drains and never forces, and what
-//! comes within a second of it is the same: service managers send it along with SIGTERM.
-//!
-//! Where there are certificates to be read again, SIGHUP does that instead, whenever it comes and also under `nohup`.
-//! Reading files may take its time, and must not hold up a SIGTERM: it is done on a thread of its own (`adapter-reload`),
-//! which lasts as long as the process.
+//! process of its group, and wrappers such as `npm run` pass it on to the one that has it already. With a delay before the
+//! draining the first one begins the delay, and the second ends it.
 //!
 //! One thread (`adapter-signals`) waits for signals, and raises the server's [`ShutdownTrigger`], which wakes the
-//! server's own threads. Signals that arrive while the server still starts are kept: one makes it drain as soon as it
-//! has started, a second one ends the process at once. The thread ends when [`Signals`] is dropped; the process keeps
-//! signal-hook's handlers, which then ignore both signals.
+//! server's own threads. Of a server that still starts the first signal ends the startup (\[LIF-10\]); the second one, for
+//! hooks that block, ends the process. The thread ends when [`Signals`] is dropped; the process keeps signal-hook's
+//! handlers, which then ignore these signals.
 
 use std::io;
-use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use adapter_core::ShutdownTrigger;
-use adapter_core::tls::Tls;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use adapter_core::{ServerHandle, ShutdownTrigger};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::{Handle, Signals as Incoming};
 use signal_hook::low_level;
 
-use crate::cli::Exit;
+use crate::control::{Ask, Control, name};
 use crate::stderr;
+use crate::successor::Listening;
+use crate::systemd::Manager;
 
 /// Within this time the same signal is one signal.
 const ONE: Duration = Duration::from_secs(1);
 
 /// The watching thread.
 pub(crate) struct Signals {
-    state: Arc<Mutex<State>>,
+    stop: Stop,
     handle: Handle,
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Default)]
+/// How the server is stopped; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Stop(Arc<Mutex<State>>);
+
 struct State {
-    received: u32,
+    trigger: ShutdownTrigger,
+    phase: Phase,
+    /// How long to go on before draining.
+    delay: Duration,
     /// When the last one of each kind counted.
     counted: Vec<(i32, Instant)>,
-    /// When the server was told to end by SIGHUP.
-    hung_up: Option<Instant>,
-    trigger: Option<ShutdownTrigger>,
+    /// What ended the startup.
+    interrupted: Option<i32>,
+    /// Who is told of the end.
+    manager: Manager,
+    /// What is closed when the draining begins.
+    listening: Option<Arc<Listening>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Starting,
+    Serving,
+    /// Serving, for the time before the draining.
+    Delaying,
+    Draining,
+    Forced,
 }
 
 /// What a signal leads to.
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
+    Interrupt,
+    Delay,
     Drain,
     Force,
     Kill,
@@ -60,113 +77,173 @@ enum Step {
 impl State {
     /// `None`: it was an earlier one once more.
     fn receive(&mut self, signal: i32, now: Instant) -> Option<Step> {
-        let is_recent = |at: Instant| now.saturating_duration_since(at) < ONE;
-        if self.received > 0 && (signal == SIGHUP || self.hung_up.is_some_and(is_recent)) {
-            return None;
-        }
-        if signal == SIGHUP {
-            self.hung_up = Some(now);
-        }
         match self.counted.iter_mut().find(|(known, _)| *known == signal) {
-            Some((_, at)) if is_recent(*at) => return None,
+            Some((_, at)) if now.saturating_duration_since(*at) < ONE => return None,
             Some((_, at)) => *at = now,
             None => self.counted.push((signal, now)),
         }
-        self.received += 1;
-        Some(match (self.received, &self.trigger) {
-            (1, _) => Step::Drain,
-            (2, Some(_)) => Step::Force,
-            // Still starting: there is nothing to force yet.
-            (2, None) | (3.., _) | (0, _) => Step::Kill,
-        })
-    }
-}
-
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Signals {
-    /// Starts to watch. SIGHUP is for `reloads`, if there is something to reload.
-    pub(crate) fn watch(reloads: Option<Tls>) -> io::Result<Self> {
-        let reload = reloads.map(reloader).transpose()?;
-        let hang_up = (reload.is_some() || !is_ignored(SIGHUP)).then_some(SIGHUP);
-        let mut incoming = Incoming::new([SIGINT, SIGTERM].into_iter().chain(hang_up))?;
-        let handle = incoming.handle();
-        let state = Arc::new(Mutex::new(State::default()));
-        let shared = state.clone();
-        let thread = thread::Builder::new().name("adapter-signals".into()).spawn(move || {
-            for signal in incoming.forever() {
-                match &reload {
-                    // Full: one that has not begun yet does for this one, too.
-                    Some(reload) if signal == SIGHUP => drop(reload.try_send(())),
-                    _ => act(signal, &shared),
-                }
-            }
-        })?;
-        Ok(Signals { state, handle, thread: Some(thread) })
-    }
-
-    /// The server has started: signals go to `trigger` from now on, one that came before included.
-    pub(crate) fn attach(&self, trigger: ShutdownTrigger) {
-        let mut state = lock(&self.state);
-        if state.received > 0 {
-            trigger.trigger();
+        let step = match (self.phase, signal) {
+            (Phase::Starting, _) if self.interrupted.is_some() => Step::Kill,
+            (Phase::Starting, _) => Step::Interrupt,
+            (Phase::Forced, _) => Step::Kill,
+            (_, SIGQUIT) | (Phase::Draining, _) => Step::Force,
+            (Phase::Serving, _) if !self.delay.is_zero() => Step::Delay,
+            (Phase::Serving | Phase::Delaying, _) => Step::Drain,
+        };
+        match step {
+            Step::Interrupt => self.interrupted = Some(signal),
+            Step::Delay => self.phase = Phase::Delaying,
+            Step::Drain => self.phase = Phase::Draining,
+            Step::Force => self.phase = Phase::Forced,
+            Step::Kill => {}
         }
-        state.trigger = Some(trigger);
+        Some(step)
+    }
+
+    fn drain(&self) {
+        self.close();
+        self.trigger.drain();
+    }
+
+    /// Before the server closes its own, behind the last one it accepts: then that one is the last in the queue, too.
+    fn close(&self) {
+        if let Some(listening) = &self.listening {
+            listening.close();
+        }
+    }
+}
+
+impl Stop {
+    /// For a server that starts with `trigger`, and goes on for `delay` when it is told to drain.
+    pub(crate) fn new(trigger: ShutdownTrigger, delay: Duration, manager: Manager) -> Self {
+        let state = State {
+            trigger,
+            phase: Phase::Starting,
+            delay,
+            counted: Vec::new(),
+            interrupted: None,
+            manager,
+            listening: None,
+        };
+        Stop(Arc::new(Mutex::new(state)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The server serves. One that was told to stop meanwhile drains.
+    pub(crate) fn started(&self, handle: &ServerHandle) {
+        let mut state = self.lock();
+        // A server that does not know of the configuration's has one of its own.
+        state.trigger = handle.trigger();
+        state.phase = Phase::Serving;
+        if state.interrupted.is_some() {
+            state.phase = Phase::Draining;
+            state.drain();
+        }
+    }
+
+    /// Closes `listening` when the draining begins.
+    pub(crate) fn closes(&self, listening: Option<Arc<Listening>>) {
+        self.lock().listening = listening;
+    }
+
+    /// The signal that came before the server had started.
+    pub(crate) fn interrupted(&self) -> Option<i32> {
+        self.lock().interrupted
     }
 
     /// Whether the end is to come at once.
     pub(crate) fn is_forced(&self) -> bool {
-        lock(&self.state).received > 1
+        self.lock().phase == Phase::Forced
+    }
+
+    /// Whether the server is told to end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.lock().phase != Phase::Serving
+    }
+
+    /// Drains: another process serves.
+    pub(crate) fn hand_over(&self) {
+        self.drain_from(&[Phase::Serving]);
+    }
+
+    /// Drains now, if the server serves.
+    fn drain_from(&self, phases: &[Phase]) {
+        let mut state = self.lock();
+        if phases.contains(&state.phase) {
+            state.phase = Phase::Draining;
+            state.drain();
+        }
+    }
+
+    fn act(&self, signal: i32) {
+        let mut state = self.lock();
+        let Some(step) = state.receive(signal, Instant::now()) else { return };
+        let name = name(signal);
+        let says = match step {
+            Step::Interrupt => "stopping before it has started, once more to kill".into(),
+            Step::Delay => {
+                format!("draining in {}, once more to drain now", crate::cli::Period(state.delay))
+            }
+            Step::Drain => "draining, once more to force".into(),
+            Step::Force => "stopping at once, once more to kill".into(),
+            Step::Kill => "killed".into(),
+        };
+        stderr::say(format!("adapter: {name}: {says}\n"));
+        state.manager.stopping();
+        match step {
+            Step::Interrupt | Step::Drain => state.drain(),
+            Step::Delay => {
+                let (stop, delay) = (self.clone(), state.delay);
+                let waiting = move || {
+                    thread::sleep(delay);
+                    stop.drain_from(&[Phase::Delaying]);
+                };
+                // It ends with the process.
+                if thread::Builder::new().name("adapter-drain-delay".into()).spawn(waiting).is_err() {
+                    state.phase = Phase::Draining;
+                    state.drain();
+                }
+            }
+            Step::Force => {
+                state.close();
+                state.trigger.force();
+            }
+            Step::Kill => {
+                stderr::flush(|| false);
+                // Ends the process as if nobody had watched, so that the parent sees the signal.
+                let _ = low_level::emulate_default_handler(signal);
+            }
+        }
     }
 }
 
-/// A thread that reads certificates again each time it is told to.
-fn reloader(tls: Tls) -> io::Result<SyncSender<()>> {
-    let (sender, asked) = mpsc::sync_channel(1);
-    thread::Builder::new().name("adapter-reload".into()).spawn(move || {
-        while let Ok(()) = asked.recv() {
-            match tls.reload() {
-                Ok(()) => stderr::say("adapter: SIGHUP: read the certificates again\n".into()),
-                // Without a line break, whatever the names of files have in them.
-                Err(error) => {
-                    let line = Exit::failed(error);
-                    stderr::say(format!("adapter: SIGHUP: serving the certificates from before: {}\n", line.text()));
+impl Signals {
+    /// Starts to watch: what ends the server goes to `stop`, the rest to `control`.
+    ///
+    /// # Errors
+    /// The operating system's: no thread, no pipe.
+    pub(crate) fn watch(stop: Stop, control: Control) -> io::Result<Self> {
+        let mut incoming = Incoming::new([SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2])?;
+        let handle = incoming.handle();
+        let stops = stop.clone();
+        let thread = thread::Builder::new().name("adapter-signals".into()).spawn(move || {
+            for signal in incoming.forever() {
+                match signal {
+                    SIGHUP => control.ask(Ask::Reload),
+                    SIGUSR2 => control.ask(Ask::Upgrade),
+                    SIGUSR1 => control.ask(Ask::Reopen),
+                    _ => stops.act(signal),
                 }
             }
-        }
-    })?;
-    Ok(sender)
-}
+        })?;
+        Ok(Signals { stop, handle, thread: Some(thread) })
+    }
 
-/// Whether the parent of this process had `signal` ignored. Where the system does not tell, it had not.
-fn is_ignored(signal: i32) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    ignored & (1 << (signal - 1)) != 0
-}
-
-fn act(signal: i32, state: &Mutex<State>) {
-    let mut state = lock(state);
-    let Some(step) = state.receive(signal, Instant::now()) else { return };
-    let name = low_level::signal_name(signal).unwrap_or("signal");
-    let says = match step {
-        Step::Drain => "draining, once more to force",
-        Step::Force => "stopping at once, once more to kill",
-        Step::Kill => "killed",
-    };
-    stderr::say(format!("adapter: {name}: {says}\n"));
-    match (step, &state.trigger) {
-        (Step::Drain, Some(trigger)) => trigger.trigger(),
-        (Step::Force, Some(trigger)) => trigger.force(),
-        (Step::Drain | Step::Force, None) => {}
-        (Step::Kill, _) => {
-            stderr::flush(|| false);
-            // Ends the process as if nobody had watched, so that the parent sees the signal.
-            let _ = low_level::emulate_default_handler(signal);
-        }
+    pub(crate) fn stop(&self) -> &Stop {
+        &self.stop
     }
 }
 
@@ -182,49 +259,72 @@ impl Drop for Signals {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use adapter_core::server::ShutdownLevel;
+    use adapter_core::tls::Tls;
 
     use super::*;
+
+    fn state(phase: Phase, delay: u64) -> State {
+        let stop = Stop::new(ShutdownTrigger::new(), Duration::from_secs(delay), Manager::default());
+        let mut state = Arc::into_inner(stop.0).and_then(|state| state.into_inner().ok()).expect("nobody else's");
+        state.phase = phase;
+        state
+    }
 
     #[test]
     fn first_drains_second_forces_third_kills() {
         let now = Instant::now();
-        let mut state = State { trigger: Some(ShutdownTrigger::new()), ..State::default() };
-        let steps = [SIGINT, SIGTERM].map(|signal| state.receive(signal, now));
+        let mut serving = state(Phase::Serving, 0);
+        let steps = [SIGINT, SIGTERM].map(|signal| serving.receive(signal, now));
         assert_eq!(steps, [Some(Step::Drain), Some(Step::Force)]);
-        assert_eq!(state.receive(SIGINT, now + ONE), Some(Step::Kill));
-        let mut starting = State::default();
+        assert_eq!(serving.receive(SIGINT, now + ONE), Some(Step::Kill));
+        let steps = [SIGINT, SIGTERM].map(|signal| state(Phase::Starting, 0).receive(signal, now));
+        assert_eq!(steps, [Some(Step::Interrupt), Some(Step::Interrupt)]);
+        let mut starting = state(Phase::Starting, 0);
         let steps = [SIGINT, SIGTERM].map(|signal| starting.receive(signal, now));
-        assert_eq!(steps, [Some(Step::Drain), Some(Step::Kill)]);
+        assert_eq!(steps, [Some(Step::Interrupt), Some(Step::Kill)]);
+    }
+
+    #[test]
+    fn quit_forces_at_once() {
+        let now = Instant::now();
+        for phase in [Phase::Serving, Phase::Delaying, Phase::Draining] {
+            let mut state = state(phase, 0);
+            assert_eq!(state.receive(SIGQUIT, now), Some(Step::Force));
+            assert_eq!(state.receive(SIGQUIT, now), None);
+            assert_eq!(state.receive(SIGTERM, now), Some(Step::Kill));
+        }
+    }
+
+    #[test]
+    fn a_delay_is_ended_by_the_second() {
+        let now = Instant::now();
+        let mut state = state(Phase::Serving, 3600);
+        let steps = [0, 1, 2, 3].map(|at| state.receive(SIGTERM, now + at * ONE));
+        assert_eq!(steps, [Some(Step::Delay), Some(Step::Drain), Some(Step::Force), Some(Step::Kill)]);
     }
 
     #[test]
     fn a_signal_passed_on_is_the_same_one() {
         let now = Instant::now();
         let later = |millis| now + Duration::from_millis(millis);
-        let mut state = State { trigger: Some(ShutdownTrigger::new()), ..State::default() };
-        assert_eq!(state.receive(SIGINT, now), Some(Step::Drain));
-        assert_eq!([0, 20, 999].map(|after| state.receive(SIGINT, later(after))), [None, None, None]);
-        assert_eq!(state.receive(SIGINT, later(1000)), Some(Step::Force));
-        assert_eq!(state.receive(SIGINT, later(1020)), None);
-        assert_eq!(state.receive(SIGINT, later(2000)), Some(Step::Kill));
-        // A service manager's.
-        for (first, second) in [(SIGHUP, SIGTERM), (SIGTERM, SIGHUP), (SIGHUP, SIGHUP)] {
-            let mut state = State { trigger: Some(ShutdownTrigger::new()), ..State::default() };
-            assert_eq!(state.receive(first, now), Some(Step::Drain));
-            assert_eq!(state.receive(second, later(20)), None);
-            assert_eq!(state.receive(SIGHUP, later(3000)), None, "it never forces");
-            assert_eq!(state.receive(SIGTERM, later(3000)), Some(Step::Force));
-        }
+        let mut serving = state(Phase::Serving, 0);
+        assert_eq!(serving.receive(SIGINT, now), Some(Step::Drain));
+        assert_eq!([0, 20, 999].map(|after| serving.receive(SIGINT, later(after))), [None, None, None]);
+        assert_eq!(serving.receive(SIGINT, later(1000)), Some(Step::Force));
+        assert_eq!(serving.receive(SIGINT, later(1020)), None);
+        assert_eq!(serving.receive(SIGINT, later(2000)), Some(Step::Kill));
         // Two kinds, each passed on.
-        let mut state = State { trigger: Some(ShutdownTrigger::new()), ..State::default() };
-        let steps = [SIGINT, SIGTERM, SIGINT, SIGTERM].map(|signal| state.receive(signal, now));
+        let mut serving = state(Phase::Serving, 0);
+        let steps = [SIGINT, SIGTERM, SIGINT, SIGTERM].map(|signal| serving.receive(signal, now));
         assert_eq!(steps, [Some(Step::Drain), Some(Step::Force), None, None]);
     }
 
     /// Certificates that tell when they are read, and can't be.
     #[derive(Debug)]
-    struct Told(SyncSender<()>);
+    struct Told(mpsc::SyncSender<()>);
 
     impl adapter_core::tls::Acceptor for Told {
         fn accept(&self, _http2: bool) -> Box<dyn adapter_core::tls::Session> {
@@ -240,20 +340,26 @@ mod tests {
     #[test]
     fn hang_up_reads_certificates_again_and_stops_nothing() {
         let (sender, reloaded) = mpsc::sync_channel(0);
-        let signals = Signals::watch(Some(Tls::new(Told(sender)))).expect("signals can be watched");
+        let control = Control::start(Some(Tls::new(Told(sender))), None, Manager::default()).expect("a thread");
+        let stop = Stop::new(ShutdownTrigger::new(), Duration::ZERO, Manager::default());
+        let signals = Signals::watch(stop, control).expect("signals can be watched");
         for _ in 0..2 {
             low_level::raise(SIGHUP).expect("a signal of this process's");
             reloaded.recv_timeout(Duration::from_secs(30)).expect("read again");
         }
-        assert_eq!(lock(&signals.state).received, 0);
+        assert_eq!(signals.stop().lock().phase, Phase::Starting);
     }
 
     #[test]
     fn a_signal_before_the_server_started_is_kept() {
-        let signals = Signals::watch(None).expect("signals can be watched");
-        lock(&signals.state).receive(SIGTERM, Instant::now());
-        let trigger = ShutdownTrigger::new();
-        signals.attach(trigger.clone());
+        let (stop, trigger) =
+            (Stop::new(ShutdownTrigger::new(), Duration::ZERO, Manager::default()), ShutdownTrigger::new());
+        assert_eq!(stop.lock().receive(SIGTERM, Instant::now()), Some(Step::Interrupt));
+        assert_eq!(stop.interrupted(), Some(SIGTERM));
+        // A server that does not know how to be interrupted.
+        let handle = ServerHandle::new(Vec::new(), trigger.clone(), || Ok(()));
+        stop.started(&handle);
         assert_eq!(trigger.level(), ShutdownLevel::Draining);
+        assert_eq!(stop.lock().receive(SIGINT, Instant::now()), Some(Step::Force));
     }
 }

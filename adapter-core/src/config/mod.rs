@@ -18,8 +18,10 @@ pub use self::proxies::{
     ForwardedAlso, ForwardedFields, Network, ParseForwardedAlsoError, ParseForwardedError, ParseTrustedProxyError,
     TrustedProxy,
 };
+use crate::pulse::Pulse;
 use crate::refused::OnRefused;
 use crate::serve_error::ServeError;
+use crate::shutdown::ShutdownTrigger;
 use crate::tls::Tls;
 
 /// How a server is to serve.
@@ -73,6 +75,11 @@ pub struct ServerConfig {
     pub on_refused: Option<OnRefused>,
     /// TLS for the listeners that are to have it: those marked by [`Bind::with_tls`], or all where none is marked. Default: none.
     pub tls: Option<Tls>,
+    /// What stops the server, for who wants to do that while it still starts; [`ServerHandle::trigger`](crate::ServerHandle::trigger)
+    /// is the same one then. Default: one of the server's own.
+    pub trigger: Option<ShutdownTrigger>,
+    /// Whoever watches whether the server lives. Default: nobody.
+    pub pulse: Option<Pulse>,
     /// Settings only one server knows, by name; a server refuses those it does not know (\[REG-03\]).
     pub options: BTreeMap<String, String>,
 }
@@ -96,6 +103,8 @@ impl Default for ServerConfig {
             values: Extensions::new(),
             on_refused: None,
             tls: None,
+            trigger: None,
+            pulse: None,
             options: BTreeMap::new(),
         }
     }

@@ -30,6 +30,8 @@ pub struct Lifecycle {
     tracker: Tracker,
     graceful: Duration,
     hooks: Option<Duration>,
+    /// Somebody may trigger the shutdown while the server starts.
+    interruptible: bool,
 }
 
 impl Lifecycle {
@@ -41,6 +43,7 @@ impl Lifecycle {
             tracker: Tracker::default(),
             graceful: config.timeouts.graceful_shutdown,
             hooks: config.timeouts.hooks,
+            interruptible: config.trigger.is_some(),
         }
     }
 
@@ -52,9 +55,18 @@ impl Lifecycle {
     /// Runs the startup hook. \[LIF-01\], \[LIF-02\]
     ///
     /// # Errors
-    /// The hook's own, or that it was late.
+    /// The hook's own, that it was late, or that [`ServerConfig::trigger`] was used before it returned: it is dropped then
+    /// (\[LIF-10\]).
     pub async fn startup(&self) -> Result<(), ServeError> {
-        let outcome = self.hook("startup", ServeError::Startup, self.application.startup(&self.serving.info)).await;
+        let interrupted = async {
+            if !self.interruptible {
+                std::future::pending::<()>().await;
+            }
+            self.serving.shutdown.reached(ShutdownLevel::Draining).await;
+            Err(ServeError::Interrupted)
+        };
+        let hook = self.hook("startup", ServeError::Startup, self.application.startup(&self.serving.info));
+        let outcome = futures_lite::future::or(hook, interrupted).await;
         if outcome.is_err() {
             // [LIF-02] nothing of it goes on
             self.serving.runtime.tasks().close();

@@ -19,6 +19,7 @@ pub use crate::config::{
     TrustedProxy,
 };
 pub use crate::info::{Capabilities, Concurrency, ServerInfo};
+pub use crate::pulse::Pulse;
 pub use crate::serve_error::ServeError;
 pub use crate::shutdown::{ShutdownLevel, ShutdownTrigger, ShutdownWatch};
 pub use crate::threads::Threads;

@@ -86,6 +86,14 @@ pub fn accept<L: Accept, C: Connect<L::Transport>, S: Fn(C::Connection)>(
         let draining = async {
             shutdown.reached(ShutdownLevel::Draining).await;
         };
+        // Each of several event loops has an accept loop.
+        let beat = async {
+            match &engine.serving.pulse {
+                Some(pulse) => pulse.beat().await,
+                None => std::future::pending().await,
+            }
+        };
+        let accepting = futures_lite::future::or(beat, accepting);
         futures_lite::future::or(draining, accepting).await;
         // [SHU-13] no more than such a queue holds
         let queued = std::iter::from_fn(|| {

@@ -59,7 +59,7 @@ impl HyperServer {
             .enable_time()
             .build()?;
         let pool = BlockingPool::new(config.blocking_threads, config.blocking_queue);
-        let trigger = ShutdownTrigger::new();
+        let trigger = config.trigger.clone().unwrap_or_default();
         let info = self.info();
         let shutdown = trigger.clone();
         host::start("adapter-hyper-main", addrs, trigger, config.tls.clone(), &application.clone(), move |started| {

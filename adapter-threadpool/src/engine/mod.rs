@@ -67,6 +67,8 @@ pub(crate) struct Engine {
     serving: OnceLock<(Arc<Serving>, Box<Connect>)>,
     /// The startup hook has succeeded, so that the shutdown hook is owed.
     pub(crate) started: AtomicBool,
+    /// Whether the server accepts, or has failed to start: before that its end does not begin.
+    pub(crate) settled: AtomicBool,
     origin: Instant,
 }
 
@@ -90,6 +92,7 @@ impl Engine {
             corked: Mutex::default(),
             serving: OnceLock::new(),
             started: AtomicBool::new(false),
+            settled: AtomicBool::new(false),
             origin: Instant::now(),
             settings,
         }))

@@ -37,6 +37,8 @@ impl Wake for Unpark {
 pub(crate) fn run(engine: &Arc<Engine>) -> Result<(), ServeError> {
     engine.scheduler.set_supervisor(thread::current());
     until(engine, ShutdownLevel::Draining, None, || false);
+    // [LIF-10] the hook is on its way out
+    pause(engine, Duration::MAX, || engine.settled.load(Ordering::SeqCst));
 
     // [SHU-01], [SHU-03] to [SHU-05]
     accept::close(engine);

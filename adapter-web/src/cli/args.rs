@@ -4,10 +4,12 @@
 //! the configuration can be told in the words of the command line. Defaults come from the configuration, not from here.
 
 use std::collections::btree_map::Entry;
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use adapter_core::server::{ForwardedAlso, ForwardedFields, TrustedProxy};
-use adapter_core::{Limits, ServeError, ServerConfig, Timeouts};
+use adapter_core::{Bind, Limits, ServeError, ServerConfig, Timeouts};
 use clap::builder::{BoolishValueParser, PossibleValuesParser};
 
 use super::binds::Binds;
@@ -28,7 +30,8 @@ pub struct Args {
 
     /// Address to listen on: HOST:PORT (all addresses of the host), :PORT (every interface) or unix:PATH; with ",tls" behind it
     /// for TLS there only, with ",proxy" for the PROXY protocol (versions 1 and 2) in front of everything, from the proxies of
-    /// --proxy-protocol-from; may be repeated [default: 127.0.0.1:8080]
+    /// --proxy-protocol-from; may be repeated [default: :PORT where the variable PORT is set, as in
+    /// clouds, or 127.0.0.1:8080]
     #[arg(long = "bind", env = "ADAPTER_BIND", value_name = "ADDR")]
     pub binds: Vec<Binds>,
 
@@ -116,7 +119,7 @@ pub struct Args {
         hide = cfg!(not(feature = "tls")), value_parser = PossibleValuesParser::new(["1.2", "1.3"]))]
     pub tls_min_version: Option<String>,
 
-    /// Access log on stdout, or only as tracing events
+    /// Access log on stdout, or only as tracing events [default: off, with --access-log-file common]
     #[arg(
         long,
         env = "ADAPTER_ACCESS_LOG",
@@ -124,13 +127,18 @@ pub struct Args {
         value_enum,
         num_args = 0..=1,
         default_value = "off",
+        hide_default_value = true,
         default_missing_value = "common"
     )]
     pub access_log: Format,
 
-    /// What is logged on stderr: off, error, warn, info, debug, trace, or tracing directives
-    #[arg(long, env = "ADAPTER_LOG", value_name = "LEVEL", default_value = "info")]
-    pub log: String,
+    /// File the access log is appended to instead of stdout; SIGUSR1 opens it again, behind a rename
+    #[arg(long, env = "ADAPTER_ACCESS_LOG_FILE", value_name = "FILE")]
+    pub access_log_file: Option<PathBuf>,
+
+    /// What is logged on stderr: off, error, warn, info, debug, trace, or tracing directives [default: what RUST_LOG says, or info]
+    #[arg(long, env = "ADAPTER_LOG", value_name = "LEVEL")]
+    pub log: Option<String>,
 
     /// File with settings, in TOML: flags without their hyphens in front (timeout-write = "5s"), lists where they may be repeated. The
     /// environment and the command line come first
@@ -216,10 +224,15 @@ pub struct Args {
         default_value_t = OrOff(timeouts().handler.map(Period)))]
     pub timeout_handler: OrOff<Period>,
 
-    /// From the start of a shutdown (SIGTERM, SIGINT, SIGHUP) until what still runs is dropped
+    /// From the start of a shutdown (SIGTERM, SIGINT) until what still runs is dropped
     #[arg(long, env = "ADAPTER_TIMEOUT_GRACEFUL_SHUTDOWN", value_name = "TIME",
         help_heading = "Timeouts (500ms, 2s, 1m)", default_value_t = Period(timeouts().graceful_shutdown))]
     pub timeout_graceful_shutdown: Period,
+
+    /// From SIGTERM or SIGINT until the shutdown starts: everything is served, while load balancers learn of it
+    #[arg(long, env = "ADAPTER_DRAIN_DELAY", value_name = "TIME", help_heading = "Timeouts (500ms, 2s, 1m)",
+        default_value_t = Period(Duration::ZERO))]
+    pub drain_delay: Period,
 
     /// For the application's startup and shutdown hooks, or off
     #[arg(long, env = "ADAPTER_TIMEOUT_HOOKS", value_name = "TIME", help_heading = "Timeouts (500ms, 2s, 1m)",
@@ -246,6 +259,15 @@ fn key_value(text: &str) -> Result<(String, String), &'static str> {
     }
 }
 
+/// What clouds say by the variable `PORT`: a port of every interface. One that is empty is not set.
+fn bind_of_port(port: Option<OsString>) -> Result<Option<Bind>, ServeError> {
+    let Some(port) = port.filter(|port| !port.is_empty()) else { return Ok(None) };
+    match port.to_str().and_then(|port| port.parse().ok()) {
+        Some(port) => Ok(Some(Bind::EveryInterface(port))),
+        None => Err(ServeError::config("PORT", format!("\"{}\" is no port (a number up to 65535)", port.display()))),
+    }
+}
+
 impl Args {
     /// The configuration these flags describe, validated. Reads the files of `--tls-cert` and the like, and blocks as that does;
     /// `--tls-self-signed` makes another certificate each time.
@@ -266,6 +288,9 @@ impl Args {
         let period = |period: OrOff<Period>| period.0.map(|period| period.0);
         let mut config = ServerConfig::default();
         config.binds = self.binds.iter().flat_map(|binds| binds.0.iter().cloned()).collect();
+        if config.binds.is_empty() {
+            config.binds.extend(bind_of_port(std::env::var_os("PORT"))?);
+        }
         config.threads = self.threads;
         config.blocking_threads = self.blocking_threads;
         config.blocking_queue = self.blocking_queue;
@@ -307,5 +332,21 @@ impl Args {
         };
         config.tls = tls;
         Ok((config, fingerprint))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_of_the_environment_is_every_interface() {
+        let bound = |text: &str| bind_of_port(Some(text.into())).map(|bind| bind.map(|bind| bind.to_string()));
+        assert_eq!(bound("8081").unwrap().as_deref(), Some(":8081"));
+        assert_eq!(bound("").unwrap(), None);
+        assert!(bind_of_port(None).unwrap().is_none());
+        let says = "PORT: \"tcp://10.0.0.1:80\" is no port (a number up to 65535)";
+        assert_eq!(bound("tcp://10.0.0.1:80").unwrap_err().to_string(), says);
+        assert!(bound("65536").is_err());
     }
 }

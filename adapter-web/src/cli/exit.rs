@@ -18,22 +18,32 @@ use crate::stderr;
 pub struct Exit {
     status: u8,
     text: String,
+    /// The signal that ended it.
+    signal: Option<i32>,
 }
 
 impl Exit {
     /// Everything asked for is done; `text` goes to stdout as it is, the status is 0.
     pub fn done(text: impl Into<String>) -> Self {
-        Exit { status: 0, text: text.into() }
+        Exit { status: 0, text: text.into(), signal: None }
     }
 
     /// The program was used wrongly: status 2.
     pub fn usage(problem: impl fmt::Display) -> Self {
-        Exit { status: 2, text: one_line(&problem.to_string()) }
+        Exit { status: 2, text: one_line(&problem.to_string()), signal: None }
     }
 
     /// Something failed at run time: status 1.
     pub fn failed(problem: impl fmt::Display) -> Self {
-        Exit { status: 1, text: one_line(&problem.to_string()) }
+        Exit { status: 1, text: one_line(&problem.to_string()), signal: None }
+    }
+
+    /// A signal ended it before it served: status 128 and the number of the signal, by which [`report`](Self::report) ends the
+    /// process. That has been told by then.
+    #[cfg(unix)]
+    pub(crate) fn signalled(signal: i32) -> Self {
+        let status = u8::try_from(signal).map_or(u8::MAX, |signal| signal.saturating_add(128));
+        Exit { status, text: "stopped by a signal while it started".into(), signal: Some(signal) }
     }
 
     /// The exit status.
@@ -46,8 +56,15 @@ impl Exit {
         &self.text
     }
 
-    /// Prints the text where it belongs and gives the status to return from `main`.
+    /// Prints the text where it belongs and gives the status to return from `main`. Does not return where a signal ended the program
+    /// while it started: the process ends by that signal.
     pub fn report(&self) -> ExitCode {
+        #[cfg(unix)]
+        if let Some(signal) = self.signal {
+            stderr::flush(|| false);
+            // So that whoever sent it sees that it worked. Returns where the signal can't end the process.
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
         match self.status {
             // A closed stdout must not turn the end of the program into a panic.
             0 => {

@@ -1,12 +1,15 @@
 //! Whole processes: exit statuses, what goes to stderr, signals, inherited sockets, on every server of this build.
 //!
-//! This binary is both sides: started with `ADAPTER_TEST_PROGRAM` it is a program on the facade, else the tests. Every
+//! This binary is both sides: started with `TEST_OF_ADAPTER_PROGRAM` it is a program on the facade, else the tests. Every
 //! wait is for an event and has a deadline.
 //!
 //! Above 600 lines, because the binary is the program under test too, and its cases share what drives that.
 
 #[cfg(all(unix, feature = "tls"))]
 mod certificates;
+
+#[cfg(unix)]
+mod operator;
 
 #[cfg(unix)]
 mod unix {
@@ -26,14 +29,17 @@ mod unix {
     };
     use libtest_mimic::{Arguments, Failed, Trial};
 
-    const PROGRAM: &str = "ADAPTER_TEST_PROGRAM";
-    const DEADLINE: Duration = Duration::from_secs(20);
+    use crate::operator;
+
+    pub(crate) const PROGRAM: &str = "TEST_OF_ADAPTER_PROGRAM";
+    pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
     pub(crate) fn main() -> ExitCode {
         if std::env::var_os(PROGRAM).is_some() {
             return match std::env::var(PROGRAM).as_deref() {
                 Ok("macro") => adapter_web::serve!(application),
                 Ok("about") => adapter_web::serve!(application, about = "Sells tea"),
+                Ok("sleepy") => adapter_web::serve(operator::Sleepy),
                 Ok("fragile") => adapter_web::serve!(Fragile::new()),
                 Ok("added") => {
                     adapter_web::registry::add(&Mine).expect("its name is free");
@@ -49,7 +55,7 @@ mod unix {
             trial("a_server_that_was_added_is_known_by_name", added_server),
         ];
         type Case = (&'static str, fn(&str));
-        let cases: [Case; 22] = [
+        let cases: &[Case] = &[
             ("a_port_in_use_is_one_line_and_status_1", port_in_use),
             ("an_unknown_option_is_one_line_and_status_2", unknown_option),
             ("sigterm_drains_and_the_port_is_free_at_once", sigterm_drains),
@@ -59,7 +65,16 @@ mod unix {
             ("unix_sockets_are_served", unix_sockets),
             ("the_access_log_is_complete_when_the_program_ends", access_log),
             ("an_interrupt_passed_on_is_no_second_one", interrupt_twice),
-            ("a_hang_up_drains_unless_it_was_ignored", hang_up),
+            ("a_hang_up_reloads_and_ends_nothing", operator::hang_up),
+            ("quit_stops_at_once", operator::quit),
+            ("a_log_that_is_rotated_loses_no_line", operator::rotation),
+            ("a_slow_startup_can_be_interrupted", operator::slow_startup),
+            ("a_service_manager_is_told", operator::notifies),
+            ("the_watchdog_is_fed_while_event_loops_answer", operator::watchdog),
+            ("upgrades_lose_no_request", operator::upgrades),
+            ("an_upgrade_that_fails_changes_nothing", operator::failed_upgrade),
+            ("port_and_rust_log_are_honoured", operator::conventions),
+            ("a_delay_before_the_drain_serves_on", operator::drain_delay),
             ("empty_variables_are_not_set", empty_variables),
             ("an_inherited_socket_that_does_not_listen_is_an_error", inherited_deaf),
             ("a_port_alone_is_every_interface_of_both_families", every_interface),
@@ -77,7 +92,7 @@ mod unix {
             ("a_build_without_tls_says_so", without_tls),
         ];
         for server in adapter_web::registry::names() {
-            for (name, case) in cases {
+            for &(name, case) in cases {
                 let server = server.clone();
                 trials.push(trial(&format!("{server}::{name}"), move || case(&server)));
             }
@@ -106,6 +121,10 @@ mod unix {
             environ.shutting_down().await;
             environ.runtime().sleep(Duration::from_millis(300)).await;
         }
+        if path == "/hold" {
+            writeln!(std::io::stderr(), "called {path}")?;
+            thread::sleep(DEADLINE);
+        }
         if path == "/spawn" {
             environ.runtime().spawn(std::future::pending::<()>()).detach();
             environ.runtime().spawn_daemon(std::future::pending::<()>()).detach();
@@ -123,8 +142,8 @@ mod unix {
 
     /// A running program; killed when dropped.
     pub(crate) struct Program {
-        child: Child,
-        stderr: Receiver<String>,
+        pub(crate) child: Child,
+        pub(crate) stderr: Receiver<String>,
         stdout: Receiver<String>,
     }
 
@@ -154,7 +173,7 @@ mod unix {
         Program { child, stderr, stdout }
     }
 
-    fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    pub(crate) fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
         let (sender, receiver) = channel();
         thread::spawn(move || {
             for line in BufReader::new(pipe).lines().map_while(Result::ok) {
@@ -167,7 +186,7 @@ mod unix {
     }
 
     /// What is still to come, until the program has closed the pipe.
-    fn rest(lines: &Receiver<String>) -> Vec<String> {
+    pub(crate) fn rest(lines: &Receiver<String>) -> Vec<String> {
         let deadline = Instant::now() + DEADLINE;
         let mut all = Vec::new();
         loop {
@@ -186,7 +205,8 @@ mod unix {
 
         /// The address of the next line of the start-up.
         pub(crate) fn address(&self) -> String {
-            let line = self.line();
+            let of_no_use = |line: &String| line.ends_with(" is empty, as if it were not set");
+            let line = std::iter::repeat_with(|| self.line()).find(|line| !of_no_use(line)).expect("endless");
             let (said, address) = line.split_once(" listening on ").unwrap_or_else(|| panic!("{line}"));
             assert!(said.starts_with("adapter: "), "{line}");
             address.trim_start_matches("http://").to_owned()
@@ -209,7 +229,7 @@ mod unix {
         answer(stream)
     }
 
-    fn answer(mut stream: impl Read) -> String {
+    pub(crate) fn answer(mut stream: impl Read) -> String {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
         answer
@@ -222,14 +242,14 @@ mod unix {
     }
 
     /// Sends a request and leaves its answer to be read later.
-    fn ask(address: &str, path: &str) -> TcpStream {
+    pub(crate) fn ask(address: &str, path: &str) -> TcpStream {
         let mut stream = connect(address);
         write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").expect("written");
         stream
     }
 
     #[track_caller]
-    fn fails(args: &[&str], status: i32, line: &str) {
+    pub(crate) fn fails(args: &[&str], status: i32, line: &str) {
         let (ended, stderr, stdout) = start(command(args)).end();
         assert_eq!((ended.code(), stdout.len()), (Some(status), 0), "{args:?}: {stderr:?}");
         assert_eq!(stderr.len(), 1, "{args:?}: {stderr:?}");
@@ -449,30 +469,6 @@ mod unix {
         assert_eq!((ended.code(), stderr.len()), (Some(0), 0), "{stderr:?}");
     }
 
-    fn hang_up(server: &str) {
-        let program = start(command(&["--server", server, "--bind", "127.0.0.1:0"]));
-        let address = program.address();
-        let mut in_flight = ask(&address, "/drained");
-        assert_eq!(program.line(), "called /drained");
-        program.signal("-HUP");
-        assert_eq!(program.line(), "adapter: SIGHUP: draining, once more to force");
-        let answer = answer(&mut in_flight);
-        assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
-        assert_eq!(program.end().0.code(), Some(0));
-
-        let plain = command(&[]);
-        let mut nohup = Command::new("sh");
-        nohup.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(plain.get_program());
-        nohup.args(["--server", server, "--bind", "127.0.0.1:0"]).env(PROGRAM, "1").stdin(Stdio::null());
-        let program = start(nohup);
-        let address = program.address();
-        program.signal("-HUP");
-        assert!(talk(connect(&address), "/").ends_with("\r\n\r\nhello"));
-        program.signal("-TERM");
-        assert_eq!(program.line(), "adapter: SIGTERM: draining, once more to force");
-        assert_eq!(program.end().0.code(), Some(0));
-    }
-
     #[cfg(not(feature = "tls"))]
     fn without_tls(_server: &str) {
         fails(&["--tls-self-signed"], 2, "error: --tls-self-signed: this build has no TLS (feature tls)");
@@ -670,7 +666,7 @@ mod unix {
         assert_eq!(program.end().0.code(), Some(0));
     }
 
-    fn socket_path() -> (tempfile::TempDir, PathBuf) {
+    pub(crate) fn socket_path() -> (tempfile::TempDir, PathBuf) {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("socket");
         (directory, path)

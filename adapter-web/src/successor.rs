@@ -1,0 +1,366 @@
+//! SIGUSR2: the program on disk is started anew with this process's listeners, and this one drains once that one serves.
+//!
+//! The new process has one end of a pair of Unix-domain sockets as its stdin, and `ADAPTER_UPGRADE_FROM` with the number of the process
+//! that started it, so that nobody takes a variable that was merely inherited for one of its own. Over the pair come the listeners
+//! and what is to be its stdin (SCM_RIGHTS, an octet for each descriptor), then `r` (ready) goes back, and `g` (go on) comes: from then
+//! on this process is the old one. The listeners are shared, not opened again: what waits in their queues is lost by neither.
+//!
+//! Runs on a thread of its own, `adapter-upgrade`; one at a time. Nothing is forked here but by `std::process`.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read as _, Write as _};
+use std::mem::MaybeUninit;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use adapter_core::{Bind, ListenAddr, ServeError};
+use adapter_listen::{ListenSocket, UnixPath, bind_all};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg, sockopt,
+};
+
+const FROM: &str = "ADAPTER_UPGRADE_FROM";
+/// How often it is looked whether this process is to end meanwhile.
+const STEP: Duration = Duration::from_millis(250);
+/// How long the old process may take to say that it goes.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a descriptor on its way is.
+mod kind {
+    /// A listener of a service manager's.
+    pub(super) const ACTIVATED: u8 = b'a';
+    /// A listener whose path is to be unlinked at the end.
+    pub(super) const OWNED: u8 = b'o';
+    /// Another listener.
+    pub(super) const PLAIN: u8 = b'-';
+    /// What stdin is to be; the last one.
+    pub(super) const STDIN: u8 = b'.';
+}
+
+/// A listener, shared with the server and with a successor.
+#[derive(Debug)]
+struct Held {
+    /// `None` from the draining on.
+    socket: Option<OwnedFd>,
+    kind: u8,
+    /// Unlinked when it is dropped.
+    path: Option<UnixPath>,
+}
+
+/// The listeners of this process.
+#[derive(Debug, Default)]
+pub(crate) struct Listening(Mutex<Vec<Held>>);
+
+/// The process this one takes over from.
+#[derive(Debug)]
+pub(crate) struct Predecessor {
+    stream: UnixStream,
+    listeners: Vec<(u8, OwnedFd)>,
+}
+
+impl Predecessor {
+    /// Takes what it hands over, if this process was started to take over. Called once, before there is anybody who reads stdin.
+    ///
+    /// # Errors
+    /// It does not hand over as it should.
+    pub(crate) fn of_this_process() -> io::Result<Option<Self>> {
+        let parent = rustix::process::getppid().map(|id| id.as_raw_nonzero().get().to_string());
+        if parent.is_none() || std::env::var(FROM).ok() != parent {
+            return Ok(None);
+        }
+        let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut listeners = Vec::new();
+        loop {
+            match receive(&stream)? {
+                (kind::STDIN, stdin) => {
+                    rustix::stdio::dup2_stdin(stdin)?;
+                    return Ok(Some(Predecessor { stream, listeners }));
+                }
+                listener => listeners.push(listener),
+            }
+        }
+    }
+
+    /// Says that this process serves, and waits until the other one has heard.
+    pub(crate) fn relieve(mut self) {
+        let relieved = self.stream.write_all(b"r").and_then(|()| self.stream.read_exact(&mut [0]));
+        if let Err(error) = relieved {
+            tracing::warn!(target: "adapter", %error, "the process before does not answer; serving beside it");
+        }
+    }
+
+    /// The first listener that `is`.
+    fn take(&mut self, is: impl Fn(&ListenAddr) -> bool) -> Option<(u8, OwnedFd)> {
+        let found = self.listeners.iter().position(|(_, socket)| address(socket).is_ok_and(|addr| is(&addr)))?;
+        Some(self.listeners.remove(found))
+    }
+}
+
+/// A socket that was handed over, to be served.
+fn inherited(socket: OwnedFd) -> Bind {
+    match sockopt::socket_domain(&socket) {
+        Ok(AddressFamily::UNIX) => Bind::from(UnixListener::from(socket)),
+        _ => Bind::from(TcpListener::from(socket)),
+    }
+}
+
+/// `bind`, with what holds for connections of the listener.
+fn marked(bind: Bind, tls: bool, proxy: bool) -> Bind {
+    let bind = if tls { bind.with_tls() } else { bind };
+    if proxy { bind.with_proxy_protocol() } else { bind }
+}
+
+/// Where a listener listens.
+fn address(socket: &OwnedFd) -> io::Result<ListenAddr> {
+    let socket = socket.try_clone()?;
+    Ok(match sockopt::socket_domain(&socket)? {
+        AddressFamily::UNIX => {
+            let addr = UnixListener::from(socket).local_addr()?;
+            ListenAddr::Unix(addr.as_pathname().map(PathBuf::from).unwrap_or_default())
+        }
+        _ => ListenAddr::Tcp(TcpListener::from(socket).local_addr()?),
+    })
+}
+
+/// Whether `bind` would listen on `addr`.
+fn fits(bind: &Bind, addr: &ListenAddr) -> bool {
+    match (bind.place(), addr) {
+        (Bind::Tcp(want), ListenAddr::Tcp(is)) => want.ip() == is.ip() && [0, is.port()].contains(&want.port()),
+        (Bind::Host { addrs, .. }, ListenAddr::Tcp(is)) => {
+            addrs.iter().any(|want| want.ip() == is.ip() && [0, is.port()].contains(&want.port()))
+        }
+        (Bind::EveryInterface(port), ListenAddr::Tcp(is)) => is.ip().is_unspecified() && [0, is.port()].contains(port),
+        (Bind::Unix(want), ListenAddr::Unix(is)) => want == is,
+        _ => false,
+    }
+}
+
+impl Listening {
+    /// Binds `binds`, taking over from `predecessor` what it listens on already; what nobody wants of that is closed. Gives the
+    /// sockets for the server. Those of a service manager, which `are_activated`, stay in place of all others through upgrades.
+    ///
+    /// # Errors
+    /// As [`bind_all`].
+    pub(crate) fn bind(
+        binds: &[Bind],
+        are_activated: bool,
+        predecessor: Option<&mut Predecessor>,
+    ) -> Result<(Vec<Bind>, Self), ServeError> {
+        let plain = if are_activated { kind::ACTIVATED } else { kind::PLAIN };
+        let (mut handed, mut kinds, mut fresh) = (Vec::new(), Vec::new(), Vec::new());
+        match predecessor {
+            Some(before) if before.listeners.iter().any(|(kind, _)| *kind == kind::ACTIVATED) => {
+                for (kind, socket) in before.listeners.drain(..) {
+                    handed.push(inherited(socket));
+                    kinds.push(kind);
+                }
+            }
+            Some(before) => {
+                for bind in binds {
+                    let several = matches!(bind.place(), Bind::Host { .. });
+                    let mut is_found = false;
+                    while !is_found || several {
+                        let Some((kind, socket)) = before.take(|addr| fits(bind, addr)) else { break };
+                        handed.push(marked(inherited(socket), bind.options().tls, bind.options().proxy));
+                        kinds.push(kind);
+                        is_found = true;
+                    }
+                    if !is_found {
+                        fresh.push(bind.clone());
+                    }
+                }
+                // What nobody wants any more would keep addresses from being free.
+                before.listeners.clear();
+            }
+            None => fresh.extend_from_slice(binds),
+        }
+        let mut listeners = bind_all(&handed, false)?;
+        listeners.extend(bind_all(&fresh, false)?);
+        let mut kinds = kinds.into_iter();
+        let (mut served, mut held) = (Vec::new(), Vec::new());
+        for listener in listeners {
+            let (kind, tls, proxy) = (kinds.next(), listener.tls(), listener.proxy());
+            let (socket, addr, path) = listener.into_parts();
+            let path = match (&addr, kind) {
+                (ListenAddr::Unix(at), Some(kind::OWNED)) => UnixPath::adopt(at).ok(),
+                _ => path,
+            };
+            let kind = kind.unwrap_or(if path.is_some() { kind::OWNED } else { plain });
+            let (bind, socket): (Bind, OwnedFd) = match socket {
+                ListenSocket::Tcp(socket) => (socket.try_clone()?.into(), socket.into()),
+                ListenSocket::Unix(socket) => (socket.try_clone()?.into(), socket.into()),
+            };
+            let bind = bind.named(addr.to_string());
+            served.push(marked(bind, tls, proxy));
+            held.push(Held { socket: Some(socket), kind, path });
+        }
+        Ok((served, Listening(Mutex::new(held))))
+    }
+
+    fn send(&self, stream: &UnixStream) -> io::Result<()> {
+        for held in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let gone = || io::Error::new(ErrorKind::NotConnected, "this process is to stop");
+            send(stream, held.kind, held.socket.as_ref().ok_or_else(gone)?.as_fd())?;
+        }
+        // Closed, or whatever it is.
+        match io::stdin().as_fd().try_clone_to_owned() {
+            Ok(stdin) => send(stream, kind::STDIN, stdin.as_fd()),
+            Err(_) => send(stream, kind::STDIN, File::open("/dev/null")?.as_fd()),
+        }
+    }
+
+    /// Lets go of all, and leaves paths to the successor.
+    fn leave(&self) {
+        for held in self.0.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            if let Some(path) = held.path {
+                path.leave();
+            }
+        }
+    }
+
+    /// Lets go of all; paths are unlinked.
+    pub(crate) fn end(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Lets go of the sockets; paths are unlinked at the [`end`](Self::end).
+    pub(crate) fn close(&self) {
+        for held in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+            held.socket = None;
+        }
+    }
+}
+
+fn send(stream: &UnixStream, kind: u8, descriptor: std::os::fd::BorrowedFd<'_>) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [descriptor];
+    control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    sendmsg(stream, &[IoSlice::new(&[kind])], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+fn receive(stream: &UnixStream) -> io::Result<(u8, OwnedFd)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut kind = [0];
+    recvmsg(stream, &mut [IoSliceMut::new(&mut kind)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let descriptor = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    let missing = || io::Error::new(ErrorKind::UnexpectedEof, "the process before hands nothing over");
+    Ok((kind[0], descriptor.ok_or_else(missing)?))
+}
+
+/// How the program is started again.
+#[derive(Debug)]
+pub(crate) struct Program {
+    path: PathBuf,
+    args: Vec<OsString>,
+}
+
+impl Program {
+    /// This one, by the name it was called by, as that is now: another file may have its place later.
+    ///
+    /// # Errors
+    /// It is not known.
+    pub(crate) fn this() -> io::Result<Self> {
+        let args: Vec<_> = std::env::args_os().collect();
+        let called = args.first().map(PathBuf::from).filter(|path| path.components().count() > 1);
+        let called = called.and_then(|path| std::path::absolute(path).ok()).filter(|path| path.is_file());
+        Ok(Program { path: called.map_or_else(std::env::current_exe, Ok)?, args })
+    }
+}
+
+/// Starts `program` with `listening` and waits until it serves, for `patience` at most, and unless `stops`; gives the number of its process. `tell` is
+/// called before it goes on.
+///
+/// # Errors
+/// Why this process goes on, in a few words.
+pub(crate) fn start(
+    program: &Program,
+    listening: &Listening,
+    patience: Duration,
+    stops: impl Fn() -> bool,
+    tell: impl FnOnce(u32),
+) -> Result<u32, String> {
+    if std::process::id() == 1 {
+        return Err("this is process 1, with whose end the container ends".into());
+    }
+    let (mut stream, theirs) = UnixStream::pair().map_err(|error| error.to_string())?;
+    let mut command = Command::new(&program.path);
+    if let Some(name) = program.args.first() {
+        command.arg0(name);
+    }
+    command.args(program.args.iter().skip(1)).env(FROM, std::process::id().to_string());
+    // It becomes the watched one.
+    command.env_remove("WATCHDOG_PID").stdin(Stdio::from(OwnedFd::from(theirs)));
+    let spawned = command.spawn();
+    // It has the other end of the pair, whose closing tells of its end.
+    drop(command);
+    let mut child = spawned.map_err(|error| format!("{}: {error}", program.path.display()))?;
+    // One that has ended already is found by the reading.
+    let sent = listening.send(&stream).and_then(|()| stream.set_read_timeout(Some(STEP)));
+    let sent = sent.or_else(|error| if is_gone(&error) { Ok(()) } else { Err(error.to_string()) });
+    match sent.and_then(|()| until_ready(&mut stream, patience, stops)) {
+        Ok(()) => {
+            tell(child.id());
+            listening.leave();
+            // One that is gone by now would not have been noticed a moment later either.
+            let _ = stream.write_all(b"g");
+            Ok(child.id())
+        }
+        Err(why) => Err(end(&mut child, why)),
+    }
+}
+
+/// Whether the other end of the pair is closed.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
+}
+
+fn until_ready(stream: &mut UnixStream, patience: Duration, stops: impl Fn() -> bool) -> Result<(), String> {
+    let began = Instant::now();
+    loop {
+        match stream.read(&mut [0]) {
+            Ok(1..) => return if stops() { Err("this process is to stop".into()) } else { Ok(()) },
+            Ok(0) => return Err(String::new()),
+            Err(error) if is_gone(&error) => return Err(String::new()),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
+            Err(error) => return Err(error.to_string()),
+        }
+        if stops() {
+            return Err("this process is to stop".into());
+        }
+        if began.elapsed() >= patience {
+            return Err(format!("it is not ready after {} s", patience.as_secs()));
+        }
+    }
+}
+
+/// Ends what was started, and says why. Where nothing is known but that it has let go of the pair, it has a moment to end by itself.
+fn end(child: &mut Child, why: String) -> String {
+    let began = Instant::now();
+    while why.is_empty() && began.elapsed() < PATIENCE {
+        match child.try_wait() {
+            Ok(None) => std::thread::sleep(Duration::from_millis(10)),
+            Ok(Some(status)) => return format!("it ended before it served ({status})"),
+            Err(_) => break,
+        }
+    }
+    let _ = child.kill();
+    // Killed, it ends.
+    let _ = child.wait();
+    if why.is_empty() { "it does not say that it serves".into() } else { why }
+}

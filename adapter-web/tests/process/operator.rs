@@ -1,0 +1,322 @@
+//! What an operator does to a running program: signals that stop it and signals that do not, its log files.
+
+use std::io::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, Stdio};
+
+use adapter_web::{Application, Environ, Error, Request, Response, ServerInfo};
+
+use crate::unix::{DEADLINE, PROGRAM, answer, ask, command, connect, start, talk};
+
+/// A program whose startup hook never ends.
+pub(crate) struct Sleepy;
+
+impl Application for Sleepy {
+    async fn call(&self, _: Request, _: Environ) -> Result<Response, Error> {
+        Err(Error::new("it never starts"))
+    }
+
+    async fn startup(&self, _: &ServerInfo) -> Result<(), Error> {
+        struct Dropped;
+        impl Drop for Dropped {
+            fn drop(&mut self) {
+                let _ = writeln!(std::io::stderr(), "the hook is dropped");
+            }
+        }
+        let _dropped = Dropped;
+        writeln!(std::io::stderr(), "starting")?;
+        std::future::pending().await
+    }
+
+    async fn shutdown(&self) -> Result<(), Error> {
+        writeln!(std::io::stderr(), "the shutdown hook")?;
+        Ok(())
+    }
+}
+
+/// Also where a terminal's end was to be ignored.
+pub(crate) fn hang_up(server: &str) {
+    let plain = command(&[]);
+    let mut nohup = Command::new("sh");
+    nohup.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(plain.get_program());
+    nohup.args(["--server", server, "--bind", "127.0.0.1:0"]).env(PROGRAM, "1").stdin(Stdio::null());
+    for command in [command(&["--server", server, "--bind", "127.0.0.1:0"]), nohup] {
+        let program = start(command);
+        let address = program.address();
+        let in_flight = ask(&address, "/drained");
+        assert_eq!(program.line(), "called /drained");
+        program.signal("-HUP");
+        assert_eq!(program.line(), "adapter: SIGHUP: there is nothing to read again");
+        program.signal("-USR1");
+        assert_eq!(program.line(), "adapter: SIGUSR1: there is no log file to open again");
+        assert!(talk(connect(&address), "/").ends_with("\r\n\r\nhello"));
+        program.signal("-TERM");
+        assert_eq!(program.line(), "adapter: SIGTERM: draining, once more to force");
+        assert!(answer(in_flight).ends_with("\r\n\r\nhello"));
+        assert_eq!(program.end().0.code(), Some(0));
+    }
+}
+
+pub(crate) fn quit(server: &str) {
+    let args = ["--server", server, "--bind", "127.0.0.1:0", "--access-log", "--timeout-graceful-shutdown", "1h"];
+    let program = start(command(&args));
+    let address = program.address();
+    assert!(talk(connect(&address), "/").ends_with("\r\n\r\nhello"));
+    let _in_flight = ask(&address, "/never");
+    assert_eq!(program.line(), "called /never");
+    program.signal("-QUIT");
+    let (ended, stderr, stdout) = program.end();
+    assert_eq!(ended.code(), Some(0), "{stderr:?}");
+    assert_eq!(stderr, ["adapter: SIGQUIT: stopping at once, once more to kill"]);
+    assert!(stdout.iter().any(|line| line.contains("\"GET / HTTP/1.1\" 200")), "{stdout:?}");
+}
+
+/// Each request is in one of the files, once, whenever they were renamed.
+pub(crate) fn rotation(server: &str) {
+    const CLIENTS: usize = 4;
+    const EACH: usize = 100;
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("access.log");
+    let mut command = command(&["--server", server, "--bind", "127.0.0.1:0"]);
+    let program = start({
+        command.arg("--access-log-file").arg(&log);
+        command
+    });
+    let address = program.address();
+    let files = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|client| {
+                let address = &address;
+                scope.spawn(move || {
+                    for n in 0..EACH {
+                        assert!(talk(connect(address), &format!("/{client}/{n}")).ends_with("\r\n\r\nhello"));
+                    }
+                })
+            })
+            .collect();
+        let mut files = vec![log.clone()];
+        for n in 0..10 {
+            let rotated = folder.path().join(format!("access.log.{n}"));
+            std::fs::rename(&log, &rotated).expect("renamed");
+            files.push(rotated);
+            let (signal, name) = if n % 2 == 0 { ("-USR1", "SIGUSR1") } else { ("-HUP", "SIGHUP") };
+            program.signal(signal);
+            assert_eq!(program.line(), format!("adapter: {name}: opened {} again", log.display()));
+        }
+        for client in clients {
+            client.join().expect("a client that was answered");
+        }
+        files
+    });
+    // What can't be opened is told, and the file from before written on.
+    let kept = folder.path().join("kept");
+    std::fs::rename(&log, &kept).expect("renamed");
+    std::fs::create_dir(&log).expect("a folder in its place");
+    program.signal("-USR1");
+    let line = program.line();
+    assert!(line.starts_with(&format!("adapter: SIGUSR1: writing {} as it was", log.display())), "{line}");
+    assert!(talk(connect(&address), "/last").ends_with("\r\n\r\nhello"));
+    program.signal("-TERM");
+    let (ended, _, stdout) = program.end();
+    assert_eq!((ended.code(), stdout.len()), (Some(0), 0));
+    let read = |file: &std::path::PathBuf| std::fs::read_to_string(file).expect("a file of lines");
+    let text: String = files[1..].iter().chain([&kept]).map(read).collect();
+    let mut seen: Vec<_> = text.lines().filter_map(|line| line.split(' ').nth(6).map(str::to_owned)).collect();
+    seen.sort();
+    let mut expected: Vec<_> = (0..CLIENTS * EACH).map(|n| format!("/{}/{}", n / EACH, n % EACH)).collect();
+    expected.push("/last".into());
+    expected.sort();
+    assert_eq!(seen, expected);
+}
+
+/// \[LIF-10\]
+pub(crate) fn slow_startup(server: &str) {
+    for (signal, name, number) in [("-TERM", "SIGTERM", 15), ("-INT", "SIGINT", 2)] {
+        let mut command = command(&["--server", server, "--bind", "127.0.0.1:0"]);
+        command.env(PROGRAM, "sleepy");
+        let program = start(command);
+        assert_eq!(program.line(), "starting");
+        program.signal(signal);
+        let (ended, mut stderr, _) = program.end();
+        assert_eq!(ended.signal(), Some(number), "{ended:?} {stderr:?}");
+        stderr.sort();
+        let said = format!("adapter: {name}: stopping before it has started, once more to kill");
+        assert_eq!(stderr, [said.as_str(), "the hook is dropped"]);
+    }
+}
+
+pub(crate) fn drain_delay(server: &str) {
+    let program = start(command(&["--server", server, "--bind", "127.0.0.1:0", "--drain-delay", "1h"]));
+    let address = program.address();
+    program.signal("-TERM");
+    assert_eq!(program.line(), "adapter: SIGTERM: draining in 3600s, once more to drain now");
+    assert!(talk(connect(&address), "/").ends_with("\r\n\r\nhello"));
+    program.signal("-INT");
+    assert_eq!(program.line(), "adapter: SIGINT: draining, once more to force");
+    assert_eq!(program.end().0.code(), Some(0));
+
+    let program = start(command(&["--server", server, "--bind", "127.0.0.1:0", "--drain-delay", "1ms"]));
+    program.address();
+    program.signal("-TERM");
+    assert_eq!(program.line(), "adapter: SIGTERM: draining in 1ms, once more to drain now");
+    assert_eq!(program.end().0.code(), Some(0));
+}
+
+/// A socket like a service manager's, and the next message on it.
+fn manager(folder: &std::path::Path) -> (std::os::unix::net::UnixDatagram, std::path::PathBuf) {
+    let path = folder.join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
+    (socket, path)
+}
+
+fn told(socket: &std::os::unix::net::UnixDatagram) -> String {
+    let mut message = [0; 1000];
+    let length = socket.recv(&mut message).expect("a message");
+    String::from_utf8_lossy(&message[..length]).into_owned()
+}
+
+pub(crate) fn notifies(server: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (socket, path) = manager(folder.path());
+    let mut command = command(&["--server", server, "--bind", "127.0.0.1:0"]);
+    command.env("NOTIFY_SOCKET", path);
+    let program = start(command);
+    program.address();
+    assert_eq!(told(&socket), "READY=1\nSTATUS=serving");
+    program.signal("-HUP");
+    let reloading = told(&socket);
+    let micros = reloading.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC=")).expect("a time");
+    assert!(reloading.starts_with("RELOADING=1\n") && micros.parse::<u64>().is_ok(), "{reloading}");
+    assert_eq!(told(&socket), "READY=1\nSTATUS=serving");
+    program.signal("-TERM");
+    assert_eq!(told(&socket), "STOPPING=1\nSTATUS=draining");
+    assert_eq!(program.end().0.code(), Some(0));
+}
+
+/// Fed while event loops answer, and not while the application holds all of them.
+pub(crate) fn watchdog(server: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (socket, path) = manager(folder.path());
+    let threads = ["--server", server, "--bind", "127.0.0.1:0", "--threads", "1"];
+    let mut command = command(&threads);
+    command.env("NOTIFY_SOCKET", path).env("WATCHDOG_USEC", "100000");
+    let program = start(command);
+    let address = program.address();
+    assert_eq!(told(&socket), "READY=1\nSTATUS=serving");
+    for _ in 0..3 {
+        assert_eq!(told(&socket), "WATCHDOG=1");
+    }
+    // The pool of threads has one more, which is free.
+    if server != "threadpool" {
+        let _held = ask(&address, "/hold");
+        assert_eq!(program.line(), "called /hold");
+        let line = program.line();
+        assert!(line.contains("an event loop does not answer"), "{line}");
+        socket.set_nonblocking(true).expect("it can be");
+        while socket.recv(&mut [0; 100]).is_ok() {}
+        let line = program.line();
+        assert!(line.contains("an event loop does not answer"), "{line}");
+        assert!(socket.recv(&mut [0; 100]).is_err(), "nobody feeds it");
+    }
+}
+
+/// The number of the process that an upgrade has started, from what is said meanwhile.
+fn upgraded(program: &crate::unix::Program, from: u32) -> u32 {
+    assert!(Command::new("kill").args(["-USR2", &from.to_string()]).status().expect("kill runs").success());
+    loop {
+        let line = program.line();
+        assert!(!line.contains("serving on"), "{line}");
+        if let Some((_, rest)) = line.split_once("SIGUSR2: process ") {
+            return rest.split(' ').next().and_then(|id| id.parse().ok()).expect("a number");
+        }
+    }
+}
+
+/// Five upgrades under load lose no request: on new connections, and on those that are kept as long as the server lets them.
+pub(crate) fn upgrades(server: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("socket");
+    let unix = format!("unix:{}", path.display());
+    let program = start(command(&["--server", server, "--bind", "127.0.0.1:0", "--bind", &unix]));
+    let address = program.address();
+    assert_eq!(program.address(), unix);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let served = std::sync::atomic::AtomicUsize::new(0);
+    let mut last = program.child.id();
+    std::thread::scope(|scope| {
+        for client in 0..3 {
+            let (address, path, done, served) = (&address, &path, &done, &served);
+            scope.spawn(move || {
+                while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                    let said = match client {
+                        0 => talk(std::os::unix::net::UnixStream::connect(path).expect("it listens"), "/"),
+                        _ => talk(connect(address), "/"),
+                    };
+                    assert!(said.ends_with("\r\n\r\nhello"), "{said}");
+                    served.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                }
+            });
+        }
+        let ids = (0..5).map(|_| {
+            last = upgraded(&program, last);
+            last
+        });
+        let ids: Vec<u32> =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ids.collect())).unwrap_or_default();
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(ids.len(), 5);
+    });
+    assert!(served.load(std::sync::atomic::Ordering::SeqCst) > 0);
+    assert!(Command::new("kill").args(["-TERM", &last.to_string()]).status().expect("kill runs").success());
+    // Until the last one has closed stderr.
+    let (ended, stderr, _) = program.end();
+    assert_eq!(ended.code(), Some(0), "{stderr:?}");
+    assert!(!stderr.iter().any(|line| line.contains("WARN") || line.contains("ERROR")), "{stderr:?}");
+    assert!(!path.exists(), "the last one unlinks it");
+    std::net::TcpListener::bind(&address).expect("the port is free");
+}
+
+/// One that does not start changes nothing.
+pub(crate) fn failed_upgrade(server: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("access.log");
+    let mut command = command(&["--server", server, "--bind", "127.0.0.1:0"]);
+    command.arg("--access-log-file").arg(&log);
+    let program = start(command);
+    let address = program.address();
+    std::fs::remove_file(&log).expect("a file");
+    std::fs::create_dir(&log).expect("a folder in its place");
+    program.signal("-USR2");
+    assert_eq!(program.line(), "adapter: SIGUSR2: starting the program anew");
+    let error = program.line();
+    assert!(error.starts_with("error: --access-log-file: "), "{error}");
+    let said = "adapter: SIGUSR2: serving on, for the new program does not: it ended before it served (exit status: 1)";
+    assert_eq!(program.line(), said);
+    assert!(talk(connect(&address), "/").ends_with("\r\n\r\nhello"));
+    program.signal("-TERM");
+    assert_eq!(program.end().0.code(), Some(0));
+}
+
+pub(crate) fn conventions(server: &str) {
+    let mut clouds = command(&["--server", server]);
+    clouds.env("PORT", "0").env("RUST_LOG", "off,not a directive!");
+    let program = start(clouds);
+    // What is wrong with it is told, as everywhere.
+    let address = loop {
+        let line = program.line();
+        if let Some((_, address)) = line.split_once(" listening on http://localhost:") {
+            break format!("127.0.0.1:{}", address.split(' ').next().expect("a port"));
+        }
+    };
+    assert!(talk(connect(&address), "/report/x").ends_with("\r\n\r\nhello"));
+    program.signal("-TERM");
+    let (ended, stderr, _) = program.end();
+    assert_eq!(ended.code(), Some(0));
+    assert!(!stderr.iter().any(|line| line.contains("reported")), "{stderr:?}");
+    let mut wrong = command(&["--server", server]);
+    wrong.env("PORT", "http");
+    let (ended, stderr, _) = start(wrong).end();
+    assert_eq!(ended.code(), Some(2));
+    assert_eq!(stderr, ["error: PORT: \"http\" is no port (a number up to 65535)"]);
+}
