@@ -142,10 +142,10 @@ impl<T: Transport> Connection<T> {
         let since = *self.waiting.since.get_or_insert(self.now);
         // [LIM-04] the first head is waited for from the accept on
         let first = self.requests == 0;
-        // [SHU-03], [SHU-04], [SHU-05]
+        // [SHU-03], [SHU-04], [SHU-05]; [SHU-14] a request may be on its way
         if self.is_stopping() {
             let until = since + SPARED;
-            return if first && self.now < until { Flow::Park(Some(until)) } else { self.part() };
+            return if self.now < until { Flow::Park(Some(until)) } else { self.part() };
         }
         let timeouts = &self.settings().timeouts;
         let limit = if self.waiting.begun || first { timeouts.header_read } else { timeouts.keep_alive };

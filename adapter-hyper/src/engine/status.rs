@@ -219,10 +219,15 @@ impl Status {
         (waits && !self.is_write_blocked()).then_some(since)
     }
 
-    /// Until when its first request may be on its way, if it has had none. \[SHU-04\]
+    /// Until when a request may be on its way, if it waits for one: its first, or another behind an answer. In HTTP/2 a GOAWAY
+    /// tells what was taken. \[SHU-04\], \[SHU-14\]
     pub(super) fn spared_until(&self) -> Option<u64> {
-        let is_fresh = self.phase() == Phase::Head && self.requests() == 0;
-        is_fresh.then(|| self.since.load(Relaxed) + SPARED.as_nanos() as u64)
+        let waits = match self.phase() {
+            Phase::Head => self.requests() == 0,
+            Phase::Idle => !self.is_multiplexed(),
+            Phase::Busy => false,
+        };
+        waits.then(|| self.since.load(Relaxed) + SPARED.as_nanos() as u64)
     }
 
     /// Bytes went to the operating system.

@@ -25,6 +25,13 @@ pub(crate) static GROUP: Group = Group {
         Case::owned(Level::Must, "idle_connections_close", "promptly", &["SHU-03"], idle_close),
         Case::owned(
             Level::Must,
+            "who_was_answered_just_now_is_served",
+            "once more, on a connection that stays open between requests",
+            &["SHU-14", "SHU-05"],
+            just_answered,
+        ),
+        Case::owned(
+            Level::Must,
             "fresh_connections_close",
             "those on which nothing has arrived",
             &["SHU-04"],
@@ -219,6 +226,31 @@ fn who_was_there(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
         let response = connection.response("GET").map_err(|failure| Failure(format!("connection {n}: {failure}")))?;
         ensure_eq!(response.status(), 200, "the status of the last answer");
         ensure!(response.head.lists("connection", "close"), "the last answer does not say so");
+    }
+    running.wait()?.map_err(|error| Failure(error.to_string()))
+}
+
+fn just_answered(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    let running = life.start(lifecycle::config())?;
+    let cx = &running.context;
+    let mut kept = Vec::new();
+    for _ in 0..10 {
+        kept.push(cx.connect()?);
+    }
+    for connection in &mut kept {
+        connection.send(cx.get("").bytes())?;
+        connection.response("GET")?;
+    }
+    running.trigger();
+    // They cross: the client can't know yet.
+    for (n, connection) in kept.iter_mut().enumerate() {
+        let request = cx.request("POST", "/").script("read; body x").field("content-length", "3");
+        let sent = connection.send(request.tail("abc").bytes());
+        sent.map_err(|failure| Failure(format!("connection {n}: {failure}")))?;
+        let response = connection.response("POST").map_err(|failure| Failure(format!("connection {n}: {failure}")))?;
+        ensure_eq!(response.status(), 200, "the status of the last answer");
+        ensure!(response.head.lists("connection", "close"), "the last answer does not say so");
+        connection.closed()?;
     }
     running.wait()?.map_err(|error| Failure(error.to_string()))
 }

@@ -117,8 +117,15 @@ pub(crate) static FAULTS: &[Fault] = &[
         config.threads = None;
         config.timeouts.header_read = None;
     }),
-    Fault::new("nothing_is_drained", &["shutdown::requests_in_flight_complete", "shutdown::who_was_there_is_served"])
-        .config(|config| config.timeouts.graceful_shutdown = Duration::ZERO),
+    Fault::new(
+        "nothing_is_drained",
+        &[
+            "shutdown::requests_in_flight_complete",
+            "shutdown::who_was_there_is_served",
+            "shutdown::who_was_answered_just_now_is_served",
+        ],
+    )
+    .config(|config| config.timeouts.graceful_shutdown = Duration::ZERO),
     Fault::new(
         "there_is_no_deadline",
         &[
