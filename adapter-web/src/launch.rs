@@ -390,7 +390,11 @@ impl Launcher {
             let url = describe(address, handle.local_addrs(), &prefix, secure);
             stderr::say(format!("adapter: {} {} listening on {url}\n", info.name, info.version));
         }
-        operator.serving(stop, pulse, hooks)?;
+        if let Err(error) = operator.serving(stop, pulse, hooks) {
+            operator.close();
+            let _ = handle.stop();
+            return Err(ServeError::Io(error).into());
+        }
         // Whoever connects from the end of the accepting on is to be refused, and not to wait in a queue that somebody holds.
         let draining = handle.trigger().draining().fired();
         let draining = async {
@@ -447,7 +451,7 @@ impl Operator {
             let _ = self.upgrade.set(Upgrade(Box::new(upgrade)));
         }
         if let Some(before) = self.before.take() {
-            before.relieve();
+            before.relieve()?;
         }
         self.manager.ready("serving");
         pulse.map_or(Ok(()), |pulse| self.manager.feed_watchdog(pulse))

@@ -72,9 +72,13 @@ impl Predecessor {
     /// # Errors
     /// It does not hand over as it should.
     pub(crate) fn of_this_process() -> io::Result<Option<Self>> {
-        let parent = rustix::process::getppid().map(|id| id.as_raw_nonzero().get().to_string());
-        if parent.is_none() || std::env::var(FROM).ok() != parent {
+        let Some(before) = std::env::var(FROM).ok().and_then(|id| id.parse().ok()) else { return Ok(None) };
+        if !is_pair_of(before) {
             return Ok(None);
+        }
+        let parent = rustix::process::getppid().map(|id| id.as_raw_nonzero().get());
+        if parent != Some(before) {
+            return Err(io::Error::new(ErrorKind::NotConnected, "the process that started this one is gone"));
         }
         let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -91,11 +95,14 @@ impl Predecessor {
     }
 
     /// Says that this process serves, and waits until the other one has heard.
-    pub(crate) fn relieve(mut self) {
+    ///
+    /// # Errors
+    /// It has not, such as for having been told to stop meanwhile: that goes for this process, too.
+    pub(crate) fn relieve(mut self) -> io::Result<()> {
         let relieved = self.stream.write_all(b"r").and_then(|()| self.stream.read_exact(&mut [0]));
-        if let Err(error) = relieved {
-            tracing::warn!(target: "adapter", %error, "the process before does not answer; serving beside it");
-        }
+        relieved.map_err(|error| {
+            io::Error::new(error.kind(), "the process before has ended, or does not want this one to serve")
+        })
     }
 
     /// The first listener that `is`.
@@ -103,6 +110,18 @@ impl Predecessor {
         let found = self.listeners.iter().position(|(_, socket)| address(socket).is_ok_and(|addr| is(&addr)))?;
         Some(self.listeners.remove(found))
     }
+}
+
+/// Whether stdin is one end of a pair that process `id` has made. A program that an upgraded one starts has the variable too, and
+/// another stdin.
+fn is_pair_of(id: i32) -> bool {
+    let stdin = io::stdin();
+    let is_unix = sockopt::socket_domain(&stdin).is_ok_and(|domain| domain == AddressFamily::UNIX);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let is_theirs = sockopt::socket_peercred(&stdin).is_ok_and(|them| them.pid.as_raw_nonzero().get() == id);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let is_theirs = rustix::process::getppid().is_some_and(|parent| parent.as_raw_nonzero().get() == id);
+    is_unix && is_theirs
 }
 
 /// A socket that was handed over, to be served.
