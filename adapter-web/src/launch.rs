@@ -3,34 +3,29 @@
 //! Runs on the main thread, which picks the server, starts it, and then only waits; signals are watched by a thread
 //! of their own. Nothing here is on the path of a request.
 
-use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-#[cfg(unix)]
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use adapter_core::server::LastReference;
-#[cfg(unix)]
-use adapter_core::server::Pulse;
-use adapter_core::{Application, Bind, DynApplication, ListenAddr, ServeError, Server, ServerConfig};
+use adapter_core::{Application, DynApplication, ServeError, Server, ServerConfig};
 use futures_lite::future::{block_on, or};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 
 use crate::access_log::{self, AccessLog, Format};
-use crate::cli::{self, Args, Exit};
+use crate::cli::{self, Args, Exit, Plain};
 #[cfg(unix)]
-use crate::control::{Control, LogFile, Upgrade};
+use crate::control::{Control, LogFile};
 #[cfg(unix)]
 use crate::descriptors;
 #[cfg(unix)]
+use crate::operator::Operator;
+#[cfg(unix)]
 use crate::signals::{Signals, Stop};
 #[cfg(unix)]
-use crate::successor::{self, Listening, Predecessor};
-#[cfg(unix)]
 use crate::systemd::Manager;
-use crate::{inherited, registry, stderr};
+#[cfg(not(unix))]
+use crate::unattended::{Operator, Stop};
+use crate::{inherited, logging, registry, stderr, urls};
 
 /// Serves `application` as the command line says, until a signal ends it: the body of a `fn main`.
 ///
@@ -117,11 +112,6 @@ impl Program {
 
     /// As the function [`serve`](fn@crate::serve).
     pub fn serve(self, application: impl Application) -> ExitCode {
-        #[derive(clap::Parser)]
-        struct Plain {
-            #[command(flatten)]
-            args: Args,
-        }
         let application = DynApplication::new(application);
         let _last = LastReference::of(&application);
         let name = program_name(std::env::args_os().next().as_deref().map(Path::new));
@@ -207,7 +197,7 @@ impl Launcher {
     fn of(server: &'static dyn Server, args: &Args) -> Result<Self, Exit> {
         // First, for a certificate may be warned of.
         let access_log = format_of(args)?;
-        init_logging(args.log.as_deref(), access_log)?;
+        logging::start(args.log.as_deref(), access_log)?;
         let (config, fingerprint) = args.unchecked()?;
         let mut known = config.clone();
         if known.tls.is_none() {
@@ -311,8 +301,10 @@ impl Launcher {
         };
         #[cfg(unix)]
         let stop = signals.stop().clone();
+        #[cfg(not(unix))]
+        let stop = Stop::of(trigger);
         #[cfg(unix)]
-        let operator = Operator { manager, upgrade, listening: None, before: None };
+        let operator = Operator::new(manager, upgrade);
         #[cfg(not(unix))]
         let operator = Operator;
         #[cfg(unix)]
@@ -385,9 +377,9 @@ impl Launcher {
         if let Some(fingerprint) = self.fingerprint {
             stderr::say(format!("adapter: made a certificate {fingerprint}\n"));
         }
-        let secure = secure(&binds, handle.local_addrs());
+        let secure = urls::secure(&binds, handle.local_addrs());
         for (address, secure) in handle.local_addrs().iter().zip(secure) {
-            let url = describe(address, handle.local_addrs(), &prefix, secure);
+            let url = urls::describe(address, handle.local_addrs(), &prefix, secure);
             stderr::say(format!("adapter: {} {} listening on {url}\n", info.name, info.version));
         }
         if let Err(error) = operator.serving(stop, pulse, hooks) {
@@ -411,103 +403,6 @@ impl Launcher {
     }
 }
 
-/// What an operator has to do with a server beyond its signals: the service manager, and the program's next version.
-#[cfg(unix)]
-struct Operator {
-    manager: Manager,
-    upgrade: Arc<OnceLock<Upgrade>>,
-    listening: Option<Arc<Listening>>,
-    /// Whom this process relieves.
-    before: Option<Predecessor>,
-}
-
-#[cfg(unix)]
-impl Operator {
-    /// Binds, or takes over from the process that started this one for it.
-    fn bind(&mut self, stop: &Stop, binds: Vec<Bind>, are_activated: bool) -> Result<Vec<Bind>, ServeError> {
-        self.before = Predecessor::of_this_process()?;
-        let (binds, listening) = Listening::bind(&binds, are_activated, self.before.as_mut())?;
-        self.listening = Some(Arc::new(listening));
-        stop.closes(self.listening.clone());
-        Ok(binds)
-    }
-
-    /// Tells everybody that the server serves.
-    fn serving(&mut self, stop: &Stop, pulse: Option<Pulse>, hooks: Option<Duration>) -> io::Result<()> {
-        // Where the program has no name, it can't be started anew.
-        if let (Some(listening), Ok(program)) = (self.listening.clone(), successor::Program::this()) {
-            let (stop, manager) = (stop.clone(), self.manager.clone());
-            let patience = hooks.unwrap_or_default().saturating_add(Duration::from_secs(60));
-            let upgrade = move || {
-                let tell = |process| manager.main_is(process);
-                match successor::start(&program, &listening, patience, || stop.is_stopping(), tell) {
-                    Ok(process) => {
-                        stop.hand_over();
-                        format!("process {process} serves; draining")
-                    }
-                    Err(why) => format!("serving on, for the new program does not: {why}"),
-                }
-            };
-            let _ = self.upgrade.set(Upgrade(Box::new(upgrade)));
-        }
-        if let Some(before) = self.before.take() {
-            before.relieve()?;
-        }
-        self.manager.ready("serving");
-        pulse.map_or(Ok(()), |pulse| self.manager.feed_watchdog(pulse))
-    }
-
-    fn close(&self) {
-        if let Some(listening) = &self.listening {
-            listening.close();
-        }
-    }
-}
-
-#[cfg(unix)]
-impl Drop for Operator {
-    fn drop(&mut self) {
-        // Threads that last as long as the process know it, too.
-        if let Some(listening) = &self.listening {
-            listening.end();
-        }
-    }
-}
-
-/// Where there is no such operator.
-#[cfg(not(unix))]
-struct Operator;
-
-#[cfg(not(unix))]
-impl Operator {
-    fn bind(&mut self, _: &Stop, binds: Vec<Bind>, _: bool) -> Result<Vec<Bind>, ServeError> {
-        Ok(binds)
-    }
-
-    fn serving(&mut self, _: &Stop, _: Option<adapter_core::server::Pulse>, _: Option<Duration>) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn close(&self) {}
-}
-
-/// Where there are no signals.
-#[cfg(not(unix))]
-struct Stop;
-
-#[cfg(not(unix))]
-impl Stop {
-    fn of(_trigger: adapter_core::ShutdownTrigger) -> Self {
-        Stop
-    }
-
-    fn started(&self, _handle: &adapter_core::ServerHandle) {}
-
-    fn is_forced(&self) -> bool {
-        false
-    }
-}
-
 impl std::fmt::Debug for Launcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Launcher")
@@ -515,47 +410,6 @@ impl std::fmt::Debug for Launcher {
             .field("config", &self.config)
             .field("access_log", &self.access_log)
             .finish()
-    }
-}
-
-/// For each of `addresses`, which are where `binds` were bound, in order, whether it has TLS.
-fn secure(binds: &[Bind], addresses: &[ListenAddr]) -> Vec<bool> {
-    let mut secure = Vec::with_capacity(addresses.len());
-    for bind in binds {
-        let tls = bind.options().tls;
-        match bind.place() {
-            // As many of its addresses as this machine has, one at least.
-            Bind::Host { addrs, .. } => {
-                let rest = addresses.iter().skip(secure.len()).filter_map(ListenAddr::tcp);
-                let of_host =
-                    rest.take(addrs.len()).take_while(|bound| addrs.iter().any(|addr| addr.ip() == bound.ip()));
-                let count = of_host.count();
-                secure.resize(secure.len() + count.max(1), tls);
-            }
-            _ => secure.push(tls),
-        }
-    }
-    secure.resize(addresses.len(), false);
-    secure
-}
-
-/// What to open in a browser, or the path of the socket: `address`, which is one of `all`, and has TLS where it is `secure`.
-fn describe(address: &ListenAddr, all: &[ListenAddr], prefix: &str, secure: bool) -> String {
-    let scheme = if secure { "https" } else { "http" };
-    match address {
-        ListenAddr::Tcp(bound) if bound.ip().is_unspecified() => {
-            let port = bound.port();
-            // [::] takes IPv4 too, where no address of IPv4 has the port to itself.
-            let beside = all.iter().filter_map(ListenAddr::tcp).any(|other| other.is_ipv4() && other.port() == port);
-            let (host, which) = match (bound.is_ipv4(), beside) {
-                (true, _) => ("127.0.0.1", "every interface, IPv4"),
-                (false, true) => ("[::1]", "every interface, IPv6"),
-                (false, false) => ("localhost", "every interface"),
-            };
-            format!("{scheme}://{host}:{port}{prefix} ({which}: {bound})")
-        }
-        ListenAddr::Tcp(bound) => format!("{scheme}://{bound}{prefix}"),
-        other => format!("{other}{}", if secure { ",tls" } else { "" }),
     }
 }
 
@@ -570,80 +424,9 @@ fn format_of(args: &Args) -> Result<Format, Exit> {
     }
 }
 
-/// `directives` are the flag's; where there is none `RUST_LOG` is honoured, as far as it can be: it is for other programs, too.
-fn init_logging(directives: Option<&str>, access_log: Format) -> Result<(), Exit> {
-    let shared = std::env::var("RUST_LOG").ok().filter(|shared| directives.is_none() && !shared.is_empty());
-    let directives = shared.as_deref().or(directives).unwrap_or("info");
-    // tracing would take a misspelt level for the name of a target, and log nothing.
-    let is_level = |part: &str| part.parse::<LevelFilter>().is_ok();
-    if shared.is_none()
-        && let Some(part) =
-            directives.split(',').find(|part| !part.contains(['=', '[', '{', '}', ']']) && !is_level(part))
-    {
-        return Err(Exit::usage(format_args!("--log: \"{part}\" is no level (off, error, warn, info, debug, trace)")));
-    }
-    let problem = |error| Exit::usage(format_args!("--log: {error}"));
-    let mut filter = match &shared {
-        Some(shared) => EnvFilter::new(shared),
-        None => EnvFilter::try_new(directives).map_err(problem)?,
-    };
-    // The lines on stdout say it already; who wants the events as well asks for them by name.
-    if matches!(access_log, Format::Common | Format::Combined)
-        && !directives.contains(access_log::TARGET)
-        && let Ok(directive) = format!("{}=warn", access_log::TARGET).parse()
-    {
-        filter = filter.add_directive(directive);
-    }
-    // An error means that the program has a subscriber of its own, which is then the one to use.
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr::Lines);
-    // Colours, which another crate may have turned on, are for people.
-    let _ = if io::stderr().is_terminal() { subscriber.try_init() } else { subscriber.with_ansi(false).try_init() };
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_are_told_as_urls() {
-        let tcp = |text: &str| ListenAddr::Tcp(text.parse().expect("an address"));
-        assert_eq!(describe(&tcp("127.0.0.1:80"), &[], "", false), "http://127.0.0.1:80");
-        assert_eq!(describe(&tcp("[::1]:80"), &[], "/shop", false), "http://[::1]:80/shop");
-        let every = tcp("[::]:80");
-        assert_eq!(
-            describe(&every, std::slice::from_ref(&every), "", false),
-            "http://localhost:80 (every interface: [::]:80)"
-        );
-        let both = [tcp("0.0.0.0:80"), every];
-        let told = both.each_ref().map(|address| describe(address, &both, "/x", false));
-        assert_eq!(told[0], "http://127.0.0.1:80/x (every interface, IPv4: 0.0.0.0:80)");
-        assert_eq!(told[1], "http://[::1]:80/x (every interface, IPv6: [::]:80)");
-        let unix = ListenAddr::Unix("/run/x".into());
-        assert_eq!(describe(&unix, &[], "/shop", false), "unix:/run/x");
-        assert_eq!(describe(&unix, &[], "/shop", true), "unix:/run/x,tls");
-        assert_eq!(describe(&tcp("[::1]:443"), &[], "/shop", true), "https://[::1]:443/shop");
-        assert_eq!(describe(&both[0], &both, "", true), "https://127.0.0.1:80 (every interface, IPv4: 0.0.0.0:80)");
-    }
-
-    #[test]
-    fn addresses_are_secure_as_they_were_bound() {
-        let told = |binds: &[&str], addresses: &[&str]| {
-            let binds: Vec<Bind> = binds.iter().map(|text| text.parse().expect("a bind")).collect();
-            let addresses: Vec<_> = addresses
-                .iter()
-                .map(|text| text.parse().map_or(ListenAddr::Unix(text.into()), ListenAddr::Tcp))
-                .collect();
-            secure(&binds, &addresses)
-        };
-        let addresses = ["127.0.0.1:80", "[::1]:80", "127.0.0.1:443"];
-        assert_eq!(told(&["localhost:80,tls", "127.0.0.1:443"], &addresses), [true, true, false]);
-        assert_eq!(told(&["localhost:80", "127.0.0.1:443,tls"], &addresses), [false, false, true]);
-        // Where there is no IPv6.
-        assert_eq!(told(&["localhost:80", ":81,tls"], &["127.0.0.1:80", "0.0.0.0:81"]), [false, true]);
-        assert_eq!(told(&["unix:/x,tls", "localhost:1"], &["/x", "[::1]:1"]), [true, false]);
-        assert_eq!(told(&["localhost:1"], &[]), [false; 0]);
-    }
 
     /// Has what its name says.
     struct Able(&'static str);
@@ -663,12 +446,7 @@ mod tests {
 
     #[test]
     fn what_an_application_requires_is_found_or_told() {
-        #[derive(clap::Parser)]
-        struct Cli {
-            #[command(flatten)]
-            args: Args,
-        }
-        let args = |server: &str| <Cli as clap::Parser>::parse_from(["x", "--server", server]).args;
+        let args = |server: &str| <Plain as clap::Parser>::parse_from(["x", "--server", server]).args;
         let servers: [&'static dyn Server; 3] = [&Able("plain"), &Able("http2"), &Able("http2-too")];
         let require = |server: &str, what: &str| {
             let launcher = Launcher::among(&servers, &args(server)).and_then(|launcher| launcher.require(what));
@@ -683,13 +461,13 @@ mod tests {
         #[cfg(feature = "tls")]
         {
             // Rather none than one that serves in the clear.
-            let secure = <Cli as clap::Parser>::parse_from(["x", "--tls-self-signed"]).args;
+            let secure = <Plain as clap::Parser>::parse_from(["x", "--tls-self-signed"]).args;
             let refused = Launcher::among(&servers, &secure).unwrap_err();
             assert_eq!(refused.status(), 2);
             assert!(refused.text().ends_with("needs tls, which plain does not have (who has it: none)"), "{refused}");
             assert_eq!(Launcher::with_server(servers[0], &secure).unwrap_err().status(), 2);
             // Also where it is the program's own.
-            let marked = <Cli as clap::Parser>::parse_from(["x", "--bind", ":1,tls"]).args;
+            let marked = <Plain as clap::Parser>::parse_from(["x", "--bind", ":1,tls"]).args;
             let mut launcher = Launcher::among(&servers, &marked).unwrap();
             launcher.config().tls = secure.config().unwrap().tls;
             let application = |_: adapter_core::Request, _: adapter_core::Environ| async {
@@ -703,12 +481,7 @@ mod tests {
 
     #[test]
     fn one_requirement_does_not_undo_another() {
-        #[derive(clap::Parser)]
-        struct Cli {
-            #[command(flatten)]
-            args: Args,
-        }
-        let args = |server: &str| <Cli as clap::Parser>::parse_from(["x", "--server", server]).args;
+        let args = |server: &str| <Plain as clap::Parser>::parse_from(["x", "--server", server]).args;
         let servers: [&'static dyn Server; 3] = [&Able("trailers"), &Able("http2"), &Able("http2-trailers")];
         let both = |server: &str| {
             let launcher = Launcher::among(&servers, &args(server))?.require("http2")?.require("trailers")?;

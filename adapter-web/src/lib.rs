@@ -125,6 +125,9 @@ mod control;
 mod descriptors;
 mod inherited;
 mod launch;
+mod logging;
+#[cfg(unix)]
+mod operator;
 mod output;
 pub mod registry;
 #[cfg(unix)]
@@ -134,6 +137,9 @@ mod stderr;
 mod successor;
 #[cfg(unix)]
 mod systemd;
+#[cfg(not(unix))]
+mod unattended;
+mod urls;
 
 pub use adapter_core::*;
 

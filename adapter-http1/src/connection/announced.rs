@@ -6,8 +6,6 @@
 
 use std::task::{Context, Poll};
 
-use adapter_core::server::SPARED;
-
 use super::Connection;
 use super::phase::{Flow, Phase};
 use super::transport::Transport;
@@ -45,7 +43,8 @@ impl<T: Transport> Connection<T> {
             let count = match transport.poll_read_first(cx, &mut piece) {
                 Poll::Pending => {
                     drop(io);
-                    return self.wait_for_header();
+                    let limit = self.settings().timeouts.header_read;
+                    return self.wait_in_front(limit, "[PRX-09] header of the PROXY protocol");
                 }
                 Poll::Ready(Ok(count)) if count > 0 => count,
                 Poll::Ready(_) => {
@@ -74,27 +73,5 @@ impl<T: Transport> Connection<T> {
             }
         }
         Flow::Again
-    }
-
-    /// The header is not whole: until when.
-    fn wait_for_header(&mut self) -> Flow {
-        let since = *self.waiting.since.get_or_insert(self.now);
-        // [SHU-04] it has asked for nothing
-        if self.is_stopping() {
-            let until = since + SPARED;
-            return if self.now < until { Flow::Park(Some(until)) } else { self.close(false) };
-        }
-        let limit = self.settings().timeouts.header_read;
-        let deadline = limit.and_then(|limit| since.checked_add(limit));
-        if deadline.is_some_and(|deadline| self.now >= deadline) {
-            let peer = self.shared.environ.told();
-            tracing::debug!(target: "adapter", peer, "[PRX-09] the header of the PROXY protocol is late; closed");
-            return self.close(false);
-        }
-        if self.has_to_make_room() {
-            tracing::debug!(target: "adapter", "[LIM-07] a connection without a header makes room for another");
-            return self.close(false);
-        }
-        Flow::Park(deadline)
     }
 }

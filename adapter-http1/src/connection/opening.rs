@@ -4,6 +4,7 @@
 //! nothing is guessed from what the client sends (RFC 9113 §3.3).
 
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use adapter_core::server::SPARED;
 
@@ -37,28 +38,31 @@ impl<T: Transport> Connection<T> {
                 // The client is told why, and can read it.
                 self.phase = Phase::Closing(Box::new(Closing::orderly()));
             }
-            Poll::Pending => return self.wait_to_open(),
+            Poll::Pending => {
+                let limit = self.settings().timeouts.tls_handshake;
+                return self.wait_in_front(limit, "[TLS-03] TLS handshake");
+            }
         }
         Flow::Next
     }
 
-    /// The handshake goes on: until when.
-    fn wait_to_open(&mut self) -> Flow {
+    /// `what` comes in front of HTTP, and is not whole: until when, from the accept on.
+    pub(super) fn wait_in_front(&mut self, limit: Option<Duration>, what: &'static str) -> Flow {
         let since = *self.waiting.since.get_or_insert(self.now);
         // [SHU-04] it has asked for nothing
         if self.is_stopping() {
             let until = since + SPARED;
             return if self.now < until { Flow::Park(Some(until)) } else { self.close(false) };
         }
-        let limit = self.settings().timeouts.tls_handshake;
         let deadline = limit.and_then(|limit| since.checked_add(limit));
         if deadline.is_some_and(|deadline| self.now >= deadline) {
-            tracing::debug!(target: "adapter", "[TLS-03] a TLS handshake takes too long; its connection is closed");
+            let peer = self.shared.environ.told();
+            tracing::debug!(target: "adapter", peer, what, "what comes in front of HTTP takes too long; its connection is closed");
             self.shared.limit_unsent(&self.shared.io());
             return self.close(false);
         }
         if self.has_to_make_room() {
-            tracing::debug!(target: "adapter", "[LIM-07] a slow TLS handshake makes room for another connection");
+            tracing::debug!(target: "adapter", what, "[LIM-07] who has not asked for anything makes room for another");
             return self.close(false);
         }
         Flow::Park(deadline)

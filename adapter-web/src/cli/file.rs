@@ -117,22 +117,16 @@ fn with_defaults(command: Command, settings: &[(String, Vec<String>)]) -> Comman
 
 #[cfg(test)]
 mod tests {
-    use clap::{CommandFactory as _, Parser};
+    use clap::CommandFactory as _;
 
     use super::*;
-    use crate::Args;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        _serving: Args,
-    }
+    use crate::cli::Plain;
 
     fn refused(text: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("app.toml");
         std::fs::write(&path, text).unwrap();
-        let exit = apply(Cli::command(), &path).map(drop).unwrap_err();
+        let exit = apply(Plain::command(), &path).map(drop).unwrap_err();
         assert_eq!(exit.status(), 2);
         exit.text().split_once("app.toml: ").unwrap().1.to_owned()
     }

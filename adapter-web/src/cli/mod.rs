@@ -50,6 +50,13 @@ pub(crate) use self::parse::parse_with;
 pub use self::parse::{parse, parse_from};
 pub use self::values::{OrOff, ParseValueError, Period, Size};
 
+/// A command line without flags of the program's own.
+#[derive(Parser)]
+pub(crate) struct Plain {
+    #[command(flatten)]
+    pub(crate) args: Args,
+}
+
 /// Parses the command line, runs `program` with it, and reports how it ended: the body of a `fn main`.
 ///
 /// Blocks as long as `program` does.

@@ -100,17 +100,11 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
-    use crate::Args;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        _serving: Args,
-    }
+    use crate::cli::Plain;
 
     #[test]
     fn a_variable_of_no_use_is_told() {
-        let said = |name: &str, is_empty| unused(&Cli::command(), Name::new(name), is_empty);
+        let said = |name: &str, is_empty| unused(&Plain::command(), Name::new(name), is_empty);
         assert_eq!(said("ADAPTER_BIND", false), None);
         assert_eq!(said("PATH", true), None);
         assert!(said("ADAPTER_BIND", true).unwrap().contains("ADAPTER_BIND is empty"));
@@ -120,7 +114,7 @@ mod tests {
     #[test]
     fn an_empty_variable_is_not_looked_at() {
         let left = |empty: &'static str| {
-            let command = without_empty(Cli::command(), &|name| empty == "all" || name == empty);
+            let command = without_empty(Plain::command(), &|name| empty == "all" || name == empty);
             command.get_arguments().filter(|arg| arg.get_env().is_some()).count()
         };
         assert_eq!(left("all"), 0);

@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args as _, Command};
 use super::args::Args;
 use super::file::{self, NO_SETTINGS};
 
-/// The settings of `matches`, if they were asked for. `has_file`: defaults may be from a file.
+/// The settings of `matches`, if they were asked for; `plain` has the defaults of a program without a file.
 pub(super) fn asked(matches: &ArgMatches, plain: &Command) -> Option<String> {
     let matches = file::level(matches)?;
     matches.try_get_one::<bool>("print_config").ok().flatten().filter(|asked| **asked)?;

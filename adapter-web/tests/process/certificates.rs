@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use adapter_web::tls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto};
 
-use crate::unix::{command, connect, start, talk};
+use crate::program::{command, connect, start, talk};
 
 /// The certificate that is shown, and what `/` says under it.
 fn secure(address: &str, known: &[rcgen::CertifiedKey<rcgen::KeyPair>]) -> (Vec<u8>, String) {

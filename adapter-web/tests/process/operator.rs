@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use adapter_web::{Application, Environ, Error, Request, Response, ServerInfo};
 
-use crate::unix::{DEADLINE, PROGRAM, answer, ask, command, connect, start, talk};
+use crate::program::{DEADLINE, PROGRAM, answer, ask, command, connect, start, talk};
 
 /// A program whose startup hook never ends.
 pub(crate) struct Sleepy;
@@ -222,7 +222,7 @@ pub(crate) fn watchdog(server: &str) {
 }
 
 /// The number of the process that an upgrade has started, from what is said meanwhile.
-fn upgraded(program: &crate::unix::Program, from: u32) -> u32 {
+fn upgraded(program: &crate::program::Program, from: u32) -> u32 {
     assert!(Command::new("kill").args(["-USR2", &from.to_string()]).status().expect("kill runs").success());
     loop {
         let line = program.line();

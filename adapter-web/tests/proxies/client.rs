@@ -15,10 +15,7 @@ fn connect(proxy: &Proxy) -> Client {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::new(CLIENT.parse().unwrap(), 0).into()).unwrap();
     socket.connect(&proxy.addr.into()).unwrap();
-    let client = Client::of(TcpStream::from(socket));
-    client.stream.set_read_timeout(Some(crate::wire::PATIENCE)).unwrap();
-    client.stream.set_write_timeout(Some(crate::wire::PATIENCE)).unwrap();
-    client
+    Client::of(TcpStream::from(socket))
 }
 
 /// Head and body of the next response, which has a length or chunks.
