@@ -170,22 +170,22 @@ impl Application for Conformance {
     }
 }
 
-/// Remembers the head and the environment of a call.
+/// Remembers the head and the environment of a call, in one piece: a case that waits for the call may look at all of it.
 fn remember<B>(log: &Log, request: &http::Request<B>, environ: &Environ, started: Option<&str>) {
     let uri = request.uri();
     let (method, version) = (request.method().as_str(), request.version());
-    log.record(format!("call {} {} {version:?}", text::encode(method), text::encode(uri.to_string())));
-    log.record(format!("path {}", text::encode(uri.path())));
+    let mut said = vec![format!("call {} {} {version:?}", text::encode(method), text::encode(uri.to_string()))];
+    said.push(format!("path {}", text::encode(uri.path())));
     if let Some(query) = uri.query() {
-        log.record(format!("query {}", text::encode(query)));
+        said.push(format!("query {}", text::encode(query)));
     }
     for (name, value) in request.headers() {
-        log.record(format!("header {} {}", text::encode(name), text::encode(value)));
+        said.push(format!("header {} {}", text::encode(name), text::encode(value)));
     }
-    let env = |key: &str, value: String| log.record(format!("env {key} {}", text::encode(value)));
+    let mut env = |key: &str, value: String| said.push(format!("env {key} {}", text::encode(value)));
     env("scheme", environ.scheme().to_string());
-    let said = environ.forwarded().map(|said| (said.host.clone(), said.prefix.clone()));
-    let (host, prefix) = said.unwrap_or_default();
+    let forwarded = environ.forwarded().map(|by| (by.host.clone(), by.prefix.clone()));
+    let (host, prefix) = forwarded.unwrap_or_default();
     env("forwarded-host", host.map_or("none".into(), String::from));
     env("forwarded-prefix", prefix.map_or("none".into(), String::from));
     env("peer", environ.peer_addr().map_or("none".to_owned(), |peer| peer.to_string()));
@@ -197,10 +197,10 @@ fn remember<B>(log: &Log, request: &http::Request<B>, environ: &Environ, started
     env("server", environ.server().name.to_string());
     env("tls", environ.tls().is_some().to_string());
     if let Some(tls) = environ.tls() {
-        let said = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".into());
-        env("tls-protocol", said(&tls.protocol));
-        env("tls-cipher-suite", said(&tls.cipher_suite));
-        env("tls-name", said(&tls.server_name));
+        let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".into());
+        env("tls-protocol", or_none(&tls.protocol));
+        env("tls-cipher-suite", or_none(&tls.cipher_suite));
+        env("tls-name", or_none(&tls.server_name));
         env("tls-alpn", tls.alpn.as_ref().map_or("none".into(), |alpn| String::from_utf8_lossy(alpn).into_owned()));
         env("tls-resumed", tls.resumed.to_string());
         // In hexadecimal, by commas.
@@ -219,6 +219,7 @@ fn remember<B>(log: &Log, request: &http::Request<B>, environ: &Environ, started
     if let Some(deployed) = environ.deployed::<crate::setting::Deployed>() {
         env("deployed", deployed.0.clone());
     }
+    log.record_all(said);
 }
 
 /// The first value of a field, as text.

@@ -131,11 +131,16 @@ pub struct Log {
 impl Log {
     /// Writes down an event of the current thread.
     pub fn record(&self, text: impl Into<String>) {
+        self.record_all([text.into()]);
+    }
+
+    /// Writes down events that belong together: whoever sees the first sees all of them.
+    pub fn record_all(&self, texts: impl IntoIterator<Item = String>) {
         let thread = std::thread::current();
         // Pools give all their threads one name.
         let thread = format!("{} {:?}", thread.name().unwrap_or("unnamed"), thread.id());
-        let event = Event { call: self.call, thread, text: text.into() };
-        self.records.update(&self.token, |record| record.events.push(event));
+        let events = texts.into_iter().map(|text| Event { call: self.call, thread: thread.clone(), text });
+        self.records.update(&self.token, |record| record.events.extend(events));
     }
 
     /// Which records it writes to, so that two applications are told apart.
