@@ -7,19 +7,29 @@ use std::path::Path;
 use adapter_core::server::{BindOptions, InheritedSocket, ListenAddr};
 use socket2::{SockRef, Type};
 
+use super::tuning::Tuning;
 use super::{ListenSocket, Listener};
 
 /// Takes over a socket that listens. Its path, if it has one, is its owner's to unlink.
-pub(super) fn listener(socket: InheritedSocket) -> io::Result<Listener> {
+pub(super) fn listener(socket: InheritedSocket, options: &BindOptions) -> io::Result<Listener> {
     let (socket, addr) = match socket {
         InheritedSocket::Tcp(listener) => {
-            check(&SockRef::from(&listener))?;
+            let told = SockRef::from(&listener);
+            check(&told)?;
+            // Whoever made it and set keep-alive knows why, unless an option says otherwise.
+            if options.of_tcp().is_some() || !told.keepalive()? {
+                Tuning::from(options).apply(&told)?;
+            }
             listener.set_nonblocking(true)?;
             let addr = ListenAddr::Tcp(listener.local_addr()?);
             (ListenSocket::Tcp(listener), addr)
         }
         #[cfg(unix)]
         InheritedSocket::Unix(listener) => {
+            if let Some(option) = options.of_tcp() {
+                let reason = format!("{option} is for TCP, and it is a Unix-domain socket");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+            }
             check(&SockRef::from(&listener))?;
             listener.set_nonblocking(true)?;
             let path = listener.local_addr()?.as_pathname().map(Path::to_owned).unwrap_or_default();

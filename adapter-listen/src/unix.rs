@@ -18,7 +18,8 @@ use adapter_core::server::{BindOptions, ListenAddr};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::{BACKLOG, ListenSocket, Listener};
+use super::tuning::Tuning;
+use super::{ListenSocket, Listener};
 
 /// How long a folder's lock is waited for, in steps of [`STEP`]. Nobody of ours holds it longer than an instant.
 const STEPS: usize = 200;
@@ -60,7 +61,7 @@ impl Drop for UnixPath {
 }
 
 /// Listens on `path`, in place of a stale socket if one is there.
-pub(super) fn bind(path: &Path) -> io::Result<Listener> {
+pub(super) fn bind(path: &Path, options: &BindOptions) -> io::Result<Listener> {
     let _lock = lock_folder(path, STEPS);
     if let Ok(found) = fs::symlink_metadata(path) {
         if !found.file_type().is_socket() {
@@ -74,7 +75,7 @@ pub(super) fn bind(path: &Path) -> io::Result<Listener> {
     let unlink = Some(UnixPath::of(path)?);
     // std listens with a backlog of its own choice; listening again sets ours.
     let socket = Socket::from(listener);
-    socket.listen(BACKLOG)?;
+    socket.listen(Tuning::from(options).backlog)?;
     socket.set_nonblocking(true)?;
     let addr = ListenAddr::Unix(path.to_owned());
     Ok(Listener {
