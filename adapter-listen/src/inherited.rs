@@ -1,13 +1,13 @@
 //! Listeners made elsewhere: looked at before they are served, for what does not listen fails at every `accept`.
 
 use std::io;
-#[cfg(unix)]
-use std::path::Path;
 
 use adapter_core::server::{BindOptions, InheritedSocket, ListenAddr};
 use socket2::{SockRef, Type};
 
 use super::tuning::Tuning;
+#[cfg(unix)]
+use super::unix::unix_path_of;
 use super::{ListenSocket, Listener};
 
 /// Takes over a socket that listens. Its path, if it has one, is its owner's to unlink.
@@ -32,7 +32,7 @@ pub(super) fn listener(socket: InheritedSocket, options: &BindOptions) -> io::Re
             }
             check(&SockRef::from(&listener))?;
             listener.set_nonblocking(true)?;
-            let path = listener.local_addr()?.as_pathname().map(Path::to_owned).unwrap_or_default();
+            let path = listener.local_addr()?.as_pathname().map(unix_path_of).unwrap_or_default();
             (ListenSocket::Unix(listener), ListenAddr::Unix(path))
         }
         _ => return Err(io::Error::new(io::ErrorKind::Unsupported, "an unknown kind of listener")),

@@ -7,6 +7,8 @@
 
 mod accept;
 pub mod blocking;
+#[cfg(unix)]
+mod group;
 mod inherited;
 mod listeners;
 mod tcp;
@@ -23,7 +25,7 @@ pub use self::accept::{AcceptError, classify, complain};
 pub use self::listeners::Listeners;
 pub use self::tuning::limit_unsent;
 #[cfg(unix)]
-pub use self::unix::UnixPath;
+pub use self::unix::{UnixPath, unix_path_of};
 
 /// Connections the kernel may queue until they are accepted; it caps this at its own `somaxconn`.
 pub const BACKLOG: i32 = 4096;
