@@ -70,6 +70,8 @@ mod tests {
         };
         assert_eq!(bound(socket2::Type::STREAM), "cannot listen on an inherited listener: it does not listen");
         assert_eq!(bound(socket2::Type::DGRAM), "cannot listen on an inherited listener: it is no stream socket");
+        let named = bind_all(&["fd:3,tls".parse().unwrap()], false).unwrap_err().to_string();
+        assert!(named.starts_with("binds: fd:3,tls is for programs that take"), "{named}");
         let listens = TcpListener::bind("127.0.0.1:0").unwrap();
         assert_eq!(bind_all(&[Bind::from(listens)], false).unwrap().len(), 1);
     }

@@ -79,6 +79,11 @@ pub fn bind_all(binds: &[Bind], reuse_port: bool) -> Result<Vec<Listener>, Serve
 /// The listeners for one `bind`; `beside` says whether an address of IPv4 is bound to that port beside it.
 fn bind_one(bind: &Bind, reuse_port: bool, beside: &dyn Fn(u16) -> bool) -> Result<Vec<Listener>, ServeError> {
     bind.check()?;
+    if let Bind::Descriptor(_) = bind.place() {
+        let reason =
+            format!("{bind} is for programs that take the descriptors of a service manager; servers take listeners");
+        return Err(ServeError::config("binds", reason));
+    }
     let own = bind.options();
     let tuning = tuning::Tuning::from(&own);
     let options = |addr: &SocketAddr| tcp::Options {

@@ -255,7 +255,7 @@ impl Launcher {
 
     /// Starts the server, prints where it listens, and blocks until it has stopped.
     ///
-    /// Sockets inherited through `LISTEN_FDS` replace the addresses of the configuration.
+    /// Sockets inherited through `LISTEN_FDS` replace the addresses of the configuration, unless those name them (`fd:`).
     ///
     /// # Errors
     /// [`Exit`] with status 1 if it could not start or did not stop well, 2 if the server refuses a setting.
@@ -282,11 +282,7 @@ impl Launcher {
     }
 
     fn serve(mut self, application: DynApplication, signals: &Signals) -> Result<(), Exit> {
-        let inherited = inherited::take()?;
-        if !inherited.is_empty() {
-            if !self.config.binds.is_empty() {
-                tracing::warn!(target: "adapter", "LISTEN_FDS is set; the addresses to bind are not used");
-            }
+        if let Some(inherited) = inherited::take(&self.config.binds)? {
             self.config.binds = inherited;
         }
         let writer = match self.access_log {

@@ -44,7 +44,8 @@ impl fmt::Display for ListenAddr {
 
 /// Where to listen.
 ///
-/// Parses from `HOST:PORT`, `:PORT` (every interface), `unix:PATH`, each with options behind it or without, as in
+/// Parses from `HOST:PORT`, `:PORT` (every interface), `unix:PATH`, `fd:3` or `fd:NAME` (a service
+/// manager's), each with options behind it or without, as in
 /// `:443,tls,keepalive=2m` or `unix:/run/app.sock,mode=0660,group=www-data`: see [`BindOptions`]. A path with a comma in it can't be
 /// written so; [`Bind::Unix`] takes it.
 ///
@@ -82,6 +83,9 @@ pub enum Bind {
     Unix(PathBuf),
     /// A listener that exists already.
     Inherited(InheritedListener),
+    /// A listener of a service manager's (`LISTEN_FDS`), by the number of its descriptor or its name (`LISTEN_FDNAMES`). Programs that
+    /// look for it put [`Inherited`](Self::Inherited) in its place, as `adapter-web` does; servers refuse it.
+    Descriptor(String),
     /// One of the others, with what holds for this listener only. Made by [`with_tls`](Bind::with_tls) and its like.
     With(Box<Bind>, BindOptions),
 }
@@ -94,6 +98,7 @@ impl fmt::Display for Bind {
             Bind::EveryInterface(port) => write!(f, ":{port}"),
             Bind::Unix(path) => write!(f, "unix:{}", path.display()),
             Bind::Inherited(listener) => f.write_str(listener.name.as_deref().unwrap_or("an inherited listener")),
+            Bind::Descriptor(which) => write!(f, "fd:{which}"),
             Bind::With(..) => write!(f, "{}{}", self.place(), self.options()),
         }
     }
@@ -101,7 +106,7 @@ impl fmt::Display for Bind {
 
 /// Text that is no address to listen on.
 #[derive(Debug, thiserror::Error)]
-#[error("\"{text}\" is no address to listen on: {reason} (use HOST:PORT or unix:PATH)")]
+#[error("\"{text}\" is no address to listen on: {reason} (use HOST:PORT, unix:PATH or fd:NAME)")]
 pub struct ParseBindError {
     text: String,
     reason: String,
@@ -125,6 +130,13 @@ impl FromStr for Bind {
                 Err(error("the path is missing".into()))
             } else {
                 Ok(Bind::Unix(path.into()))
+            };
+        }
+        if let Some(which) = text.strip_prefix("fd:") {
+            return if which.is_empty() {
+                Err(error("the number or name of the descriptor is missing".into()))
+            } else {
+                Ok(Bind::Descriptor(which.into()))
             };
         }
         if let Some(port) = text.strip_prefix(':') {
@@ -267,7 +279,7 @@ impl Bind {
         let of_paths = || options.of_paths().map(|option| format!("{option} is for Unix-domain sockets (unix:PATH)"));
         match self.place() {
             Bind::Unix(_) => options.of_tcp().map(|option| format!("{option} is for TCP")),
-            Bind::Inherited(_) => {
+            Bind::Inherited(_) | Bind::Descriptor(_) => {
                 let of_owner = options.of_paths().or(options.backlog.map(|_| "backlog"));
                 of_owner.map(|option| format!("{option} is for whoever made the inherited socket to set"))
             }
@@ -327,7 +339,10 @@ mod tests {
         assert!(matches!(":8080".parse(), Ok(Bind::EveryInterface(8080))));
         assert!(matches!("[::1]:80".parse(), Ok(Bind::Tcp(_))));
         assert!(matches!("localhost:80".parse(), Ok(Bind::Host { addrs, .. }) if addrs.len() == 2));
-        for bad in ["", "unix:", ":x", "host", "127.0.0.1:99999", "no such host:80"] {
+        assert!(matches!("fd:3".parse(), Ok(Bind::Descriptor(which)) if which == "3"));
+        assert_eq!("fd:web,tls,keepalive=off".parse::<Bind>().unwrap().to_string(), "fd:web,tls,keepalive=off");
+        assert!("fd:3,backlog=7".parse::<Bind>().is_err());
+        for bad in ["", "unix:", "fd:", ":x", "host", "127.0.0.1:99999", "no such host:80"] {
             assert!(bad.parse::<Bind>().is_err(), "{bad:?}");
         }
     }
@@ -345,7 +360,7 @@ mod tests {
         assert_eq!(
             refused("unix:/run/a,b"),
             "\"unix:/run/a,b\" is no address to listen on: there is no option \"b\", only tls, proxy, mode=0660, group=NAME, \
-             backlog=N, keepalive=TIME or off, user-timeout=TIME (use HOST:PORT or unix:PATH)"
+             backlog=N, keepalive=TIME or off, user-timeout=TIME (use HOST:PORT, unix:PATH or fd:NAME)"
         );
         assert!(refused(":80,").contains("there is no option \"\""));
         assert!(refused(":80,tls,x").contains("there is no option \"x\""));
@@ -368,7 +383,10 @@ mod tests {
             ("unix:/run/x,user-timeout=1s", "user-timeout is for TCP"),
         ] {
             let refused = text.parse::<Bind>().unwrap_err().to_string();
-            assert_eq!(refused, format!("\"{text}\" is no address to listen on: {says} (use HOST:PORT or unix:PATH)"));
+            assert_eq!(
+                refused,
+                format!("\"{text}\" is no address to listen on: {says} (use HOST:PORT, unix:PATH or fd:NAME)")
+            );
         }
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let inherited = Bind::from(listener).named("descriptor 3");
