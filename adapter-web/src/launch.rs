@@ -281,7 +281,7 @@ impl Launcher {
 
     /// Starts the server, prints where it listens, and blocks until it has stopped.
     ///
-    /// Sockets inherited through `LISTEN_FDS` replace the addresses of the configuration.
+    /// Sockets inherited through `LISTEN_FDS` replace the addresses of the configuration, unless those name them (`fd:`).
     ///
     /// # Errors
     /// [`Exit`] with status 1 if it could not start or did not stop well, 2 if the server refuses a setting, 128 and its number if a
@@ -345,12 +345,11 @@ impl Launcher {
         stop: &Stop,
         mut operator: Operator,
     ) -> Result<(), Exit> {
-        let inherited = inherited::take()?;
-        let are_activated = !inherited.is_empty();
-        if are_activated {
-            if !self.config.binds.is_empty() {
-                tracing::warn!(target: "adapter", "LISTEN_FDS is set; the addresses to bind are not used");
-            }
+        // What is handed over is as that process had it.
+        let inherited =
+            if operator.relieves().map_err(ServeError::Io)? { None } else { inherited::take(&self.config.binds)? };
+        let are_activated = inherited.is_some();
+        if let Some(inherited) = inherited {
             self.config.binds = inherited;
         }
         if self.access_log != Format::Off && self.config.on_refused.is_none() {
@@ -423,9 +422,14 @@ struct Operator {
 
 #[cfg(unix)]
 impl Operator {
+    /// Whether another process has started this one to take over from it. Asked once.
+    fn relieves(&mut self) -> io::Result<bool> {
+        self.before = Predecessor::of_this_process()?;
+        Ok(self.before.is_some())
+    }
+
     /// Binds, or takes over from the process that started this one for it.
     fn bind(&mut self, stop: &Stop, binds: Vec<Bind>, are_activated: bool) -> Result<Vec<Bind>, ServeError> {
-        self.before = Predecessor::of_this_process()?;
         let (binds, listening) = Listening::bind(&binds, are_activated, self.before.as_mut())?;
         self.listening = Some(Arc::new(listening));
         stop.closes(self.listening.clone());
@@ -480,6 +484,10 @@ struct Operator;
 
 #[cfg(not(unix))]
 impl Operator {
+    fn relieves(&mut self) -> io::Result<bool> {
+        Ok(false)
+    }
+
     fn bind(&mut self, _: &Stop, binds: Vec<Bind>, _: bool) -> Result<Vec<Bind>, ServeError> {
         Ok(binds)
     }
