@@ -8,9 +8,10 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use adapter_core::server::{BindOptions, ListenAddr};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::{BACKLOG, ListenSocket, Listener};
+use super::tuning::Tuning;
+use super::{ListenSocket, Listener};
 
 /// How often another port is tried where the one the system chose is taken for another address of the same host.
 const PORTS: usize = 32;
@@ -22,6 +23,8 @@ pub(super) struct Options {
     pub(super) reuse_port: bool,
     /// A socket of IPv6 takes no connections of IPv4.
     pub(super) only_v6: bool,
+    /// What it and its connections are told.
+    pub(super) tuning: Tuning,
 }
 
 /// One address.
@@ -38,7 +41,9 @@ pub(super) fn bind(addr: SocketAddr, options: Options) -> io::Result<Listener> {
 /// Without asking whether somebody else has it.
 pub(super) fn listen(addr: SocketAddr, options: Options) -> io::Result<Listener> {
     let socket = bound(addr, options)?;
-    socket.listen(BACKLOG)?;
+    // Before the first connection can be made, which gets what the listener has.
+    options.tuning.apply(&SockRef::from(&socket))?;
+    socket.listen(options.tuning.backlog)?;
     socket.set_nonblocking(true)?;
     let listener = TcpListener::from(socket);
     let addr = ListenAddr::Tcp(listener.local_addr()?);
@@ -61,10 +66,10 @@ fn bound(addr: SocketAddr, options: Options) -> io::Result<Socket> {
 }
 
 /// Every address of a host, with one port.
-pub(super) fn bind_host(addrs: &[SocketAddr], reuse_port: bool) -> io::Result<Vec<Listener>> {
+pub(super) fn bind_host(addrs: &[SocketAddr], reuse_port: bool, tuning: Tuning) -> io::Result<Vec<Listener>> {
     let mut tries = 0;
     loop {
-        match bind_host_once(addrs, reuse_port) {
+        match bind_host_once(addrs, reuse_port, tuning) {
             // The port was chosen for the first address, and is taken on another.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < PORTS && chooses(addrs) => tries += 1,
             result => return result,
@@ -76,7 +81,7 @@ fn chooses(addrs: &[SocketAddr]) -> bool {
     addrs.iter().any(|addr| addr.port() == 0)
 }
 
-fn bind_host_once(addrs: &[SocketAddr], reuse_port: bool) -> io::Result<Vec<Listener>> {
+fn bind_host_once(addrs: &[SocketAddr], reuse_port: bool, tuning: Tuning) -> io::Result<Vec<Listener>> {
     let mut listeners: Vec<Listener> = Vec::new();
     let mut missing = None;
     for addr in addrs {
@@ -86,7 +91,7 @@ fn bind_host_once(addrs: &[SocketAddr], reuse_port: bool) -> io::Result<Vec<List
         }
         // A name for both [::] and 0.0.0.0 is two sockets.
         let only_v6 = addr.ip().is_unspecified() && addrs.iter().any(SocketAddr::is_ipv4);
-        let options = Options { reuse_port, only_v6 };
+        let options = Options { reuse_port, only_v6, tuning };
         match bind(addr, options) {
             Ok(listener) => listeners.push(listener),
             Err(error) if is_not_here(&error) => {
@@ -103,11 +108,12 @@ fn bind_host_once(addrs: &[SocketAddr], reuse_port: bool) -> io::Result<Vec<List
 }
 
 /// Every interface: one socket of IPv6 that takes connections of IPv4 too, or of IPv4 where that can't be had.
-pub(super) fn bind_everywhere(port: u16, reuse_port: bool) -> io::Result<Listener> {
-    match bind((Ipv6Addr::UNSPECIFIED, port).into(), Options { reuse_port, only_v6: false }) {
+pub(super) fn bind_everywhere(port: u16, reuse_port: bool, tuning: Tuning) -> io::Result<Listener> {
+    let options = Options { reuse_port, only_v6: false, tuning };
+    match bind((Ipv6Addr::UNSPECIFIED, port).into(), options) {
         Err(error) if error.kind() != io::ErrorKind::AddrInUse && error.kind() != io::ErrorKind::PermissionDenied => {
             tracing::debug!(target: "adapter", %error, "no IPv6; listening by IPv4 alone");
-            bind((Ipv4Addr::UNSPECIFIED, port).into(), Options { reuse_port, only_v6: false })
+            bind((Ipv4Addr::UNSPECIFIED, port).into(), options)
         }
         result => result,
     }

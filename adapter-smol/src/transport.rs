@@ -213,8 +213,7 @@ impl Transport for Stream {
     }
 
     fn limit_unsent(&self, limit: Duration) {
-        // A Unix-domain socket has no such thing, and needs none.
-        let _ = SockRef::from(&self.socket).set_tcp_user_timeout(Some(limit));
+        adapter_listen::limit_unsent(&self.socket, limit);
     }
 
     fn reset_on_close(&mut self) {

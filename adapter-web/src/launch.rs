@@ -271,7 +271,7 @@ impl Launcher {
 
     /// Starts the server, prints where it listens, and blocks until it has stopped.
     ///
-    /// Sockets inherited through `LISTEN_FDS` replace the addresses of the configuration.
+    /// Sockets inherited through `LISTEN_FDS` replace the addresses of the configuration, unless those name them (`fd:`).
     ///
     /// # Errors
     /// [`Exit`] with status 1 if it could not start or did not stop well, 2 if the server refuses a setting, 128 and its number if a
@@ -337,12 +337,11 @@ impl Launcher {
         stop: &Stop,
         mut operator: Operator,
     ) -> Result<(), Exit> {
-        let inherited = inherited::take()?;
-        let are_activated = !inherited.is_empty();
-        if are_activated {
-            if !self.config.binds.is_empty() {
-                tracing::warn!(target: "adapter", "LISTEN_FDS is set; the addresses to bind are not used");
-            }
+        // What is handed over is as that process had it.
+        let inherited =
+            if operator.relieves().map_err(ServeError::Io)? { None } else { inherited::take(&self.config.binds)? };
+        let are_activated = inherited.is_some();
+        if let Some(inherited) = inherited {
             self.config.binds = inherited;
         }
         if self.access_log != Format::Off && self.config.on_refused.is_none() {

@@ -29,9 +29,14 @@ impl Operator {
         Operator { manager, upgrade, listening: None, before: None }
     }
 
+    /// Whether another process has started this one to take over from it. Asked once.
+    pub(crate) fn relieves(&mut self) -> io::Result<bool> {
+        self.before = Predecessor::of_this_process()?;
+        Ok(self.before.is_some())
+    }
+
     /// Binds, or takes over from the process that started this one for it.
     pub(crate) fn bind(&mut self, stop: &Stop, binds: Vec<Bind>, are_activated: bool) -> Result<Vec<Bind>, ServeError> {
-        self.before = Predecessor::of_this_process()?;
         let (binds, listening) = Listening::bind(&binds, are_activated, self.before.as_mut())?;
         self.listening = Some(Arc::new(listening));
         stop.closes(self.listening.clone());

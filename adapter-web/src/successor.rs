@@ -2,7 +2,7 @@
 //!
 //! The new process has one end of a pair of Unix-domain sockets as its stdin, and `ADAPTER_UPGRADE_FROM` with the number of the process
 //! that started it, so that nobody takes a variable that was merely inherited for one of its own. Over the pair come the listeners
-//! and what is to be its stdin (SCM_RIGHTS, an octet for each descriptor), then `r` (ready) goes back, and `g` (go on) comes: from then
+//! and what is to be its stdin (SCM_RIGHTS, an octet for each descriptor, and what holds for its connections, as text), then `r` (ready) goes back, and `g` (go on) comes: from then
 //! on this process is the old one. The listeners are shared, not opened again: what waits in their queues is lost by neither.
 //!
 //! Runs on a thread of its own, `adapter-upgrade`; one at a time. Nothing is forked here but by `std::process`.
@@ -20,8 +20,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use adapter_core::server::BindOptions;
 use adapter_core::{Bind, ListenAddr, ServeError};
-use adapter_listen::{ListenSocket, UnixPath, bind_all};
+use adapter_listen::{ListenSocket, UnixPath, bind_all, unix_path_of};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg, sockopt,
@@ -53,6 +54,7 @@ struct Held {
     kind: u8,
     /// Unlinked when it is dropped.
     path: Option<UnixPath>,
+    options: BindOptions,
 }
 
 /// The listeners of this process.
@@ -63,7 +65,16 @@ pub(crate) struct Listening(Mutex<Vec<Held>>);
 #[derive(Debug)]
 pub(crate) struct Predecessor {
     stream: UnixStream,
-    listeners: Vec<(u8, OwnedFd)>,
+    listeners: Vec<Handed>,
+}
+
+/// A descriptor that was handed over.
+#[derive(Debug)]
+struct Handed {
+    kind: u8,
+    /// What held for its connections.
+    options: BindOptions,
+    socket: OwnedFd,
 }
 
 impl Predecessor {
@@ -84,13 +95,12 @@ impl Predecessor {
         stream.set_read_timeout(Some(PATIENCE))?;
         let mut listeners = Vec::new();
         loop {
-            match receive(&stream)? {
-                (kind::STDIN, stdin) => {
-                    rustix::stdio::dup2_stdin(stdin)?;
-                    return Ok(Some(Predecessor { stream, listeners }));
-                }
-                listener => listeners.push(listener),
+            let handed = receive(&stream)?;
+            if handed.kind == kind::STDIN {
+                rustix::stdio::dup2_stdin(handed.socket)?;
+                return Ok(Some(Predecessor { stream, listeners }));
             }
+            listeners.push(handed);
         }
     }
 
@@ -106,8 +116,8 @@ impl Predecessor {
     }
 
     /// The first listener that `is`.
-    fn take(&mut self, is: impl Fn(&ListenAddr) -> bool) -> Option<(u8, OwnedFd)> {
-        let found = self.listeners.iter().position(|(_, socket)| address(socket).is_ok_and(|addr| is(&addr)))?;
+    fn take(&mut self, is: impl Fn(&ListenAddr) -> bool) -> Option<Handed> {
+        let found = self.listeners.iter().position(|handed| address(&handed.socket).is_ok_and(|addr| is(&addr)))?;
         Some(self.listeners.remove(found))
     }
 }
@@ -132,10 +142,10 @@ fn inherited(socket: OwnedFd) -> Bind {
     }
 }
 
-/// `bind`, with what holds for connections of the listener.
-fn marked(bind: Bind, tls: bool, proxy: bool) -> Bind {
-    let bind = if tls { bind.with_tls() } else { bind };
-    if proxy { bind.with_proxy_protocol() } else { bind }
+/// What of `options` is for the connections of a listener, and not for its socket, which is there.
+fn of_connections(mut options: BindOptions) -> BindOptions {
+    (options.mode, options.group, options.backlog) = (None, None, None);
+    options
 }
 
 /// Where a listener listens.
@@ -144,7 +154,7 @@ fn address(socket: &OwnedFd) -> io::Result<ListenAddr> {
     Ok(match sockopt::socket_domain(&socket)? {
         AddressFamily::UNIX => {
             let addr = UnixListener::from(socket).local_addr()?;
-            ListenAddr::Unix(addr.as_pathname().map(PathBuf::from).unwrap_or_default())
+            ListenAddr::Unix(addr.as_pathname().map(unix_path_of).unwrap_or_default())
         }
         _ => ListenAddr::Tcp(TcpListener::from(socket).local_addr()?),
     })
@@ -177,9 +187,9 @@ impl Listening {
         let plain = if are_activated { kind::ACTIVATED } else { kind::PLAIN };
         let (mut handed, mut kinds, mut fresh) = (Vec::new(), Vec::new(), Vec::new());
         match predecessor {
-            Some(before) if before.listeners.iter().any(|(kind, _)| *kind == kind::ACTIVATED) => {
-                for (kind, socket) in before.listeners.drain(..) {
-                    handed.push(inherited(socket));
+            Some(before) if before.listeners.iter().any(|handed| handed.kind == kind::ACTIVATED) => {
+                for Handed { kind, options, socket } in before.listeners.drain(..) {
+                    handed.push(inherited(socket).with_options(options));
                     kinds.push(kind);
                 }
             }
@@ -188,8 +198,8 @@ impl Listening {
                     let several = matches!(bind.place(), Bind::Host { .. });
                     let mut is_found = false;
                     while !is_found || several {
-                        let Some((kind, socket)) = before.take(|addr| fits(bind, addr)) else { break };
-                        handed.push(marked(inherited(socket), bind.options().tls, bind.options().proxy));
+                        let Some(Handed { kind, socket, .. }) = before.take(|addr| fits(bind, addr)) else { break };
+                        handed.push(inherited(socket).with_options(of_connections(bind.options())));
                         kinds.push(kind);
                         is_found = true;
                     }
@@ -207,7 +217,7 @@ impl Listening {
         let mut kinds = kinds.into_iter();
         let (mut served, mut held) = (Vec::new(), Vec::new());
         for listener in listeners {
-            let (kind, tls, proxy) = (kinds.next(), listener.tls(), listener.proxy());
+            let (kind, options) = (kinds.next(), of_connections(listener.options().clone()));
             let (socket, addr, path) = listener.into_parts();
             let path = match (&addr, kind) {
                 (ListenAddr::Unix(at), Some(kind::OWNED)) => UnixPath::adopt(at).ok(),
@@ -219,8 +229,8 @@ impl Listening {
                 ListenSocket::Unix(socket) => (socket.try_clone()?.into(), socket.into()),
             };
             let bind = bind.named(addr.to_string());
-            served.push(marked(bind, tls, proxy));
-            held.push(Held { socket: Some(socket), kind, path });
+            served.push(bind.with_options(options.clone()));
+            held.push(Held { socket: Some(socket), kind, path, options });
         }
         Ok((served, Listening(Mutex::new(held))))
     }
@@ -228,12 +238,12 @@ impl Listening {
     fn send(&self, stream: &UnixStream) -> io::Result<()> {
         for held in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             let gone = || io::Error::new(ErrorKind::NotConnected, "this process is to stop");
-            send(stream, held.kind, held.socket.as_ref().ok_or_else(gone)?.as_fd())?;
+            send(stream, held.kind, &held.options, held.socket.as_ref().ok_or_else(gone)?.as_fd())?;
         }
         // Closed, or whatever it is.
         match io::stdin().as_fd().try_clone_to_owned() {
-            Ok(stdin) => send(stream, kind::STDIN, stdin.as_fd()),
-            Err(_) => send(stream, kind::STDIN, File::open("/dev/null")?.as_fd()),
+            Ok(stdin) => send(stream, kind::STDIN, &BindOptions::default(), stdin.as_fd()),
+            Err(_) => send(stream, kind::STDIN, &BindOptions::default(), File::open("/dev/null")?.as_fd()),
         }
     }
 
@@ -259,16 +269,24 @@ impl Listening {
     }
 }
 
-fn send(stream: &UnixStream, kind: u8, descriptor: std::os::fd::BorrowedFd<'_>) -> io::Result<()> {
+fn send(
+    mut stream: &UnixStream,
+    kind: u8,
+    options: &BindOptions,
+    descriptor: std::os::fd::BorrowedFd<'_>,
+) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let descriptors = [descriptor];
     control.push(SendAncillaryMessage::ScmRights(&descriptors));
     sendmsg(stream, &[IoSlice::new(&[kind])], &mut control, SendFlags::NOSIGNAL)?;
-    Ok(())
+    let options = options.to_string();
+    let length = u8::try_from(options.len()).map_err(|_| io::Error::from(ErrorKind::InvalidInput))?;
+    stream.write_all(&[length])?;
+    stream.write_all(options.as_bytes())
 }
 
-fn receive(stream: &UnixStream) -> io::Result<(u8, OwnedFd)> {
+fn receive(mut stream: &UnixStream) -> io::Result<Handed> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut kind = [0];
@@ -278,7 +296,15 @@ fn receive(stream: &UnixStream) -> io::Result<(u8, OwnedFd)> {
         _ => None,
     });
     let missing = || io::Error::new(ErrorKind::UnexpectedEof, "the process before hands nothing over");
-    Ok((kind[0], descriptor.ok_or_else(missing)?))
+    let socket = descriptor.ok_or_else(missing)?;
+    let mut length = [0];
+    stream.read_exact(&mut length)?;
+    let mut text = vec![0; length[0].into()];
+    stream.read_exact(&mut text)?;
+    // An address, for options stand behind one.
+    let bind = format!("127.0.0.1:0{}", String::from_utf8_lossy(&text)).parse::<Bind>();
+    let options = bind.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?.options();
+    Ok(Handed { kind: kind[0], options, socket })
 }
 
 /// How the program is started again.

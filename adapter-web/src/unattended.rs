@@ -10,6 +10,10 @@ use adapter_core::{Bind, ServeError, ServerHandle, ShutdownTrigger};
 pub(crate) struct Operator;
 
 impl Operator {
+    pub(crate) fn relieves(&mut self) -> io::Result<bool> {
+        Ok(false)
+    }
+
     pub(crate) fn bind(&mut self, _: &Stop, binds: Vec<Bind>, _: bool) -> Result<Vec<Bind>, ServeError> {
         Ok(binds)
     }

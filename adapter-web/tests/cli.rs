@@ -183,7 +183,7 @@ fn wrong_use_is_one_line_and_status_2() {
         (&["stray"], "unexpected argument 'stray' found"),
         (&["--bind", "127.0.0.1"], "invalid value '127.0.0.1' for '--bind <ADDR>'"),
         (&["--bind", "unix:"], "invalid value 'unix:' for '--bind <ADDR>'"),
-        (&["--bind", "127.0.0.1:0,localhost"], "there is no option \"localhost\", only \"tls\", \"proxy\""),
+        (&["--bind", "127.0.0.1:0,localhost"], "there is no option \"localhost\", only tls, proxy, mode=0660"),
         (&["--bind", "127.0.0.1:0,tls"], "tls: there are no certificates for 127.0.0.1:0,tls"),
         (
             &["--bind", "127.0.0.1:0,proxy"],

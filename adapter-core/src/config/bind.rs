@@ -8,6 +8,10 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::bind_options::{BindOptions, KeepAlive};
+use crate::serve_error::ServeError;
 
 /// An address a server listens on, with the actual port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -40,8 +44,10 @@ impl fmt::Display for ListenAddr {
 
 /// Where to listen.
 ///
-/// Parses from `HOST:PORT`, `:PORT` (every interface), `unix:PATH`, each with options behind it or without: `,tls`, `,proxy`,
-/// both. A path with a comma in it can't be written so; [`Bind::Unix`] takes it.
+/// Parses from `HOST:PORT`, `:PORT` (every interface), `unix:PATH`, `fd:3` or `fd:NAME` (a service
+/// manager's), each with options behind it or without, as in
+/// `:443,tls,keepalive=2m` or `unix:/run/app.sock,mode=0660,group=www-data`: see [`BindOptions`]. A path with a comma in it can't be
+/// written so; [`Bind::Unix`] takes it.
 ///
 /// On a listener with `proxy` nothing is served that does not begin with the header of the PROXY protocol. The health checks of
 /// orchestrators come without one: give them a listener of their own.
@@ -77,47 +83,11 @@ pub enum Bind {
     Unix(PathBuf),
     /// A listener that exists already.
     Inherited(InheritedListener),
+    /// A listener of a service manager's (`LISTEN_FDS`), by the number of its descriptor or its name (`LISTEN_FDNAMES`). Programs that
+    /// look for it put [`Inherited`](Self::Inherited) in its place, as `adapter-web` does; servers refuse it.
+    Descriptor(String),
     /// One of the others, with what holds for this listener only. Made by [`with_tls`](Bind::with_tls) and its like.
     With(Box<Bind>, BindOptions),
-}
-
-/// What holds for one listener only.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct BindOptions {
-    /// Whether connections begin with a TLS handshake, by [`ServerConfig::tls`](crate::ServerConfig::tls).
-    pub tls: bool,
-    /// Whether connections begin with the header of the PROXY protocol, from the proxies of
-    /// [`ServerConfig::proxy_protocol_from`](crate::ServerConfig::proxy_protocol_from) (\[PRX-01\]).
-    pub proxy: bool,
-}
-
-impl BindOptions {
-    /// Their names, behind an address.
-    const NAMES: &str = "\"tls\", \"proxy\"";
-
-    /// With the option that `text` says.
-    fn read(&mut self, text: &str) -> Result<(), String> {
-        match text {
-            "tls" => self.tls = true,
-            "proxy" => self.proxy = true,
-            unknown => return Err(format!("there is no option \"{unknown}\", only {}", Self::NAMES)),
-        }
-        Ok(())
-    }
-
-    /// With those of `other` too.
-    fn and(self, other: Self) -> Self {
-        BindOptions { tls: self.tls || other.tls, proxy: self.proxy || other.proxy }
-    }
-}
-
-impl fmt::Display for BindOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let BindOptions { tls, proxy } = *self;
-        f.write_str(if tls { ",tls" } else { "" })?;
-        f.write_str(if proxy { ",proxy" } else { "" })
-    }
 }
 
 impl fmt::Display for Bind {
@@ -128,6 +98,7 @@ impl fmt::Display for Bind {
             Bind::EveryInterface(port) => write!(f, ":{port}"),
             Bind::Unix(path) => write!(f, "unix:{}", path.display()),
             Bind::Inherited(listener) => f.write_str(listener.name.as_deref().unwrap_or("an inherited listener")),
+            Bind::Descriptor(which) => write!(f, "fd:{which}"),
             Bind::With(..) => write!(f, "{}{}", self.place(), self.options()),
         }
     }
@@ -135,7 +106,7 @@ impl fmt::Display for Bind {
 
 /// Text that is no address to listen on.
 #[derive(Debug, thiserror::Error)]
-#[error("\"{text}\" is no address to listen on: {reason} (use HOST:PORT or unix:PATH)")]
+#[error("\"{text}\" is no address to listen on: {reason} (use HOST:PORT, unix:PATH or fd:NAME)")]
 pub struct ParseBindError {
     text: String,
     reason: String,
@@ -151,13 +122,21 @@ impl FromStr for Bind {
             let bind: Bind = place.parse()?;
             let mut read = BindOptions::default();
             options.split(',').try_for_each(|option| read.read(option)).map_err(error)?;
-            return Ok(bind.with(read));
+            let bind = bind.with_options(read);
+            return bind.misfit().map_or(Ok(bind), |misfit| Err(error(misfit)));
         }
         if let Some(path) = text.strip_prefix("unix:") {
             return if path.is_empty() {
                 Err(error("the path is missing".into()))
             } else {
                 Ok(Bind::Unix(path.into()))
+            };
+        }
+        if let Some(which) = text.strip_prefix("fd:") {
+            return if which.is_empty() {
+                Err(error("the number or name of the descriptor is missing".into()))
+            } else {
+                Ok(Bind::Descriptor(which.into()))
             };
         }
         if let Some(port) = text.strip_prefix(':') {
@@ -234,19 +213,78 @@ impl Bind {
     /// The same place, with TLS.
     #[must_use]
     pub fn with_tls(self) -> Self {
-        self.with(BindOptions { tls: true, ..BindOptions::default() })
+        self.with_options(BindOptions { tls: true, ..BindOptions::default() })
     }
 
     /// The same place, behind a proxy that speaks the PROXY protocol: see [`BindOptions::proxy`].
     #[must_use]
     pub fn with_proxy_protocol(self) -> Self {
-        self.with(BindOptions { proxy: true, ..BindOptions::default() })
+        self.with_options(BindOptions { proxy: true, ..BindOptions::default() })
     }
 
-    /// The same place, with what is in `more`.
-    fn with(self, more: BindOptions) -> Self {
+    /// The same path, with those permissions: see [`BindOptions::mode`].
+    #[must_use]
+    pub fn with_mode(self, mode: u32) -> Self {
+        self.with_options(BindOptions { mode: Some(mode), ..BindOptions::default() })
+    }
+
+    /// The same path, for a group, by name or number: see [`BindOptions::group`].
+    #[must_use]
+    pub fn with_group(self, group: impl Into<Arc<str>>) -> Self {
+        self.with_options(BindOptions { group: Some(group.into()), ..BindOptions::default() })
+    }
+
+    /// The same place, with a queue of that many connections: see [`BindOptions::backlog`].
+    #[must_use]
+    pub fn with_backlog(self, backlog: u32) -> Self {
+        self.with_options(BindOptions { backlog: Some(backlog), ..BindOptions::default() })
+    }
+
+    /// The same address, where silent clients are asked then: see [`BindOptions::keep_alive`].
+    #[must_use]
+    pub fn with_keep_alive(self, keep_alive: KeepAlive) -> Self {
+        self.with_options(BindOptions { keep_alive: Some(keep_alive), ..BindOptions::default() })
+    }
+
+    /// The same address, where clients that acknowledge nothing are given up after `timeout`: see [`BindOptions::user_timeout`].
+    #[must_use]
+    pub fn with_user_timeout(self, timeout: Duration) -> Self {
+        self.with_options(BindOptions { user_timeout: Some(timeout), ..BindOptions::default() })
+    }
+
+    /// The same place, with what `more` says; what it does not say stays.
+    #[must_use]
+    pub fn with_options(self, more: BindOptions) -> Self {
         let options = self.options();
-        if options.and(more) == options { self } else { Bind::With(Box::new(self), more) }
+        if options.clone().and(more.clone()) == options { self } else { Bind::With(Box::new(self), more) }
+    }
+
+    /// Refuses options that do not fit the place, or have no meaning. For servers.
+    ///
+    /// # Errors
+    /// [`ServeError::Config`].
+    pub fn check(&self) -> Result<(), ServeError> {
+        match self.misfit() {
+            Some(misfit) => Err(ServeError::config("binds", format!("{self}: {misfit}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Why its options are not for it.
+    fn misfit(&self) -> Option<String> {
+        let options = self.options();
+        if let Some(fault) = options.fault() {
+            return Some(fault.into());
+        }
+        let of_paths = || options.of_paths().map(|option| format!("{option} is for Unix-domain sockets (unix:PATH)"));
+        match self.place() {
+            Bind::Unix(_) => options.of_tcp().map(|option| format!("{option} is for TCP")),
+            Bind::Inherited(_) | Bind::Descriptor(_) => {
+                let of_owner = options.of_paths().or(options.backlog.map(|_| "backlog"));
+                of_owner.map(|option| format!("{option} is for whoever made the inherited socket to set"))
+            }
+            _ => of_paths(),
+        }
     }
 
     /// Where it is, without options: never [`With`](Bind::With).
@@ -260,12 +298,10 @@ impl Bind {
 
     /// What holds for this listener only.
     pub fn options(&self) -> BindOptions {
-        let (mut bind, mut options) = (self, BindOptions::default());
-        while let Bind::With(inner, more) = bind {
-            options = options.and(*more);
-            bind = inner;
+        match self {
+            Bind::With(inner, more) => inner.options().and(more.clone()),
+            _ => BindOptions::default(),
         }
-        options
     }
 }
 
@@ -303,7 +339,10 @@ mod tests {
         assert!(matches!(":8080".parse(), Ok(Bind::EveryInterface(8080))));
         assert!(matches!("[::1]:80".parse(), Ok(Bind::Tcp(_))));
         assert!(matches!("localhost:80".parse(), Ok(Bind::Host { addrs, .. }) if addrs.len() == 2));
-        for bad in ["", "unix:", ":x", "host", "127.0.0.1:99999", "no such host:80"] {
+        assert!(matches!("fd:3".parse(), Ok(Bind::Descriptor(which)) if which == "3"));
+        assert_eq!("fd:web,tls,keepalive=off".parse::<Bind>().unwrap().to_string(), "fd:web,tls,keepalive=off");
+        assert!("fd:3,backlog=7".parse::<Bind>().is_err());
+        for bad in ["", "unix:", "fd:", ":x", "host", "127.0.0.1:99999", "no such host:80"] {
             assert!(bad.parse::<Bind>().is_err(), "{bad:?}");
         }
     }
@@ -320,8 +359,8 @@ mod tests {
         let refused = |text: &str| text.parse::<Bind>().unwrap_err().to_string();
         assert_eq!(
             refused("unix:/run/a,b"),
-            "\"unix:/run/a,b\" is no address to listen on: there is no option \"b\", only \"tls\", \"proxy\" \
-             (use HOST:PORT or unix:PATH)"
+            "\"unix:/run/a,b\" is no address to listen on: there is no option \"b\", only tls, proxy, mode=0660, group=NAME, \
+             backlog=N, keepalive=TIME or off, user-timeout=TIME (use HOST:PORT, unix:PATH or fd:NAME)"
         );
         assert!(refused(":80,").contains("there is no option \"\""));
         assert!(refused(":80,tls,x").contains("there is no option \"x\""));
@@ -333,6 +372,42 @@ mod tests {
         assert_eq!(":443,proxy,tls,proxy".parse::<Bind>().unwrap().to_string(), ":443,tls,proxy");
         let comma = Bind::Unix("/run/a,b".into()).with_tls();
         assert!(matches!(comma.place(), Bind::Unix(path) if path.as_os_str() == "/run/a,b"));
+    }
+
+    #[test]
+    fn an_option_is_for_a_place_that_has_it() {
+        for (text, says) in [
+            (":80,mode=0660", "mode is for Unix-domain sockets (unix:PATH)"),
+            ("127.0.0.1:80,tls,group=www", "group is for Unix-domain sockets (unix:PATH)"),
+            ("unix:/run/x,keepalive=off", "keepalive is for TCP"),
+            ("unix:/run/x,user-timeout=1s", "user-timeout is for TCP"),
+        ] {
+            let refused = text.parse::<Bind>().unwrap_err().to_string();
+            assert_eq!(
+                refused,
+                format!("\"{text}\" is no address to listen on: {says} (use HOST:PORT, unix:PATH or fd:NAME)")
+            );
+        }
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let inherited = Bind::from(listener).named("descriptor 3");
+        assert!(inherited.clone().with_keep_alive(KeepAlive::Off).check().is_ok());
+        assert_eq!(
+            inherited.with_backlog(1).check().unwrap_err().to_string(),
+            "binds: descriptor 3,backlog=1: backlog is for whoever made the inherited socket to set"
+        );
+        let refused = Bind::Unix("/run/x".into()).with_mode(0o1777).check().unwrap_err().to_string();
+        assert_eq!(refused, "binds: unix:/run/x,mode=1777: mode is more than 0777");
+    }
+
+    #[test]
+    fn what_is_said_later_comes_first() {
+        let bind: Bind = "unix:/run/x,mode=0660,group=a".parse().unwrap();
+        let bind = bind.with_group("b").with_tls();
+        assert_eq!(bind.to_string(), "unix:/run/x,tls,mode=0660,group=b");
+        let options = bind.options();
+        let copied = Bind::Unix("/run/y".into()).with_options(options.clone());
+        assert_eq!(copied.options(), options);
+        assert_eq!(copied.options().once_bound().to_string(), ",tls");
     }
 
     #[test]

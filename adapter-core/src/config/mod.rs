@@ -4,6 +4,7 @@
 //! they can't (\[REG-03\]). Limits and timeouts: LIM-01 to LIM-09, KAP-08.
 
 mod bind;
+mod bind_options;
 mod proxies;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,8 @@ use std::time::Duration;
 
 use http::Extensions;
 
-pub use self::bind::{Bind, BindOptions, InheritedListener, InheritedSocket, ListenAddr, ParseBindError};
+pub use self::bind::{Bind, InheritedListener, InheritedSocket, ListenAddr, ParseBindError};
+pub use self::bind_options::{BindOptions, KeepAlive};
 pub use self::proxies::{
     ForwardedAlso, ForwardedFields, Network, ParseForwardedAlsoError, ParseForwardedError, ParseTrustedProxyError,
     TrustedProxy,
@@ -240,6 +242,7 @@ impl ServerConfig {
             }
             _ => {}
         }
+        self.binds.iter().try_for_each(Bind::check)?;
         if let Some(bind) = self.binds.iter().find(|bind| bind.options().proxy) {
             self.check_proxy_protocol(bind)?;
         }

@@ -14,9 +14,9 @@ pub use self::lifecycle::{Lifecycle, warn_of_rest};
 pub use self::roster::{Member, Roster, SPARED};
 use crate::application::DynApplication;
 pub use crate::config::{
-    Bind, BindOptions, ForwardedAlso, ForwardedFields, InheritedListener, InheritedSocket, Limits, ListenAddr, Network,
-    ParseBindError, ParseForwardedAlsoError, ParseForwardedError, ParseTrustedProxyError, ServerConfig, Timeouts,
-    TrustedProxy,
+    Bind, BindOptions, ForwardedAlso, ForwardedFields, InheritedListener, InheritedSocket, KeepAlive, Limits,
+    ListenAddr, Network, ParseBindError, ParseForwardedAlsoError, ParseForwardedError, ParseTrustedProxyError,
+    ServerConfig, Timeouts, TrustedProxy,
 };
 pub use crate::info::{Capabilities, Concurrency, ServerInfo};
 pub use crate::pulse::Pulse;

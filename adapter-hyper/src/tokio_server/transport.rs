@@ -147,12 +147,7 @@ impl Transport for Stream {
     }
 
     fn limit_unsent(&self, limit: Duration) {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        if let Stream::Tcp(socket) = self {
-            let _ = SockRef::from(socket).set_tcp_user_timeout(Some(limit));
-        }
-        #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        let _ = limit;
+        on!(self, socket => adapter_listen::limit_unsent(socket, limit));
     }
 
     fn reset_on_close(&mut self) {

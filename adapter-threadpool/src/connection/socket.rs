@@ -14,7 +14,7 @@ use std::time::Duration;
 use adapter_http1::connection::{Transport, Wait};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::sockopt::{set_socket_linger, set_tcp_user_timeout};
+use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown};
 
 use super::{Conn, Others, bit};
@@ -164,9 +164,7 @@ impl Transport for Socket {
     }
 
     fn limit_unsent(&self, limit: Duration) {
-        let limit = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX).max(1);
-        // A Unix-domain socket has no such thing, and needs none.
-        let _ = set_tcp_user_timeout(&self.socket, limit);
+        adapter_listen::limit_unsent(&self.socket, limit);
     }
 
     fn reset_on_close(&mut self) {

@@ -28,10 +28,15 @@ pub struct Args {
     #[arg(long, env = "ADAPTER_SERVER", value_name = "NAME", default_value = "auto")]
     pub server: String,
 
-    /// Address to listen on: HOST:PORT (all addresses of the host), :PORT (every interface) or unix:PATH; with ",tls" behind it
-    /// for TLS there only, with ",proxy" for the PROXY protocol (versions 1 and 2) in front of everything, from the proxies of
-    /// --proxy-protocol-from; may be repeated [default: :PORT where the variable PORT is set, as in
-    /// clouds, or 127.0.0.1:8080]
+    /// Address to listen on: HOST:PORT (all addresses of the host), :PORT (every interface), unix:PATH, or fd:3 or fd:NAME (inherited
+    /// by LISTEN_FDS); with options behind it, such as ",tls"; may be repeated [default: :PORT where the variable PORT is
+    /// set, as in clouds, or 127.0.0.1:8080]
+    ///
+    /// Options are for this address only, separated by commas: tls; proxy (the PROXY protocol, versions 1 and 2, in front of
+    /// everything, from the proxies of --proxy-protocol-from); backlog=N (connections that wait to be accepted; default 4096); for TCP
+    /// keepalive=TIME or off (how long a client is silent until its kernel is asked if it is there; default 60s) and user-timeout=TIME
+    /// (how long what was sent may stay unacknowledged; Linux); for unix:PATH mode=0660 and group=NAME. Without any fd:, inherited
+    /// sockets are in place of all addresses
     #[arg(long = "bind", env = "ADAPTER_BIND", value_name = "ADDR")]
     pub binds: Vec<Binds>,
 

@@ -11,9 +11,9 @@ use adapter_core::server::ParseBindError;
 /// ```
 /// use adapter_web::cli::Binds;
 ///
-/// let binds: Binds = "127.0.0.1:80,127.0.0.1:443,tls,unix:/run/x.sock".parse()?;
+/// let binds: Binds = "127.0.0.1:80,127.0.0.1:443,tls,keepalive=30s,fd:web,unix:/run/x.sock,mode=0660".parse()?;
 /// let told: Vec<_> = binds.0.iter().map(ToString::to_string).collect();
-/// assert_eq!(told, ["127.0.0.1:80", "127.0.0.1:443,tls", "unix:/run/x.sock"]);
+/// assert_eq!(told, ["127.0.0.1:80", "127.0.0.1:443,tls,keepalive=30s", "fd:web", "unix:/run/x.sock,mode=0660"]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default)]

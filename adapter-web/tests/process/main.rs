@@ -60,6 +60,7 @@ mod unix {
             ("a_second_signal_forces", second_signal),
             ("the_environment_sets_flags", environment),
             ("inherited_sockets_are_served", inherited),
+            ("inherited_sockets_are_found_by_name", descriptors),
             ("unix_sockets_are_served", unix_sockets),
             ("the_access_log_is_complete_when_the_program_ends", access_log),
             ("an_interrupt_passed_on_is_no_second_one", interrupt_twice),
@@ -546,6 +547,50 @@ mod unix {
         assert!(talk(UnixStream::connect(&path).expect("it listens"), "/").ends_with("\r\n\r\nhello"));
         program.signal("-TERM");
         assert_eq!(program.end().0.code(), Some(0));
+    }
+
+    /// The program with a listener as descriptor 3 and another as 4, named, that serves where `args` say.
+    fn named(server: &str, args: &[&str], listeners: [TcpListener; 2]) -> Program {
+        let program = command(&[]);
+        let mut shell = Command::new("sh");
+        let script =
+            "exec 4<&1 1>&2 3<&0 </dev/null; LISTEN_FDS=2 LISTEN_FDNAMES=web:admin LISTEN_PID=$$ exec \"$0\" \"$@\"";
+        shell.args(["-c", script]).arg(program.get_program()).args(["--server", server]).args(args).env(PROGRAM, "1");
+        let [first, second] = listeners.map(OwnedFd::from);
+        let mut child = shell.stdin(first).stdout(second).stderr(Stdio::piped()).spawn().expect("it can be started");
+        let (_silent, nothing) = channel();
+        Program { stderr: lines(child.stderr.take().expect("piped")), stdout: nothing, child }
+    }
+
+    fn descriptors(server: &str) {
+        let listener = || TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = |listener: &TcpListener| listener.local_addr().expect("an address").to_string();
+        let listeners = [listener(), listener()];
+        let [web, admin] = [0, 1].map(|index| address(&listeners[index]));
+        let program = named(server, &["--bind", "fd:admin,keepalive=off", "--bind", "fd:3"], listeners);
+        assert_eq!([program.address(), program.address()], [admin.clone(), web.clone()]);
+        for address in [&admin, &web] {
+            assert!(talk(connect(address), "/").ends_with("\r\n\r\nhello"));
+        }
+        program.signal("-TERM");
+        assert_eq!(program.end().0.code(), Some(0));
+
+        let listeners = [listener(), listener()];
+        let web = address(&listeners[0]);
+        let program = named(server, &["--bind", "fd:web,127.0.0.1:0"], listeners);
+        let line = program.line();
+        assert!(line.ends_with("inherited, but no --bind names it: descriptor 4 \"admin\""), "{line}");
+        assert_eq!(program.address(), web);
+        assert!(talk(connect(&program.address()), "/").ends_with("\r\n\r\nhello"), "the address beside it");
+        program.signal("-TERM");
+        assert_eq!(program.end().0.code(), Some(0));
+
+        let (ended, stderr, _) = named(server, &["--bind", "fd:wbe"], [listener(), listener()]).end();
+        let says = "error: cannot listen on fd:wbe: it is not among what was inherited: descriptor 3 \"web\", descriptor 4 \"admin\"";
+        assert_eq!((ended.code(), stderr), (Some(1), vec![says.to_owned()]));
+        let (ended, stderr, _) = start(command(&["--server", server, "--bind", "fd:0"])).end();
+        let says = "error: cannot listen on fd:0: nothing was inherited (LISTEN_FDS is not set for this process)";
+        assert_eq!((ended.code(), stderr), (Some(1), vec![says.to_owned()]));
     }
 
     pub(crate) fn socket_path() -> (tempfile::TempDir, PathBuf) {
