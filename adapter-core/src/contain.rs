@@ -6,6 +6,7 @@ use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 /// An owned, erased future.
@@ -25,6 +26,20 @@ impl Panic {
     }
 }
 
+/// Who is told where code has panicked.
+type OnPanic = dyn Fn(&'static str) + Send + Sync;
+
+/// Those of the process: a panic is caught where nobody knows any more for which server the code ran.
+static TOLD: Mutex<Vec<Weak<OnPanic>>> = Mutex::new(Vec::new());
+
+/// Tells `told` of each panic from now on, until what is returned is dropped. It must not panic itself.
+pub(crate) fn tell_of_panics(told: Arc<OnPanic>) -> Arc<OnPanic> {
+    let mut all = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    all.retain(|one| one.strong_count() > 0);
+    all.push(Arc::downgrade(&told));
+    told
+}
+
 /// Logs a caught panic and makes it a value. `place` says what was running.
 #[cold]
 pub(crate) fn report(place: &'static str, payload: Box<dyn Any + Send>) -> Panic {
@@ -34,6 +49,8 @@ pub(crate) fn report(place: &'static str, payload: Box<dyn Any + Send>) -> Panic
         .or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_default();
     tracing::error!(target: "adapter", place, panic = %message, hint = hint(&message), "application code panicked");
+    let told: Vec<_> = TOLD.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect();
+    told.iter().for_each(|told| told(place));
     // A payload may be any value, and its own drop may panic; one more of those is leaked.
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(second);

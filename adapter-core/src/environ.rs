@@ -5,8 +5,10 @@
 //! PRX-02, PRX-08, PRX-10, PRX-11.
 
 use std::any::Any;
+use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -14,12 +16,14 @@ use http::uri::Scheme;
 use http::{Extensions, HeaderMap};
 
 use crate::config::{ListenAddr, ServerConfig};
+use crate::contain;
 use crate::error::Error;
 use crate::hints::EarlyHints;
 use crate::info::ServerInfo;
+use crate::observe::{ConnectionEnd, ConnectionInfo, Observer, Observers, TimeLimit};
 use crate::proxy_protocol::{Ends, Header, Reader};
 use crate::pulse::Pulse;
-use crate::refused::{Asked, OnRefused, Refused};
+use crate::refused::{Asked, Refused};
 use crate::rules::Rejection;
 use crate::rules::forwarded::{self, Forwarded, Trust};
 use crate::runtime::Runtime;
@@ -35,7 +39,6 @@ pub const INTERFACE_VERSION: &str = "0.1";
 static HTTPS: Scheme = Scheme::HTTPS;
 
 /// What all requests of one `serve` share. For servers.
-#[derive(Debug)]
 pub struct Serving {
     /// The server, listening.
     pub info: ServerInfo,
@@ -53,10 +56,12 @@ pub struct Serving {
     pub min_rate: Option<u32>,
     /// Who may speak the PROXY protocol, where that is spoken: see [`ServerConfig::proxy_protocol_sources`].
     pub proxies: Trust,
-    /// See [`ServerConfig::on_refused`].
-    pub on_refused: Option<OnRefused>,
     /// See [`ServerConfig::pulse`]. The runtime's is in it already.
     pub pulse: Option<Pulse>,
+    /// See [`ServerConfig::observe`].
+    pub(crate) observers: Observers,
+    /// Keeps them told of panics.
+    _panics: Option<Arc<dyn Fn(&'static str) + Send + Sync>>,
 }
 
 impl Serving {
@@ -70,6 +75,12 @@ impl Serving {
             };
             runtime.drive(futures_lite::future::or(until_forced, beat));
         }
+        let observers = config.observers.clone();
+        let panics = (!observers.is_empty()).then(|| {
+            runtime.tasks().watch_jobs(Arc::new(observers.clone()));
+            let told = observers.clone();
+            contain::tell_of_panics(Arc::new(move |place| told.tell(|one| one.panicked(place))))
+        });
         Arc::new(Serving {
             info,
             runtime,
@@ -79,9 +90,34 @@ impl Serving {
             trust: Trust::new(config),
             proxies: Trust::of_peers(config.proxy_protocol_sources()),
             min_rate: config.limits.min_rate,
-            on_refused: config.on_refused.clone(),
             pulse: config.pulse.clone(),
+            observers,
+            _panics: panics,
         })
+    }
+
+    /// A connection could not be accepted. Tells the observers; the log is `adapter_listen::complain`'s. For servers. \[OBS-10\]
+    #[cold]
+    pub fn accept_failed(&self, error: &io::Error) {
+        self.observers.tell(|one| one.accept_failed(error));
+    }
+
+    /// The drain has begun. Tells the observers. For servers without a [`Lifecycle`](crate::server::Lifecycle). \[OBS-12\]
+    #[cold]
+    pub fn drain_started(&self) {
+        self.observers.tell(Observer::drain_started);
+    }
+
+    /// The drain is over. Likewise. \[OBS-12\]
+    #[cold]
+    pub fn drain_ended(&self, in_time: bool) {
+        self.observers.tell(|one| one.drain_ended(in_time));
+    }
+}
+
+impl fmt::Debug for Serving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serving").field("server", &self.info.name).finish_non_exhaustive()
     }
 }
 
@@ -107,6 +143,9 @@ pub struct Connection {
     /// What a proxy has said in front of everything.
     announced: OnceLock<Box<Announced>>,
     blocking_jobs: AtomicUsize,
+    /// Why it ends, one more than its place in [`ConnectionEnd::ALL`]; zero before anybody has said so.
+    end: AtomicU8,
+    is_closed: AtomicBool,
 }
 
 /// What the header of the PROXY protocol says.
@@ -135,7 +174,7 @@ impl Connection {
             ListenAddr::Tcp(addr) => ListenAddr::Tcp(canonical(addr)),
             other => other,
         };
-        Connection {
+        let connection = Connection {
             serving,
             peer_addr,
             local_addr,
@@ -145,7 +184,57 @@ impl Connection {
             secured: OnceLock::new(),
             announced: OnceLock::new(),
             blocking_jobs: AtomicUsize::new(0),
+            end: AtomicU8::new(0),
+            is_closed: AtomicBool::new(false),
+        };
+        connection.serving.observers.tell(|one| one.connection_opened(connection.told_to_observers()));
+        connection
+    }
+
+    fn told_to_observers(&self) -> ConnectionInfo {
+        let local = match &self.local_addr {
+            ListenAddr::Tcp(addr) => Some(*addr),
+            _ => None,
+        };
+        ConnectionInfo::new(self.peer(), local)
+    }
+
+    /// It will be closed, and that is why: what is said first holds; with nothing said the client has closed it. For servers. Does
+    /// not block. \[OBS-02\]
+    pub fn ends(&self, why: ConnectionEnd) {
+        let place = ConnectionEnd::ALL.iter().position(|one| *one == why).unwrap_or_default() as u8 + 1;
+        // Whoever has said it before is right.
+        let _ = self.end.compare_exchange(0, place, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Why it [ends](Self::ends), as far as that is known.
+    pub fn end(&self) -> Option<ConnectionEnd> {
+        let place = usize::from(self.end.load(Ordering::Relaxed));
+        ConnectionEnd::ALL.get(place.checked_sub(1)?).copied()
+    }
+
+    /// Its socket is closed, or is about to be. Tells the observers, once; dropping it does so, too, but the application may keep
+    /// it for long. For servers. \[OBS-01\]
+    pub fn closed(&self) {
+        let observers = &self.serving.observers;
+        if !observers.is_empty() && !self.is_closed.swap(true, Ordering::Relaxed) {
+            let why = self.end().unwrap_or(ConnectionEnd::Client);
+            observers.tell(|one| one.connection_closed(self.told_to_observers(), why));
         }
+    }
+
+    /// A time limit has passed. Tells the observers. For servers. \[OBS-11\]
+    #[cold]
+    pub fn timed_out(&self, limit: TimeLimit) {
+        self.serving.observers.tell(|one| one.timed_out(limit));
+    }
+
+    /// Its TLS handshake has failed: says so in the log, tells the observers, and why it [ends](Self::ends). For servers. \[OBS-03\]
+    #[cold]
+    pub fn handshake_failed(&self, why: &dyn fmt::Display) {
+        self.ends(ConnectionEnd::Handshake);
+        tracing::info!(target: "adapter", peer = self.told(), %why, "a TLS handshake has failed");
+        self.serving.observers.tell(|one| one.handshake_failed(self.told_to_observers(), why));
     }
 
     /// Blocking jobs of its requests that wait for a thread or run on one, also where the request is over: what runs can't be
@@ -173,13 +262,16 @@ impl Connection {
     #[cold]
     pub fn refused(&self, rejection: &Rejection, asked: Asked<'_>) {
         tracing::debug!(target: "adapter", %rejection, "a request was refused");
-        let Some(on_refused) = &self.serving.on_refused else { return };
+        if self.serving.observers.is_empty() {
+            return;
+        }
         let forwarded = match asked {
             Asked::Head(head) => forwarded::evaluate(&head.headers, self.peer(), self.local(), &self.serving.trust),
             _ => None,
         };
         let peer = forwarded.map_or(self.peer(), |forwarded| forwarded.peer);
-        on_refused.tell(&Refused::new(rejection, peer, asked));
+        let refused = Refused::new(rejection, peer, asked);
+        self.serving.observers.tell(|one| one.request_refused(&refused));
     }
 
     /// The same connection under TLS.
@@ -193,7 +285,11 @@ impl Connection {
     /// It is under TLS, as its handshake has shown: before its first request, and once.
     pub fn secure(&self, tls: TlsInfo) {
         // What was said first holds.
-        let _ = self.secured.set(Box::new(tls));
+        if self.secured.set(Box::new(tls)).is_ok()
+            && let Some(tls) = self.secured.get()
+        {
+            self.serving.observers.tell(|one| one.handshake_done(self.told_to_observers(), tls));
+        }
     }
 
     /// Reads the header of the PROXY protocol, which this connection begins with; `None` where its peer may not send one: then it
@@ -239,9 +335,15 @@ impl Connection {
         self.peer().map_or_else(|| "unix".to_owned(), |peer| peer.to_string())
     }
 
-    fn scheme(&self) -> &Scheme {
+    pub(crate) fn scheme(&self) -> &Scheme {
         let is_secure = self.secured.get().is_some() || self.announced.get().is_some_and(|it| it.header.tls);
         if is_secure { &HTTPS } else { &self.scheme }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.closed();
     }
 }
 
@@ -325,6 +427,10 @@ impl Environ {
     /// With a connection the application may take. For servers, see [`upgrade`](crate::upgrade#for-server-authors).
     #[must_use]
     pub fn with_upgrade(mut self, offer: Offer) -> Self {
+        let observers = &self.connection.serving.observers;
+        if !observers.is_empty() {
+            offer.observed_by(observers);
+        }
         self.special().upgrade = Some(offer);
         self
     }

@@ -17,6 +17,7 @@ pub mod hints;
 mod info;
 mod instead;
 pub mod lint;
+pub mod observe;
 pub mod proxy_protocol;
 mod pulse;
 pub mod refused;

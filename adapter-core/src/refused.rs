@@ -1,17 +1,14 @@
-//! Requests a server answers by itself, told to whoever keeps a log of requests.
+//! Requests a server answers by itself.
 //!
 //! An application that is wrapped by a log never sees a malformed head, one that is too large or that never ended. The
 //! server tells of each with [`Connection::refused`](crate::environ::Connection::refused), on the thread that serves the
-//! connection, before it answers.
+//! connection, before it answers; an [`Observer`](crate::observe::Observer) is told.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use http::{HeaderValue, header, request};
 
-use crate::contain;
 use crate::rejection::Rejection;
 
 /// What a server knows of a request it refuses.
@@ -83,27 +80,6 @@ impl<'a> Refused<'a> {
             _ => self.line().is_some_and(|line| line.starts_with(b"HEAD ")),
         };
         if is_head { 0 } else { self.rejection.reason.len() as u64 }
-    }
-}
-
-/// Who is told of refused requests. Cheap to clone.
-#[derive(Clone)]
-pub struct OnRefused(Arc<dyn Fn(&Refused<'_>) + Send + Sync>);
-
-impl OnRefused {
-    /// Calls `told` for each, on a thread of the server: it must not block. Its panics are contained.
-    pub fn new(told: impl Fn(&Refused<'_>) + Send + Sync + 'static) -> Self {
-        OnRefused(Arc::new(told))
-    }
-
-    pub(crate) fn tell(&self, refused: &Refused<'_>) {
-        let _ = contain::catch("log of refused requests", || (self.0)(refused));
-    }
-}
-
-impl fmt::Debug for OnRefused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OnRefused")
     }
 }
 

@@ -76,6 +76,7 @@ pub fn accept_on_thread(
                 Err(error) => {
                     if let AcceptError::Backoff(pause) = classify(&error) {
                         complain(&error, &addr);
+                        serving.accept_failed(&error);
                         // A connection that ends gives its descriptor back.
                         let fewer = tracker.below(tracker.open());
                         let _ = block_on(serving.runtime.timeout(pause, fewer));

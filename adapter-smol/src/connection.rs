@@ -40,18 +40,18 @@ impl Connect<Stream> for Connecting {
     ) -> Either {
         let now = self.http1.serving().runtime.now();
         let transport = self.http1.secure(io, front.tls);
-        let mut connection = Connection::new(self.http1.clone(), transport, peer, local.clone(), now);
+        let mut connection = Connection::new(self.http1.clone(), transport, peer, local, now);
         if front.proxy {
             connection = connection.behind_proxy();
         }
-        Either::Http1 { served: Served::new(connection, guard), engine: self.engine.clone(), peer, local }
+        Either::Http1 { served: Served::new(connection, guard), engine: self.engine.clone() }
     }
 }
 
 /// One connection, HTTP/1.1 until the client says otherwise.
 #[expect(clippy::large_enum_variant, reason = "nearly every connection is the large one")]
 pub(crate) enum Either {
-    Http1 { served: Served<Secured<Stream>>, engine: Arc<Engine>, peer: Option<SocketAddr>, local: ListenAddr },
+    Http1 { served: Served<Secured<Stream>>, engine: Arc<Engine> },
     Http2(Box<engine::Connection>),
 }
 
@@ -59,21 +59,17 @@ impl Future for Either {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if let Either::Http1 { served, engine, peer, local } = &mut *self {
-            let End::Http2 { transport, early, header } = ready!(Pin::new(&mut *served).poll(cx)) else {
+        if let Either::Http1 { served, engine } = &mut *self {
+            let End::Http2 { transport, early, environ } = ready!(Pin::new(&mut *served).poll(cx)) else {
                 return Poll::Ready(());
             };
             let Some(guard) = served.take_guard() else { return Poll::Ready(()) };
             let connection = match transport.into_parts() {
-                (stream, None) => engine.http2_connection(stream, &early, *peer, local.clone(), guard),
+                (stream, None) => engine.http2_connection(stream, &early, environ, guard),
                 (stream, Some(pump)) => {
                     let secured = engine::Secured::new(stream, pump);
-                    engine.http2_connection(secured, &early, *peer, local.clone(), guard)
+                    engine.http2_connection(secured, &early, environ, guard)
                 }
-            };
-            let connection = match header {
-                Some(header) => connection.announced(header),
-                None => connection,
             };
             *self = Either::Http2(Box::new(connection));
         }

@@ -344,8 +344,8 @@ impl Launcher {
         if let Some(inherited) = inherited {
             self.config.binds = inherited;
         }
-        if self.access_log != Format::Off && self.config.on_refused.is_none() {
-            self.config.on_refused = Some(AccessLog::refusals(self.access_log, writer.as_ref()));
+        if self.access_log != Format::Off {
+            self.config = self.config.observe(AccessLog::refusals(self.access_log, writer.as_ref()));
         }
         let application = match self.access_log {
             Format::Off => application,

@@ -49,7 +49,7 @@ fn lines(format: Format, drive: impl FnOnce(&Client)) -> Vec<String> {
 fn lines_with(mut config: ServerConfig, format: Format, drive: impl FnOnce(&Client)) -> Vec<String> {
     let sink = Shared::default();
     let writer = Writer::to(sink.clone()).unwrap();
-    config.on_refused = Some(AccessLog::refusals(format, Some(&writer)));
+    config = config.observe(AccessLog::refusals(format, Some(&writer)));
     let client = Client::new(AccessLog::new(DynApplication::new(application), format, Some(&writer)));
     let client = client.configured(config);
     drive(&client);
@@ -138,7 +138,7 @@ fn logged(config: &ServerConfig, octets: &[u8], mut test: impl FnMut(&str, &[Str
         let sink = Shared::default();
         let writer = Writer::to(sink.clone()).unwrap();
         let mut config = config.clone();
-        config.on_refused = Some(AccessLog::refusals(Format::Common, Some(&writer)));
+        config = config.observe(AccessLog::refusals(Format::Common, Some(&writer)));
         let application = AccessLog::new(DynApplication::new(application), Format::Common, Some(&writer));
         let running = wire::start(server, application, config);
         let mut stream = TcpStream::connect(running.addr).unwrap();

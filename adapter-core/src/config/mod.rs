@@ -10,6 +10,7 @@ mod proxies;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Extensions;
@@ -20,8 +21,8 @@ pub use self::proxies::{
     ForwardedAlso, ForwardedFields, Network, ParseForwardedAlsoError, ParseForwardedError, ParseTrustedProxyError,
     TrustedProxy,
 };
+use crate::observe::{Observer, Observers};
 use crate::pulse::Pulse;
-use crate::refused::OnRefused;
 use crate::serve_error::ServeError;
 use crate::shutdown::ShutdownTrigger;
 use crate::tls::Tls;
@@ -73,8 +74,8 @@ pub struct ServerConfig {
     pub mount_prefix: String,
     /// Values the deployer hands to the application, see [`Environ::deployed`](crate::Environ::deployed) (\[ENV-10\]).
     pub values: Extensions,
-    /// Who is told of requests the server answers by itself, such as an access log. Default: nobody.
-    pub on_refused: Option<OnRefused>,
+    /// See [`observe`](Self::observe).
+    pub(crate) observers: Observers,
     /// TLS for the listeners that are to have it: those marked by [`Bind::with_tls`], or all where none is marked. Default: none.
     pub tls: Option<Tls>,
     /// What stops the server, for who wants to do that while it still starts; [`ServerHandle::trigger`](crate::ServerHandle::trigger)
@@ -103,7 +104,7 @@ impl Default for ServerConfig {
             proxy_protocol_from: Vec::new(),
             mount_prefix: String::new(),
             values: Extensions::new(),
-            on_refused: None,
+            observers: Observers::default(),
             tls: None,
             trigger: None,
             pulse: None,
@@ -131,6 +132,13 @@ impl ServerConfig {
     #[must_use]
     pub fn value<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
         self.values.insert(value);
+        self
+    }
+
+    /// Tells `observer`, and those that were named before, what the server does.
+    #[must_use]
+    pub fn observe(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observers = self.observers.and(observer);
         self
     }
 

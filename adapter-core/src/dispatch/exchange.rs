@@ -41,7 +41,7 @@ impl Exchange {
     ) -> Self {
         // A limit beyond the clock is none.
         let until = limit.and_then(|limit| now.checked_add(limit));
-        let limit = until.map(|until| Box::new((until, Asked::of(&request))));
+        let limit = until.map(|until| Box::new((until, Asked::of(&request, &environ))));
         Exchange { call: super::call(application, request, environ), facts, limit, grace: Grace::default() }
     }
 

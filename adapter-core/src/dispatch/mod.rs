@@ -3,12 +3,14 @@
 //! Runs on the task or thread that serves the connection; polls the application there.
 
 mod exchange;
+mod observed;
 mod outgoing;
 
 use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,8 +20,9 @@ use crate::answers;
 use crate::application::{DynApplication, Handler, Request, Response};
 use crate::body::Body;
 use crate::contain::{self, Panic};
-use crate::environ::Environ;
+use crate::environ::{Connection, Environ};
 use crate::error::{Error, Fault};
+use crate::observe::TimeLimit;
 use crate::request_body::RequestBodyError;
 use crate::rules;
 use crate::rules::request::Facts;
@@ -28,6 +31,7 @@ use crate::rules::trailers;
 use crate::runtime::{Runtime, TaskError};
 
 pub use self::exchange::{Client, Exchange, GRACE, Grace};
+pub use self::observed::{Meter, Observed};
 pub use self::outgoing::{Outgoing, Piece, offload};
 pub use crate::instead::{answered_instead, instead};
 
@@ -84,6 +88,7 @@ impl Call {
     /// every server. Does not block but as that drop does. \[LIM-09\]
     #[cold]
     pub fn time_out(&mut self, asked: &Asked) -> Response {
+        asked.connection.timed_out(TimeLimit::Handler);
         let (method, path) = (&asked.method, asked.uri.path());
         tracing::error!(target: "adapter", %method, path, "[LIM-09] the application did not answer in time");
         if let Some(handler) = self.0.take() {
@@ -143,12 +148,13 @@ impl std::fmt::Debug for Call {
 pub struct Asked {
     method: Method,
     uri: Uri,
+    connection: Arc<Connection>,
 }
 
 impl Asked {
     /// Of the request, before the application gets it. Clones reference counts.
-    pub fn of<B>(request: &http::Request<B>) -> Self {
-        Asked { method: request.method().clone(), uri: request.uri().clone() }
+    pub fn of<B>(request: &http::Request<B>, environ: &Environ) -> Self {
+        Asked { method: request.method().clone(), uri: request.uri().clone(), connection: environ.connection().clone() }
     }
 }
 

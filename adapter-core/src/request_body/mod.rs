@@ -45,11 +45,18 @@ pub trait Source: Send {
             match (&waker, until.map(|until| until.saturating_duration_since(Instant::now()))) {
                 (None, _) => waker = Some(Waker::from(Arc::new(Unpark(thread::current())))),
                 (_, None) => thread::park(),
-                (_, Some(Duration::ZERO)) => return Some(Err(RequestBodyError::TimedOut)),
+                (_, Some(Duration::ZERO)) => {
+                    self.is_late();
+                    return Some(Err(RequestBodyError::TimedOut));
+                }
                 (_, Some(left)) => thread::park_timeout(left),
             }
         }
     }
+
+    /// [`next_frame`](Self::next_frame) has given up, as this trait has it: to tell observers of
+    /// [`TimeLimit::MinRate`](crate::observe::TimeLimit::MinRate). By default does nothing.
+    fn is_late(&self) {}
 
     /// The bytes that are to come, as far as known. \[REQ-06\]
     fn size_hint(&self) -> SizeHint;

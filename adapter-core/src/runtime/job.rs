@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::carried::Carried;
 use crate::contain;
@@ -20,6 +21,75 @@ pub struct BlockingJob {
     /// Dropped when it has ended or will not be done: whoever waits for the end of a server's work is told.
     #[allow(dead_code, reason = "for its drop")]
     counted: Option<Guard>,
+    /// Tells how it goes.
+    watched: Option<Queued>,
+}
+
+/// Is told how blocking work goes: each is queued, and then started and ended, or dropped. It must not panic.
+pub(crate) trait JobWatch: Send + Sync {
+    fn queued(&self);
+    fn started(&self, waited: Duration);
+    fn ended(&self, run: Duration);
+    fn dropped(&self);
+}
+
+/// Work that waits for a thread, where somebody wants to know. For servers with threads of their own; dropped, it will not be done.
+pub struct Queued {
+    /// `None` once it has begun.
+    watch: Option<Arc<dyn JobWatch>>,
+    since: Instant,
+}
+
+impl Queued {
+    pub(super) fn new(watch: &Arc<dyn JobWatch>) -> Self {
+        watch.queued();
+        Queued { watch: Some(watch.clone()), since: Instant::now() }
+    }
+
+    /// It has a thread, and runs until what is returned is dropped.
+    pub fn start(mut self) -> Running {
+        let began = Instant::now();
+        let watch = self.watch.take();
+        if let Some(watch) = &watch {
+            watch.started(began.saturating_duration_since(self.since));
+        }
+        Running { watch, began }
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        if let Some(watch) = self.watch.take() {
+            watch.dropped();
+        }
+    }
+}
+
+impl std::fmt::Debug for Queued {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queued").field("since", &self.since).finish_non_exhaustive()
+    }
+}
+
+/// Work that has a thread.
+#[must_use = "dropping it says that the work has ended"]
+pub struct Running {
+    watch: Option<Arc<dyn JobWatch>>,
+    began: Instant,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(watch) = &self.watch {
+            watch.ended(self.began.elapsed());
+        }
+    }
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").field("began", &self.began).finish_non_exhaustive()
+    }
 }
 
 enum Kind {
@@ -43,13 +113,13 @@ impl Slot {
 impl BlockingJob {
     /// `work`, which must not panic.
     pub fn new(work: impl FnOnce() + Send + 'static) -> Self {
-        BlockingJob { kind: Kind::Firm(Some(carrying(work))), counted: None }
+        BlockingJob { kind: Kind::Firm(Some(carrying(work))), counted: None, watched: None }
     }
 
     /// The same, until the [`Withdrawal`] is dropped.
     pub(crate) fn withdrawable(work: impl FnOnce() + Send + 'static) -> (Self, Withdrawal) {
         let slot = Arc::new(Slot { work: Mutex::new(Some(carrying(work))), withdrawn: OnceLock::new() });
-        (BlockingJob { kind: Kind::Withdrawable(slot.clone()), counted: None }, Withdrawal(slot))
+        (BlockingJob { kind: Kind::Withdrawable(slot.clone()), counted: None, watched: None }, Withdrawal(slot))
     }
 
     /// The same, counted by `guard`.
@@ -58,12 +128,19 @@ impl BlockingJob {
         self
     }
 
+    /// The same, of which `watch` is told. From now on it waits.
+    pub(super) fn watched(mut self, watch: &Arc<dyn JobWatch>) -> Self {
+        self.watched = Some(Queued::new(watch));
+        self
+    }
+
     /// Does it, on a thread that may block; nothing if it was withdrawn. Never panics.
     pub fn run(mut self) {
-        if let Some(work) = self.take() {
-            // Work contains the panics of applications; one of ours must not end the thread.
-            let _ = contain::catch("blocking job", work);
-        }
+        let Some(work) = self.take() else { return };
+        let running = self.watched.take().map(Queued::start);
+        // Work contains the panics of applications; one of ours must not end the thread.
+        let _ = contain::catch("blocking job", work);
+        drop(running);
     }
 
     fn take(&mut self) -> Option<Work> {

@@ -14,8 +14,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub(crate) use self::job::Withdrawal;
-pub use self::job::{BlockingJob, JobQueue};
+pub use self::job::{BlockingJob, JobQueue, Queued, Running};
+pub(crate) use self::job::{JobWatch, Withdrawal};
 pub(crate) use self::task::channel as task_channel;
 pub use self::task::{Task, TaskError};
 pub use self::tasks::Tasks;
@@ -210,7 +210,17 @@ impl Runtime {
     /// # Errors
     /// The job, if the server can't take it.
     pub fn run_blocking_job(&self, job: BlockingJob) -> Result<(), BlockingJob> {
-        self.driver.run_blocking(job.counted(self.tasks.job()))
+        let job = job.counted(self.tasks.job());
+        self.driver.run_blocking(match self.tasks.watch() {
+            Some(watch) => job.watched(watch),
+            None => job,
+        })
+    }
+
+    /// Something that is to run application code waits for a thread: for servers whose own threads do that, beside what is given to
+    /// [`run_blocking_job`](Self::run_blocking_job). `None` where nobody wants to know. \[OBS-09\]
+    pub fn queued(&self) -> Option<Queued> {
+        self.tasks.watch().map(Queued::new)
     }
 
     /// See [`Driver::may_block`].

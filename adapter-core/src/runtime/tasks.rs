@@ -4,11 +4,13 @@
 //! Kept by [`Runtime`](super::Runtime), whatever its [`Driver`](super::Driver) is; nothing here starts a thread. A future that
 //! is to be dropped is woken, and dropped by whoever polls it. \[RTM-05b\], \[RTM-05c\], \[RTM-06\]
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
+use super::job::JobWatch;
 use super::task::Sender;
 use crate::carried::Within;
 use crate::contain::Contained;
@@ -23,7 +25,7 @@ use crate::tracker::{Guard, Tracker};
 #[derive(Clone, Debug, Default)]
 pub struct Tasks(Arc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Inner {
     /// Spawned futures that are waited for.
     futures: Tracker,
@@ -33,6 +35,15 @@ struct Inner {
     alive: Tracker,
     /// Fired when the time is over of all that was begun with it.
     over: Mutex<Signal>,
+    /// Who is told of blocking work.
+    watch: OnceLock<Arc<dyn JobWatch>>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { futures, jobs, alive, .. } = self;
+        write!(f, "{} futures of {}, {} jobs", futures.open(), alive.open(), jobs.open())
+    }
 }
 
 impl Tasks {
@@ -94,6 +105,16 @@ impl Tasks {
     pub(super) fn in_time(&self, work: impl FnOnce() + Send + 'static) -> impl FnOnce() + Send + 'static {
         let over = self.over();
         move || if over.is_fired() { drop(work) } else { work() }
+    }
+
+    /// `watch` is told of blocking work from now on, if nobody is yet.
+    pub(crate) fn watch_jobs(&self, watch: Arc<dyn JobWatch>) {
+        // What was said first holds.
+        let _ = self.0.watch.set(watch);
+    }
+
+    pub(super) fn watch(&self) -> Option<&Arc<dyn JobWatch>> {
+        self.0.watch.get()
     }
 
     /// One more job, until the guard is dropped.

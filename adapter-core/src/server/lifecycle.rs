@@ -113,6 +113,7 @@ impl Lifecycle {
 /// From the beginning of a shutdown to the moment before its hook: nothing runs any more then but blocking code.
 pub(crate) async fn drain(serving: &Serving, tracker: &Tracker, graceful: Duration) {
     let Serving { shutdown, runtime, .. } = serving;
+    serving.drain_started();
     let tasks = runtime.tasks();
     let done = async {
         // [SHU-13] who closes a listener first accepts those that wait there
@@ -141,6 +142,7 @@ pub(crate) async fn drain(serving: &Serving, tracker: &Tracker, graceful: Durati
         let (open, tasks) = (tracker.open(), tasks.alive());
         tracing::error!(target: "adapter", open, tasks, "connections or spawned tasks did not end");
     }
+    serving.drain_ended(in_time);
 }
 
 /// Says in one line, at the end of the draining, what a graceful shutdown would have waited for and now does not. For servers

@@ -200,7 +200,7 @@ pub(super) async fn respond(site: &Site, outbound: Outbound, gone: Signal, hints
     }
     let body = Incoming::wrap(body, facts.body, site.config.limits.body_bytes, gone.clone());
     let request = Request::from_parts(head, body);
-    let asked = dispatch::Asked::of(&request);
+    let asked = dispatch::Asked::of(&request, &environ);
     let call = dispatch::call(&site.application, request, environ);
     let response = dispatch::within(&site.serving.runtime, site.config.timeouts.handler, asked, call).await;
     hints.0.committed.store(true, Ordering::Release);

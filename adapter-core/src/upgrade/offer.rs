@@ -6,18 +6,23 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::{UpgradeError, Upgraded};
+use crate::observe::Observers;
 
 /// A connection on offer: what the server keeps, and what it puts into the environ. For servers.
 pub fn channel() -> (Handover, Offer) {
-    let slot = Arc::new(Slot(Mutex::new(State::Offered)));
+    let slot = Arc::new(Slot { state: Mutex::new(State::Offered), observers: OnceLock::new() });
     (Handover(slot.clone()), Offer { slot, protocol: None })
 }
 
-struct Slot(Mutex<State>);
+struct Slot {
+    state: Mutex<State>,
+    /// Who is told of the stream.
+    observers: OnceLock<Observers>,
+}
 
 enum State {
     /// Nobody took it.
@@ -31,7 +36,7 @@ enum State {
 
 impl Slot {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Answers the application if it waits. What nobody wants is dropped after the lock.
@@ -63,6 +68,9 @@ impl Handover {
 
     /// Gives the application its stream: the head is sent. If nobody wants it, it is dropped, which closes it.
     pub fn complete(self, stream: Upgraded) {
+        if let Some(observers) = self.0.observers.get().filter(|_| self.is_taken()) {
+            stream.observed_by(observers.clone());
+        }
         self.0.settle(Ok(stream));
     }
 
@@ -104,6 +112,12 @@ impl Offer {
     pub fn with_protocol(mut self, protocol: &str) -> Self {
         self.protocol = Some(protocol.into());
         self
+    }
+
+    /// The server's observers are told of the stream.
+    pub(crate) fn observed_by(&self, observers: &Observers) {
+        // What was said first holds.
+        let _ = self.slot.observers.set(observers.clone());
     }
 
     pub(crate) fn protocol(&self) -> Option<&str> {

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
 
 use super::Blocking;
+use crate::observe::{Observer, Observers};
 
 /// A server's socket.
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -32,6 +33,7 @@ struct State {
     writer: Option<Waker>,
     /// The application has dropped the stream.
     released: bool,
+    observed: Option<Observed>,
     tether: Option<Waker>,
 }
 
@@ -80,6 +82,15 @@ fn severed() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "the server has stopped and closed the connection")
 }
 
+/// Tells that it is over, without the lock.
+struct Observed(Observers);
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        self.0.tell(Observer::upgrade_ended);
+    }
+}
+
 /// The application's hold on the stream; the last half dropped lets it go.
 struct Owner(Arc<Shared>);
 
@@ -87,8 +98,9 @@ impl Drop for Owner {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.released = true;
-        let (io, tether) = (state.io.take(), state.tether.take());
+        let (io, tether, observed) = (state.io.take(), state.tether.take(), state.observed.take());
         drop(state);
+        drop(observed);
         // [UPG-19b] the socket closes here
         drop(io);
         if let Some(tether) = tether {
@@ -120,9 +132,16 @@ impl Upgraded {
             reader: None,
             writer: None,
             released: false,
+            observed: None,
             tether: None,
         })));
         (Upgraded(Arc::new(Owner(shared.clone()))), Tether(shared))
+    }
+
+    /// Tells `observers` that the application has it, and when that is over. \[OBS-08\]
+    pub(super) fn observed_by(&self, observers: Observers) {
+        observers.tell(Observer::upgraded);
+        self.0.0.lock().observed = Some(Observed(observers));
     }
 
     /// Two halves that can be used by two tasks or, with [`ReadHalf::into_blocking`], two threads. The connection is
@@ -228,10 +247,11 @@ impl Future for Tether {
 impl Drop for Tether {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        let io = state.io.take();
+        let (io, observed) = (state.io.take(), state.observed.take());
         let waiting = [state.reader.take(), state.writer.take()];
         drop(state);
         drop(io);
+        drop(observed);
         for waker in waiting.into_iter().flatten() {
             waker.wake();
         }

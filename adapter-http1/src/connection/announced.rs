@@ -6,6 +6,8 @@
 
 use std::task::{Context, Poll};
 
+use adapter_core::observe::{ConnectionEnd, TimeLimit};
+
 use super::Connection;
 use super::phase::{Flow, Phase};
 use super::transport::Transport;
@@ -35,7 +37,7 @@ impl<T: Transport> Connection<T> {
     pub(super) fn announced(&mut self, cx: &mut Context<'_>) -> Flow {
         let Connection { shared, phase, waiting, .. } = self;
         // [PRX-02]
-        let Phase::Announced(Some(reader)) = phase else { return self.close(false) };
+        let Phase::Announced(Some(reader)) = phase else { return self.close_for(ConnectionEnd::Refused) };
         let mut io = shared.io();
         let Some(transport) = &mut io.transport else { return Flow::Closed };
         let mut piece = [0; PIECE];
@@ -44,7 +46,7 @@ impl<T: Transport> Connection<T> {
                 Poll::Pending => {
                     drop(io);
                     let limit = self.settings().timeouts.header_read;
-                    return self.wait_in_front(limit, "[PRX-09] header of the PROXY protocol");
+                    return self.wait_in_front(limit, TimeLimit::HeaderRead);
                 }
                 Poll::Ready(Ok(count)) if count > 0 => count,
                 Poll::Ready(_) => {
@@ -67,8 +69,8 @@ impl<T: Transport> Connection<T> {
                 }
                 Err(error) => {
                     drop(io);
-                    tracing::debug!(target: "adapter", peer = shared.environ.told(), %error, "a connection is closed");
-                    return self.close(false);
+                    tracing::info!(target: "adapter", peer = shared.environ.told(), %error, "a connection is closed");
+                    return self.close_for(ConnectionEnd::Refused);
                 }
             }
         }

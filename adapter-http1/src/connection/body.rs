@@ -10,6 +10,7 @@ use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use adapter_core::observe::TimeLimit;
 use adapter_core::request_body::Source;
 use adapter_core::rules::request::BodyLength;
 use adapter_core::{RequestBodyError, Sleep};
@@ -62,6 +63,7 @@ impl<T: Transport> Io<T> {
             Event::Data { start, consumed } => {
                 let data = take(start, consumed);
                 upload.has_progress();
+                self.received += data.len() as u64;
                 if upload.decoder.is_done() {
                     self.end_of_body();
                 }
@@ -287,6 +289,7 @@ impl<T: Transport> BodySource<T> {
 
     /// \[LIM-12\] whoever waits waits no longer.
     fn give_up(&self, io: &mut Io<T>) -> Poll<Next> {
+        self.shared.environ.timed_out(TimeLimit::MinRate);
         if let Some(upload) = io.upload.as_mut().filter(|_| io.request == self.request) {
             upload.failed.get_or_insert(RequestBodyError::TimedOut);
         }
@@ -299,6 +302,7 @@ impl<T: Transport> BodySource<T> {
         upload.in_a_row = 0;
         let deadline = upload.wait(now, self.shared.settings.timeouts.body_read);
         if deadline.is_some_and(|deadline| now >= deadline) {
+            self.shared.environ.timed_out(TimeLimit::BodyRead);
             upload.failed.get_or_insert(RequestBodyError::TimedOut);
             return Poll::Ready(Some(Err(RequestBodyError::TimedOut)));
         }

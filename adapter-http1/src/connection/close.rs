@@ -8,6 +8,7 @@ use std::task::Context;
 use std::time::{Duration, Instant};
 
 use adapter_core::contain::catch;
+use adapter_core::observe::ConnectionEnd;
 
 use super::Connection;
 use super::body::Decoded;
@@ -118,6 +119,7 @@ impl<T: Transport> Connection<T> {
             }
             // Too slow, malformed, or broken off. [KAP-11]
             drop(io);
+            self.shared.environ.ends(ConnectionEnd::Done);
             self.phase = Phase::Closing(Box::new(Closing::orderly()));
             return Flow::Next;
         }
@@ -189,11 +191,24 @@ impl<T: Transport> Connection<T> {
         self.close(false)
     }
 
+    /// The same, and that is why.
+    pub(super) fn part_for(&mut self, why: ConnectionEnd) -> Flow {
+        self.shared.environ.ends(why);
+        self.part()
+    }
+
+    /// [`close`](Self::close), and that is why.
+    pub(super) fn close_for(&mut self, why: ConnectionEnd) -> Flow {
+        self.shared.environ.ends(why);
+        self.close(false)
+    }
+
     /// Ends the connection at once. What the application has of it was dropped, or is dropped here; it learns that it is over.
     pub(super) fn close(&mut self, reset: bool) -> Flow {
         // [DIS-08] what is dropped knows why
         self.shared.environ.disconnected.fire();
         self.phase = Phase::Closed;
+        self.observed = None;
         self.shared.cut_off(reset);
         super::upgrade::withdraw(&mut self.handover);
         Flow::Closed

@@ -15,9 +15,11 @@ use std::time::{Duration, Instant};
 
 use adapter_core::contain::catch;
 use adapter_core::dispatch::Client;
+use adapter_core::observe::{ConnectionEnd, TimeLimit};
 use adapter_core::refused::Asked;
 use adapter_core::rules::Rejection;
 use adapter_core::rules::request::Facts;
+use adapter_core::runtime::Queued;
 use adapter_core::server::SPARED;
 use http::StatusCode;
 use http::request::Parts;
@@ -127,7 +129,8 @@ impl<T: Transport> Connection<T> {
                     return self.call(cx, &mut parts, facts);
                 }
                 if let Some(parts) = parts {
-                    self.phase = Phase::Ready(Box::new((parts, facts)));
+                    let queued = self.settings().serving.runtime.queued();
+                    self.phase = Phase::Ready(Box::new((parts, facts, queued)));
                 }
                 return Flow::Next;
             }
@@ -145,12 +148,19 @@ impl<T: Transport> Connection<T> {
         // [SHU-03], [SHU-04], [SHU-05]; [SHU-14] a request may be on its way
         if self.is_stopping() {
             let until = since + SPARED;
-            return if self.now < until { Flow::Park(Some(until)) } else { self.part() };
+            return if self.now < until { Flow::Park(Some(until)) } else { self.part_for(ConnectionEnd::Drained) };
         }
         let timeouts = &self.settings().timeouts;
         let limit = if self.waiting.begun || first { timeouts.header_read } else { timeouts.keep_alive };
         let deadline = limit.and_then(|limit| since.checked_add(limit));
         if deadline.is_some_and(|deadline| self.now >= deadline) {
+            let (limit, why) = if self.waiting.begun || first {
+                (TimeLimit::HeaderRead, ConnectionEnd::Late)
+            } else {
+                (TimeLimit::KeepAlive, ConnectionEnd::Idle)
+            };
+            self.shared.environ.timed_out(limit);
+            self.shared.environ.ends(why);
             if self.waiting.begun {
                 return self.reject(&Rejection::new(
                     StatusCode::REQUEST_TIMEOUT,
@@ -165,7 +175,7 @@ impl<T: Transport> Connection<T> {
         }
         if !self.waiting.begun && self.has_to_make_room() {
             tracing::debug!(target: "adapter", "[LIM-07] an idle connection makes room for another");
-            return self.part();
+            return self.part_for(ConnectionEnd::MadeRoom);
         }
         Flow::Park(deadline)
     }
@@ -245,6 +255,7 @@ impl<T: Transport> Connection<T> {
         let facts = {
             let io = self.shared.io();
             self.shared.environ.refused(rejection, Asked::Octets(io.input.bytes()));
+            self.shared.environ.ends(ConnectionEnd::Refused);
             head::facts_of_rejected(io.input.bytes())
         };
         self.begin(rejection.response(), facts);
@@ -264,7 +275,8 @@ impl<T: Transport> Connection<T> {
         }
         match std::mem::replace(&mut self.phase, Phase::Head) {
             Phase::Ready(ready) => {
-                let (parts, facts) = *ready;
+                let (parts, facts, queued) = *ready;
+                let _running = queued.map(Queued::start);
                 self.call(cx, &mut Some(parts), facts)
             }
             _ => Flow::Next,
@@ -364,8 +376,7 @@ impl<T: Transport> Connection<T> {
                 if self.shared.io().takes_something(now) {
                     return self.look();
                 }
-                tracing::debug!(target: "adapter", "[LIM-06] a client takes nothing; its connection is closed");
-                self.shared.cut_off(true);
+                self.shared.cut_off_stalled();
                 return Seen::Gone;
             }
             // [DIS-01] while the client takes what we send, it is not kept waiting
@@ -390,8 +401,7 @@ impl<T: Transport> Connection<T> {
                 return since.map_or(Flow::Next, |since| Flow::Park(self.write_deadline(since)));
             }
             drop(io);
-            tracing::debug!(target: "adapter", "[LIM-06] a client takes nothing; its connection is closed");
-            // What the operating system still holds goes too, and can't be taken for the end of a response.
+            self.shared.cut_off_stalled();
             return self.close(true);
         }
         Flow::Park(deadline)

@@ -3,6 +3,8 @@
 use std::sync::{Arc, TryLockError};
 use std::time::Instant;
 
+use adapter_core::observe::ConnectionEnd;
+
 use super::Shared;
 use super::io::Flush;
 use super::transport::Transport;
@@ -45,8 +47,7 @@ impl<T: Transport> Handle<T> {
             return Held::Waits(deadline);
         }
         drop(io);
-        tracing::debug!(target: "adapter", "[LIM-06] a client takes nothing; its connection is closed");
-        shared.cut_off(true);
+        shared.cut_off_stalled();
         Held::Nothing
     }
 
@@ -68,6 +69,7 @@ impl<T: Transport> Handle<T> {
         // Where its head is still here it is a response like any other.
         let reset = !io.taken || !io.output.is_empty();
         drop(io);
+        self.0.environ.ends(ConnectionEnd::Forced);
         self.0.cut_off(reset);
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! Under one lock, shared by the connection's task, the request body and the early hints. The transport wakes the
 //! connection's task, whoever polls it: that passes it on. Application code is never called, woken or dropped under the
-//! lock.
+//! lock; observers of the server are told under it, and have nothing that leads here.
 
 use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use adapter_core::dispatch::Observed;
 use bytes::Bytes;
 
 use super::transport::Transport;
@@ -79,6 +80,10 @@ pub(super) struct Io<T> {
     waker: Waker,
     /// The connection's task is at it: it looks at what others leave here.
     pub(super) running: bool,
+    /// Octets of the current request's body that were read.
+    pub(super) received: u64,
+    /// Requests whose responses are in the output to the last octet, where somebody wants to know.
+    undelivered: Vec<Observed>,
 }
 
 impl<T: Transport> Io<T> {
@@ -102,6 +107,8 @@ impl<T: Transport> Io<T> {
             stale: None,
             waker: Waker::noop().clone(),
             running: false,
+            received: 0,
+            undelivered: Vec::new(),
         }
     }
 
@@ -262,7 +269,20 @@ impl<T: Transport> Io<T> {
             }
         }
         self.stalled_since = None;
+        if !self.undelivered.is_empty() {
+            self.undelivered.drain(..).for_each(|observed| observed.delivered(now));
+        }
         Flush::Done
+    }
+
+    /// The response to `observed` is in the output to the last octet: it has ended once that is out.
+    pub(super) fn deliver(&mut self, mut observed: Observed, now: Instant) {
+        observed.received(self.received);
+        if self.output.is_empty() && !self.may_hold {
+            observed.delivered(now);
+        } else {
+            self.undelivered.push(observed);
+        }
     }
 
     /// The client seems to take nothing: whether it does, from `now` on.
@@ -293,6 +313,7 @@ impl<T: Transport> Io<T> {
         self.request += 1;
         self.input.clear();
         self.output.clear();
+        self.undelivered.clear();
         // The task's waker may keep the connection, which keeps this.
         let task = std::mem::replace(&mut self.waker, Waker::noop().clone());
         (self.upload.take().and_then(|upload| upload.reader), task)

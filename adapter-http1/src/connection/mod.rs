@@ -33,8 +33,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use adapter_core::contain::catch;
+use adapter_core::dispatch::Observed;
 use adapter_core::environ::{self, Serving};
-use adapter_core::proxy_protocol::Header;
+use adapter_core::observe::{ConnectionEnd, TimeLimit};
 use adapter_core::refused::Asked;
 use adapter_core::rules::Rejection;
 use adapter_core::rules::request::Facts;
@@ -172,6 +173,16 @@ impl<T: Transport> Shared<T> {
         if let Some(reader) = reader {
             let _ = catch("waker", || reader.wake());
         }
+        self.environ.closed();
+    }
+
+    /// \[LIM-06\] cuts off a client that takes nothing. What the operating system still holds goes too, and can't be taken for the
+    /// end of a response.
+    fn cut_off_stalled(&self) {
+        tracing::debug!(target: "adapter", "[LIM-06] a client takes nothing; its connection is closed");
+        self.environ.ends(ConnectionEnd::Stalled);
+        self.environ.timed_out(TimeLimit::Write);
+        self.cut_off(true);
     }
 }
 
@@ -201,8 +212,8 @@ pub enum End<T> {
         transport: T,
         /// What was read.
         early: Vec<u8>,
-        /// What a proxy has said of its client in front of that.
-        header: Option<Header>,
+        /// What is known of it: of its client, of TLS.
+        environ: Arc<environ::Connection>,
     },
 }
 
@@ -250,6 +261,8 @@ pub struct Connection<T: Transport> {
     template: Option<Template<T>>,
     /// The connection is on offer to the application that handles the current request.
     handover: Option<Handover>,
+    /// The current request, where somebody wants to know how it ends.
+    observed: Option<Observed>,
 }
 
 impl<T: Transport> Connection<T> {
@@ -285,6 +298,7 @@ impl<T: Transport> Connection<T> {
             waiting: Waiting { since: Some(now), begun: false, attempts: head::Attempts::default(), may_be_http2 },
             template: None,
             handover: None,
+            observed: None,
         }
     }
 
@@ -382,7 +396,11 @@ impl<T: Transport> Connection<T> {
     /// Ends it from outside. By force what the client has not taken is not left to the operating system (\[SHU-06\]); a stream
     /// that the application has taken ends like any other, since its protocol has said its last word. \[UPG-22\]
     fn cut(&mut self) {
-        let reset = self.level() == ShutdownLevel::Forced && !matches!(self.phase, Phase::Taken(_));
+        let is_forced = self.level() == ShutdownLevel::Forced;
+        if is_forced {
+            self.shared.environ.ends(ConnectionEnd::Forced);
+        }
+        let reset = is_forced && !matches!(self.phase, Phase::Taken(_));
         self.close(reset);
     }
 
@@ -393,7 +411,7 @@ impl<T: Transport> Connection<T> {
         let early = io.input.bytes().to_vec();
         io.input.clear();
         match io.transport.take() {
-            Some(transport) => End::Http2 { transport, early, header: self.shared.environ.announced() },
+            Some(transport) => End::Http2 { transport, early, environ: self.shared.environ.clone() },
             None => End::Closed,
         }
     }

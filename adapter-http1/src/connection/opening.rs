@@ -6,6 +6,7 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use adapter_core::observe::{ConnectionEnd, TimeLimit};
 use adapter_core::server::SPARED;
 
 use super::Connection;
@@ -33,37 +34,42 @@ impl<T: Transport> Connection<T> {
                 }
             }
             Poll::Ready(Err(error)) => {
-                let peer = self.shared.environ.told();
-                tracing::debug!(target: "adapter", peer, %error, "a TLS handshake has failed");
+                self.shared.environ.handshake_failed(&error);
                 // The client is told why, and can read it.
                 self.phase = Phase::Closing(Box::new(Closing::orderly()));
             }
             Poll::Pending => {
                 let limit = self.settings().timeouts.tls_handshake;
-                return self.wait_in_front(limit, "[TLS-03] TLS handshake");
+                return self.wait_in_front(limit, TimeLimit::TlsHandshake);
             }
         }
         Flow::Next
     }
 
-    /// `what` comes in front of HTTP, and is not whole: until when, from the accept on.
-    pub(super) fn wait_in_front(&mut self, limit: Option<Duration>, what: &'static str) -> Flow {
+    /// What `kind` is the limit of comes in front of HTTP, and is not whole: until when, from the accept on.
+    pub(super) fn wait_in_front(&mut self, limit: Option<Duration>, kind: TimeLimit) -> Flow {
         let since = *self.waiting.since.get_or_insert(self.now);
         // [SHU-04] it has asked for nothing
         if self.is_stopping() {
             let until = since + SPARED;
-            return if self.now < until { Flow::Park(Some(until)) } else { self.close(false) };
+            return if self.now < until { Flow::Park(Some(until)) } else { self.close_for(ConnectionEnd::Drained) };
         }
         let deadline = limit.and_then(|limit| since.checked_add(limit));
         if deadline.is_some_and(|deadline| self.now >= deadline) {
-            let peer = self.shared.environ.told();
-            tracing::debug!(target: "adapter", peer, what, "what comes in front of HTTP takes too long; its connection is closed");
+            let environ = &self.shared.environ;
+            environ.timed_out(kind);
+            if kind == TimeLimit::TlsHandshake {
+                environ.handshake_failed(&"[TLS-03] it takes too long");
+            } else {
+                let peer = environ.told();
+                tracing::info!(target: "adapter", peer, "[PRX-09] the header of the PROXY protocol takes too long; closed");
+            }
             self.shared.limit_unsent(&self.shared.io());
-            return self.close(false);
+            return self.close_for(ConnectionEnd::Late);
         }
         if self.has_to_make_room() {
-            tracing::debug!(target: "adapter", what, "[LIM-07] who has not asked for anything makes room for another");
-            return self.close(false);
+            tracing::debug!(target: "adapter", "[LIM-07] who has not asked for anything makes room for another");
+            return self.close_for(ConnectionEnd::MadeRoom);
         }
         Flow::Park(deadline)
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use adapter_core::dispatch::{Exchange, Grace, Outgoing};
 use adapter_core::proxy_protocol::Reader;
 use adapter_core::rules::request::Facts;
+use adapter_core::runtime::Queued;
 use adapter_core::upgrade::Tether;
 use http::request::Parts;
 
@@ -23,7 +24,7 @@ pub(super) enum Phase {
     /// Waiting for a request head, or in the middle of one.
     Head,
     /// There is a request, and no permit to call the application with it.
-    Ready(Box<(Parts, Facts)>),
+    Ready(Box<(Parts, Facts, Option<Queued>)>),
     /// The application has the request.
     Handling(Box<Exchange>),
     /// The application has answered; its body is being sent.

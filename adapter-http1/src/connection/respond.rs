@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use adapter_core::contain::discard;
-use adapter_core::dispatch::{self, Exchange, Grace, Outgoing, Piece, is_unanswerable};
+use adapter_core::dispatch::{self, Exchange, Grace, Observed, Outgoing, Piece, is_unanswerable};
+use adapter_core::observe::ConnectionEnd;
 use adapter_core::rules::request::{BodyLength, Facts};
 use adapter_core::rules::response::Framing;
 use adapter_core::server::ShutdownLevel;
@@ -44,6 +45,7 @@ impl<T: Transport> Connection<T> {
         let mut io = self.shared.io();
         io.request += 1;
         io.committed = false;
+        io.received = 0;
         let number = io.request;
         let body = match facts.body {
             // [REQ-04]
@@ -52,6 +54,7 @@ impl<T: Transport> Connection<T> {
             BodyLength::Sized(length)
                 if !facts.expects_continue && length <= COPY as u64 && length <= io.input.len() as u64 =>
             {
+                io.received = length;
                 let length = length as usize;
                 let data = Bytes::copy_from_slice(io.input.bytes().get(..length).unwrap_or_default());
                 io.input.consume(length);
@@ -79,6 +82,7 @@ impl<T: Transport> Connection<T> {
             environ = environ.with_upgrade(offer);
         }
         let Some(parts) = place.take() else { return Flow::Next };
+        self.observed = Observed::begin(&environ, &parts, self.now);
         let request = Request::from_parts(parts, body);
         let settings = &self.shared.settings;
         let mut exchange =
@@ -102,6 +106,7 @@ impl<T: Transport> Connection<T> {
         if is_unanswerable(&response) {
             // [ERR-12] answers to earlier requests still go out
             discard("drop of a response", response.into_body());
+            self.observed = None;
             let has_upload = self.shared.io().upload.is_some();
             self.finish(true, has_upload);
             return;
@@ -121,6 +126,9 @@ impl<T: Transport> Connection<T> {
             let mut io = shared.io();
             facts.keep_alive = io.upload.is_none() || io.can_drain(*now);
         }
+        if let Some(observed) = &mut self.observed {
+            observed.routed(response.extensions());
+        }
         let (mut head, mut body, mut plan) = dispatch::prepare(response, &facts, handover.is_some());
         if body.is_blocking() {
             let counted = shared.environ.count_blocking_job();
@@ -130,6 +138,9 @@ impl<T: Transport> Connection<T> {
         // What follows a 2xx to CONNECT is a tunnel, and never HTTP.
         plan.close |= facts.is_connect && head.status.is_success() && !switches;
 
+        if let Some(observed) = &mut self.observed {
+            observed.answered(head.status, *now);
+        }
         let mut rest = Some(body);
         let mut io = shared.io();
         io.committed = true;
@@ -143,6 +154,9 @@ impl<T: Transport> Connection<T> {
             if let Some(Ok(frame)) = body.next_frame()
                 && let Ok(data) = frame.into_data()
             {
+                if let Some(observed) = &mut self.observed {
+                    observed.sent(data.len() as u64);
+                }
                 io.output.append(data, b"");
             }
         } else if let Some(body) = rest.take_if(|_| plan.send_body && plan.framing != Framing::None) {
@@ -153,6 +167,9 @@ impl<T: Transport> Connection<T> {
                 self.turn.woken = true;
             }
             return;
+        }
+        if let Some(observed) = self.observed.take() {
+            io.deliver(observed, *now);
         }
         // Whoever still holds the request's handles is cut off.
         io.request += 1;
@@ -171,6 +188,10 @@ impl<T: Transport> Connection<T> {
     /// The response is complete in the output: on to the next request, or to the end.
     fn finish(&mut self, close: bool, has_upload: bool) {
         self.waiting.since = None;
+        if close {
+            let why = if self.is_stopping() { ConnectionEnd::Drained } else { ConnectionEnd::Done };
+            self.shared.environ.ends(why);
+        }
         self.phase = if has_upload {
             self.leave_body(close)
         } else if close {
@@ -227,6 +248,9 @@ impl<T: Transport> Connection<T> {
                 // The body is dropped here.
                 self.phase = Phase::Head;
                 let mut io = self.shared.io();
+                if let Some(observed) = self.observed.take() {
+                    io.deliver(observed, self.now);
+                }
                 io.request += 1;
                 let has_upload = io.upload.is_some();
                 drop(io);
@@ -256,6 +280,9 @@ impl<T: Transport> Connection<T> {
             let mut io = self.shared.io();
             match piece {
                 Piece::Data(data) => {
+                    if let Some(observed) = &mut self.observed {
+                        observed.sent(data.len() as u64);
+                    }
                     if chunked {
                         encoder::chunk_size(io.out(), data.len());
                     }
@@ -274,6 +301,10 @@ impl<T: Transport> Connection<T> {
                     }
                     let has_upload = io.upload.is_some();
                     drop(io);
+                    if let Some(mut observed) = self.observed.take() {
+                        observed.failed();
+                    }
+                    self.shared.environ.ends(ConnectionEnd::Failed);
                     // [FRM-07], [ERR-04] no last chunk; where only the end delimits it, not even an orderly end
                     let reset = sending.body.breaks_off_by_reset();
                     self.phase = Phase::Head;

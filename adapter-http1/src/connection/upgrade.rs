@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use adapter_core::contain::catch;
+use adapter_core::observe::ConnectionEnd;
 use adapter_core::rules::request::{BodyLength, Facts};
 use adapter_core::upgrade::{self, Handover, Offer, UpgradeError, Upgraded, switches};
 use bytes::Bytes;
@@ -84,6 +85,7 @@ impl<T: Transport> Connection<T> {
         }
         // [UPG-19b], [DIS-01]
         self.shared.environ.disconnected.fire();
+        self.shared.environ.ends(ConnectionEnd::Upgraded);
         self.phase = Phase::Closing(Box::new(Closing::orderly()));
         Flow::Next
     }

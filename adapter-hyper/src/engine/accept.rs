@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use adapter_core::Runtime;
+use adapter_core::environ::Serving;
 use adapter_core::server::{Guard, ListenAddr, Listening, ShutdownLevel, Tracker};
 use adapter_core::tls::pump::Pump;
 use adapter_listen::{AcceptError, BACKLOG, classify, complain};
@@ -79,7 +79,7 @@ pub fn accept<L: Accept, C: Connect<L::Transport>, S: Fn(C::Connection)>(
                         let guard = engine.roster.place(&tracker, engine.limits.connections, &runtime).await;
                         spawn(connect.connection(io, peer, listener.addr().clone(), listener.front(), guard));
                     }
-                    Err(error) => pause(&runtime, &error, listener.addr()).await,
+                    Err(error) => pause(&engine.serving, &error, listener.addr()).await,
                 }
             }
         };
@@ -107,9 +107,10 @@ pub fn accept<L: Accept, C: Connect<L::Transport>, S: Fn(C::Connection)>(
 }
 
 /// \[ERR-06\] never ends the server
-async fn pause(runtime: &Runtime, error: &io::Error, listener: &ListenAddr) {
+async fn pause(serving: &Serving, error: &io::Error, listener: &ListenAddr) {
     if let AcceptError::Backoff(pause) = classify(error) {
         complain(error, listener);
-        runtime.sleep(pause).await;
+        serving.accept_failed(error);
+        serving.runtime.sleep(pause).await;
     }
 }

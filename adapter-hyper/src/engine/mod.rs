@@ -121,21 +121,20 @@ impl Engine {
         local: ListenAddr,
         guard: Guard,
     ) -> Connection {
-        let facts = environ::Connection::new(self.serving.clone(), peer, local);
-        Connection::new(self.clone(), Box::new(io), facts, guard)
+        let environ = Arc::new(environ::Connection::new(self.serving.clone(), peer, local));
+        Connection::new(self.clone(), Box::new(io), environ, guard)
     }
 
-    /// A connection whose client has begun with HTTP/2, or has agreed on it under TLS, and of which `early` has been read. As
-    /// [`connection`](Self::connection).
+    /// The connection of `environ`, whose client has begun with HTTP/2, or has agreed on it under TLS, and of which `early` has been
+    /// read. As [`connection`](Self::connection).
     pub fn http2_connection(
         self: &Arc<Self>,
         io: impl Transport,
         early: &[u8],
-        peer: Option<SocketAddr>,
-        local: ListenAddr,
+        environ: Arc<environ::Connection>,
         guard: Guard,
     ) -> Connection {
-        self.connection(io, peer, local, guard).begun_with_http2(early)
+        Connection::new(self.clone(), Box::new(io), environ, guard).begun_with_http2(early)
     }
 
     /// Whether HTTP/2 is served.

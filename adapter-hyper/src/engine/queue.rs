@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use adapter_core::Bytes;
+use adapter_core::dispatch::Observed;
 
 use super::in_flight::InFlight;
 
@@ -19,12 +20,14 @@ pub(super) struct Queue {
     chunks: AtomicUsize,
     /// Woken when there are none.
     waiter: Mutex<Option<Waker>>,
+    /// The request, once all of the response is here, where somebody wants to know how it ends.
+    observed: Mutex<Option<Box<Observed>>>,
 }
 
 impl Queue {
     /// An empty one, for what `in_flight` stands for.
     pub(super) fn new(in_flight: InFlight) -> Arc<Self> {
-        Arc::new(Queue { in_flight, chunks: AtomicUsize::new(0), waiter: Mutex::new(None) })
+        Arc::new(Queue { in_flight, chunks: AtomicUsize::new(0), waiter: Mutex::new(None), observed: Mutex::new(None) })
     }
 
     /// `bytes` for hyper, which are counted until it drops them.
@@ -32,10 +35,15 @@ impl Queue {
         if bytes.is_empty() {
             return bytes;
         }
-        let shared = self.in_flight.shared();
+        let shared = &self.in_flight.shared;
         self.chunks.fetch_add(1, Relaxed);
         shared.status.chunk_queued(shared.engine.now());
         Bytes::from_owner(Chunk { bytes, queue: self.clone() })
+    }
+
+    /// All of the response to `observed` is here: it has ended once hyper holds none of it.
+    pub(super) fn deliver(&self, observed: Box<Observed>) {
+        *self.observed.lock().unwrap_or_else(PoisonError::into_inner) = Some(observed);
     }
 
     /// Ready when hyper holds none.
@@ -49,6 +57,18 @@ impl Queue {
         // Not under the lock.
         drop(before);
         Poll::Pending
+    }
+}
+
+impl Drop for Queue {
+    /// Nobody holds a chunk any more: they are written, or thrown away with the connection. Those of a stream that the client has
+    /// reset behind its end can't be told from what was written.
+    fn drop(&mut self) {
+        let observed = self.observed.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let shared = &self.in_flight.shared;
+        if let Some(observed) = observed.filter(|_| !shared.environ.disconnected.is_fired()) {
+            observed.delivered(shared.answering_at());
+        }
     }
 }
 
@@ -66,7 +86,7 @@ impl AsRef<[u8]> for Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        self.queue.in_flight.shared().status.chunk_gone();
+        self.queue.in_flight.shared.status.chunk_gone();
         if self.queue.chunks.fetch_sub(1, AcqRel) == 1 {
             let waiter = self.queue.waiter.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(waiter) = waiter {

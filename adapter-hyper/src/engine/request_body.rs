@@ -11,6 +11,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
+use adapter_core::dispatch::{Meter, Observed};
+use adapter_core::observe::TimeLimit;
 use adapter_core::request_body::Source;
 use adapter_core::rules::request::Facts;
 use adapter_core::rules::trailers;
@@ -23,7 +25,12 @@ use super::io::Shared;
 use super::upload::Upload;
 
 /// The body of a request on the connection of `shared`.
-pub(super) fn request_body(incoming: Incoming, shared: &Arc<Shared>, facts: &Facts) -> RequestBody {
+pub(super) fn request_body(
+    incoming: Incoming,
+    shared: &Arc<Shared>,
+    facts: &Facts,
+    observed: Option<&mut Observed>,
+) -> RequestBody {
     if incoming.is_end_stream() {
         return RequestBody::empty();
     }
@@ -40,6 +47,7 @@ pub(super) fn request_body(incoming: Incoming, shared: &Arc<Shared>, facts: &Fac
         ended: false,
         sleep: None,
         waiter: None,
+        meter: observed.map(Observed::meter),
     })
 }
 
@@ -55,6 +63,8 @@ struct Body {
     sleep: Option<Sleep>,
     /// Who hyper wakes, once the application has had to wait.
     waiter: Option<Arc<Waiter>>,
+    /// Where somebody wants to know how much was read.
+    meter: Option<Meter>,
 }
 
 /// Between hyper and an application that waits for the rest of a body. What wakes it may be the end of the body, and
@@ -118,6 +128,7 @@ impl Source for Body {
             let Some(timeout) = this.shared.engine.timeouts.body_read else { return Poll::Pending };
             let runtime = &this.shared.engine.serving.runtime;
             ready!(Future::poll(Pin::new(this.sleep.get_or_insert_with(|| runtime.sleep(timeout))), cx));
+            this.shared.environ.timed_out(TimeLimit::BodyRead);
             return Poll::Ready(Some(Err(this.fail(RequestBodyError::TimedOut))));
         };
         this.sleep = None;
@@ -131,6 +142,9 @@ impl Source for Body {
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => match this.allowed.checked_sub(data.len() as u64) {
                     Some(rest) => {
+                        if let Some(meter) = &this.meter {
+                            meter.received(data.len() as u64);
+                        }
                         this.allowed = rest;
                         if is_last {
                             this.end();
@@ -153,6 +167,10 @@ impl Source for Body {
                 }
             },
         })
+    }
+
+    fn is_late(&self) {
+        self.shared.environ.timed_out(TimeLimit::MinRate);
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use adapter_core::body::{Body, Exact};
 use adapter_core::dispatch;
+use adapter_core::observe::ConnectionEnd;
 use adapter_core::rules::response::{Framing, Plan};
 use adapter_core::signal::Signal;
 use adapter_core::{Bytes, Error};
@@ -59,7 +60,10 @@ enum Source {
 impl ResponseBody {
     /// One that is in memory, and sent.
     #[inline]
-    pub(super) fn full(bytes: Bytes, in_flight: InFlight) -> Self {
+    pub(super) fn full(bytes: Bytes, mut in_flight: InFlight) -> Self {
+        if let Some(observed) = &mut in_flight.observed {
+            observed.sent(bytes.len() as u64);
+        }
         ResponseBody { kind: Kind::Full(bytes), in_flight }
     }
 
@@ -68,11 +72,11 @@ impl ResponseBody {
         body: Body,
         plan: &Plan,
         declared: Option<u64>,
-        in_flight: InFlight,
+        mut in_flight: InFlight,
         unanswered: Option<Unanswered>,
     ) -> Self {
         let close_delimited = plan.framing == Framing::Close;
-        let shared = in_flight.shared();
+        let shared = &in_flight.shared;
         let multiplexed = shared.status.is_multiplexed();
         if !plan.send_body
             && let Some(unanswered) = unanswered
@@ -96,7 +100,12 @@ impl ResponseBody {
             (Framing::None, Some(length)) => Kind::Unsent(length),
             _ if !plan.send_body => Kind::None,
             (Framing::Length(length), _) => match body.try_into_bytes() {
-                Ok(bytes) if !multiplexed && bytes.len() as u64 == length => Kind::Full(bytes),
+                Ok(bytes) if !multiplexed && bytes.len() as u64 == length => {
+                    if let Some(observed) = &mut in_flight.observed {
+                        observed.sent(length);
+                    }
+                    Kind::Full(bytes)
+                }
                 Ok(bytes) => flowing(Source::Exact(Exact::new(bytes.into(), length))),
                 // [TRL-04] RFC 9113 §8.1
                 Err(body) if multiplexed => flowing(Source::Exact(Exact::new(body, length).with_trailers())),
@@ -186,7 +195,19 @@ impl http_body::Body for ResponseBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         if let Kind::Flowing(flowing) = &mut this.kind {
-            let next = ready!(flowing.poll_frame(cx, this.in_flight.shared()));
+            let next = ready!(flowing.poll_frame(cx, &this.in_flight.shared));
+            if let Some(observed) = &mut this.in_flight.observed {
+                match &next {
+                    Some(Ok(frame)) => observed.sent(frame.data_ref().map_or(0, |data| data.len() as u64)),
+                    Some(Err(_)) => {
+                        observed.failed();
+                        if flowing.queue.is_none() {
+                            this.in_flight.shared.environ.ends(ConnectionEnd::Failed);
+                        }
+                    }
+                    None => {}
+                }
+            }
             if next.is_none()
                 && let Some(unanswered) = flowing.unanswered.take()
             {
@@ -215,6 +236,33 @@ impl http_body::Body for ResponseBody {
             Kind::Unsent(length) => SizeHint::with_exact(*length),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Flowing(flowing) => flowing.size_hint(),
+        }
+    }
+}
+
+impl ResponseBody {
+    /// hyper has all that there is of it.
+    fn is_whole(&self) -> bool {
+        match &self.kind {
+            Kind::None | Kind::Unsent(_) => true,
+            Kind::Full(bytes) => bytes.is_empty(),
+            Kind::Flowing(flowing) => flowing.is_end_stream(),
+        }
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        let Some(observed) = self.in_flight.observed.take().filter(|_| self.is_whole()) else { return };
+        let shared = &self.in_flight.shared;
+        match &self.kind {
+            Kind::Flowing(flowing) if flowing.queue.is_some() => {
+                if let Some(queue) = &flowing.queue {
+                    queue.deliver(observed);
+                }
+            }
+            _ if shared.status.is_multiplexed() => observed.delivered(shared.answering_at()),
+            _ => shared.socket().deliver(*observed),
         }
     }
 }

@@ -10,7 +10,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use adapter_core::dispatch::{self, Call};
+use adapter_core::dispatch::{self, Call, Observed};
+use adapter_core::observe::ConnectionEnd;
 use adapter_core::rules::request::Facts;
 use adapter_core::rules::{self, Rejection, response};
 use adapter_core::server::ShutdownLevel;
@@ -47,13 +48,14 @@ impl hyper::service::Service<http::Request<Incoming>> for Service {
                 rare: None,
             };
         }
-        let (in_flight, count) = InFlight::begin(&self.shared);
+        let (mut in_flight, count) = InFlight::begin(&self.shared);
         // [KAP-12]
         let last = engine.limits.requests_per_connection.is_some_and(|most| count >= most);
         let received_at = engine.epoch + Duration::from_nanos(self.shared.status.now());
         let environ = Environ::new(self.shared.environ.clone(), received_at).with_forwarded(request.headers());
         match rules::request::check_simple(&request, &engine.limits) {
             Some(facts) if !last && engine.timeouts.handler.is_none() => {
+                in_flight.observed = Observed::begin(&environ, &request, received_at).map(Box::new);
                 let request = request.map(|_| RequestBody::empty());
                 let call = dispatch::call(&engine.application, request, environ);
                 Answer { facts, in_flight: Some(in_flight), call: Some(call), rare: None }
@@ -79,7 +81,7 @@ impl Service {
         request: http::Request<Incoming>,
         mut environ: Environ,
         last: bool,
-        in_flight: InFlight,
+        mut in_flight: InFlight,
     ) -> Answer {
         let engine = &self.shared.engine;
         let (mut head, incoming) = request.into_parts();
@@ -92,6 +94,9 @@ impl Service {
             Ok(facts) => facts,
             Err(rejection) => {
                 self.shared.environ.refused(&rejection, refused::Asked::Head(&head));
+                if !self.shared.status.is_multiplexed() {
+                    self.shared.environ.ends(ConnectionEnd::Refused);
+                }
                 let facts = Facts::of_rejected(&head);
                 let rare = Rare { refused: Some(rejection), ..Rare::default() };
                 return Answer { facts, in_flight: Some(in_flight), call: None, rare: Some(Box::new(rare)) };
@@ -102,7 +107,8 @@ impl Service {
             [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].iter().any(|name| head.headers.contains_key(name));
         rules::target::normalize(&mut head);
         let (switch, offer) = Switch::offer(&mut head, &facts).unzip();
-        let body = request_body(incoming, &self.shared, &facts);
+        in_flight.observed = Observed::begin(&environ, &head, environ.received_at()).map(Box::new);
+        let body = request_body(incoming, &self.shared, &facts, in_flight.observed.as_deref_mut());
         if let Some(offer) = offer {
             environ = environ.with_upgrade(offer);
         }
@@ -116,7 +122,7 @@ impl Service {
         }
         let request = Request::from_parts(head, body);
         let limit = engine.timeouts.handler;
-        let limit = limit.map(|limit| (engine.serving.runtime.sleep(limit), dispatch::Asked::of(&request)));
+        let limit = limit.map(|limit| (engine.serving.runtime.sleep(limit), dispatch::Asked::of(&request, &environ)));
         let call = dispatch::call(&engine.application, request, environ);
         let is_rare = limit.is_some() || unanswered.is_some() || switch.is_some();
         let rare = is_rare.then(|| Box::new(Rare { refused: None, limit, unanswered, switch }));
@@ -162,14 +168,14 @@ impl Answer {
     /// Makes `answer` sendable. In the form `poll` returns it, which saves a move.
     #[inline]
     fn finish(&mut self, answer: &mut Option<Response>) -> Poll<Result<http::Response<ResponseBody>, NoAnswer>> {
-        let in_flight = self.in_flight.take().expect("a response is made once");
-        if in_flight.shared().engine.serving.shutdown.level() != ShutdownLevel::Running {
+        let mut in_flight = self.in_flight.take().expect("a response is made once");
+        if in_flight.shared.engine.serving.shutdown.level() != ShutdownLevel::Running {
             // [SHU-05] also where the handler itself began the shutdown
             self.facts.keep_alive = false;
         }
-        if let Some(upload) = in_flight.shared().upload() {
+        if let Some(upload) = in_flight.shared.upload() {
             // [KAP-11] said before it is done
-            self.facts.keep_alive &= upload.can_be_left(in_flight.shared().socket().body_left());
+            self.facts.keep_alive &= upload.can_be_left(in_flight.shared.socket().body_left());
         }
         let is_usual = |response: &Response| {
             let length = response.body().len().filter(|_| response.body().is_bytes());
@@ -178,7 +184,10 @@ impl Answer {
         };
         if self.rare.is_none() && answer.as_ref().is_some_and(is_usual) {
             let (head, body) = answer.take().expect("invariant: there is an answer").into_parts();
-            in_flight.shared().status.commit(false);
+            if let Some(observed) = &mut in_flight.observed {
+                observed.answered(head.status, in_flight.shared.answering_at());
+            }
+            in_flight.shared.status.commit(false);
             let body = ResponseBody::full(body.try_into_bytes().unwrap_or_default(), in_flight);
             Poll::Ready(Ok(http::Response::from_parts(head, body)))
         } else {
@@ -191,14 +200,17 @@ impl Answer {
     fn finish_any(
         &mut self,
         answer: Option<Response>,
-        in_flight: InFlight,
+        mut in_flight: InFlight,
     ) -> Poll<Result<http::Response<ResponseBody>, NoAnswer>> {
         let Some(answer) = answer.filter(|answer| !dispatch::is_unanswerable(answer)) else {
             return Poll::Ready(Err(NoAnswer::Gone));
         };
-        let runtime = &in_flight.shared().engine.serving.runtime;
+        let runtime = &in_flight.shared.engine.serving.runtime;
         let mut rare = self.rare.take().unwrap_or_default();
         let (mut head, mut body) = answer.into_parts();
+        if let Some(observed) = &mut in_flight.observed {
+            observed.routed(&head.extensions);
+        }
         if !head.extensions.is_empty() {
             // [ERR-08] whatever the application keeps there is dropped where its panic is contained
             contain::discard("drop of response extensions", std::mem::take(&mut head.extensions));
@@ -219,7 +231,7 @@ impl Answer {
             response::plan(&mut head, body.len(), &self.facts).expect("invariant: our own response is sendable")
         });
         if body.is_blocking() {
-            let counted = in_flight.shared().environ.count_blocking_job();
+            let counted = in_flight.shared.environ.count_blocking_job();
             body = dispatch::offload(&mut head, body, &mut plan, &self.facts, runtime, counted);
         }
         // [UPG-06] what nobody took, or what is not answered by a switch, goes on as HTTP
@@ -227,9 +239,9 @@ impl Answer {
             && switches(head.status, &self.facts)
         {
             if self.facts.version < Version::HTTP_2 {
-                in_flight.shared().set_switch(switch);
+                in_flight.shared.set_switch(switch);
             } else {
-                switch.accompany(in_flight.shared(), rare.unanswered.take().and_then(Unanswered::into_signal));
+                switch.accompany(&in_flight.shared, rare.unanswered.take().and_then(Unanswered::into_signal));
             }
         }
         if head.version == Version::HTTP_10 && !plan.close {
@@ -242,7 +254,10 @@ impl Answer {
         }
         let declared =
             if head.status == StatusCode::NOT_MODIFIED { rules::declared_length(&head.headers) } else { None };
-        in_flight.shared().status.commit(plan.close);
+        if let Some(observed) = &mut in_flight.observed {
+            observed.answered(head.status, in_flight.shared.answering_at());
+        }
+        in_flight.shared.status.commit(plan.close);
         let body = ResponseBody::new(body, &plan, declared, in_flight, rare.unanswered.take());
         Poll::Ready(Ok(http::Response::from_parts(head, body)))
     }

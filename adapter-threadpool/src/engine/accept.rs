@@ -125,7 +125,9 @@ pub(crate) fn accept(engine: &Arc<Engine>, which: u64) {
         }
     }
     for (error, listener) in errors {
-        complain(&error.into(), &listener);
+        let error = error.into();
+        complain(&error, &listener);
+        engine.serving().accept_failed(&error);
     }
     drop(inner);
     for conn in failed {

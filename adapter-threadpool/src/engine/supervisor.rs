@@ -41,6 +41,7 @@ pub(crate) fn run(engine: &Arc<Engine>) -> Result<(), ServeError> {
     pause(engine, Duration::MAX, || engine.settled.load(Ordering::SeqCst));
 
     // [SHU-01], [SHU-03] to [SHU-05]
+    engine.serving().drain_started();
     accept::close(engine);
     for conn in engine.connections.all() {
         conn.drain();
@@ -76,6 +77,7 @@ pub(crate) fn run(engine: &Arc<Engine>) -> Result<(), ServeError> {
         pause(engine, FORCED_WAIT, || tasks.alive() == 0);
     }
 
+    engine.serving().drain_ended(open + spawned == 0);
     // [LIF-06], [LIF-07]
     let result = if engine.started.load(Ordering::SeqCst) { shutdown_hook(engine) } else { Ok(()) };
     tasks.close();

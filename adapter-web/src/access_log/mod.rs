@@ -5,7 +5,7 @@
 //! [`Writer`]'s thread over a bounded queue, so that a slow reader of stdout holds up no request. When the queue is
 //! full the line is dropped and counted; the count is logged. Requests a server answers by itself (malformed ones, late
 //! ones, those it has no room for) never reach an application: [`AccessLog::refusals`] is told of them, by
-//! [`ServerConfig::on_refused`](adapter_core::ServerConfig::on_refused).
+//! [`ServerConfig::observe`](adapter_core::ServerConfig::observe).
 //!
 //! The span `request` (target `adapter`) is entered around every poll of the handler and of an async response body.
 //! What a blocking handler or iterator logs on a blocking thread has no span. The event (target [`TARGET`], level
@@ -17,8 +17,10 @@ mod in_span;
 mod writer;
 
 use std::future::Future;
+use std::sync::Arc;
 
-use adapter_core::refused::OnRefused;
+use adapter_core::observe::Observer;
+use adapter_core::refused::Refused;
 use adapter_core::{Application, DynApplication, Environ, Error, Request, Response, ServerInfo, dispatch};
 use tracing::Instrument as _;
 
@@ -77,10 +79,22 @@ impl AccessLog {
         AccessLog { inner, format, lines: writer.map(Writer::lines) }
     }
 
-    /// Logs the requests the server answers by itself, for the configuration it is started with.
-    pub fn refusals(format: Format, writer: Option<&Writer>) -> OnRefused {
+    /// Logs the requests the server answers by itself: for [`ServerConfig::observe`](adapter_core::ServerConfig::observe).
+    pub fn refusals(format: Format, writer: Option<&Writer>) -> Arc<dyn Observer> {
         let lines = writer.filter(|_| matches!(format, Format::Common | Format::Combined)).map(Writer::lines);
-        OnRefused::new(move |refused| entry::refused(refused, format == Format::Combined, lines.as_ref()))
+        Arc::new(Refusals { combined: format == Format::Combined, lines })
+    }
+}
+
+/// Logs what no application sees.
+struct Refusals {
+    combined: bool,
+    lines: Option<Queue>,
+}
+
+impl Observer for Refusals {
+    fn request_refused(&self, refused: &Refused<'_>) {
+        entry::refused(refused, self.combined, self.lines.as_ref());
     }
 }
 

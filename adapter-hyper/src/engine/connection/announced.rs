@@ -5,7 +5,7 @@
 
 use std::task::{Context, Poll, ready};
 
-use adapter_core::proxy_protocol::Header;
+use adapter_core::observe::ConnectionEnd;
 
 use super::{Connection, Protocol};
 
@@ -22,18 +22,15 @@ impl Connection {
         self
     }
 
-    /// As `header` says, which was read in front of it. To be called before it is polled.
-    pub fn announced(self, header: Header) -> Self {
-        self.shared.environ.announce(header);
-        self
-    }
-
     /// Until the header is whole.
     // Not inlined: other connections would have the piece on their stack.
     #[inline(never)]
     pub(super) fn poll_announced(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // [PRX-02]
-        let Protocol::Announced(Some(reader)) = &mut self.protocol else { return Poll::Ready(()) };
+        let Protocol::Announced(Some(reader)) = &mut self.protocol else {
+            self.shared.environ.ends(ConnectionEnd::Refused);
+            return Poll::Ready(());
+        };
         let mut piece = [0; PIECE];
         for _ in 0..READS {
             let count = match ready!(self.shared.socket().poll_read_first(cx, &mut piece)) {
@@ -49,7 +46,8 @@ impl Connection {
                 }
                 Err(error) => {
                     let peer = self.shared.environ.told();
-                    tracing::debug!(target: "adapter", peer, %error, "a connection is closed");
+                    tracing::info!(target: "adapter", peer, %error, "a connection is closed");
+                    self.shared.environ.ends(ConnectionEnd::Refused);
                     return Poll::Ready(());
                 }
             }

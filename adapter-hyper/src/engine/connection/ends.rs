@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
+use adapter_core::observe::{ConnectionEnd, TimeLimit};
 use adapter_core::refused::Asked;
 use adapter_core::rules::Rejection;
 use http::StatusCode;
@@ -17,6 +18,7 @@ impl Connection {
     #[cold]
     pub(super) fn poll_calm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         tracing::debug!(target: "adapter", "a client resets too many streams; its connection is closed");
+        self.shared.environ.ends(ConnectionEnd::Refused);
         let mut socket = self.shared.socket();
         // Not in the middle of a frame of hyper's.
         if socket.is_between_frames() {
@@ -93,6 +95,9 @@ impl Connection {
             || status.phase() == Phase::Head
             || status.is_multiplexed()
             || self.shared.socket().inflow.is_in_body();
+        if status.says_close.load(Relaxed) {
+            self.shared.environ.ends(if self.stopping { ConnectionEnd::Drained } else { ConnectionEnd::Done });
+        }
         if status.has_ended() || !may_send {
             return self.part();
         }
@@ -114,6 +119,8 @@ impl Connection {
 
     /// \[LIM-06\] The client takes nothing: what lies in the operating system for it is thrown away with the connection.
     pub(super) fn give_up(&mut self) -> Poll<()> {
+        self.shared.environ.ends(ConnectionEnd::Stalled);
+        self.shared.environ.timed_out(TimeLimit::Write);
         self.shared.environ.disconnected.fire();
         self.shared.socket().reset_on_close();
         Poll::Ready(())
@@ -144,5 +151,6 @@ impl Connection {
         line[..length].copy_from_slice(socket.line());
         drop(socket);
         self.shared.environ.refused(&rejection, Asked::Octets(&line[..length]));
+        self.shared.environ.ends(ConnectionEnd::Refused);
     }
 }

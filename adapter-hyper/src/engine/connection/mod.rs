@@ -19,6 +19,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use adapter_core::Sleep;
 use adapter_core::environ;
+use adapter_core::observe::{ConnectionEnd, TimeLimit};
 use adapter_core::proxy_protocol::Reader;
 use adapter_core::server::{Guard, ShutdownLevel, ShutdownWatch};
 use adapter_core::upgrade::Tether;
@@ -90,7 +91,12 @@ struct Linger {
 }
 
 impl Connection {
-    pub(super) fn new(engine: Arc<Engine>, io: Box<dyn Transport>, environ: environ::Connection, guard: Guard) -> Self {
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        io: Box<dyn Transport>,
+        environ: Arc<environ::Connection>,
+        guard: Guard,
+    ) -> Self {
         let shared = Shared::new(engine, environ, io);
         shared.engine.roster.enter(&shared);
         let shutdown = shared.engine.serving.shutdown.reached(ShutdownLevel::Draining);
@@ -175,8 +181,7 @@ impl Connection {
                 self.poll_protocol(cx)
             }
             Err(error) => {
-                let peer = self.shared.environ.told();
-                tracing::debug!(target: "adapter", peer, %error, "a TLS handshake has failed");
+                self.shared.environ.handshake_failed(&error);
                 // The client is told why, and can read it.
                 self.poll_close(cx)
             }
@@ -232,6 +237,7 @@ impl Connection {
             Protocol::Switching(_) => return self.poll_switch(cx),
             Protocol::Taken(tether) => {
                 ready!(Pin::new(tether).poll(cx));
+                self.shared.environ.ends(ConnectionEnd::Upgraded);
                 return self.poll_close(cx);
             }
             Protocol::Closing => return self.poll_close(cx),
@@ -259,7 +265,12 @@ impl Connection {
             self.protocol = Protocol::Switching(switch);
             return self.poll_switch(cx);
         }
-        let flushed = self.shared.socket().poll_flush(&self.shared.status, cx);
+        let mut socket = self.shared.socket();
+        let flushed = socket.poll_flush(&self.shared.status, cx);
+        if matches!(flushed, Poll::Ready(Ok(()))) {
+            socket.delivered(self.shared.answering_at());
+        }
+        drop(socket);
         match (ended, flushed) {
             (_, Poll::Ready(Err(_))) => self.abort(),
             (Poll::Pending, _) if self.shared.status.provoked.load(Relaxed) => self.poll_calm(cx),
@@ -361,7 +372,10 @@ impl Connection {
             return Poll::Ready(());
         }
         match self.shared.status.spared_until().filter(|until| now < *until) {
-            None => self.drain(),
+            None => {
+                self.shared.environ.ends(ConnectionEnd::Drained);
+                self.drain();
+            }
             Some(until) if self.timer.as_ref().is_none_or(|(_, armed)| *armed > until || *armed <= now) => {
                 self.arm(until, cx);
             }
@@ -373,6 +387,7 @@ impl Connection {
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while let Poll::Ready(level) = Pin::new(&mut self.shutdown).poll(cx) {
             if level == ShutdownLevel::Forced {
+                self.shared.environ.ends(ConnectionEnd::Forced);
                 return Poll::Ready(());
             }
             self.stopping = true;
@@ -408,6 +423,7 @@ impl Connection {
         }
         match why {
             Expired::KeepAlive | Expired::HeaderRead if matches!(self.protocol, Protocol::Http2(_)) => {
+                self.tell_expired(why);
                 self.drain();
                 if self.poll_protocol(cx).is_ready() {
                     return Poll::Ready(());
@@ -415,9 +431,10 @@ impl Connection {
                 self.poll_deadline(cx, now)
             }
             Expired::HeaderRead if !self.shared.status.head_timed_out.swap(true, Relaxed) => {
+                self.tell_expired(why);
                 if matches!(self.protocol, Protocol::Announced(_) | Protocol::Unknown(_)) {
                     let peer = self.shared.environ.told();
-                    tracing::debug!(target: "adapter", peer, "[LIM-04] nothing came that could be answered; closed");
+                    tracing::info!(target: "adapter", peer, "[LIM-04] nothing came that could be answered; closed");
                     return Poll::Ready(());
                 }
                 // hyper reads, finds the end, and closes
@@ -462,13 +479,28 @@ impl Connection {
                 self.then_linger(polled, cx, now)
             }
             _ => {
-                if why == Expired::Handshake {
-                    tracing::debug!(target: "adapter", "[TLS-03] a TLS handshake takes too long; its connection is closed");
-                }
+                self.tell_expired(why);
                 // [LIM-06] what it has not taken yet does not stay for ever
                 self.shared.socket().limit_unsent(self.shared.engine.timeouts.write);
                 self.part()
             }
+        }
+    }
+
+    /// Tells the observers of a time limit that ends the connection.
+    #[cold]
+    fn tell_expired(&self, why: Expired) {
+        let environ = &self.shared.environ;
+        let (limit, end) = match why {
+            Expired::KeepAlive => (TimeLimit::KeepAlive, ConnectionEnd::Idle),
+            Expired::HeaderRead => (TimeLimit::HeaderRead, ConnectionEnd::Late),
+            Expired::Handshake => (TimeLimit::TlsHandshake, ConnectionEnd::Handshake),
+            _ => return,
+        };
+        environ.timed_out(limit);
+        environ.ends(end);
+        if why == Expired::Handshake {
+            environ.handshake_failed(&"[TLS-03] it takes too long");
         }
     }
 
@@ -543,6 +575,7 @@ impl Future for Connection {
             let idle = !this.draining && this.rest.is_none() && this.shared.status.idle_since().is_some();
             if idle && !this.shared.socket().has_input() {
                 // [LIM-07] as at a shutdown: RFC 9112 §9.5 lets a server close an idle connection at any time
+                this.shared.environ.ends(ConnectionEnd::MadeRoom);
                 this.drain();
                 if this.poll_protocol(cx).is_ready() || this.is_without_request() {
                     return this.part();
@@ -573,5 +606,9 @@ impl Drop for Connection {
         self.shared.set_supervisor(None);
         // [DIS-05] blocking code that outlives the connection learns of it
         self.shared.environ.disconnected.fire();
+        self.shared.socket().undeliverable();
+        // Requests end before their connection; those of HTTP/2 have tasks of their own.
+        self.protocol = Protocol::Closing;
+        self.shared.environ.closed();
     }
 }

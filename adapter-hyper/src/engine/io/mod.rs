@@ -44,12 +44,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(engine: Arc<Engine>, environ: environ::Connection, io: Box<dyn Transport>) -> Arc<Self> {
+    pub(super) fn new(engine: Arc<Engine>, environ: Arc<environ::Connection>, io: Box<dyn Transport>) -> Arc<Self> {
         let status = Status::fresh(engine.now());
         let socket = Socket::new(io);
         Arc::new(Shared {
             engine,
-            environ: Arc::new(environ),
+            environ,
             status,
             corked: AtomicBool::new(true),
             switch: Mutex::new(None),
@@ -57,6 +57,11 @@ impl Shared {
             upload: Mutex::new(None),
             socket: Mutex::new(socket),
         })
+    }
+
+    /// The time of what is answered in this turn.
+    pub(super) fn answering_at(&self) -> Instant {
+        self.engine.instant(self.status.now())
     }
 
     pub(super) fn socket(&self) -> MutexGuard<'_, Socket> {
@@ -150,7 +155,9 @@ impl hyper::rt::Write for Handle {
         if self.0.status.is_multiplexed() {
             return socket.poll_write_frames(&self.0.status, cx, bytes);
         }
-        socket.poll_write(&self.0.status, cx, bytes)
+        let polled = socket.poll_write(&self.0.status, cx, bytes);
+        socket.hyper_waits = polled.is_pending();
+        polled
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

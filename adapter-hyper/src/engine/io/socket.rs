@@ -4,9 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adapter_core::RequestBodyError;
+use adapter_core::dispatch::Observed;
 use adapter_core::tls::{TlsError, TlsInfo};
 use bytes::Buf;
 use http::StatusCode;
@@ -73,6 +74,10 @@ pub(in crate::engine) struct Socket {
     is_shut: bool,
     /// The next write is to try, whatever events have said.
     tries: bool,
+    /// hyper has more than there was room for.
+    pub(super) hyper_waits: bool,
+    /// Requests whose responses hyper has to the last octet, where somebody wants to know. HTTP/1.
+    undelivered: Vec<Observed>,
 }
 
 impl Socket {
@@ -90,7 +95,27 @@ impl Socket {
             sent: 0,
             is_shut: false,
             tries: false,
+            hyper_waits: false,
+            undelivered: Vec::new(),
         }
+    }
+
+    /// hyper has all of the response to `observed`: it has ended once that is out.
+    pub(in crate::engine) fn deliver(&mut self, observed: Observed) {
+        self.undelivered.push(observed);
+    }
+
+    /// What hyper has given is out, as of `now`.
+    #[inline]
+    pub(in crate::engine) fn delivered(&mut self, now: Instant) {
+        if !self.undelivered.is_empty() && !self.hyper_waits {
+            self.undelivered.drain(..).for_each(|observed| observed.delivered(now));
+        }
+    }
+
+    /// Nothing more will go out.
+    pub(in crate::engine) fn undeliverable(&mut self) {
+        self.undelivered.clear();
     }
 
     /// Octets of the body under way that have not been given to hyper, if their number is known. What has been read of a

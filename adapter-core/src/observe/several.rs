@@ -1,0 +1,59 @@
+//! The observers of a server, as one. Their panics end here.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Observer, tell};
+use crate::runtime::JobWatch;
+
+/// Who is told. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Observers(Option<Arc<[Arc<dyn Observer>]>>);
+
+impl Observers {
+    /// These, and `one` more.
+    pub(crate) fn and(&self, one: Arc<dyn Observer>) -> Self {
+        let others = self.0.iter().flat_map(|all| all.iter().cloned());
+        Observers(Some(others.chain([one]).collect()))
+    }
+
+    /// Whether there is nobody to tell: the one branch that a server without pays.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Tells all of them.
+    #[inline]
+    pub(crate) fn tell(&self, told: impl Fn(&dyn Observer)) {
+        if let Some(all) = &self.0 {
+            // Of one that panics the others know nothing.
+            all.iter().for_each(|one| tell(|| told(&**one)));
+        }
+    }
+}
+
+impl fmt::Debug for Observers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Observers({})", self.0.as_ref().map_or(0, |all| all.len()))
+    }
+}
+
+impl JobWatch for Observers {
+    fn queued(&self) {
+        self.tell(Observer::blocking_queued);
+    }
+
+    fn started(&self, waited: Duration) {
+        self.tell(|one| one.blocking_started(waited));
+    }
+
+    fn ended(&self, run: Duration) {
+        self.tell(|one| one.blocking_ended(run));
+    }
+
+    fn dropped(&self) {
+        self.tell(Observer::blocking_dropped);
+    }
+}
