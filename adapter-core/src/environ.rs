@@ -96,19 +96,19 @@ impl Serving {
         })
     }
 
-    /// A connection could not be accepted. Tells the observers; the log is `adapter_listen::complain`'s. For servers. \[OBS-10\]
+    /// A connection could not be accepted. Tells the observers; the log is `adapter_listen::complain`'s. For servers.
     #[cold]
     pub fn accept_failed(&self, error: &io::Error) {
         self.observers.tell(|one| one.accept_failed(error));
     }
 
-    /// The drain has begun. Tells the observers. For servers without a [`Lifecycle`](crate::server::Lifecycle). \[OBS-12\]
+    /// The drain has begun. Tells the observers. For servers without a [`Lifecycle`](crate::server::Lifecycle). \[OBS-11\]
     #[cold]
     pub fn drain_started(&self) {
         self.observers.tell(Observer::drain_started);
     }
 
-    /// The drain is over. Likewise. \[OBS-12\]
+    /// The drain is over. Likewise. \[OBS-11\]
     #[cold]
     pub fn drain_ended(&self, in_time: bool) {
         self.observers.tell(|one| one.drain_ended(in_time));
@@ -223,7 +223,7 @@ impl Connection {
         }
     }
 
-    /// A time limit has passed. Tells the observers. For servers. \[OBS-11\]
+    /// A time limit has passed. Tells the observers. For servers. \[OBS-10\]
     #[cold]
     pub fn timed_out(&self, limit: TimeLimit) {
         self.serving.observers.tell(|one| one.timed_out(limit));

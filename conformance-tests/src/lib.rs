@@ -32,6 +32,7 @@ pub mod kills;
 pub mod lifecycle;
 pub mod log;
 pub mod mount;
+pub mod observations;
 #[cfg(feature = "adapter-tls")]
 pub mod own_tls;
 pub mod registry;

@@ -2,7 +2,7 @@
 //!
 //! An [`Observer`] is told at the same points by every server: connections, TLS handshakes, requests and how they ended, blocking
 //! work, timeouts, panics, the drain. Give one to a server with [`ServerConfig::observe`](crate::ServerConfig::observe);
-//! [`Counters`] is the one that is built in. Requirements: OBS-01 to OBS-12.
+//! [`Counters`] is the one that is built in. Requirements: OBS-01 to OBS-11.
 //!
 //! ```
 //! use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +26,7 @@
 //! # let _ = config;
 //! ```
 
+mod counters;
 mod several;
 
 use std::fmt;
@@ -37,6 +38,7 @@ use std::time::Duration;
 use http::uri::Scheme;
 use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, request};
 
+pub use self::counters::{BOUNDS, Counters, HistogramSnapshot, RequestsSnapshot, Snapshot};
 pub(crate) use self::several::Observers;
 use crate::contain;
 use crate::refused::Refused;
@@ -59,7 +61,7 @@ pub trait Observer: Send + Sync + 'static {
     /// \[OBS-02\]
     fn connection_closed(&self, connection: ConnectionInfo, why: ConnectionEnd) {}
 
-    /// A connection could not be accepted: mostly, for want of file descriptors. Each attempt that failed. \[OBS-10\]
+    /// A connection could not be accepted: mostly, for want of file descriptors. Each attempt that failed.
     fn accept_failed(&self, error: &io::Error) {}
 
     /// A TLS handshake has succeeded, and that is what was agreed on. \[OBS-03\]
@@ -104,17 +106,17 @@ pub trait Observer: Send + Sync + 'static {
     /// It will never run: there is no room for it in the queue, or nobody waits for it any more. \[OBS-09\]
     fn blocking_dropped(&self) {}
 
-    /// A time limit of [`Timeouts`](crate::Timeouts) or [`Limits::min_rate`](crate::Limits::min_rate) has passed. \[OBS-11\]
+    /// A time limit of [`Timeouts`](crate::Timeouts) or [`Limits::min_rate`](crate::Limits::min_rate) has passed. \[OBS-10\]
     fn timed_out(&self, limit: TimeLimit) {}
 
     /// Application code has panicked in `place`, which was contained. All observers of the process are told: it is not always known
     /// whose it was.
     fn panicked(&self, place: &'static str) {}
 
-    /// The server has begun to drain. \[OBS-12\]
+    /// The server has begun to drain. \[OBS-11\]
     fn drain_started(&self) {}
 
-    /// The drain is over, `in_time` or forced; what runs next is the shutdown hook. \[OBS-12\]
+    /// The drain is over, `in_time` or forced; what runs next is the shutdown hook. \[OBS-11\]
     fn drain_ended(&self, in_time: bool) {}
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{Seek, SeekFrom, Write};
 
+use adapter_core::observe::Route;
 use adapter_core::{Body, Environ, Error, Outcome, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
@@ -52,6 +53,9 @@ impl Draft {
             "header" => {
                 let name = HeaderName::from_bytes(&step.bytes(0))?;
                 self.response.headers_mut().append(name, HeaderValue::from_bytes(&step.bytes(1))?);
+            }
+            "route" => {
+                self.response.extensions_mut().insert(Route::from(step.text(0)));
             }
             "version" => {
                 *self.response.version_mut() = if step.text(0) == "1.0" { Version::HTTP_10 } else { Version::HTTP_2 };

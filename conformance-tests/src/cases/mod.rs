@@ -22,6 +22,7 @@ mod keep_alive;
 mod lifespan;
 mod limits;
 mod no_body;
+mod observers;
 mod process;
 mod proxy_protocol;
 mod request_body;
@@ -96,4 +97,5 @@ pub(crate) const GROUPS: &[&Group] = &[
     #[cfg(feature = "tls")]
     &tls_certificates::GROUP,
     &proxy_protocol::GROUP,
+    &observers::GROUP,
 ];

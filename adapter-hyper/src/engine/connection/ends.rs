@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use adapter_core::observe::{ConnectionEnd, TimeLimit};
 use adapter_core::refused::Asked;
 use adapter_core::rules::Rejection;
+use adapter_core::server::ShutdownLevel;
 use http::StatusCode;
 
 use super::{Connection, Linger, Protocol};
@@ -33,8 +34,8 @@ impl Connection {
     /// hyper is done, or the application with its stream: our direction ends behind what is on its way, and what the client
     /// still sends must not destroy that. \[UPG-19b\], \[KAP-13\]
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let flushed = self.shared.poll_flush(cx);
         let mut socket = self.shared.socket();
-        let flushed = socket.poll_flush(&self.shared.status, cx);
         // Nobody waits for what is left of HTTP/2 but a GOAWAY.
         if flushed.is_pending() && !self.shared.status.is_multiplexed() {
             drop(socket);
@@ -95,8 +96,10 @@ impl Connection {
             || status.phase() == Phase::Head
             || status.is_multiplexed()
             || self.shared.socket().inflow.is_in_body();
-        if status.says_close.load(Relaxed) {
-            self.shared.environ.ends(if self.stopping { ConnectionEnd::Drained } else { ConnectionEnd::Done });
+        if self.shared.engine.serving.shutdown.level() != ShutdownLevel::Running {
+            self.shared.environ.ends(ConnectionEnd::Drained);
+        } else if status.says_close.load(Relaxed) {
+            self.shared.environ.ends(ConnectionEnd::Done);
         }
         if status.has_ended() || !may_send {
             return self.part();

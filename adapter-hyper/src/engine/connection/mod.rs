@@ -265,12 +265,7 @@ impl Connection {
             self.protocol = Protocol::Switching(switch);
             return self.poll_switch(cx);
         }
-        let mut socket = self.shared.socket();
-        let flushed = socket.poll_flush(&self.shared.status, cx);
-        if matches!(flushed, Poll::Ready(Ok(()))) {
-            socket.delivered(self.shared.answering_at());
-        }
-        drop(socket);
+        let flushed = self.shared.poll_flush(cx);
         match (ended, flushed) {
             (_, Poll::Ready(Err(_))) => self.abort(),
             (Poll::Pending, _) if self.shared.status.provoked.load(Relaxed) => self.poll_calm(cx),
@@ -291,7 +286,7 @@ impl Connection {
 
     /// Hands the connection over once the head is with the operating system. \[UPG-17\]
     fn poll_switch(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let flushed = ready!(self.shared.socket().poll_flush(&self.shared.status, cx));
+        let flushed = ready!(self.shared.poll_flush(cx));
         let linger = self.linger();
         let Protocol::Switching(switch) = std::mem::replace(&mut self.protocol, linger) else {
             return Poll::Ready(());
@@ -372,10 +367,7 @@ impl Connection {
             return Poll::Ready(());
         }
         match self.shared.status.spared_until().filter(|until| now < *until) {
-            None => {
-                self.shared.environ.ends(ConnectionEnd::Drained);
-                self.drain();
-            }
+            None => self.drain(),
             Some(until) if self.timer.as_ref().is_none_or(|(_, armed)| *armed > until || *armed <= now) => {
                 self.arm(until, cx);
             }
@@ -568,6 +560,7 @@ impl Future for Connection {
             return Poll::Ready(());
         }
         if this.draining && this.is_without_request() {
+            this.shared.environ.ends(ConnectionEnd::Drained);
             return this.part();
         }
         if this.shared.status.unwanted.load(Relaxed) {
@@ -606,6 +599,9 @@ impl Drop for Connection {
         self.shared.set_supervisor(None);
         // [DIS-05] blocking code that outlives the connection learns of it
         self.shared.environ.disconnected.fire();
+        if self.shared.engine.serving.shutdown.level() == ShutdownLevel::Forced {
+            self.shared.environ.ends(ConnectionEnd::Forced);
+        }
         self.shared.socket().undeliverable();
         // Requests end before their connection; those of HTTP/2 have tasks of their own.
         self.protocol = Protocol::Closing;

@@ -134,6 +134,17 @@ impl Shared {
         }
     }
 
+    /// Hands what is gathered to the operating system, see [`Socket::poll_flush`]; requests whose responses are out end then.
+    #[inline]
+    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut socket = self.socket();
+        let flushed = socket.poll_flush(&self.status, cx);
+        if matches!(flushed, Poll::Ready(Ok(()))) && socket.has_undelivered() {
+            socket.delivered(self.answering_at());
+        }
+        flushed
+    }
+
     /// Whether every byte hyper wrote is with the operating system.
     pub(super) fn is_flushed(&self) -> bool {
         !self.status.is_write_blocked() && self.socket().is_empty()

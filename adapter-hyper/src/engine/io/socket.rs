@@ -105,12 +105,16 @@ impl Socket {
         self.undelivered.push(observed);
     }
 
-    /// What hyper has given is out, as of `now`.
+    /// Whether there are such, and hyper has given all of them.
     #[inline]
-    pub(in crate::engine) fn delivered(&mut self, now: Instant) {
-        if !self.undelivered.is_empty() && !self.hyper_waits {
-            self.undelivered.drain(..).for_each(|observed| observed.delivered(now));
-        }
+    pub(super) fn has_undelivered(&self) -> bool {
+        !self.undelivered.is_empty() && !self.hyper_waits
+    }
+
+    /// They are out, as of `now`.
+    #[cold]
+    pub(super) fn delivered(&mut self, now: Instant) {
+        self.undelivered.drain(..).for_each(|observed| observed.delivered(now));
     }
 
     /// Nothing more will go out.
