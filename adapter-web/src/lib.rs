@@ -131,6 +131,8 @@ mod operator;
 mod output;
 pub mod registry;
 #[cfg(unix)]
+mod renewal;
+#[cfg(unix)]
 mod signals;
 mod stderr;
 #[cfg(unix)]
@@ -140,6 +142,8 @@ mod systemd;
 #[cfg(not(unix))]
 mod unattended;
 mod urls;
+#[cfg(unix)]
+mod workers;
 
 pub use adapter_core::*;
 
