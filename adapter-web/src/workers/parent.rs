@@ -134,19 +134,26 @@ impl Parent {
             }
             let wait = self.next_deadline().map_or(BEAT, |at| at.saturating_duration_since(Instant::now())).min(BEAT);
             let began = Instant::now();
-            // This has a sender itself.
-            match events.recv_timeout(wait) {
-                Ok(Event::Signal(signal)) => self.signal(signal),
-                Ok(Event::Said(Said(id, said))) => self.said(id, said),
-                Ok(Event::Upgraded(outcome)) => self.upgraded(outcome),
-                Err(_) => {}
+            // This has a sender itself, so that the one error is that the time is over.
+            if let Ok(event) = events.recv_timeout(wait) {
+                self.happened(event);
             }
+            // Nobody is silent who has said something.
+            events.try_iter().for_each(|event| self.happened(event));
             if began.elapsed() > wait + BEAT {
                 // This process was held up, or stopped itself: nobody could be heard.
                 self.workers.iter_mut().for_each(|worker| worker.heard = Instant::now());
             }
             self.kill_silent();
             self.feed();
+        }
+    }
+
+    fn happened(&mut self, event: Event) {
+        match event {
+            Event::Signal(signal) => self.signal(signal),
+            Event::Said(Said(id, said)) => self.said(id, said),
+            Event::Upgraded(outcome) => self.upgraded(outcome),
         }
     }
 
