@@ -44,8 +44,8 @@ pub struct Args {
     #[arg(long, env = "ADAPTER_THREADS", value_name = "N")]
     pub threads: Option<usize>,
 
-    /// Processes that serve, each with threads of its own; with 2 or more this one only watches them, and starts others in place
-    /// of those that end or hang
+    /// Processes that serve, each with threads of its own (--threads); with 2 or more this one only watches them, and starts others
+    /// in place of those that end or hang. SIGTTIN and SIGTTOU start one more and end one
     #[arg(long, env = "ADAPTER_WORKERS", value_name = "N", default_value_t = 1, value_parser = processes,
         hide = cfg!(not(unix)))]
     pub workers: usize,
