@@ -174,6 +174,10 @@ mod unix {
         }
         fails(&["--nope"], 2, "error: unexpected argument '--nope' found");
         fails(&["--bind", "nonsense"], 2, "error: invalid value 'nonsense' for '--bind <ADDR>'");
+        fails(&["--workers", "0"], 2, "error: invalid value '0' for '--workers <N>': expected a number from 1 to 1000");
+        if !known.is_empty() {
+            fails(&["--timeout-worker", "0"], 2, "error: --timeout-worker: must not be zero; off is no limit");
+        }
         fails(
             &["--timeout-write", "0"],
             2,
@@ -218,6 +222,8 @@ mod unix {
         };
         let (status, stderr, _) = ends(&["--server", "mine"]);
         assert_eq!((status, stderr.as_str()), (Some(1), "error: the server failed: mine was picked"));
+        let (status, stderr, _) = ends(&["--server", "mine", "--workers", "2"]);
+        assert_eq!((status, stderr.as_str()), (Some(2), "error: --workers: mine binds its addresses by itself"));
         let (status, _, listed) = ends(&["--list-servers"]);
         assert!(status == Some(0) && listed.contains("\nmine "), "{listed}");
         let (status, stderr, _) = ends(&["--server", "x"]);
