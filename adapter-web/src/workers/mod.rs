@@ -11,6 +11,7 @@
 
 pub(crate) mod attend;
 mod backoff;
+mod orders;
 mod parent;
 mod worker;
 

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,21 +13,20 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
-use signal_hook::low_level::signal_name;
 
 use super::Plan;
 use super::backoff::Backoff;
 use super::worker::{Phase, Said, Worker};
-use crate::cli::{Exit, MOST_WORKERS};
+use crate::cli::Exit;
+use crate::stderr;
 use crate::successor::{Listening, Predecessor, Program};
 use crate::systemd::Manager;
-use crate::{renewal, stderr};
 
 /// How often a worker says that it lives, at least.
-const BEAT: Duration = Duration::from_secs(1);
+pub(super) const BEAT: Duration = Duration::from_secs(1);
 
 /// What happened.
-enum Event {
+pub(super) enum Event {
     Signal(i32),
     Said(Said),
     /// Another process serves in place of this one, or does not.
@@ -41,36 +40,36 @@ impl From<Said> for Event {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     /// Not all have served yet.
     Starting,
     Serving,
     Stopping,
 }
 
-struct Parent {
-    plan: Plan,
-    program: Program,
-    listening: Arc<Listening>,
-    manager: Manager,
+pub(super) struct Parent {
+    pub(super) plan: Plan,
+    pub(super) program: Program,
+    pub(super) listening: Arc<Listening>,
+    pub(super) manager: Manager,
     /// Whom this process is to relieve, until it does.
-    before: Option<Predecessor>,
-    events: Sender<Event>,
-    workers: Vec<Worker>,
-    next: u64,
+    pub(super) before: Option<Predecessor>,
+    pub(super) events: Sender<Event>,
+    pub(super) workers: Vec<Worker>,
+    pub(super) next: u64,
     /// Those that are to be replaced.
-    roll: VecDeque<u64>,
-    stage: Stage,
+    pub(super) roll: VecDeque<u64>,
+    pub(super) stage: Stage,
     /// For those who ask from other threads.
-    stops: Arc<AtomicBool>,
-    is_upgrading: bool,
-    backoff: Backoff,
+    pub(super) stops: Arc<AtomicBool>,
+    pub(super) is_upgrading: bool,
+    pub(super) backoff: Backoff,
     /// Nobody is started before.
-    again: Option<Instant>,
+    pub(super) again: Option<Instant>,
     /// When the service manager is told the next time that all is well.
-    feed: Option<Instant>,
+    pub(super) feed: Option<Instant>,
     /// How it ends.
-    ended: Result<(), Exit>,
+    pub(super) ended: Result<(), Exit>,
 }
 
 /// Starts workers as `plan` says, and watches them until a signal has ended all. `before` is relieved when all serve.
@@ -273,68 +272,8 @@ impl Parent {
         self.manager.ready("serving");
     }
 
-    fn signal(&mut self, signal: i32) {
-        let name = signal_name(signal).unwrap_or("signal");
-        match signal {
-            SIGCHLD => self.reap(),
-            SIGHUP if self.stage == Stage::Serving => {
-                self.manager.reloading();
-                say("SIGHUP: starting new workers, one by one");
-                let serving = self.workers.iter().filter(|worker| worker.phase == Phase::Serving);
-                self.roll = serving.map(|worker| worker.id).collect();
-            }
-            SIGUSR1 => self.pass_on(Signal::USR1),
-            SIGUSR2 if self.stage == Stage::Serving && !self.is_upgrading => self.upgrade(),
-            SIGTTIN | SIGTTOU if self.stage == Stage::Serving => {
-                let count = self.plan.count;
-                self.plan.count = match signal {
-                    SIGTTIN => (count + 1).min(MOST_WORKERS),
-                    _ => (count - 1).max(1),
-                };
-                say(&format!("{name}: {}", workers(self.plan.count)));
-            }
-            SIGINT | SIGTERM | SIGQUIT if self.stage == Stage::Stopping => self.stop(signal),
-            SIGINT | SIGTERM | SIGQUIT => {
-                say(&format!("{name}: stopping {}, once more to force", workers(self.workers.len())));
-                self.manager.stopping();
-                if self.stage == Stage::Starting {
-                    self.ended = Err(Exit::signalled(signal));
-                }
-                self.stop(signal);
-            }
-            _ => say(&format!("{name}: not now")),
-        }
-    }
-
-    /// Ends as `exit` says, once all have ended.
-    fn fail(&mut self, exit: Exit) {
-        self.ended = Err(exit);
-        self.stop(SIGTERM);
-    }
-
-    /// Passes `signal` on, which ends workers, and starts nobody any more.
-    fn stop(&mut self, signal: i32) {
-        if self.stage != Stage::Stopping {
-            self.stage = Stage::Stopping;
-            self.stops.store(true, Ordering::SeqCst);
-            // Whoever connects when no worker accepts any more is refused, and does not wait for nobody.
-            self.listening.close();
-        }
-        let signal = match signal {
-            SIGINT => Signal::INT,
-            SIGQUIT => Signal::QUIT,
-            _ => Signal::TERM,
-        };
-        self.workers.iter_mut().for_each(|worker| worker.leave(signal));
-    }
-
-    fn pass_on(&self, signal: Signal) {
-        // To one that starts it would be the end.
-        self.workers.iter().filter(|worker| worker.has_served).for_each(|worker| worker.send(signal));
-    }
-
     /// Sees to those that have ended.
-    fn reap(&mut self) {
+    pub(super) fn reap(&mut self) {
         let mut at = 0;
         while let Some(worker) = self.workers.get_mut(at) {
             match worker.status() {
@@ -377,35 +316,6 @@ impl Parent {
             }
             Phase::Starting if replaces.is_some() => self.end_roll(&format!("the workers from before go on: {why}")),
             Phase::Starting | Phase::Serving => self.pause(&why),
-        }
-    }
-
-    /// Starts the program anew, whose workers then serve.
-    fn upgrade(&mut self) {
-        let (program, listening) = (self.program.clone(), self.listening.clone());
-        let (manager, stops, events) = (self.manager.clone(), self.stops.clone(), self.events.clone());
-        // It says itself when its workers take too long.
-        let patience = self.plan.start.map_or(Duration::MAX, |start| start.saturating_add(BEAT * 10));
-        say("SIGUSR2: starting the program anew");
-        self.is_upgrading = true;
-        let work = move || {
-            let tell = |process| manager.main_is(process);
-            let outcome = renewal::start(&program, &listening, patience, || stops.load(Ordering::SeqCst), tell);
-            let _ = events.send(Event::Upgraded(outcome));
-        };
-        if let Err(error) = thread::Builder::new().name("adapter-upgrade".into()).spawn(work) {
-            self.upgraded(Err(error.to_string()));
-        }
-    }
-
-    fn upgraded(&mut self, outcome: Result<u32, String>) {
-        self.is_upgrading = false;
-        match outcome {
-            Ok(process) => {
-                say(&format!("SIGUSR2: process {process} serves; draining"));
-                self.stop(SIGTERM);
-            }
-            Err(why) => say(&format!("SIGUSR2: serving on, for the new program does not: {why}")),
         }
     }
 
@@ -453,11 +363,7 @@ impl Parent {
     }
 }
 
-fn workers(count: usize) -> String {
-    format!("{count} worker{}", if count == 1 { "" } else { "s" })
-}
-
 /// In one line, whatever a worker says.
-fn say(line: &str) {
+pub(super) fn say(line: &str) {
     stderr::say(format!("adapter: {}\n", Exit::failed(line).text()));
 }
