@@ -235,14 +235,11 @@ impl Parent {
             // Also one that was told to end meanwhile, which waits for it.
             worker.go_on();
         }
-        if worker.phase == Phase::Leaving {
-            return;
-        }
         worker.heard = Instant::now();
         if (worker.phase, said) != (Phase::Starting, b'r') {
             return;
         }
-        (worker.phase, worker.has_served) = (Phase::Serving, true);
+        worker.serves();
         say(&format!("worker {} serves", worker.process()));
         if let Some(replaced) = worker.replaces.take() {
             let is_old = |worker: &&mut Worker| worker.id == replaced && worker.phase == Phase::Serving;
@@ -319,26 +316,10 @@ impl Parent {
         }
     }
 
-    /// When `worker` is killed if it goes on as it does.
-    fn deadline(&self, worker: &Worker) -> Option<Instant> {
-        let limit = match worker.phase {
-            Phase::Starting => self.plan.start,
-            Phase::Serving => self.plan.silence,
-            Phase::Leaving => self.plan.leave,
-        };
-        worker.heard.checked_add(limit?)
-    }
-
     fn kill_silent(&mut self) {
         let now = Instant::now();
-        for at in 0..self.workers.len() {
-            if self.deadline(&self.workers[at]).is_some_and(|deadline| deadline <= now) {
-                let worker = &mut self.workers[at];
-                let why = match worker.phase {
-                    Phase::Starting => "is not ready in time",
-                    Phase::Serving => "hangs",
-                    Phase::Leaving => "does not end",
-                };
+        for worker in &mut self.workers {
+            if let Some((_, why)) = worker.deadline(&self.plan).filter(|(deadline, _)| *deadline <= now) {
                 say(&format!("worker {} {why}; killed", worker.process()));
                 worker.kill();
             }
@@ -347,7 +328,8 @@ impl Parent {
 
     /// What `kill_silent` and `fill` wait for, and the service manager.
     fn next_deadline(&self) -> Option<Instant> {
-        let workers = self.workers.iter().filter_map(|worker| self.deadline(worker));
+        let workers =
+            self.workers.iter().filter_map(|worker| worker.deadline(&self.plan)).map(|(deadline, _)| deadline);
         let again = self.again.filter(|at| self.stage != Stage::Stopping && *at > Instant::now());
         workers.chain(again).chain(self.feed).min()
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::Plan;
 use crate::successor::{Listening, Program, Role};
 
 /// Octets of the reason why a worker does not serve, at most.
@@ -34,7 +35,9 @@ pub(super) struct Worker {
     listener: JoinHandle<String>,
     pub(super) phase: Phase,
     pub(super) has_served: bool,
-    /// When it last said something, or was told to.
+    /// When its phase began.
+    pub(super) since: Instant,
+    /// When it last said something.
     pub(super) heard: Instant,
     /// Whom it is to replace when it serves.
     pub(super) replaces: Option<u64>,
@@ -60,8 +63,18 @@ impl Worker {
         });
         match listener {
             Ok(listener) => {
-                let (phase, heard) = (Phase::Starting, Instant::now());
-                Ok(Worker { id, child, stream, listener, phase, has_served: false, heard, replaces: None })
+                let (phase, now) = (Phase::Starting, Instant::now());
+                Ok(Worker {
+                    id,
+                    child,
+                    stream,
+                    listener,
+                    phase,
+                    has_served: false,
+                    since: now,
+                    heard: now,
+                    replaces: None,
+                })
             }
             Err(error) => {
                 let _ = child.kill();
@@ -106,15 +119,31 @@ impl Worker {
     /// Tells it by `signal` to end.
     pub(super) fn leave(&mut self, signal: Signal) {
         if self.phase != Phase::Leaving {
-            self.phase = Phase::Leaving;
-            self.heard = Instant::now();
+            (self.phase, self.since) = (Phase::Leaving, Instant::now());
         }
         self.send(signal);
     }
 
+    /// Serves, as it says.
+    pub(super) fn serves(&mut self) {
+        (self.phase, self.since, self.has_served) = (Phase::Serving, Instant::now(), true);
+    }
+
+    /// When it is killed if it goes on as it does, and why.
+    pub(super) fn deadline(&self, plan: &Plan) -> Option<(Instant, &'static str)> {
+        let from = |at: Instant, limit: Option<Duration>, why| Some((at.checked_add(limit?)?, why));
+        let silent = || from(self.heard, plan.silence.filter(|_| self.has_served), "hangs");
+        let late = match self.phase {
+            Phase::Starting => from(self.since, plan.start, "is not ready in time"),
+            Phase::Serving => None,
+            Phase::Leaving => from(self.since, plan.leave, "does not end"),
+        };
+        silent().into_iter().chain(late).min()
+    }
+
     /// Ends it at once. SIGCHLD follows.
     pub(super) fn kill(&mut self) {
-        self.heard = Instant::now();
+        (self.since, self.heard) = (Instant::now(), Instant::now());
         let _ = self.child.kill();
     }
 }

@@ -118,6 +118,34 @@ pub(crate) fn answers(server: &str) {
     assert_eq!(stderr.first().map(String::as_str), Some("adapter: SIGTERM: stopping 3 workers, once more to force"));
 }
 
+/// Lines of several processes stay whole.
+pub(crate) fn access_log(server: &str) {
+    const CLIENTS: usize = 4;
+    const EACH: usize = 50;
+    let served = Served::start(server, 3, &["--access-log"]);
+    std::thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let address = served.address();
+            scope.spawn(move || {
+                for n in 0..EACH {
+                    assert!(talk(connect(address), &format!("/{client}/{n}")).ends_with("\r\n\r\nhello"));
+                }
+            });
+        }
+    });
+    served.program.signal("-TERM");
+    let (ended, stderr, stdout) = served.program.end();
+    assert_eq!(ended.code(), Some(0), "{stderr:?}");
+    let asked = |line: &String| line.starts_with("127.0.0.1 - - [").then(|| line.split('"').nth(1).map(str::to_owned));
+    let mut seen: Vec<_> =
+        stdout.iter().map(|line| asked(line).flatten().unwrap_or_else(|| panic!("{line}"))).collect();
+    let mut expected: Vec<_> =
+        (0..CLIENTS * EACH).map(|n| format!("GET /{}/{} HTTP/1.1", n / EACH, n % EACH)).collect();
+    seen.sort();
+    expected.sort();
+    assert_eq!(seen, expected);
+}
+
 /// One that ends is replaced.
 pub(crate) fn killed(server: &str) {
     let served = Served::start(server, 2, &[]);
@@ -153,7 +181,14 @@ pub(crate) fn hanging(server: &str) {
         hangs(process, "in 1 s");
     }
     assert!(talk(connect(served.address()), "/").ends_with("\r\n\r\nhello"));
-    served.end();
+    // Also while all are to end.
+    let hung = who(served.address());
+    kill(hung, "-STOP");
+    served.program.signal("-TERM");
+    until(&served.program, &format!("worker {hung} hangs; killed"));
+    let (ended, stderr, _) = served.program.end();
+    assert_eq!(ended.code(), Some(1), "{stderr:?}");
+    assert_eq!(stderr.last().map(String::as_str), Some("error: not all workers ended well"));
 }
 
 pub(crate) fn number_of_them(server: &str) {
