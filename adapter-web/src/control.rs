@@ -138,7 +138,10 @@ impl Reloaded {
     /// On a thread of its own, for it may take minutes.
     fn upgrade(&self) {
         if self.upgrade.get().is_none() {
-            return say(SIGUSR2, "it can't be upgraded: it has not started, or its server binds by itself");
+            return say(
+                SIGUSR2,
+                "it can't be upgraded: it has not started, its server binds by itself, or it is a worker",
+            );
         }
         if self.upgrading.swap(true, Ordering::SeqCst) {
             return say(SIGUSR2, "an upgrade is on its way already");

@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+#[cfg(unix)]
+use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_core::server::LastReference;
@@ -18,13 +20,17 @@ use crate::control::{Control, LogFile};
 #[cfg(unix)]
 use crate::descriptors;
 #[cfg(unix)]
-use crate::operator::Operator;
+use crate::operator::{Operator, start_patience};
 #[cfg(unix)]
 use crate::signals::{Signals, Stop};
+#[cfg(unix)]
+use crate::successor::{self, Listening, Predecessor};
 #[cfg(unix)]
 use crate::systemd::Manager;
 #[cfg(not(unix))]
 use crate::unattended::{Operator, Stop};
+#[cfg(unix)]
+use crate::workers::{self, Plan};
 use crate::{inherited, logging, registry, stderr, urls};
 
 /// Serves `application` as the command line says, until a signal ends it: the body of a `fn main`.
@@ -154,6 +160,11 @@ pub struct Launcher {
     /// From the signal to the draining.
     #[cfg_attr(not(unix), allow(dead_code))]
     drain_delay: Duration,
+    /// How many processes serve.
+    workers: usize,
+    /// How long a worker may hang.
+    #[cfg_attr(not(unix), allow(dead_code))]
+    timeout_worker: Option<Duration>,
     /// For whom a certificate was made for this run, and its fingerprint.
     fingerprint: Option<String>,
 }
@@ -205,6 +216,9 @@ impl Launcher {
             known.binds.clear();
         }
         known.validate()?;
+        if args.timeout_worker.0.is_some_and(|period| period.0.is_zero()) {
+            return Err(Exit::usage("--timeout-worker: must not be zero; off is no limit"));
+        }
         Ok(Launcher {
             server,
             among: vec![server],
@@ -213,6 +227,8 @@ impl Launcher {
             access_log,
             access_log_file: args.access_log_file.clone(),
             drain_delay: args.drain_delay.0,
+            workers: args.workers,
+            timeout_worker: args.timeout_worker.0.map(|period| period.0),
             fingerprint,
         })
     }
@@ -279,13 +295,25 @@ impl Launcher {
     pub fn run(self, application: impl Application) -> Result<(), Exit> {
         // Again, for the program may have changed the configuration.
         let mut launcher = self.with_what_tls_needs()?;
+        #[cfg(unix)]
+        let beat = successor::beat();
+        #[cfg(unix)]
+        if launcher.workers > 1 && beat.is_none() {
+            let application = DynApplication::new(application);
+            let _last = LastReference::of(&application);
+            return launcher.watch_workers();
+        }
+        #[cfg(not(unix))]
+        if launcher.workers > 1 {
+            return Err(Exit::usage("--workers: processes share no listeners on this system"));
+        }
         let writer = launcher.open_access_log()?;
         let trigger = launcher.config.trigger.get_or_insert_default().clone();
         // Before the start, so that a signal during a long startup hook is not lost.
         #[cfg(unix)]
         let manager = Manager::of_this_process();
         #[cfg(unix)]
-        if manager.watchdog().is_some() {
+        if manager.watchdog().is_some() || beat.is_some() {
             launcher.config.pulse.get_or_insert_default();
         }
         #[cfg(unix)]
@@ -301,18 +329,23 @@ impl Launcher {
         };
         #[cfg(unix)]
         let stop = signals.stop().clone();
+        #[cfg(unix)]
+        if beat.is_some() {
+            stop.hush();
+        }
         #[cfg(not(unix))]
         let stop = Stop::of(trigger);
         #[cfg(unix)]
-        let operator = Operator::new(manager, upgrade);
+        let mut operator = Operator::new(manager, upgrade, beat);
         #[cfg(not(unix))]
-        let operator = Operator;
+        let mut operator = Operator;
         #[cfg(unix)]
         stderr::guard_panics();
         // [LIF-09] also where nothing is started
         let application = DynApplication::new(application);
         let last = LastReference::of(&application);
-        let ended = launcher.serve(application, writer, &stop, operator);
+        let ended = launcher.serve(application, writer, &stop, &mut operator).map_err(|exit| operator.told(exit));
+        drop(operator);
         drop(last);
         stderr::flush(|| stop.is_forced());
         ended
@@ -330,16 +363,50 @@ impl Launcher {
         Ok(Some(writer))
     }
 
+    /// Binds, and has workers serve.
+    #[cfg(unix)]
+    fn watch_workers(mut self) -> Result<(), Exit> {
+        if self.fingerprint.is_some() {
+            let why = "each would have a certificate of its own by --tls-self-signed; use --tls-cert";
+            return Err(Exit::usage(format_args!("--workers: {why}")));
+        }
+        let info = self.server.info();
+        if !registry::is_ours(self.server) {
+            return Err(Exit::usage(format_args!("--workers: {} binds its addresses by itself", info.name)));
+        }
+        let manager = Manager::of_this_process();
+        let mut before = Predecessor::of_this_process()?;
+        let inherited = if before.is_some() { None } else { inherited::take(&self.config.binds)? };
+        let are_activated = inherited.is_some();
+        let binds = inherited.unwrap_or_else(|| self.config.binds_or_default());
+        let (binds, listening) = Listening::bind(&binds, are_activated, before.as_mut())?;
+        let lines = urls::lines(&info, &binds, &listening.addresses()?, &self.config.mount_prefix);
+        // Or they would be open as long as this process is.
+        drop((binds, std::mem::take(&mut self.config.binds)));
+        let start = self.config.timeouts.hooks.map(start_patience);
+        let ending = self.config.timeouts.graceful_shutdown.saturating_add(self.drain_delay);
+        let plan = Plan {
+            count: self.workers,
+            silence: self.timeout_worker.into_iter().chain(manager.watchdog()).min(),
+            start,
+            leave: start.map(|start| start.saturating_add(ending)),
+            lines,
+        };
+        let ended = workers::run(plan, Arc::new(listening), manager, before);
+        stderr::flush(|| false);
+        ended
+    }
+
     fn serve(
         mut self,
         application: DynApplication,
         writer: Option<access_log::Writer>,
         stop: &Stop,
-        mut operator: Operator,
+        operator: &mut Operator,
     ) -> Result<(), Exit> {
         // What is handed over is as that process had it.
         let inherited =
-            if operator.relieves().map_err(ServeError::Io)? { None } else { inherited::take(&self.config.binds)? };
+            if operator.relieves(stop).map_err(ServeError::Io)? { None } else { inherited::take(&self.config.binds)? };
         let are_activated = inherited.is_some();
         if let Some(inherited) = inherited {
             self.config.binds = inherited;
@@ -376,10 +443,8 @@ impl Launcher {
         if let Some(fingerprint) = self.fingerprint {
             stderr::say(format!("adapter: made a certificate {fingerprint}\n"));
         }
-        let secure = urls::secure(&binds, handle.local_addrs());
-        for (address, secure) in handle.local_addrs().iter().zip(secure) {
-            let url = urls::describe(address, handle.local_addrs(), &prefix, secure);
-            stderr::say(format!("adapter: {} {} listening on {url}\n", info.name, info.version));
+        if !operator.is_worker() {
+            urls::lines(&info, &binds, handle.local_addrs(), &prefix).into_iter().for_each(stderr::say);
         }
         if let Err(error) = operator.serving(stop, pulse, hooks) {
             operator.close();

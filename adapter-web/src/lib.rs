@@ -97,6 +97,12 @@
 //! name it was called by, so that the file, or a link on the way to it, is replaced beforehand; stdin, stdout and stderr
 //! are the same ones. Addresses that the new one does not want any more are closed. As process 1 of a container it is refused.
 //!
+//! With `--workers N` these go to the process that was started, which serves nothing itself, and watches N others that do. SIGHUP
+//! starts new ones, one by one, and each old one drains once another one serves in its place; SIGTTIN and SIGTTOU start one more and
+//! end one; SIGUSR2 starts the watching process anew, which starts N workers of its own. The rest is passed on. A worker that ends
+//! is replaced, as is one whose event loops do not answer for `--timeout-worker`; one whose parent ends drains. A program's `main`
+//! runs in the parent as well, until it serves: what it opens before that is open there, too. Hooks run in workers only.
+//!
 //! Under systemd (`NOTIFY_SOCKET`), `Type=notify-reload` is told READY, RELOADING and STOPPING, and the watchdog of `WatchdogSec=` is
 //! fed while the event loops of the server answer, so that one that hangs is restarted. `examples/deploy/systemd` has units.
 //!
@@ -131,6 +137,8 @@ mod operator;
 mod output;
 pub mod registry;
 #[cfg(unix)]
+mod renewal;
+#[cfg(unix)]
 mod signals;
 mod stderr;
 #[cfg(unix)]
@@ -140,6 +148,8 @@ mod systemd;
 #[cfg(not(unix))]
 mod unattended;
 mod urls;
+#[cfg(unix)]
+mod workers;
 
 pub use adapter_core::*;
 

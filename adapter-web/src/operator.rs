@@ -1,4 +1,5 @@
-//! What an operator has to do with a server beyond its signals: the service manager, and the program's next version.
+//! What an operator has to do with a server beyond its signals: the service manager, the program's next version, and the
+//! parent of a worker.
 //!
 //! Called by the main thread, between the start of a server and its end.
 
@@ -9,29 +10,43 @@ use std::time::Duration;
 use adapter_core::server::Pulse;
 use adapter_core::{Bind, ServeError};
 
+use crate::cli::Exit;
 use crate::control::Upgrade;
+use crate::renewal;
 use crate::signals::Stop;
 use crate::successor::{self, Listening, Predecessor};
 use crate::systemd::Manager;
+use crate::workers::attend;
 
-/// What an operator has to do with a server beyond its signals: the service manager, and the program's next version.
+/// What an operator has to do with a server beyond its signals.
 pub(crate) struct Operator {
     manager: Manager,
     upgrade: Arc<OnceLock<Upgrade>>,
+    /// How often a worker says that it lives.
+    beat: Option<Duration>,
     listening: Option<Arc<Listening>>,
-    /// Whom this process relieves.
+    /// Whom this process is to relieve, or to work for, until it does.
     before: Option<Predecessor>,
 }
 
 impl Operator {
-    /// Before anything is bound. An `upgrade` is known once the server serves.
-    pub(crate) fn new(manager: Manager, upgrade: Arc<OnceLock<Upgrade>>) -> Self {
-        Operator { manager, upgrade, listening: None, before: None }
+    /// Before anything is bound. An `upgrade` is known once the server serves; a worker has a `beat`.
+    pub(crate) fn new(manager: Manager, upgrade: Arc<OnceLock<Upgrade>>, beat: Option<Duration>) -> Self {
+        Operator { manager, upgrade, beat, listening: None, before: None }
     }
 
-    /// Whether another process has started this one to take over from it. Asked once.
-    pub(crate) fn relieves(&mut self) -> io::Result<bool> {
+    /// Whether this process serves for another one, which says where.
+    pub(crate) fn is_worker(&self) -> bool {
+        self.beat.is_some()
+    }
+
+    /// Whether another process has started this one to take over from it, or to work for it. Asked once.
+    pub(crate) fn relieves(&mut self, stop: &Stop) -> io::Result<bool> {
         self.before = Predecessor::of_this_process()?;
+        if let Some(parent) = self.before.as_ref().filter(|_| self.is_worker()) {
+            let stop = stop.clone();
+            attend::watch(parent.stream()?, move || stop.abandon())?;
+        }
         Ok(self.before.is_some())
     }
 
@@ -44,14 +59,21 @@ impl Operator {
     }
 
     /// Tells everybody that the server serves.
+    ///
+    /// # Errors
+    /// Nobody wants it to serve any more; or no thread can be had.
     pub(crate) fn serving(&mut self, stop: &Stop, pulse: Option<Pulse>, hooks: Option<Duration>) -> io::Result<()> {
+        if let Some(beat) = self.beat {
+            // Its parent is watched, and upgraded.
+            return self.work(beat, stop, pulse.unwrap_or_default());
+        }
         // Where the program has no name, it can't be started anew.
         if let (Some(listening), Ok(program)) = (self.listening.clone(), successor::Program::this()) {
             let (stop, manager) = (stop.clone(), self.manager.clone());
-            let patience = hooks.unwrap_or_default().saturating_add(Duration::from_secs(60));
+            let patience = start_patience(hooks.unwrap_or_default());
             let upgrade = move || {
                 let tell = |process| manager.main_is(process);
-                match successor::start(&program, &listening, patience, || stop.is_stopping(), tell) {
+                match renewal::start(&program, &listening, patience, || stop.is_stopping(), tell) {
                     Ok(process) => {
                         stop.hand_over();
                         format!("process {process} serves; draining")
@@ -61,11 +83,33 @@ impl Operator {
             };
             let _ = self.upgrade.set(Upgrade(Box::new(upgrade)));
         }
-        if let Some(before) = self.before.take() {
-            before.relieve()?;
-        }
+        self.relieve()?;
         self.manager.ready("serving");
         pulse.map_or(Ok(()), |pulse| self.manager.feed_watchdog(pulse))
+    }
+
+    fn relieve(&mut self) -> io::Result<Option<Predecessor>> {
+        if let Some(before) = &mut self.before {
+            before.relieve()?;
+        }
+        Ok(self.before.take())
+    }
+
+    /// Tells the parent, and from now on that this worker lives.
+    fn work(&mut self, beat: Duration, stop: &Stop, pulse: Pulse) -> io::Result<()> {
+        let Some(parent) = self.relieve()? else { return Ok(()) };
+        let stop = stop.clone();
+        attend::beat(parent.stream()?, beat, pulse, move || stop.is_stopping())
+    }
+
+    /// `exit`, which is the parent's to say where this is a worker that does not serve.
+    pub(crate) fn told(&self, exit: Exit) -> Exit {
+        match &self.before {
+            Some(parent) if self.beat.is_some() && exit.signal().is_none() && parent.tell(exit.text()).is_ok() => {
+                exit.told()
+            }
+            _ => exit,
+        }
     }
 
     /// Lets go of the sockets: the server is draining.
@@ -80,7 +124,13 @@ impl Drop for Operator {
     fn drop(&mut self) {
         // Threads that last as long as the process know it, too.
         if let Some(listening) = &self.listening {
-            listening.end();
+            // Paths are the other one's still where it was not relieved.
+            if self.before.is_some() { listening.leave() } else { listening.end() }
         }
     }
+}
+
+/// How long a process may take to serve, with hooks that may take `hooks`.
+pub(crate) fn start_patience(hooks: Duration) -> Duration {
+    hooks.saturating_add(Duration::from_secs(60))
 }

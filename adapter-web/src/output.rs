@@ -17,6 +17,10 @@ const LINES: usize = 16_384;
 /// Octets that may wait: a target fills a line with 64 KiB, and nobody shall fill the memory with those.
 const OCTETS: usize = 8 << 20;
 
+/// Octets that are written at once: whole lines, and no more than goes into a pipe in one piece (`PIPE_BUF`), so that lines of several
+/// processes stay whole. A longer line is written alone.
+const TOGETHER: usize = if cfg!(target_os = "linux") { 4096 } else { 512 };
+
 /// How long [`Output::close`] waits for a reader who takes nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long it waits at all, for one who takes little.
@@ -224,7 +228,7 @@ fn write(
         }
     }
     let _over = Over(state);
-    let mut sink = BufWriter::new(Counted { sink, taken: &state.taken });
+    let mut sink = BufWriter::with_capacity(TOGETHER, Counted { sink, taken: &state.taken });
     let mut broken = false;
     loop {
         // Closing, what is queued is still written, and nothing waited for.

@@ -52,6 +52,8 @@ struct State {
     manager: Manager,
     /// What is closed when the draining begins.
     listening: Option<Arc<Listening>>,
+    /// Whether somebody else says what signals do.
+    is_hushed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,6 +126,7 @@ impl Stop {
             interrupted: None,
             manager,
             listening: None,
+            is_hushed: false,
         };
         Stop(Arc::new(Mutex::new(state)))
     }
@@ -147,6 +150,23 @@ impl Stop {
     /// Closes `listening` when the draining begins.
     pub(crate) fn closes(&self, listening: Option<Arc<Listening>>) {
         self.lock().listening = listening;
+    }
+
+    /// Says nothing of signals from now on: the parent of a worker does.
+    pub(crate) fn hush(&self) {
+        self.lock().is_hushed = true;
+    }
+
+    /// Nobody wants this process any more: as SIGTERM, unless it is told to end already.
+    pub(crate) fn abandon(&self) {
+        let is_wanted = {
+            let state = self.lock();
+            state.phase <= Phase::Serving && state.interrupted.is_none()
+        };
+        if is_wanted {
+            stderr::say("adapter: the parent of this worker has ended, so it ends\n".into());
+            self.act(SIGTERM);
+        }
     }
 
     /// The signal that came before the server had started.
@@ -191,7 +211,9 @@ impl Stop {
             Step::Force => "stopping at once, once more to kill".into(),
             Step::Kill => "killed".into(),
         };
-        stderr::say(format!("adapter: {name}: {says}\n"));
+        if !state.is_hushed {
+            stderr::say(format!("adapter: {name}: {says}\n"));
+        }
         state.manager.stopping();
         match step {
             Step::Interrupt | Step::Drain => state.drain(),

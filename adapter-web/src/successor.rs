@@ -1,11 +1,14 @@
-//! SIGUSR2: the program on disk is started anew with this process's listeners, and this one drains once that one serves.
+//! Listeners go from one process to another: to a successor, which serves in place of this process (SIGUSR2,
+//! [`renewal`](crate::renewal)), and to workers, which serve for it (`--workers`, [`workers`](crate::workers)).
 //!
-//! The new process has one end of a pair of Unix-domain sockets as its stdin, and `ADAPTER_UPGRADE_FROM` with the number of the process
-//! that started it, so that nobody takes a variable that was merely inherited for one of its own. Over the pair come the listeners
-//! and what is to be its stdin (SCM_RIGHTS, an octet for each descriptor, and what holds for its connections, as text), then `r` (ready) goes back, and `g` (go on) comes: from then
-//! on this process is the old one. The listeners are shared, not opened again: what waits in their queues is lost by neither.
+//! The new process has one end of a pair of Unix-domain sockets as its stdin, and `ADAPTER_UPGRADE_FROM` or
+//! `ADAPTER_WORKER_OF` with the number of the process that started it, so that nobody takes a variable that was merely
+//! inherited for one of its own. Over the pair come the listeners and what is to be its stdin (SCM_RIGHTS, an octet for each
+//! descriptor, and what holds for its connections, as text), then `r` (ready) goes back, and `g` (go on) comes: from then on
+//! the other process is the old one, or a worker's parent. The listeners are shared, not opened again: what waits in their
+//! queues is lost by neither.
 //!
-//! Runs on a thread of its own, `adapter-upgrade`; one at a time. Nothing is forked here but by `std::process`.
+//! Nothing is forked here but by `std::process`.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -18,7 +21,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use adapter_core::server::BindOptions;
 use adapter_core::{Bind, ListenAddr, ServeError};
@@ -29,10 +32,19 @@ use rustix::net::{
 };
 
 const FROM: &str = "ADAPTER_UPGRADE_FROM";
-/// How often it is looked whether this process is to end meanwhile.
-const STEP: Duration = Duration::from_millis(250);
-/// How long the old process may take to say that it goes.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Of a worker: its parent, and how often it is to say that it lives, in milliseconds: `123/1000`.
+const WORKER_OF: &str = "ADAPTER_WORKER_OF";
+/// How long the old process may take to say that it goes, or another one to end that can't go on.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a process is started for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Role {
+    /// To serve in place of this one.
+    Successor,
+    /// To serve for this one, and to say each `beat` that it lives.
+    Worker { beat: Duration },
+}
 
 /// What a descriptor on its way is.
 mod kind {
@@ -61,7 +73,7 @@ struct Held {
 #[derive(Debug, Default)]
 pub(crate) struct Listening(Mutex<Vec<Held>>);
 
-/// The process this one takes over from.
+/// The process this one takes over from, or works for.
 #[derive(Debug)]
 pub(crate) struct Predecessor {
     stream: UnixStream,
@@ -83,7 +95,8 @@ impl Predecessor {
     /// # Errors
     /// It does not hand over as it should.
     pub(crate) fn of_this_process() -> io::Result<Option<Self>> {
-        let Some(before) = std::env::var(FROM).ok().and_then(|id| id.parse().ok()) else { return Ok(None) };
+        let told = std::env::var(FROM).ok().and_then(|id| id.parse().ok());
+        let Some(before) = worker().map(|(parent, _)| parent).or(told) else { return Ok(None) };
         if !is_pair_of(before) {
             return Ok(None);
         }
@@ -108,11 +121,27 @@ impl Predecessor {
     ///
     /// # Errors
     /// It has not, such as for having been told to stop meanwhile: that goes for this process, too.
-    pub(crate) fn relieve(mut self) -> io::Result<()> {
+    pub(crate) fn relieve(&mut self) -> io::Result<()> {
         let relieved = self.stream.write_all(b"r").and_then(|()| self.stream.read_exact(&mut [0]));
         relieved.map_err(|error| {
             io::Error::new(error.kind(), "the process before has ended, or does not want this one to serve")
         })
+    }
+
+    /// Says why this process will not serve.
+    ///
+    /// # Errors
+    /// It does not hear.
+    pub(crate) fn tell(&self, why: &str) -> io::Result<()> {
+        (&self.stream).write_all(format!("e{why}").as_bytes())
+    }
+
+    /// The way to it.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(crate) fn stream(&self) -> io::Result<UnixStream> {
+        self.stream.try_clone()
     }
 
     /// The first listener that `is`.
@@ -120,6 +149,19 @@ impl Predecessor {
         let found = self.listeners.iter().position(|handed| address(&handed.socket).is_ok_and(|addr| is(&addr)))?;
         Some(self.listeners.remove(found))
     }
+}
+
+/// Its parent, and how often this process is to say that it lives, if it is a worker.
+fn worker() -> Option<(i32, Duration)> {
+    let told = std::env::var(WORKER_OF).ok()?;
+    let (parent, millis) = told.split_once('/')?;
+    let parent = parent.parse().ok().filter(|parent| is_pair_of(*parent))?;
+    Some((parent, Duration::from_millis(millis.parse().ok()?)))
+}
+
+/// How often this process is to say that it lives, if it is a worker. Asked before its stdin is what it is to be.
+pub(crate) fn beat() -> Option<Duration> {
+    worker().map(|(_, beat)| beat)
 }
 
 /// Whether stdin is one end of a pair that process `id` has made. A program that an upgraded one starts has the variable too, and
@@ -235,10 +277,16 @@ impl Listening {
         Ok((served, Listening(Mutex::new(held))))
     }
 
-    fn send(&self, stream: &UnixStream) -> io::Result<()> {
-        for held in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            let gone = || io::Error::new(ErrorKind::NotConnected, "this process is to stop");
-            send(stream, held.kind, &held.options, held.socket.as_ref().ok_or_else(gone)?.as_fd())?;
+    fn send(&self, stream: &UnixStream, role: Role) -> io::Result<()> {
+        let gone = || io::Error::new(ErrorKind::NotConnected, "this process is to stop");
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.is_empty() {
+            return Err(gone());
+        }
+        for held in all.iter() {
+            // Workers take what they get, whatever the files say by then that a new one reads; paths stay the parent's.
+            let kind = if matches!(role, Role::Worker { .. }) { kind::ACTIVATED } else { held.kind };
+            send(stream, kind, &held.options, held.socket.as_ref().ok_or_else(gone)?.as_fd())?;
         }
         // Closed, or whatever it is.
         match io::stdin().as_fd().try_clone_to_owned() {
@@ -247,8 +295,17 @@ impl Listening {
         }
     }
 
+    /// Where they listen.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(crate) fn addresses(&self) -> io::Result<Vec<ListenAddr>> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.iter().filter_map(|held| held.socket.as_ref()).map(address).collect()
+    }
+
     /// Lets go of all, and leaves paths to the successor.
-    fn leave(&self) {
+    pub(crate) fn leave(&self) {
         for held in self.0.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             if let Some(path) = held.path {
                 path.leave();
@@ -308,7 +365,7 @@ fn receive(mut stream: &UnixStream) -> io::Result<Handed> {
 }
 
 /// How the program is started again.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Program {
     path: PathBuf,
     args: Vec<OsString>,
@@ -325,87 +382,50 @@ impl Program {
         let called = called.and_then(|path| std::path::absolute(path).ok()).filter(|path| path.is_file());
         Ok(Program { path: called.map_or_else(std::env::current_exe, Ok)?, args })
     }
-}
 
-/// Starts `program` with `listening` and waits until it serves, for `patience` at most, and unless `stops`; gives the number of its process. `tell` is
-/// called before it goes on.
-///
-/// # Errors
-/// Why this process goes on, in a few words.
-pub(crate) fn start(
-    program: &Program,
-    listening: &Listening,
-    patience: Duration,
-    stops: impl Fn() -> bool,
-    tell: impl FnOnce(u32),
-) -> Result<u32, String> {
-    if std::process::id() == 1 {
-        return Err("this is process 1, with whose end the container ends".into());
-    }
-    let (mut stream, theirs) = UnixStream::pair().map_err(|error| error.to_string())?;
-    let mut command = Command::new(&program.path);
-    if let Some(name) = program.args.first() {
-        command.arg0(name);
-    }
-    command.args(program.args.iter().skip(1)).env(FROM, std::process::id().to_string());
-    // It becomes the watched one.
-    command.env_remove("WATCHDOG_PID").stdin(Stdio::from(OwnedFd::from(theirs)));
-    let spawned = command.spawn();
-    // It has the other end of the pair, whose closing tells of its end.
-    drop(command);
-    let mut child = spawned.map_err(|error| format!("{}: {error}", program.path.display()))?;
-    // One that has ended already is found by the reading.
-    let sent = listening.send(&stream).and_then(|()| stream.set_read_timeout(Some(STEP)));
-    let sent = sent.or_else(|error| if is_gone(&error) { Ok(()) } else { Err(error.to_string()) });
-    match sent.and_then(|()| until_ready(&mut stream, patience, stops)) {
-        Ok(()) => {
-            tell(child.id());
-            listening.leave();
-            // One that is gone by now would not have been noticed a moment later either.
-            let _ = stream.write_all(b"g");
-            Ok(child.id())
+    /// Starts it as `role`, and hands it `listening`. Gives the process, and the other end of its pair, whose closing tells of its end.
+    ///
+    /// # Errors
+    /// It can't be started, or be handed over to; one that has ended already is found by reading.
+    pub(crate) fn spawn(&self, listening: &Listening, role: Role) -> io::Result<(Child, UnixStream)> {
+        let (stream, theirs) = UnixStream::pair()?;
+        // One that does not read what it is sent holds up nobody.
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let mut command = Command::new(&self.path);
+        if let Some(name) = self.args.first() {
+            command.arg0(name);
         }
-        Err(why) => Err(end(&mut child, why)),
+        command.args(self.args.iter().skip(1)).stdin(Stdio::from(OwnedFd::from(theirs)));
+        let this = std::process::id();
+        match role {
+            // It becomes the watched one.
+            Role::Successor => command.env(FROM, this.to_string()).env_remove(WORKER_OF).env_remove("WATCHDOG_PID"),
+            // A service manager has to do with its parent alone.
+            Role::Worker { beat } => command
+                .env(WORKER_OF, format!("{this}/{}", beat.as_millis()))
+                .env_remove(FROM)
+                .env_remove("NOTIFY_SOCKET")
+                .env_remove("WATCHDOG_PID")
+                .env_remove("WATCHDOG_USEC"),
+        };
+        let spawned = command.spawn();
+        // It has the other end of the pair.
+        drop(command);
+        let told = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display()));
+        let mut child = spawned.map_err(told)?;
+        match listening.send(&stream, role) {
+            Err(error) if !is_gone(&error) => {
+                let _ = child.kill();
+                // Killed, it ends.
+                let _ = child.wait();
+                Err(error)
+            }
+            _ => Ok((child, stream)),
+        }
     }
 }
 
 /// Whether the other end of the pair is closed.
-fn is_gone(error: &io::Error) -> bool {
+pub(crate) fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
-}
-
-fn until_ready(stream: &mut UnixStream, patience: Duration, stops: impl Fn() -> bool) -> Result<(), String> {
-    let began = Instant::now();
-    loop {
-        match stream.read(&mut [0]) {
-            Ok(1..) => return if stops() { Err("this process is to stop".into()) } else { Ok(()) },
-            Ok(0) => return Err(String::new()),
-            Err(error) if is_gone(&error) => return Err(String::new()),
-            Err(error)
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
-            Err(error) => return Err(error.to_string()),
-        }
-        if stops() {
-            return Err("this process is to stop".into());
-        }
-        if began.elapsed() >= patience {
-            return Err(format!("it is not ready after {} s", patience.as_secs()));
-        }
-    }
-}
-
-/// Ends what was started, and says why. Where nothing is known but that it has let go of the pair, it has a moment to end by itself.
-fn end(child: &mut Child, why: String) -> String {
-    let began = Instant::now();
-    while why.is_empty() && began.elapsed() < PATIENCE {
-        match child.try_wait() {
-            Ok(None) => std::thread::sleep(Duration::from_millis(10)),
-            Ok(Some(status)) => return format!("it ended before it served ({status})"),
-            Err(_) => break,
-        }
-    }
-    let _ = child.kill();
-    // Killed, it ends.
-    let _ = child.wait();
-    if why.is_empty() { "it does not say that it serves".into() } else { why }
 }

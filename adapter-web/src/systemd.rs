@@ -62,6 +62,11 @@ impl Manager {
         self.say("STOPPING=1\nSTATUS=draining");
     }
 
+    /// All is well: the watchdog is fed.
+    pub(crate) fn feed(&self) {
+        self.say("WATCHDOG=1");
+    }
+
     /// Feeds the watchdog from now on, if there is one, twice as often as it asks for, while `pulse` is felt.
     ///
     /// # Errors
@@ -73,7 +78,7 @@ impl Manager {
         thread::Builder::new().name("adapter-watchdog".into()).spawn(move || {
             loop {
                 if pulse.is_felt(period) {
-                    manager.say("WATCHDOG=1");
+                    manager.feed();
                     thread::sleep(period);
                 } else {
                     tracing::warn!(target: "adapter", "an event loop does not answer; the watchdog is not fed");

@@ -6,12 +6,22 @@ use std::time::Duration;
 use adapter_core::server::Pulse;
 use adapter_core::{Bind, ServeError, ServerHandle, ShutdownTrigger};
 
+use crate::cli::Exit;
+
 /// Where there is no such operator.
 pub(crate) struct Operator;
 
 impl Operator {
-    pub(crate) fn relieves(&mut self) -> io::Result<bool> {
+    pub(crate) fn relieves(&mut self, _: &Stop) -> io::Result<bool> {
         Ok(false)
+    }
+
+    pub(crate) fn is_worker(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn told(&self, exit: Exit) -> Exit {
+        exit
     }
 
     pub(crate) fn bind(&mut self, _: &Stop, binds: Vec<Bind>, _: bool) -> Result<Vec<Bind>, ServeError> {

@@ -1,9 +1,18 @@
 //! Where a server listens, as people open it.
 
-use adapter_core::{Bind, ListenAddr};
+use adapter_core::{Bind, ListenAddr, ServerInfo};
+
+/// What to say when the server of `info` listens on `addresses`, which are where `binds` were bound, in order: a line for each.
+pub(crate) fn lines(info: &ServerInfo, binds: &[Bind], addresses: &[ListenAddr], prefix: &str) -> Vec<String> {
+    let line = |(address, secure)| {
+        let url = describe(address, addresses, prefix, secure);
+        format!("adapter: {} {} listening on {url}\n", info.name, info.version)
+    };
+    addresses.iter().zip(secure(binds, addresses)).map(line).collect()
+}
 
 /// For each of `addresses`, which are where `binds` were bound, in order, whether it has TLS.
-pub(crate) fn secure(binds: &[Bind], addresses: &[ListenAddr]) -> Vec<bool> {
+fn secure(binds: &[Bind], addresses: &[ListenAddr]) -> Vec<bool> {
     let mut secure = Vec::with_capacity(addresses.len());
     for bind in binds {
         let tls = bind.options().tls;
@@ -24,7 +33,7 @@ pub(crate) fn secure(binds: &[Bind], addresses: &[ListenAddr]) -> Vec<bool> {
 }
 
 /// What to open in a browser, or the path of the socket: `address`, which is one of `all`, and has TLS where it is `secure`.
-pub(crate) fn describe(address: &ListenAddr, all: &[ListenAddr], prefix: &str, secure: bool) -> String {
+fn describe(address: &ListenAddr, all: &[ListenAddr], prefix: &str, secure: bool) -> String {
     let scheme = if secure { "https" } else { "http" };
     match address {
         ListenAddr::Tcp(bound) if bound.ip().is_unspecified() => {

@@ -44,6 +44,12 @@ pub struct Args {
     #[arg(long, env = "ADAPTER_THREADS", value_name = "N")]
     pub threads: Option<usize>,
 
+    /// Processes that serve, each with threads of its own (--threads); with 2 or more this one only watches them, and starts others
+    /// in place of those that end or hang. SIGTTIN and SIGTTOU start one more and end one
+    #[arg(long, env = "ADAPTER_WORKERS", value_name = "N", default_value_t = 1, value_parser = processes,
+        hide = cfg!(not(unix)))]
+    pub workers: usize,
+
     /// Threads at most for blocking applications, on servers with event loops
     #[arg(long, env = "ADAPTER_BLOCKING_THREADS", value_name = "N", default_value_t = config().blocking_threads)]
     pub blocking_threads: usize,
@@ -239,11 +245,19 @@ pub struct Args {
         default_value_t = Period(Duration::ZERO))]
     pub drain_delay: Period,
 
+    /// For an event loop of a worker (--workers) to answer; a worker that hangs for longer is killed, and another one started; or off
+    #[arg(long, env = "ADAPTER_TIMEOUT_WORKER", value_name = "TIME", help_heading = "Timeouts (500ms, 2s, 1m)",
+        default_value_t = OrOff(Some(Period(Duration::from_secs(60)))), hide = cfg!(not(unix)))]
+    pub timeout_worker: OrOff<Period>,
+
     /// For the application's startup and shutdown hooks, or off
     #[arg(long, env = "ADAPTER_TIMEOUT_HOOKS", value_name = "TIME", help_heading = "Timeouts (500ms, 2s, 1m)",
         default_value_t = OrOff(timeouts().hooks.map(Period)))]
     pub timeout_hooks: OrOff<Period>,
 }
+
+/// Worker processes at most: more is a slip of the keys.
+pub(crate) const MOST_WORKERS: usize = 1000;
 
 fn config() -> ServerConfig {
     ServerConfig::default()
@@ -261,6 +275,14 @@ fn key_value(text: &str) -> Result<(String, String), &'static str> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("expected KEY=VALUE"),
+    }
+}
+
+/// As many as are watched.
+fn processes(text: &str) -> Result<usize, &'static str> {
+    match text.parse() {
+        Ok(count @ 1..=MOST_WORKERS) => Ok(count),
+        _ => Err("expected a number from 1 to 1000"),
     }
 }
 

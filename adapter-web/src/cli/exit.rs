@@ -20,22 +20,24 @@ pub struct Exit {
     text: String,
     /// The signal that ended it.
     signal: Option<i32>,
+    /// Somebody else says it.
+    is_told: bool,
 }
 
 impl Exit {
     /// Everything asked for is done; `text` goes to stdout as it is, the status is 0.
     pub fn done(text: impl Into<String>) -> Self {
-        Exit { status: 0, text: text.into(), signal: None }
+        Exit { status: 0, text: text.into(), signal: None, is_told: false }
     }
 
     /// The program was used wrongly: status 2.
     pub fn usage(problem: impl fmt::Display) -> Self {
-        Exit { status: 2, text: one_line(&problem.to_string()), signal: None }
+        Exit { status: 2, text: one_line(&problem.to_string()), signal: None, is_told: false }
     }
 
     /// Something failed at run time: status 1.
     pub fn failed(problem: impl fmt::Display) -> Self {
-        Exit { status: 1, text: one_line(&problem.to_string()), signal: None }
+        Exit { status: 1, text: one_line(&problem.to_string()), signal: None, is_told: false }
     }
 
     /// A signal ended it before it served: status 128 and the number of the signal, by which [`report`](Self::report) ends the
@@ -43,7 +45,25 @@ impl Exit {
     #[cfg(unix)]
     pub(crate) fn signalled(signal: i32) -> Self {
         let status = u8::try_from(signal).map_or(u8::MAX, |signal| signal.saturating_add(128));
-        Exit { status, text: "stopped by a signal while it started".into(), signal: Some(signal) }
+        Exit { status, text: "stopped by a signal while it started".into(), signal: Some(signal), is_told: false }
+    }
+
+    /// As a process did that this one needs: by its `status`, which is none of 0.
+    #[cfg(unix)]
+    pub(crate) fn as_of(status: u8, problem: impl fmt::Display) -> Self {
+        Exit { status: status.max(1), ..Exit::failed(problem) }
+    }
+
+    /// The same, which another process says in place of this one.
+    #[cfg(unix)]
+    pub(crate) fn told(self) -> Self {
+        Exit { is_told: true, ..self }
+    }
+
+    /// The signal that ended it before it served.
+    #[cfg(unix)]
+    pub(crate) fn signal(&self) -> Option<i32> {
+        self.signal
     }
 
     /// The exit status.
@@ -70,6 +90,7 @@ impl Exit {
             0 => {
                 let _ = io::stdout().write_all(self.text.as_bytes());
             }
+            _ if self.is_told => stderr::flush(|| false),
             _ => stderr::say_last(format!("{self}\n")),
         }
         ExitCode::from(self.status)

@@ -44,6 +44,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 pub use self::args::Args;
+pub(crate) use self::args::MOST_WORKERS;
 pub use self::binds::Binds;
 pub use self::exit::Exit;
 pub(crate) use self::parse::parse_with;

@@ -52,9 +52,12 @@ pub(crate) fn parse_with<P: FromArgMatches>(
     Ok(parsed)
 }
 
+/// What processes of one program say to each other.
+const OWN: [&str; 2] = ["ADAPTER_UPGRADE_FROM", "ADAPTER_WORKER_OF"];
+
 /// What to say of a variable in the environment, if it looks like one of `command` and is of no use.
 fn unused(command: &Command, name: &Name, is_empty: bool) -> Option<String> {
-    let text = name.to_str().filter(|text| text.starts_with("ADAPTER_") && !text.starts_with("ADAPTER_UPGRADE"))?;
+    let text = name.to_str().filter(|text| text.starts_with("ADAPTER_") && !OWN.contains(text))?;
     match knows(command, name) {
         true if is_empty => Some(format!("adapter: the variable {text} is empty, as if it were not set\n")),
         true => None,

@@ -10,6 +10,8 @@ mod certificates;
 mod operator;
 #[cfg(unix)]
 mod program;
+#[cfg(unix)]
+mod workers;
 
 #[cfg(unix)]
 mod unix {
@@ -29,8 +31,8 @@ mod unix {
     };
     use libtest_mimic::{Arguments, Failed, Trial};
 
-    use crate::operator;
     use crate::program::*;
+    use crate::{operator, workers};
 
     pub(crate) fn main() -> ExitCode {
         if std::env::var_os(PROGRAM).is_some() {
@@ -38,6 +40,7 @@ mod unix {
                 Ok("macro") => adapter_web::serve!(application),
                 Ok("about") => adapter_web::serve!(application, about = "Sells tea"),
                 Ok("sleepy") => adapter_web::serve(operator::Sleepy),
+                Ok("moody") => adapter_web::serve(workers::Moody),
                 Ok("fragile") => adapter_web::serve!(Fragile::new()),
                 Ok("added") => {
                     adapter_web::registry::add(&Mine).expect("its name is free");
@@ -72,8 +75,20 @@ mod unix {
             ("the_watchdog_is_fed_while_event_loops_answer", operator::watchdog),
             ("upgrades_lose_no_request", operator::upgrades),
             ("an_upgrade_that_fails_changes_nothing", operator::failed_upgrade),
+            ("an_upgrade_that_does_not_start_leaves_the_path", operator::upgrade_without_startup),
             ("port_and_rust_log_are_honoured", operator::conventions),
             ("a_delay_before_the_drain_serves_on", operator::drain_delay),
+            ("workers_all_answer", workers::answers),
+            ("an_access_log_of_workers_has_whole_lines", workers::access_log),
+            ("a_worker_that_ends_is_replaced", workers::killed),
+            ("a_worker_that_hangs_is_replaced", workers::hanging),
+            ("workers_become_more_and_fewer", workers::number_of_them),
+            ("workers_and_their_parent_are_replaced_under_load", workers::replaced),
+            ("new_workers_that_do_not_start_change_nothing", workers::not_replaced),
+            ("workers_that_do_not_start_say_why_in_one_line", workers::none_starts),
+            ("sigterm_ends_all_workers_at_any_time", workers::ends),
+            ("workers_end_when_their_parent_is_killed", workers::orphans),
+            ("a_service_manager_is_told_by_the_parent_of_workers", workers::managed),
             ("empty_variables_are_not_set", empty_variables),
             ("an_inherited_socket_that_does_not_listen_is_an_error", inherited_deaf),
             ("a_port_alone_is_every_interface_of_both_families", every_interface),
@@ -87,6 +102,8 @@ mod unix {
             ("tasks_that_never_end_are_told_and_dropped", endless_tasks),
             #[cfg(feature = "tls")]
             ("certificates_are_read_again_at_a_hang_up", crate::certificates::case),
+            #[cfg(feature = "tls")]
+            ("certificates_of_workers_are_read_by_new_ones", crate::certificates::of_workers),
             #[cfg(not(feature = "tls"))]
             ("a_build_without_tls_says_so", without_tls),
         ];
@@ -106,8 +123,13 @@ mod unix {
         })
     }
 
+    /// In one piece, for it may be one process of several.
+    fn called_here(path: &str) -> std::io::Result<()> {
+        std::io::stderr().write_all(format!("called {path} by {}\n", std::process::id()).as_bytes())
+    }
+
     /// The program under test.
-    async fn application(request: Request, environ: Environ) -> Result<Response, Error> {
+    pub(crate) async fn application(request: Request, environ: Environ) -> Result<Response, Error> {
         let path = request.uri().path();
         if path.starts_with("/report/") {
             environ.report(format!("reported {path}"));
@@ -121,8 +143,15 @@ mod unix {
             environ.runtime().sleep(Duration::from_millis(300)).await;
         }
         if path == "/hold" {
-            writeln!(std::io::stderr(), "called {path}")?;
+            called_here(path)?;
             thread::sleep(DEADLINE);
+        }
+        if path == "/held" {
+            called_here(path)?;
+            environ.shutting_down().await;
+        }
+        if path == "/process" {
+            return Ok(Response::new(Body::from(std::process::id().to_string())));
         }
         if path == "/spawn" {
             environ.runtime().spawn(std::future::pending::<()>()).detach();
@@ -146,6 +175,10 @@ mod unix {
         }
         fails(&["--nope"], 2, "error: unexpected argument '--nope' found");
         fails(&["--bind", "nonsense"], 2, "error: invalid value 'nonsense' for '--bind <ADDR>'");
+        fails(&["--workers", "0"], 2, "error: invalid value '0' for '--workers <N>': expected a number from 1 to 1000");
+        if !known.is_empty() {
+            fails(&["--timeout-worker", "0"], 2, "error: --timeout-worker: must not be zero; off is no limit");
+        }
         fails(
             &["--timeout-write", "0"],
             2,
@@ -190,6 +223,8 @@ mod unix {
         };
         let (status, stderr, _) = ends(&["--server", "mine"]);
         assert_eq!((status, stderr.as_str()), (Some(1), "error: the server failed: mine was picked"));
+        let (status, stderr, _) = ends(&["--server", "mine", "--workers", "2"]);
+        assert_eq!((status, stderr.as_str()), (Some(2), "error: --workers: mine binds its addresses by itself"));
         let (status, _, listed) = ends(&["--list-servers"]);
         assert!(status == Some(0) && listed.contains("\nmine "), "{listed}");
         let (status, stderr, _) = ends(&["--server", "x"]);
@@ -521,13 +556,17 @@ mod unix {
 
     /// The program with `socket` as descriptor 3, the way systemd does it.
     fn activated(server: &str, socket: impl Into<OwnedFd>) -> Program {
+        start(activated_command(server, &["--bind", "127.0.0.1:1"], socket))
+    }
+
+    pub(crate) fn activated_command(server: &str, args: &[&str], socket: impl Into<OwnedFd>) -> Command {
         let program = command(&[]);
         let mut shell = Command::new("sh");
         // The socket comes as stdin, the one descriptor std passes on without unsafe code.
         shell.args(["-c", "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\" 3<&0 </dev/null"]);
-        shell.arg(program.get_program()).args(["--server", server, "--bind", "127.0.0.1:1"]).env(PROGRAM, "1");
+        shell.arg(program.get_program()).args(["--server", server]).args(args).env(PROGRAM, "1");
         shell.stdin(Stdio::from(socket.into()));
-        start(shell)
+        shell
     }
 
     fn inherited(server: &str) {

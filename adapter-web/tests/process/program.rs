@@ -95,6 +95,17 @@ impl Program {
     }
 }
 
+/// Passes by what is said until a line that ends in `end`.
+pub(crate) fn until(program: &Program, end: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    loop {
+        lines.push(program.line());
+        if lines.last().is_some_and(|line| line.ends_with(end)) {
+            return lines;
+        }
+    }
+}
+
 pub(crate) fn talk(mut stream: impl Read + std::io::Write, path: &str) -> String {
     write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("written");
     answer(stream)
