@@ -19,6 +19,7 @@ pub const CHAPTERS: &[&str] = &[
     include_str!("12-servers.md"),
     include_str!("13-tls.md"),
     include_str!("14-proxy-protocol.md"),
+    include_str!("15-observers.md"),
 ];
 
 /// What the servers of this project are excused from: `exceptions.toml`.

@@ -29,7 +29,7 @@ use crate::rules::forwarded::{self, Forwarded, Trust};
 use crate::runtime::Runtime;
 use crate::shutdown::{ShutdownLevel, ShutdownTrigger};
 use crate::signal::{Fired, Signal};
-use crate::tls::TlsInfo;
+use crate::tls::{TlsError, TlsInfo};
 use crate::upgrade::{Offer, OnUpgrade, UpgradeError};
 
 /// The version of this interface, WSGI's `wsgi.version`.
@@ -231,7 +231,10 @@ impl Connection {
 
     /// Its TLS handshake has failed: says so in the log, tells the observers, and why it [ends](Self::ends). For servers. \[OBS-03\]
     #[cold]
-    pub fn handshake_failed(&self, why: &dyn fmt::Display) {
+    pub fn handshake_failed(&self, why: &TlsError) {
+        if why.is_silence {
+            return;
+        }
         self.ends(ConnectionEnd::Handshake);
         tracing::info!(target: "adapter", peer = self.told(), %why, "a TLS handshake has failed");
         self.serving.observers.tell(|one| one.handshake_failed(self.told_to_observers(), why));

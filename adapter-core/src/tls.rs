@@ -91,12 +91,19 @@ pub trait Session: Send + 'static {
 #[error("{reason}")]
 pub struct TlsError {
     reason: String,
+    /// Nothing has come of the client.
+    pub(crate) is_silence: bool,
 }
 
 impl TlsError {
     /// An error, for people.
     pub fn new(reason: impl Into<String>) -> Self {
-        TlsError { reason: reason.into() }
+        TlsError { reason: reason.into(), is_silence: false }
+    }
+
+    /// The client has left, and has said nothing: no handshake, and no fault. Health checks do that.
+    pub(crate) fn silence() -> Self {
+        TlsError { reason: "the client has left".into(), is_silence: true }
     }
 }
 

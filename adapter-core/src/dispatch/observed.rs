@@ -34,10 +34,10 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// Tells the observers that a request begins, just `now`: before the application is called. `None` where there are none. Does not
-    /// block but as they do. \[OBS-04\]
+    /// Tells the observers that a request begins, just `now`: before the application is called. `None` where there are none; in a box, so that
+    /// nothing is moved about then. Does not block but as they do. \[OBS-04\]
     #[inline]
-    pub fn begin<'a>(environ: &Environ, head: impl Into<Head<'a>>, now: Instant) -> Option<Self> {
+    pub fn begin<'a>(environ: &Environ, head: impl Into<Head<'a>>, now: Instant) -> Option<Box<Self>> {
         if environ.connection().serving.observers.is_empty() {
             return None;
         }
@@ -45,12 +45,12 @@ impl Observed {
     }
 
     #[inline(never)]
-    fn begun(environ: &Environ, head: Head<'_>, now: Instant) -> Self {
+    fn begun(environ: &Environ, head: Head<'_>, now: Instant) -> Box<Self> {
         let connection = environ.connection().clone();
         let scheme = environ.scheme();
         let started = RequestStarted::new(head, scheme, environ.peer_addr());
         connection.serving.observers.tell(|one| one.request_started(&started));
-        Observed {
+        Box::new(Observed {
             is_https: *scheme == http::uri::Scheme::HTTPS,
             method: head.method.clone(),
             version: head.version,
@@ -63,7 +63,7 @@ impl Observed {
             failed: false,
             delivered: None,
             connection,
-        }
+        })
     }
 
     /// The application has answered, with these extensions, which may name the route.
@@ -104,7 +104,8 @@ impl Observed {
 
     /// The last octet is with the operating system. \[OBS-05\]
     #[inline]
-    pub fn delivered(mut self, now: Instant) {
+    #[expect(clippy::boxed_local, reason = "it is in one already")]
+    pub fn delivered(mut self: Box<Self>, now: Instant) {
         self.delivered = Some(now);
     }
 

@@ -68,7 +68,7 @@ pub trait Observer: Send + Sync + 'static {
     fn handshake_done(&self, connection: ConnectionInfo, tls: &TlsInfo) {}
 
     /// A TLS handshake has failed, and that is why, in words for an operator; also one that took too long, or that the client
-    /// broke off. \[OBS-03\]
+    /// broke off. Who has left without a word has begun none. \[OBS-03\]
     fn handshake_failed(&self, connection: ConnectionInfo, why: &dyn fmt::Display) {}
 
     /// The application is about to be called with a request. \[OBS-04\]

@@ -161,7 +161,9 @@ impl Pump {
                 continue;
             }
             if self.cut {
-                return Poll::Ready(Err(TlsError::new("the client has left")));
+                let is_silence = self.session.is_none();
+                let left = if is_silence { TlsError::silence() } else { TlsError::new("the client has left") };
+                return Poll::Ready(Err(left));
             }
             if let Err(error) = ready!(self.poll_fill(raw, cx, &mut [])) {
                 return Poll::Ready(Err(TlsError::new(error.to_string())));

@@ -83,7 +83,8 @@ pub(super) struct Io<T> {
     /// Octets of the current request's body that were read.
     pub(super) received: u64,
     /// Requests whose responses are in the output to the last octet, where somebody wants to know.
-    undelivered: Vec<Observed>,
+    #[expect(clippy::vec_box, reason = "they are in boxes already")]
+    undelivered: Vec<Box<Observed>>,
 }
 
 impl<T: Transport> Io<T> {
@@ -276,7 +277,7 @@ impl<T: Transport> Io<T> {
     }
 
     /// The response to `observed` is in the output to the last octet: it has ended once that is out.
-    pub(super) fn deliver(&mut self, mut observed: Observed, now: Instant) {
+    pub(super) fn deliver(&mut self, mut observed: Box<Observed>, now: Instant) {
         observed.received(self.received);
         if self.output.is_empty() && !self.may_hold {
             observed.delivered(now);

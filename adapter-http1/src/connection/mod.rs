@@ -262,7 +262,7 @@ pub struct Connection<T: Transport> {
     /// The connection is on offer to the application that handles the current request.
     handover: Option<Handover>,
     /// The current request, where somebody wants to know how it ends.
-    observed: Option<Observed>,
+    observed: Option<Box<Observed>>,
 }
 
 impl<T: Transport> Connection<T> {

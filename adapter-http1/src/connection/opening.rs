@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use adapter_core::observe::{ConnectionEnd, TimeLimit};
 use adapter_core::server::SPARED;
+use adapter_core::tls::TlsError;
 
 use super::Connection;
 use super::phase::{Closing, Flow, Phase};
@@ -59,7 +60,7 @@ impl<T: Transport> Connection<T> {
             let environ = &self.shared.environ;
             environ.timed_out(kind);
             if kind == TimeLimit::TlsHandshake {
-                environ.handshake_failed(&"[TLS-03] it takes too long");
+                environ.handshake_failed(&TlsError::new("[TLS-03] it takes too long"));
             } else {
                 let peer = environ.told();
                 tracing::info!(target: "adapter", peer, "[PRX-09] the header of the PROXY protocol takes too long; closed");

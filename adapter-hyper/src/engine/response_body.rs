@@ -262,7 +262,7 @@ impl Drop for ResponseBody {
                 }
             }
             _ if shared.status.is_multiplexed() => observed.delivered(shared.answering_at()),
-            _ => shared.socket().deliver(*observed),
+            _ => shared.socket().deliver(observed),
         }
     }
 }

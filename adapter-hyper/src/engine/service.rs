@@ -55,7 +55,7 @@ impl hyper::service::Service<http::Request<Incoming>> for Service {
         let environ = Environ::new(self.shared.environ.clone(), received_at).with_forwarded(request.headers());
         match rules::request::check_simple(&request, &engine.limits) {
             Some(facts) if !last && engine.timeouts.handler.is_none() => {
-                in_flight.observed = Observed::begin(&environ, &request, received_at).map(Box::new);
+                in_flight.observed = Observed::begin(&environ, &request, received_at);
                 let request = request.map(|_| RequestBody::empty());
                 let call = dispatch::call(&engine.application, request, environ);
                 Answer { facts, in_flight: Some(in_flight), call: Some(call), rare: None }
@@ -107,7 +107,7 @@ impl Service {
             [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].iter().any(|name| head.headers.contains_key(name));
         rules::target::normalize(&mut head);
         let (switch, offer) = Switch::offer(&mut head, &facts).unzip();
-        in_flight.observed = Observed::begin(&environ, &head, environ.received_at()).map(Box::new);
+        in_flight.observed = Observed::begin(&environ, &head, environ.received_at());
         let body = request_body(incoming, &self.shared, &facts, in_flight.observed.as_deref_mut());
         if let Some(offer) = offer {
             environ = environ.with_upgrade(offer);

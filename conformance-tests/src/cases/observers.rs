@@ -129,7 +129,7 @@ fn connections(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
         kept.send(cx.get("body x").bytes())?;
         kept.response("GET")?;
     }
-    ensure_eq!(seen.of("opened"), [own.clone()], "connections that were opened");
+    ensure_eq!(seen.of("opened"), std::slice::from_ref(&own), "connections that were opened");
     ensure!(seen.of("closed").is_empty(), "an open connection was told to be closed");
     kept.finish();
     kept.closed()?;

@@ -7,6 +7,7 @@ use rustls::version::{TLS12, TLS13};
 use crate::case::{Case, Failure, Group, Level, ensure, ensure_eq};
 use crate::context::Context;
 use crate::lifecycle::{self, Lifecycle, Running};
+use crate::observations::Observations;
 use crate::secure;
 use crate::setting::SHORT;
 use crate::wire::http2::Http2;
@@ -43,6 +44,12 @@ pub(crate) static GROUP: Group = Group {
         ),
         case("sessions_are_resumed", "in both versions, and the application is told", &["TLS-14", "TLS-06"], resumed),
         case("no_early_data", "a resumed session takes none", &["TLS-14"], early_data),
+        case(
+            "handshakes_are_told",
+            "to observers: those that succeed and those that fail",
+            &["OBS-03", "OBS-10"],
+            told,
+        ),
     ],
 };
 
@@ -119,6 +126,40 @@ fn nothing_in_common(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
         ensure_eq!(connection.alert()?, "NoApplicationProtocol", "the alert after {offered:?}");
     }
     ensure!(running.seen().calls().is_empty(), "the application was called");
+    running.stop()
+}
+
+fn told(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    let observations = Observations::default();
+    let observer = observations.observer();
+    let running = started(life, |config| {
+        config.timeouts.tls_handshake = Some(SHORT);
+        *config = config.clone().observe(observer);
+    })?;
+    let cx = &running.context;
+    let mut good = cx.connect()?;
+    serves(cx, &mut good)?;
+    let done = observations.wait("handshake-done", 1)?;
+    ensure!(done[0].starts_with("TLSv1"), "the version that was told: {}", done[0]);
+    // A health check: it has not begun one.
+    drop(cx.connect_in_plain()?);
+    observations.wait("closed", 1)?;
+    let hello = client()?.hello()?;
+    let mut plain = cx.connect_in_plain()?;
+    plain.send("GET / HTTP/1.1\r\n\r\n")?;
+    plain.rest()?;
+    observations.wait("handshake-failed", 1)?;
+    let mut half = cx.connect_in_plain()?;
+    half.send(&hello[..hello.len() / 2])?;
+    half.reset();
+    observations.wait("handshake-failed", 2)?;
+    let mut late = cx.connect_in_plain()?;
+    late.send(&hello[..hello.len() / 2])?;
+    late.rest()?;
+    observations.wait("handshake-failed", 3)?;
+    ensure_eq!(observations.of("timeout"), ["tls_handshake"], "time limits that have passed");
+    ensure_eq!(observations.count("handshake-done"), 1, "handshakes that have succeeded");
+    drop((good, late, plain));
     running.stop()
 }
 

@@ -22,6 +22,7 @@ use adapter_core::environ;
 use adapter_core::observe::{ConnectionEnd, TimeLimit};
 use adapter_core::proxy_protocol::Reader;
 use adapter_core::server::{Guard, ShutdownLevel, ShutdownWatch};
+use adapter_core::tls::TlsError;
 use adapter_core::upgrade::Tether;
 use adapter_http1::preface;
 use hyper::server::conn::{http1, http2};
@@ -492,7 +493,7 @@ impl Connection {
         environ.timed_out(limit);
         environ.ends(end);
         if why == Expired::Handshake {
-            environ.handshake_failed(&"[TLS-03] it takes too long");
+            environ.handshake_failed(&TlsError::new("[TLS-03] it takes too long"));
         }
     }
 

@@ -77,7 +77,8 @@ pub(in crate::engine) struct Socket {
     /// hyper has more than there was room for.
     pub(super) hyper_waits: bool,
     /// Requests whose responses hyper has to the last octet, where somebody wants to know. HTTP/1.
-    undelivered: Vec<Observed>,
+    #[expect(clippy::vec_box, reason = "they are in boxes already")]
+    undelivered: Vec<Box<Observed>>,
 }
 
 impl Socket {
@@ -101,7 +102,7 @@ impl Socket {
     }
 
     /// hyper has all of the response to `observed`: it has ended once that is out.
-    pub(in crate::engine) fn deliver(&mut self, observed: Observed) {
+    pub(in crate::engine) fn deliver(&mut self, observed: Box<Observed>) {
         self.undelivered.push(observed);
     }
 
