@@ -394,6 +394,12 @@ impl Environ {
         Environ { connection, received_at, special }
     }
 
+    /// Who is told what its server does.
+    #[cfg(any(feature = "axum", feature = "websocket"))]
+    pub(crate) fn observers(&self) -> &Observers {
+        &self.connection.serving.observers
+    }
+
     /// What all requests of its connection share.
     pub(crate) fn connection(&self) -> &Arc<Connection> {
         &self.connection

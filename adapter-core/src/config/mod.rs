@@ -142,6 +142,11 @@ impl ServerConfig {
         self
     }
 
+    /// Takes the observers away, in their order: for who puts one in between.
+    pub fn take_observers(&mut self) -> Vec<Arc<dyn Observer>> {
+        std::mem::take(&mut self.observers).into_iter().collect()
+    }
+
     /// Speaks TLS on the listeners that are marked by [`Bind::with_tls`], or on all where none is.
     #[must_use]
     pub fn tls(mut self, tls: Tls) -> Self {

@@ -40,6 +40,8 @@ use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, request};
 
 pub use self::counters::{BOUNDS, Counters, HistogramSnapshot, RequestsSnapshot, Snapshot};
 pub(crate) use self::several::Observers;
+#[cfg(any(feature = "axum", feature = "websocket"))]
+pub(crate) use self::several::OpenWebSocket;
 use crate::contain;
 use crate::refused::Refused;
 use crate::tls::TlsInfo;

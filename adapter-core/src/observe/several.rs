@@ -18,6 +18,11 @@ impl Observers {
         Observers(Some(others.chain([one]).collect()))
     }
 
+    /// Each of them.
+    pub(crate) fn into_iter(self) -> impl Iterator<Item = Arc<dyn Observer>> {
+        self.0.into_iter().flat_map(|all| all.iter().cloned().collect::<Vec<_>>())
+    }
+
     /// Whether there is nobody to tell: the one branch that a server without pays.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
@@ -37,6 +42,29 @@ impl Observers {
 impl fmt::Debug for Observers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Observers({})", self.0.as_ref().map_or(0, |all| all.len()))
+    }
+}
+
+/// A WebSocket that is open, until it is dropped.
+#[cfg(any(feature = "axum", feature = "websocket"))]
+pub(crate) struct OpenWebSocket {
+    observers: Observers,
+    /// Of the Close that has ended it.
+    pub(crate) code: Option<u16>,
+}
+
+#[cfg(any(feature = "axum", feature = "websocket"))]
+impl OpenWebSocket {
+    pub(crate) fn new(observers: &Observers) -> Self {
+        observers.tell(Observer::websocket_opened);
+        OpenWebSocket { observers: observers.clone(), code: None }
+    }
+}
+
+#[cfg(any(feature = "axum", feature = "websocket"))]
+impl Drop for OpenWebSocket {
+    fn drop(&mut self) {
+        self.observers.tell(|one| one.websocket_closed(self.code));
     }
 }
 

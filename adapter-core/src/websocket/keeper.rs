@@ -13,6 +13,7 @@ use std::time::Instant;
 use super::link::{Phase, Shared};
 use super::message::Error;
 use crate::environ::Environ;
+use crate::observe::OpenWebSocket;
 use crate::runtime::{Runtime, Sleep};
 use crate::signal::Fired;
 
@@ -23,17 +24,20 @@ pub(super) struct Keeper {
     /// `None` once it has fired, and for a client.
     shutting_down: Option<Fired>,
     timer: Option<(Sleep, Instant)>,
+    /// `None` for a client.
+    observed: Option<OpenWebSocket>,
 }
 
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, environ: &Environ) -> Self {
         let runtime = environ.runtime().clone();
-        Keeper { shared, runtime, shutting_down: Some(environ.shutting_down()), timer: None }
+        let observed = Some(OpenWebSocket::new(environ.observers()));
+        Keeper { shared, runtime, shutting_down: Some(environ.shutting_down()), timer: None, observed }
     }
 
     /// Of a client's WebSocket, which the shutdown of the server is none of the business of.
     pub(super) fn of_client(shared: Arc<Shared>, runtime: Runtime) -> Self {
-        Keeper { shared, runtime, shutting_down: None, timer: None }
+        Keeper { shared, runtime, shutting_down: None, timer: None, observed: None }
     }
 }
 
@@ -94,7 +98,11 @@ impl Drop for Keeper {
         let mut link = self.shared.lock();
         link.lose(Error::Lost);
         link.release();
+        let code = link.close_code();
         drop(link);
         self.shared.wakers.wake_all();
+        if let Some(observed) = &mut self.observed {
+            observed.code = code;
+        }
     }
 }

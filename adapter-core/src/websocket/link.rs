@@ -223,6 +223,11 @@ impl Link {
         }
     }
 
+    /// The code of the Close that has ended it, ours or the peer's.
+    pub(super) fn close_code(&self) -> Option<u16> {
+        self.end.as_ref().map(|end| end.code)
+    }
+
     /// Begins the closing handshake, unless one has begun. \[UPG-13\] RFC 6455 §7.1.2
     pub(super) fn close(&mut self, close_code: u16, reason: &str, now: Instant) {
         if self.phase == Phase::Open {

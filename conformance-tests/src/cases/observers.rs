@@ -9,6 +9,7 @@ use crate::lifecycle::{self, Lifecycle, Running};
 use crate::observations::Observations;
 use crate::setting::SHORT;
 use crate::wire::http2::Http2;
+use crate::wire::websocket::Frame;
 
 /// The group.
 pub(crate) static GROUP: Group = Group {
@@ -53,6 +54,8 @@ pub(crate) static GROUP: Group = Group {
         Case::owned(Level::Must, "refusals_are_told", "and are no requests that were started", &["OBS-07"], refusals),
         Case::owned(Level::Must, "upgrades_are_told", "and their ends", &["OBS-08", "OBS-02"], upgrades)
             .needs("upgrade"),
+        Case::owned(Level::Must, "websockets_are_told", "as they are opened and closed", &["OBS-08"], websockets)
+            .needs("websocket"),
         Case::owned(
             Level::Must,
             "blocking_work_is_told",
@@ -341,6 +344,22 @@ fn upgrades(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     drop(stream);
     seen.wait("upgrade-ended", 1)?;
     ensure_eq!(ends(&seen, 1)?, ["upgraded"], "how the connection was closed");
+    stop(running, &seen)
+}
+
+fn websockets(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    let (running, seen) = start(life, |_| {})?;
+    let cx = &running.context;
+    let mut socket = cx.websocket("echo")?;
+    socket.text("hello")?;
+    socket.expect_text("hello")?;
+    ensure_eq!(seen.count("websocket-opened"), 1, "WebSockets that are open");
+    ensure_eq!(seen.count("websocket-closed"), 0, "WebSockets that are closed");
+    socket.send(&Frame::close(1000, ""))?;
+    socket.close_frame()?;
+    socket.finish()?;
+    ensure_eq!(seen.wait("websocket-closed", 1)?, ["1000"], "the code of the Close");
+    ensure_eq!(seen.wait("upgrade-ended", 1)?.len(), 1, "ends of the stream");
     stop(running, &seen)
 }
 

@@ -12,6 +12,7 @@ mod fault;
 mod frames;
 mod http2_faults;
 mod lifecycle_faults;
+mod observer_faults;
 mod proxy;
 mod proxy_protocol_faults;
 mod server;
@@ -53,6 +54,7 @@ fn faults() -> Vec<&'static Fault> {
         environ_faults::FAULTS,
         http2_faults::FAULTS,
         lifecycle_faults::FAULTS,
+        observer_faults::FAULTS,
         proxy_protocol_faults::FAULTS,
         tls_faults::FAULTS,
         upgrade_faults::FAULTS,

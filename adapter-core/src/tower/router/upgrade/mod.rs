@@ -20,6 +20,7 @@ use http::{Method, StatusCode, header};
 use self::keeper::Patience;
 use self::promise::Promise;
 use crate::environ::Environ;
+use crate::observe::OpenWebSocket;
 use crate::rules;
 use crate::upgrade::Offer;
 
@@ -60,7 +61,7 @@ impl Offered {
         };
         let Ok(upgrade) = environ.upgrade() else { return };
         let (runtime, shutting_down) = (environ.runtime().clone(), environ.shutting_down());
-        let keepers = runtime.clone();
+        let (keepers, observers) = (runtime.clone(), environ.observers().clone());
         let served = async move {
             // The server does not switch after all, or the client is gone: the program's future fails.
             let Ok(stream) = upgrade.await else { return };
@@ -68,6 +69,7 @@ impl Offered {
             if let Some(link) = link
                 && is_websocket
             {
+                let _open = OpenWebSocket::new(&observers);
                 keeper::keep(link, &keepers, shutting_down, Patience::default()).await;
             }
         };
