@@ -81,8 +81,8 @@ impl<T: Transport> Connection<T> {
         if let Some(offer) = upgrade::offer(&mut self.handover, &facts) {
             environ = environ.with_upgrade(offer);
         }
+        self.observed = Observed::begin(&environ, parts, self.now);
         let Some(parts) = place.take() else { return Flow::Next };
-        self.observed = Observed::begin(&environ, &parts, self.now);
         let request = Request::from_parts(parts, body);
         let settings = &self.shared.settings;
         let mut exchange =
