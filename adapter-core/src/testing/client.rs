@@ -437,7 +437,7 @@ impl RequestBuilder {
         let mut body = BytesMut::new();
         let mut trailers = None;
         let mut error = None;
-        while let Some(frame) = reply.body.next(site.may_block).await {
+        while let Some(frame) = reply.next(site).await {
             match frame.map(http_body::Frame::into_data) {
                 Ok(Ok(data)) => body.extend_from_slice(&data),
                 Ok(Err(frame)) => trailers = frame.into_trailers().ok(),

@@ -15,7 +15,7 @@ use super::upload::Incoming;
 use crate::application::{Application, DynApplication, Request, Response};
 use crate::body::{Body, Exact};
 use crate::contain;
-use crate::dispatch;
+use crate::dispatch::{self, Observed};
 use crate::environ::{Connection, Environ, Serving};
 use crate::error::Error;
 use crate::hints::{EarlyHints, HintError, Sink};
@@ -167,6 +167,26 @@ pub(super) struct Reply {
     pub(super) body: Outgoing,
     /// The client's end of a connection that was taken over.
     pub(super) stream: Option<Upgraded>,
+    /// Where somebody wants to know how it ends.
+    observed: Option<Box<Observed>>,
+}
+
+impl Reply {
+    /// The next frame that goes out. With `may_block` the thread pulls what blocks itself.
+    pub(super) async fn next(&mut self, site: &Site) -> Option<Result<Frame<Bytes>, Error>> {
+        let next = self.body.next(site.may_block).await;
+        match (&next, &mut self.observed) {
+            (_, None) => {}
+            (Some(Ok(frame)), Some(observed)) => observed.sent(frame.data_ref().map_or(0, |data| data.len() as u64)),
+            (Some(Err(_)), Some(observed)) => observed.failed(),
+            (None, observed) => {
+                if let Some(observed) = observed.take() {
+                    observed.delivered(site.serving.runtime.now());
+                }
+            }
+        }
+        next
+    }
 }
 
 /// Answers one request.
@@ -198,15 +218,27 @@ pub(super) async fn respond(site: &Site, outbound: Outbound, gone: Signal, hints
         handover = Some(ours);
         environ = environ.with_upgrade(offer);
     }
-    let body = Incoming::wrap(body, facts.body, site.config.limits.body_bytes, gone.clone());
+    let mut observed = Observed::begin(&environ, &head, environ.received_at());
+    let meter = observed.as_mut().map(|observed| observed.meter());
+    let body = Incoming::wrap(body, facts.body, site.config.limits.body_bytes, gone.clone(), meter);
     let request = Request::from_parts(head, body);
     let asked = dispatch::Asked::of(&request, &environ);
     let call = dispatch::call(&site.application, request, environ);
     let response = dispatch::within(&site.serving.runtime, site.config.timeouts.handler, asked, call).await;
     hints.0.committed.store(true, Ordering::Release);
+    if let Some(observed) = &mut observed {
+        observed.routed(response.extensions());
+    }
     let mut reply = commit(site, response, &facts);
+    if let Some(observed) = &mut observed {
+        observed.answered(reply.head.status, site.serving.runtime.now());
+    }
+    reply.observed = observed;
     let switches = upgrade::switches(reply.head.status, &facts);
     reply.stream = handover.filter(|ours| switches && ours.is_taken()).map(|ours| hand_over(site, ours, gone));
+    if let Some(observed) = reply.observed.take_if(|_| reply.stream.is_some()) {
+        observed.delivered(site.serving.runtime.now());
+    }
     reply
 }
 
@@ -255,7 +287,7 @@ fn commit(site: &Site, response: Response, facts: &Facts) -> Reply {
         };
     }
     finish_head(&mut head, &body, plan, facts);
-    Reply { body: Outgoing::new(body, plan, facts), head, stream: None }
+    Reply { body: Outgoing::new(body, plan, facts), head, stream: None, observed: None }
 }
 
 /// Another response takes the place of one whose `body` is dropped unpulled. It is the server's own and always sendable.

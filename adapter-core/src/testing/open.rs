@@ -225,7 +225,7 @@ async fn serve(site: Arc<Site>, outbound: Outbound, gone: Signal, hints: Hints, 
             gone.fired().await;
             None
         };
-        let next = async { Some(reply.body.next(site.may_block).await) };
+        let next = async { Some(reply.next(&site).await) };
         let event = match next.or(left).await {
             None => return,
             Some(Some(Ok(frame))) => Event::Frame(frame),

@@ -455,3 +455,35 @@ fn trailers_need_te() {
     let old = client.get("/").header("te", "trailers").version(Version::HTTP_10).send();
     assert!(old.trailers().is_none());
 }
+
+/// \[OBS-04\] to \[OBS-07\], as on servers.
+#[test]
+fn observers_are_told_what_the_client_does() {
+    use crate::observe::{Counters, RequestEnd, Route};
+
+    async fn app(request: Request, _environ: Environ) -> Result<Response, Error> {
+        if request.uri().path() == "/fails" {
+            return Ok(Response::new(Body::from_stream(futures_lite::stream::iter([
+                Ok("ab"),
+                Err(Error::new("broken")),
+            ]))));
+        }
+        let read = request.into_body().bytes(100).await?;
+        let mut response = Response::new(Body::from(read));
+        response.extensions_mut().insert(Route::from("/{any}"));
+        Ok(response)
+    }
+
+    let counters = Arc::new(Counters::new());
+    let client = Client::new(app).configured(ServerConfig::default().observe(counters.clone()));
+    client.post("/x", "hello").send();
+    client.get("/fails").send();
+    client.get("/x").header("content-length", "x").send();
+    let seen = counters.snapshot();
+    assert_eq!((seen.requests_started, seen.requests_active(), seen.octets_received, seen.octets_sent), (2, 0, 5, 7));
+    let ended = |how| seen.requests.iter().find(|requests| requests.how == how).unwrap();
+    assert_eq!(ended(RequestEnd::Complete).route.as_deref(), Some("/{any}"));
+    assert_eq!(ended(RequestEnd::Failed).status, Some(http::StatusCode::OK));
+    assert_eq!(seen.refused, [(400, 1)]);
+    assert_eq!(seen.connections_open(), 0);
+}

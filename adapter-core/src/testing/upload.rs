@@ -8,6 +8,7 @@ use futures_core::Stream;
 use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 
+use crate::dispatch::Meter;
 use crate::request_body::{RequestBody, RequestBodyError, Source};
 use crate::rules::request::BodyLength;
 use crate::rules::trailers;
@@ -103,17 +104,25 @@ pub(super) struct Incoming {
     room: Option<u64>,
     limit: u64,
     gone: Signal,
+    /// Where somebody wants to know how much was read.
+    meter: Option<Meter>,
 }
 
 impl Incoming {
     /// The body the application gets of `body`, which was framed as `length`.
-    pub(super) fn wrap(body: RequestBody, length: BodyLength, limit: Option<u64>, gone: Signal) -> RequestBody {
+    pub(super) fn wrap(
+        body: RequestBody,
+        length: BodyLength,
+        limit: Option<u64>,
+        gone: Signal,
+        meter: Option<Meter>,
+    ) -> RequestBody {
         let owed = match length {
             BodyLength::Sized(0) => return RequestBody::empty(),
             BodyLength::Sized(length) => Some(length),
             BodyLength::Unknown => None,
         };
-        RequestBody::from_source(Incoming { body, owed, room: limit, limit: limit.unwrap_or(u64::MAX), gone })
+        RequestBody::from_source(Incoming { body, owed, room: limit, limit: limit.unwrap_or(u64::MAX), gone, meter })
     }
 
     fn measure(&mut self, next: Option<Message>) -> Option<Message> {
@@ -135,6 +144,9 @@ impl Incoming {
                         return Some(Err(RequestBodyError::TooLarge { limit: self.limit }));
                     };
                     *room = rest;
+                }
+                if let Some(meter) = &self.meter {
+                    meter.received(data.len() as u64);
                 }
                 Some(Ok(Frame::data(data)))
             }
