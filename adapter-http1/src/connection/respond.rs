@@ -81,7 +81,9 @@ impl<T: Transport> Connection<T> {
         if let Some(offer) = upgrade::offer(&mut self.handover, &facts) {
             environ = environ.with_upgrade(offer);
         }
-        self.observed = Observed::begin(&environ, parts, self.now);
+        if let Some(observed) = Observed::begin(&environ, parts, self.now) {
+            self.observed = Some(observed);
+        }
         let Some(parts) = place.take() else { return Flow::Next };
         let request = Request::from_parts(parts, body);
         let settings = &self.shared.settings;
@@ -138,9 +140,7 @@ impl<T: Transport> Connection<T> {
         // What follows a 2xx to CONNECT is a tunnel, and never HTTP.
         plan.close |= facts.is_connect && head.status.is_success() && !switches;
 
-        if let Some(observed) = &mut self.observed {
-            observed.answered(head.status, *now);
-        }
+        let mut sent = 0;
         let mut rest = Some(body);
         let mut io = shared.io();
         io.committed = true;
@@ -154,13 +154,14 @@ impl<T: Transport> Connection<T> {
             if let Some(Ok(frame)) = body.next_frame()
                 && let Ok(data) = frame.into_data()
             {
-                if let Some(observed) = &mut self.observed {
-                    observed.sent(data.len() as u64);
-                }
+                sent = data.len();
                 io.output.append(data, b"");
             }
         } else if let Some(body) = rest.take_if(|_| plan.send_body && plan.framing != Framing::None) {
             drop(io);
+            if let Some(observed) = &mut self.observed {
+                observed.answered(head.status, *now);
+            }
             if let Some(body) = Outgoing::new(body, &plan, &facts) {
                 let sending = Sending { body, close: plan.close, complete: false, quick: 0, grace: Grace::default() };
                 self.phase = Phase::Sending(Box::new(sending));
@@ -168,7 +169,9 @@ impl<T: Transport> Connection<T> {
             }
             return;
         }
-        if let Some(observed) = self.observed.take() {
+        if let Some(mut observed) = self.observed.take() {
+            observed.answered(head.status, *now);
+            observed.sent(sent as u64);
             io.deliver(observed, *now);
         }
         // Whoever still holds the request's handles is cut off.
