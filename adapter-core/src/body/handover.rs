@@ -5,7 +5,7 @@
 //! frames: handing over one small frame at a time costs two thread switches each (58 MB/s for chunks of 1 KiB, measured),
 //! and the same number of large ones would hold megabytes. \[BOD-15\], \[BOD-16\]
 //!
-//! No thread waits for a client: a queue that stays full for more than [`BRIEF`] gives the thread back. What feeds it is
+//! No thread waits for a client: who has waited for more than [`PATIENCE`] gives the thread back. What feeds it is
 //! [parked](Giver::park) in the queue, and goes on by a job of its own when half of the queue is sent. \[CON-11\]
 
 use std::collections::VecDeque;
@@ -25,11 +25,9 @@ const AHEAD: usize = 64 * 1024;
 /// Frames below this size are joined, up to [`JOINED`] bytes: each frame costs its own framing and bookkeeping.
 const SMALL: usize = 4 * 1024;
 const JOINED: usize = 16 * 1024;
-/// How long a thread waits for the connection: many times what a client that keeps up takes for half of the queue, which is
-/// cheaper than a job for it.
-const BRIEF: Duration = Duration::from_millis(1);
-/// How often a thread waits in a row. Then it goes to whoever is next in the line.
-const WAITS: u32 = 32;
+/// How long a thread waits for the connection, in all, before it goes to whoever is next in the line: many times what a
+/// client that keeps up takes for half of the queue, as waiting for that is cheaper than a job.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 pub(super) type Message = Result<Frame<Bytes>, Error>;
 
@@ -45,7 +43,7 @@ pub(super) trait Feeder: Send + Sized + 'static {
 /// A queue for a body of `length` bytes, if that is known. What was parked goes on by `runtime`.
 pub(super) fn handover<F: Feeder>(length: Option<u64>, runtime: &Runtime) -> (Giver<F>, Taker<F>) {
     let shared = Arc::new(Shared { state: Mutex::new(State::default()), room: Condvar::new() });
-    let giver = Giver { shared: shared.clone(), over: false, waits: WAITS };
+    let giver = Giver { shared: shared.clone(), over: false, patience: PATIENCE };
     (giver, Taker { shared, remaining: length, runtime: runtime.clone() })
 }
 
@@ -103,18 +101,28 @@ impl<F> Shared<F> {
     fn lock(&self) -> MutexGuard<'_, State<F>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Waits a little, while `waits` says so and somebody may want more.
-    fn wait<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State<F>>,
-        waits: fn(&State<F>) -> bool,
-    ) -> MutexGuard<'a, State<F>> {
-        state.giver_waits = true;
-        let waited = self.room.wait_timeout_while(state, BRIEF, |state| !state.unwanted && waits(state));
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        state.giver_waits = false;
-        state
+/// Waits while `waits` says so and somebody may want more, as far as `patience` goes, which becomes less by that.
+fn wait<'a, F>(
+    shared: &'a Shared<F>,
+    mut state: MutexGuard<'a, State<F>>,
+    patience: &mut Duration,
+    waits: fn(&State<F>) -> bool,
+) -> MutexGuard<'a, State<F>> {
+    if patience.is_zero() || state.unwanted || !waits(&state) {
+        return state;
+    }
+    state.giver_waits = true;
+    let since = Instant::now();
+    loop {
+        state = shared.room.wait_timeout(state, *patience).unwrap_or_else(PoisonError::into_inner).0;
+        let left = patience.saturating_sub(since.elapsed());
+        if left.is_zero() || state.unwanted || !waits(&state) {
+            state.giver_waits = false;
+            *patience = left;
+            return state;
+        }
     }
 }
 
@@ -142,8 +150,8 @@ fn size(message: &Message) -> usize {
 pub(super) struct Giver<F: Feeder> {
     shared: Arc<Shared<F>>,
     over: bool,
-    /// How often it may still wait.
-    waits: u32,
+    /// How long it may still wait.
+    patience: Duration,
 }
 
 /// What became of a frame.
@@ -159,9 +167,8 @@ impl<F: Feeder> Giver<F> {
     /// Puts a frame into the queue, waiting a little while it is full. Blocks no longer than that.
     pub(super) fn give(&mut self, message: Message) -> Given {
         let mut state = self.shared.lock();
-        if state.is_full() && !state.unwanted && self.waits > 0 {
-            self.waits -= 1;
-            state = self.shared.wait(state, State::is_full);
+        if state.is_full() {
+            state = wait(&self.shared, state, &mut self.patience, State::is_full);
         }
         if state.unwanted {
             return Given::Unwanted;
@@ -175,11 +182,9 @@ impl<F: Feeder> Giver<F> {
 
     /// Waits a little for the first poll of the other end. `Some(false)` if it was dropped unpolled, `None` if it is time to
     /// [park](Self::park). Blocks no longer than that.
-    pub(super) fn wait_until_wanted(&self) -> Option<bool> {
-        let mut state = self.shared.lock();
-        if !state.wanted && !state.unwanted {
-            state = self.shared.wait(state, |state| !state.wanted);
-        }
+    pub(super) fn wait_until_wanted(&mut self) -> Option<bool> {
+        let state = self.shared.lock();
+        let state = wait(&self.shared, state, &mut self.patience, |state| !state.wanted);
         (state.wanted || state.unwanted).then_some(!state.unwanted)
     }
 
@@ -204,7 +209,7 @@ impl<F: Feeder> Giver<F> {
         drop(state);
         let Some((feeder, since)) = parked else { return };
         // To wait is worth it where the client was quick, and nobody was before us in the line.
-        self.waits = if since.elapsed() < BRIEF { WAITS } else { 0 };
+        self.patience = if since.elapsed() < PATIENCE { PATIENCE } else { Duration::ZERO };
         feeder.go_on(self);
     }
 
@@ -259,7 +264,7 @@ impl<F: Feeder> http_body::Body for Taker<F> {
             self.shared.room.notify_one();
         }
         if call {
-            let giver = Giver { shared: self.shared.clone(), over: false, waits: 0 };
+            let giver = Giver { shared: self.shared.clone(), over: false, patience: Duration::ZERO };
             // Refused by a server that ends, it is dropped here, and breaks the body off.
             drop(self.runtime.run_blocking_job(BlockingJob::continuing(move || giver.resume())));
         }

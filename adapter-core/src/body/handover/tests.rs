@@ -223,7 +223,7 @@ fn what_gets_no_thread_breaks_the_body_off() {
 #[test]
 fn a_body_that_is_not_wanted_yet_holds_no_thread() {
     let server = ByHand::default();
-    let (giver, mut taker) = server.queue();
+    let (mut giver, mut taker) = server.queue();
     let (feeder, gone) = Counting::new(1, 4);
     assert_eq!(giver.wait_until_wanted(), None);
     assert!(giver.park(feeder).is_none());
@@ -232,7 +232,7 @@ fn a_body_that_is_not_wanted_yet_holds_no_thread() {
     assert_eq!(next_ready(&mut taker), Some(4));
     assert_eq!(gone.recv(), Ok("dropped"));
 
-    let (giver, taker) = server.queue::<Counting>();
+    let (mut giver, taker) = server.queue::<Counting>();
     drop(taker);
     assert_eq!(giver.wait_until_wanted(), Some(false));
 }
