@@ -5,7 +5,7 @@
 //! frames: handing over one small frame at a time costs two thread switches each (58 MB/s for chunks of 1 KiB, measured),
 //! and the same number of large ones would hold megabytes. \[BOD-15\], \[BOD-16\]
 //!
-//! No thread waits for a client: who has waited for more than [`PATIENCE`] gives the thread back. What feeds it is
+//! No thread waits for a client: a queue that stays full for more than [`BRIEF`] gives the thread back. What feeds it is
 //! [parked](Giver::park) in the queue, and goes on by a job of its own when half of the queue is sent. \[CON-11\]
 
 use std::collections::VecDeque;
@@ -25,9 +25,12 @@ const AHEAD: usize = 64 * 1024;
 /// Frames below this size are joined, up to [`JOINED`] bytes: each frame costs its own framing and bookkeeping.
 const SMALL: usize = 4 * 1024;
 const JOINED: usize = 16 * 1024;
-/// How long a thread waits for the connection, in all, before it goes to whoever is next in the line: many times what a
-/// client that keeps up takes for half of the queue, as waiting for that is cheaper than a job.
-const PATIENCE: Duration = Duration::from_millis(5);
+/// How long a thread waits for the connection at once: many times what a client that keeps up takes for half of the queue, as
+/// waiting for that is cheaper than a job. A shorter one costs more: it comes before the next tick of the system's clock, which
+/// is then set for each wait (10 µs, measured).
+const BRIEF: Duration = Duration::from_millis(5);
+/// How long it waits in all. Then it goes to whoever is next in the line.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 pub(super) type Message = Result<Frame<Bytes>, Error>;
 
@@ -103,7 +106,7 @@ impl<F> Shared<F> {
     }
 }
 
-/// Waits while `waits` says so and somebody may want more, as far as `patience` goes, which becomes less by that.
+/// Waits a little, while `waits` says so and somebody may want more, if there is `patience`, which becomes less by that.
 fn wait<'a, F>(
     shared: &'a Shared<F>,
     mut state: MutexGuard<'a, State<F>>,
@@ -116,11 +119,11 @@ fn wait<'a, F>(
     state.giver_waits = true;
     let since = Instant::now();
     loop {
-        state = shared.room.wait_timeout(state, *patience).unwrap_or_else(PoisonError::into_inner).0;
-        let left = patience.saturating_sub(since.elapsed());
-        if left.is_zero() || state.unwanted || !waits(&state) {
+        state = shared.room.wait_timeout(state, BRIEF).unwrap_or_else(PoisonError::into_inner).0;
+        let waited = since.elapsed();
+        if waited >= BRIEF || state.unwanted || !waits(&state) {
             state.giver_waits = false;
-            *patience = left;
+            *patience = patience.saturating_sub(waited);
             return state;
         }
     }
@@ -209,7 +212,7 @@ impl<F: Feeder> Giver<F> {
         drop(state);
         let Some((feeder, since)) = parked else { return };
         // To wait is worth it where the client was quick, and nobody was before us in the line.
-        self.patience = if since.elapsed() < PATIENCE { PATIENCE } else { Duration::ZERO };
+        self.patience = if since.elapsed() < BRIEF { PATIENCE } else { Duration::ZERO };
         feeder.go_on(self);
     }
 
