@@ -270,6 +270,24 @@ mod tests {
     }
 
     #[test]
+    fn what_was_accepted_is_beyond_the_limit_and_what_lets_go_is_first() {
+        let (told, order) = std::sync::mpsc::channel();
+        let tell = |what| {
+            let told = told.clone();
+            move || told.send(what).unwrap()
+        };
+        let mut queue = JobQueue::new(1);
+        assert!(queue.push(BlockingJob::new(tell("new"))).is_ok());
+        assert!(queue.push(BlockingJob::new(tell("refused"))).is_err());
+        assert!(queue.push(BlockingJob::continuing(tell("more"))).is_ok());
+        assert!(queue.push(BlockingJob::closing(tell("end")).wrapped(BlockingJob::run)).is_ok());
+        while let Some(job) = queue.pop() {
+            job.run();
+        }
+        assert_eq!(order.try_iter().collect::<Vec<_>>(), ["end", "new", "more"]);
+    }
+
+    #[test]
     fn what_has_begun_goes_on() {
         let (job, withdrawal) = BlockingJob::withdrawable(|| ());
         assert!(!job.is_withdrawn());
