@@ -1,7 +1,8 @@
 //! WSGI's own shape: a blocking callable whose response body may be an iterator.
 //!
 //! On servers that poll applications on threads which may block, the callable runs inline. On event loops one job on a
-//! blocking thread runs it and then feeds its body: one hand-over per response. \[CON-02\], \[BOD-15\], \[REQ-19\]
+//! blocking thread runs it and then feeds its body: one hand-over per response, and one more for each time that the client
+//! keeps it waiting. \[CON-02\], \[CON-11\], \[BOD-15\], \[REQ-19\]
 
 use std::sync::Arc;
 
@@ -56,19 +57,18 @@ where
         let (sender, task) = task_channel::<Result<Response, Error>>();
         let span = tracing::Span::current();
         let counted = environ.connection().count_blocking_job();
+        let feeds = runtime.clone();
         let job = move || {
-            let _counted = counted;
+            let counted = counted;
             let _span = span.enter();
             let answer = contain::catch("blocking handler", || f(request, environ).map_err(Into::into));
-            // The response leaves this thread, which then stays to feed its body.
+            // The response leaves this thread, which then feeds its body.
             match answer {
                 Ok(Ok(response)) if response.body().is_blocking() => {
                     let (head, body) = response.into_parts();
-                    let (feed, body) = body.split(rules::declared_length(&head.headers));
+                    let (feed, body) = body.split(rules::declared_length(&head.headers), &feeds, counted);
                     sender.send(Ok(Ok(Response::from_parts(head, body))));
-                    if feed.wait_until_wanted() {
-                        feed.run();
-                    }
+                    feed.run_when_wanted();
                 }
                 answer => sender.send(answer),
             }

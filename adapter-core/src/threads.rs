@@ -129,10 +129,14 @@ impl Pool {
     fn run(self: &Arc<Self>, job: BlockingJob) -> Result<(), BlockingJob> {
         let mut state = lock(&self.state);
         let waiting = state.queue.len().saturating_sub(state.starting);
-        if state.threads >= self.most_threads && waiting >= self.most_waiting {
+        if !job.is_accepted() && state.threads >= self.most_threads && waiting >= self.most_waiting {
             return Err(job);
         }
-        state.queue.push_back(job);
+        if job.goes_first() {
+            state.queue.push_front(job);
+        } else {
+            state.queue.push_back(job);
+        }
         if state.threads < self.most_threads {
             let (pool, alive) = (self.clone(), self.alive.add());
             let spawned = thread::Builder::new().name("adapter-blocking".into()).spawn(move || {

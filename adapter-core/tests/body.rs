@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use adapter_core::body::{Exact, LengthError};
 use adapter_core::http::HeaderMap;
 use adapter_core::runtime::{BlockingJob, BoxFuture, Driver, Runtime};
+use adapter_core::server::Threads;
 use adapter_core::testing::{Client, collect};
-use adapter_core::{Body, Bytes, Environ, Error, Fault, Outcome, Request, Response};
+use adapter_core::{Body, Bytes, Environ, Error, Fault, Outcome, Request, Response, ServerConfig};
 use futures_lite::{future, stream};
 use http_body::{Body as _, Frame};
 use proptest::collection::vec;
@@ -154,6 +155,31 @@ proptest! {
         let bytes = whole.len() as u64;
         prop_assert_eq!(outcome.recv_timeout(DEADLINE), Ok((Outcome::Complete, bytes)));
         prop_assert!(outcome.try_recv().is_err(), "told once");
+    }
+
+    #[test]
+    fn bodies_that_are_read_in_turns_need_one_thread(
+        sizes in vec(vec(1_usize..100_000, 0..12), 1..5), turns in vec(0_usize..5, 0..40)) {
+        let mut config = ServerConfig::default();
+        config.blocking_threads = 1;
+        let runtime = Runtime::new(Threads::for_event_loop(&config));
+        let offloaded = |sizes: &Vec<usize>| {
+            let pieces: Vec<_> = sizes.iter().map(|size| vec![b'x'; *size]).collect();
+            Body::from_iterator(pieces).offload(&runtime, None).unwrap()
+        };
+        let mut bodies: Vec<(Body, usize)> = sizes.iter().map(|sizes| (offloaded(sizes), 0)).collect();
+        for turn in turns {
+            if let Some((body, seen)) = bodies.get_mut(turn)
+                && let Some(frame) = body.next_frame()
+            {
+                *seen += frame.unwrap().data_ref().unwrap().len();
+            }
+        }
+        for ((body, seen), sizes) in bodies.into_iter().zip(&sizes) {
+            let (rest, _, error) = drain(body, true);
+            prop_assert!(error.is_none());
+            prop_assert_eq!(seen + rest.concat().len(), sizes.iter().sum::<usize>());
+        }
     }
 
     #[test]

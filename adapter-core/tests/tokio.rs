@@ -95,3 +95,25 @@ fn a_panic_is_the_tests_own() {
     let panic = std::panic::catch_unwind(asked).expect_err("the application could not start");
     assert!(panic.downcast_ref::<String>().unwrap().contains("no database"));
 }
+
+#[cfg(feature = "axum")]
+#[test]
+fn what_nobody_takes_of_axum_holds_no_blocking_thread() {
+    use http_body::Body as _;
+
+    const PIECE: &[u8] = &[7; 16 * 1024];
+    let tokio = Builder::new_multi_thread().worker_threads(1).max_blocking_threads(1).enable_time().build().unwrap();
+    let all = async {
+        let pieces = || Body::from_iterator(std::iter::repeat_n(PIECE, 64));
+        let mut slow: Vec<axum::body::Body> = (0..3).map(|_| pieces().into()).collect();
+        for body in &mut slow {
+            let first = std::future::poll_fn(|cx| std::pin::Pin::new(&mut *body).poll_frame(cx)).await;
+            assert_eq!(first.unwrap().unwrap().into_data().unwrap(), PIECE);
+        }
+        assert_eq!(tokio::task::spawn_blocking(|| "beside").await.unwrap(), "beside");
+        for body in slow {
+            assert_eq!(axum::body::to_bytes(body, usize::MAX).await.unwrap().len(), 63 * PIECE.len());
+        }
+    };
+    tokio.block_on(async { tokio::time::timeout(Duration::from_secs(20), all).await }).unwrap();
+}

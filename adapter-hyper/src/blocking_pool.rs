@@ -44,7 +44,7 @@ impl BlockingPool {
     pub fn run(&self, job: BlockingJob) -> Result<(), BlockingJob> {
         let mut state = self.0.lock();
         let has_thread = state.idle > state.jobs.len() || state.threads < self.0.threads;
-        if state.stopped || (!has_thread && state.jobs.is_full()) {
+        if state.stopped || (!has_thread && !job.is_accepted() && state.jobs.is_full()) {
             return Err(job);
         }
         state.jobs.push_over(job);

@@ -207,18 +207,9 @@ impl Launcher {
 
     fn of(server: &'static dyn Server, args: &Args) -> Result<Self, Exit> {
         // First, for a certificate may be warned of.
-        let access_log = format_of(args)?;
-        logging::start(args.log.as_deref(), access_log)?;
-        let (config, fingerprint) = args.unchecked()?;
-        let mut known = config.clone();
-        if known.tls.is_none() {
-            // A program may bring TLS for the addresses that are marked for it, until the server looks at them.
-            known.binds.clear();
-        }
-        known.validate()?;
-        if args.timeout_worker.0.is_some_and(|period| period.0.is_zero()) {
-            return Err(Exit::usage("--timeout-worker: must not be zero; off is no limit"));
-        }
+        let access_log = args.access_log_format()?;
+        logging::start(args, access_log)?;
+        let (config, fingerprint) = args.checked()?;
         Ok(Launcher {
             server,
             among: vec![server],
@@ -474,17 +465,6 @@ impl std::fmt::Debug for Launcher {
             .field("config", &self.config)
             .field("access_log", &self.access_log)
             .finish()
-    }
-}
-
-/// What the access log writes: a file is for lines.
-fn format_of(args: &Args) -> Result<Format, Exit> {
-    match (args.access_log, &args.access_log_file) {
-        (Format::Off, Some(_)) => Ok(Format::Common),
-        (Format::Events, Some(_)) => {
-            Err(Exit::usage("--access-log-file: events are no lines; use --access-log common or combined"))
-        }
-        (format, _) => Ok(format),
     }
 }
 

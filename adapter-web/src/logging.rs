@@ -3,29 +3,16 @@
 use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 
 use crate::access_log::{self, Format};
-use crate::cli::Exit;
+use crate::cli::{Args, Exit};
 use crate::stderr;
 
-/// `directives` are the flag's; where there is none `RUST_LOG` is honoured, as far as it can be: it is for other programs, too.
-pub(crate) fn start(directives: Option<&str>, access_log: Format) -> Result<(), Exit> {
-    let shared = std::env::var("RUST_LOG").ok().filter(|shared| directives.is_none() && !shared.is_empty());
-    let directives = shared.as_deref().or(directives).unwrap_or("info");
-    // tracing would take a misspelt level for the name of a target, and log nothing.
-    let is_level = |part: &str| part.parse::<LevelFilter>().is_ok();
-    if shared.is_none()
-        && let Some(part) =
-            directives.split(',').find(|part| !part.contains(['=', '[', '{', '}', ']']) && !is_level(part))
-    {
-        return Err(Exit::usage(format_args!("--log: \"{part}\" is no level (off, error, warn, info, debug, trace)")));
-    }
-    let problem = |error| Exit::usage(format_args!("--log: {error}"));
-    let mut filter = match &shared {
-        Some(shared) => EnvFilter::new(shared),
-        None => EnvFilter::try_new(directives).map_err(problem)?,
-    };
+/// Where `args` have no `--log`, `RUST_LOG` is honoured, as far as it can be: it is for other programs, too.
+pub(crate) fn start(args: &Args, access_log: Format) -> Result<(), Exit> {
+    let shared = std::env::var("RUST_LOG").ok().filter(|shared| !shared.is_empty());
+    let directives = args.log.as_deref().or(shared.as_deref()).unwrap_or("info");
+    let mut filter = args.log_filter()?.unwrap_or_else(|| EnvFilter::new(directives));
     // The lines on stdout say it already; who wants the events as well asks for them by name.
     if matches!(access_log, Format::Common | Format::Combined)
         && !directives.contains(access_log::TARGET)

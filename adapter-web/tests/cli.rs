@@ -282,6 +282,39 @@ fn every_flag_has_its_environment_variable() {
 }
 
 #[test]
+fn lists_have_blanks_around_their_elements() {
+    let config = config(&[
+        "--bind=127.0.0.1:81, 127.0.0.1:82 , backlog=7",
+        "--trusted-proxy= 10.0.0.1 , unix",
+        "--proxy-protocol-from=10.0.0.1, 10.0.0.2",
+        "--forwarded-also=host, port",
+        "--option=a=b; c=d",
+    ]);
+    let binds: Vec<_> = config.binds.iter().map(Bind::to_string).collect();
+    assert_eq!(binds, ["127.0.0.1:81", "127.0.0.1:82,backlog=7"]);
+    assert_eq!(
+        (config.trusted_proxies.len(), config.proxy_protocol_from.len(), config.forwarded_also.len()),
+        (2, 2, 2)
+    );
+    assert_eq!(config.options.keys().collect::<Vec<_>>(), ["a", "c"]);
+    let cli = parse(&["--tls-cert=a.pem, b.pem"]).unwrap();
+    assert_eq!(cli.serving.tls_cert, ["a.pem", "b.pem"].map(std::path::PathBuf::from));
+}
+
+#[test]
+fn what_is_printed_is_what_a_start_would_take() {
+    for (args, problem) in [
+        (["--threads", "0"], "--threads: "),
+        (["--log", "loud"], "--log: \"loud\" is no level"),
+        (["--tls-cert", "/nowhere/cert.pem"], "--tls-"),
+        (["--option", "a=1;a=2"], "a: the option is given more than once"),
+    ] {
+        let exit = parse(&[args[0], args[1], "--print-config"]).err().unwrap();
+        assert_eq!((exit.status(), exit.text().contains(problem)), (2, true), "{args:?}: {}", exit.text());
+    }
+}
+
+#[test]
 fn a_file_is_beneath_the_command_line_and_what_is_printed_is_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("app.toml");

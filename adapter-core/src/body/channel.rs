@@ -49,7 +49,9 @@ impl BodySender {
         self.sender.send(chunk.into_chunk().map(Frame::data)).await.map_err(|_| SendError)
     }
 
-    /// Sends a chunk, blocking the thread while the queue is full. Not for async code.
+    /// Sends a chunk, blocking the thread while the queue is full: a client that reads slowly holds it, until the write
+    /// timeout ends that client's connection. An iterator ([`Body::from_iterator`](crate::Body::from_iterator)) has no thread
+    /// then. Not for async code.
     ///
     /// # Errors
     /// [`SendError`] once the body is dropped.

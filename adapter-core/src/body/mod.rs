@@ -3,7 +3,7 @@
 //! Async code polls it as an [`http_body::Body`]; code that may block pulls it with [`Body::next_frame`]. Event-loop
 //! servers turn the kinds that block ([`Body::is_blocking`]) into a channel fed from a blocking thread with
 //! [`Body::offload`]. Dropping a body is WSGI's `close()`: it happens exactly once, and a panic in it is contained.
-//! Requirements: BOD-01 to BOD-21, FIL-01 to FIL-07.
+//! Requirements: BOD-01 to BOD-22, CON-11, FIL-01 to FIL-08.
 
 mod channel;
 mod chunk;
@@ -88,7 +88,8 @@ impl Body {
     ///
     /// Items are chunks or `Result`s of chunks, see [`IntoChunk`]. The server calls `next()` only where blocking is
     /// allowed, sends what was yielded before it waits for more (\[BOD-04\]), skips empty items (\[BOD-05\]), stops at
-    /// the first error and breaks the response off then (\[BOD-14\]).
+    /// the first error and breaks the response off then (\[BOD-14\]). While the client takes nothing it has no thread, and
+    /// may go on on another one (\[CON-11\], \[BOD-21\]).
     ///
     /// ```
     /// use std::{thread::sleep, time::Duration};

@@ -1,7 +1,8 @@
 //! A blocking body as one that event loops may poll.
 //!
-//! One job on a blocking thread pulls the body and feeds a queue the connection's task sends from; dropping the queue
-//! ends the job when its current `next()` returns, and with it the body. \[BOD-15\], \[BOD-10\]
+//! A job on a blocking thread pulls the body and feeds a queue the connection's task sends from; dropping the queue
+//! ends the job when its current `next()` returns, and with it the body. While the client takes nothing the body has no
+//! thread; another job goes on with it, maybe on another one. \[BOD-15\], \[BOD-10\], \[BOD-21\], \[CON-11\]
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -9,8 +10,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use crate::body::handover::{Giver, handover};
+use crate::body::handover::{Feeder, Given, Giver, Message, handover};
 use crate::body::{Body, Exact, Extras, Frames, Kind};
+use crate::carried::Carried;
 use crate::error::Error;
 use crate::instead::instead;
 use crate::runtime::{BlockingJob, Runtime, TaskError, Withdrawal};
@@ -27,8 +29,8 @@ impl Body {
         self.offload_with(runtime, limit, ())
     }
 
-    /// As [`offload`](Self::offload); `held` is dropped when the job is over, done or not. For servers that count what runs for
-    /// a connection.
+    /// As [`offload`](Self::offload); `held` is dropped when the blocking half is over, done or not. For servers that count what
+    /// runs for a connection.
     ///
     /// # Errors
     /// As [`offload`](Self::offload).
@@ -36,10 +38,9 @@ impl Body {
         if !self.is_blocking() || runtime.may_block() {
             return Ok(self);
         }
-        let (feed, mut body) = self.split(limit);
-        let span = tracing::Span::current();
+        let (feed, mut body) = self.split(limit, runtime, held);
         let (job, withdrawal) = BlockingJob::withdrawable(move || {
-            let _held = held;
+            let span = feed.pulled.span.clone();
             span.in_scope(|| feed.run());
         });
         if runtime.run_blocking_job(job).is_err() {
@@ -53,9 +54,9 @@ impl Body {
         Ok(body)
     }
 
-    /// The same, for a caller that is on a blocking thread already and stays there to feed the body it returns.
-    pub(crate) fn split(mut self, limit: Option<u64>) -> (Feed, Body) {
-        let (giver, taker) = handover(limit.or(self.len()));
+    /// The same, for a caller that is on a blocking thread already and feeds the body it returns.
+    pub(crate) fn split(mut self, limit: Option<u64>, runtime: &Runtime, held: impl Send + 'static) -> (Feed, Body) {
+        let (giver, taker) = handover(limit.or(self.len()), runtime);
         // The hooks stay with the half the server holds, which knows how the response ends; inspectors with the half
         // the application made, of which a limit may hide a part.
         let mut front = Body { kind: Kind::Stream(Box::pin(taker)), extras: self.extras.take() };
@@ -69,7 +70,14 @@ impl Body {
             Some(limit) => Source::Exact(Exact::new(self, limit)),
             None => Source::Body(self),
         };
-        (Feed { source, giver }, front)
+        let pulled = Pulled {
+            source,
+            next: None,
+            carried: Carried::here(),
+            span: tracing::Span::current(),
+            _held: Box::new(held),
+        };
+        (Feed { pulled, giver }, front)
     }
 }
 
@@ -96,10 +104,21 @@ impl http_body::Body for Offloaded {
     }
 }
 
-/// The blocking half of an offloaded body.
+/// The blocking half of an offloaded body, on a thread.
 pub(crate) struct Feed {
+    pulled: Pulled,
+    giver: Giver<Pulled>,
+}
+
+/// The same without one.
+struct Pulled {
     source: Source,
-    giver: Giver,
+    /// A frame for which there was no room.
+    next: Option<Message>,
+    /// Where the application's code runs, on whatever thread.
+    carried: Carried,
+    span: tracing::Span,
+    _held: Box<dyn Send>,
 }
 
 enum Source {
@@ -107,36 +126,65 @@ enum Source {
     Exact(Exact),
 }
 
+impl Pulled {
+    fn next(&mut self) -> Option<Message> {
+        self.next.take().or_else(|| match &mut self.source {
+            Source::Body(body) => body.next_frame(),
+            Source::Exact(body) => body.next_frame(),
+        })
+    }
+}
+
 impl Feed {
-    /// Pulls the body to its end, or until nobody wants it any more. Blocks.
-    pub(crate) fn run(mut self) {
-        loop {
-            let next = match &mut self.source {
-                Source::Body(body) => body.next_frame(),
-                Source::Exact(body) => body.next_frame(),
-            };
-            match next {
-                Some(frame) => {
-                    let failed = frame.is_err();
-                    if !self.giver.give(frame) {
-                        return;
-                    }
-                    // [BOD-13] not asked again after an error
-                    if failed {
-                        break;
+    /// Pulls the body to its end, until nobody wants it any more, or until the client takes nothing: then it goes on by
+    /// itself when it does. Blocks, but not for the client.
+    pub(crate) fn run(self) {
+        let Feed { mut pulled, mut giver } = self;
+        while let Some(frame) = pulled.next() {
+            let failed = frame.is_err();
+            match giver.give(frame) {
+                // [BOD-13] not asked again after an error
+                Given::Taken if failed => break,
+                Given::Taken => {}
+                Given::Unwanted => return,
+                Given::Full(frame) => {
+                    pulled.next = Some(frame);
+                    match giver.park(pulled) {
+                        Some(back) => (giver, pulled) = back,
+                        None => return,
                     }
                 }
-                None => break,
             }
         }
         // [BOD-09] closed before the server learns of the end
-        drop(self.source);
-        self.giver.end();
+        drop(pulled);
+        giver.end();
     }
 
-    /// Waits until the server asks for the first frame. `false` if it dropped the body unasked: nothing of it is sent.
-    /// Blocks. \[NOB-03\], \[BOD-12\]
-    pub(crate) fn wait_until_wanted(&self) -> bool {
-        self.giver.wait_until_wanted()
+    /// The same from when the server asks for the first frame on; if it drops the body unasked, nothing is pulled.
+    /// \[NOB-03\], \[BOD-12\]
+    pub(crate) fn run_when_wanted(mut self) {
+        loop {
+            match self.giver.wait_until_wanted() {
+                Some(true) => return self.run(),
+                Some(false) => return,
+                None => match self.giver.park(self.pulled) {
+                    Some((giver, pulled)) => self = Feed { pulled, giver },
+                    None => return,
+                },
+            }
+        }
+    }
+}
+
+impl Feeder for Pulled {
+    fn go_on(self, giver: Giver<Self>) {
+        let (carried, span) = (self.carried.clone(), self.span.clone());
+        carried.within(|| span.in_scope(|| Feed { pulled: self, giver }.run()));
+    }
+
+    fn let_go(self) {
+        let (carried, span) = (self.carried.clone(), self.span.clone());
+        carried.within(|| span.in_scope(|| drop(self)));
     }
 }

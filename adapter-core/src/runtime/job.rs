@@ -18,6 +18,7 @@ type Work = Box<dyn FnOnce() + Send>;
 /// A piece of blocking work, as [`Driver::run_blocking`](super::Driver::run_blocking) receives it. Dropped, it is not done.
 pub struct BlockingJob {
     kind: Kind,
+    place: Place,
     /// Dropped when it has ended or will not be done: whoever waits for the end of a server's work is told.
     #[allow(dead_code, reason = "for its drop")]
     counted: Option<Guard>,
@@ -92,6 +93,17 @@ impl std::fmt::Debug for Running {
     }
 }
 
+/// Where it belongs in the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// At the end, if there is a place.
+    New,
+    /// At the end: it is more of what was taken already.
+    Continuing,
+    /// Before all others: it lets go of what was taken already.
+    Closing,
+}
+
 enum Kind {
     Firm(Option<Work>),
     Withdrawable(Arc<Slot>),
@@ -113,13 +125,28 @@ impl Slot {
 impl BlockingJob {
     /// `work`, which must not panic.
     pub fn new(work: impl FnOnce() + Send + 'static) -> Self {
-        BlockingJob { kind: Kind::Firm(Some(carrying(work))), counted: None, watched: None }
+        Self::at(Place::New, work)
+    }
+
+    /// The same for more of what a job has begun, which is not to be refused: see [`is_accepted`](Self::is_accepted).
+    pub(crate) fn continuing(work: impl FnOnce() + Send + 'static) -> Self {
+        Self::at(Place::Continuing, work)
+    }
+
+    /// The same for the clean-up behind what a job has begun, which is not to wait for a place either.
+    pub(crate) fn closing(work: impl FnOnce() + Send + 'static) -> Self {
+        Self::at(Place::Closing, work)
+    }
+
+    fn at(place: Place, work: impl FnOnce() + Send + 'static) -> Self {
+        BlockingJob { kind: Kind::Firm(Some(carrying(work))), place, counted: None, watched: None }
     }
 
     /// The same, until the [`Withdrawal`] is dropped.
     pub(crate) fn withdrawable(work: impl FnOnce() + Send + 'static) -> (Self, Withdrawal) {
         let slot = Arc::new(Slot { work: Mutex::new(Some(carrying(work))), withdrawn: OnceLock::new() });
-        (BlockingJob { kind: Kind::Withdrawable(slot.clone()), counted: None, watched: None }, Withdrawal(slot))
+        let kind = Kind::Withdrawable(slot.clone());
+        (BlockingJob { kind, place: Place::New, counted: None, watched: None }, Withdrawal(slot))
     }
 
     /// The same, counted by `guard`.
@@ -132,6 +159,23 @@ impl BlockingJob {
     pub(super) fn watched(mut self, watch: &Arc<dyn JobWatch>) -> Self {
         self.watched = Some(Queued::new(watch));
         self
+    }
+
+    /// The same for `work`, which does this job and more: it takes its place in the line.
+    #[must_use]
+    pub(crate) fn wrapped(self, wrap: impl FnOnce(Self) + Send + 'static) -> Self {
+        Self::at(self.place, move || wrap(self))
+    }
+
+    /// Whether it goes on with, or ends, what an earlier job has begun. The bound of a line is not for such a job, as
+    /// refusing it would break a response off: there is one at most for each response under way. \[CON-11\]
+    pub fn is_accepted(&self) -> bool {
+        self.place != Place::New
+    }
+
+    /// Whether it belongs before all that wait: it drops what a client that has gone has left. \[BOD-10\]
+    pub fn goes_first(&self) -> bool {
+        self.place == Place::Closing
     }
 
     /// Does it, on a thread that may block; nothing if it was withdrawn. Never panics.
@@ -219,24 +263,28 @@ impl JobQueue {
         JobQueue { jobs: VecDeque::new(), limit, withdrawn: Arc::default() }
     }
 
-    /// Puts `job` at the end.
+    /// Puts `job` at the end, or where [it belongs](BlockingJob::goes_first).
     ///
     /// # Errors
-    /// The job, if the queue is full.
+    /// The job, if the queue is full and the job [new](BlockingJob::is_accepted).
     pub fn push(&mut self, job: BlockingJob) -> Result<(), BlockingJob> {
-        if self.is_full() {
+        if !job.is_accepted() && self.is_full() {
             return Err(job);
         }
         self.push_over(job);
         Ok(())
     }
 
-    /// Puts `job` at the end whatever the limit, where a thread is about to take it.
+    /// The same whatever the limit, where a thread is about to take it.
     pub fn push_over(&mut self, job: BlockingJob) {
         if let Kind::Withdrawable(slot) = &job.kind {
             let _ = slot.withdrawn.set(self.withdrawn.clone());
         }
-        self.jobs.push_back(job);
+        if job.goes_first() {
+            self.jobs.push_front(job);
+        } else {
+            self.jobs.push_back(job);
+        }
     }
 
     /// Whether there is no place, now that those that were withdrawn have left theirs.
@@ -296,6 +344,24 @@ mod tests {
             job.run();
         }
         assert!(!done.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn what_was_accepted_is_beyond_the_limit_and_what_lets_go_is_first() {
+        let (told, order) = std::sync::mpsc::channel();
+        let tell = |what| {
+            let told = told.clone();
+            move || told.send(what).unwrap()
+        };
+        let mut queue = JobQueue::new(1);
+        assert!(queue.push(BlockingJob::new(tell("new"))).is_ok());
+        assert!(queue.push(BlockingJob::new(tell("refused"))).is_err());
+        assert!(queue.push(BlockingJob::continuing(tell("more"))).is_ok());
+        assert!(queue.push(BlockingJob::closing(tell("end")).wrapped(BlockingJob::run)).is_ok());
+        while let Some(job) = queue.pop() {
+            job.run();
+        }
+        assert_eq!(order.try_iter().collect::<Vec<_>>(), ["end", "new", "more"]);
     }
 
     #[test]

@@ -41,7 +41,8 @@ pub trait Driver: Send + Sync + 'static {
     /// Runs `job` on a thread that may block; waits for one in order when all are busy. Must not block.
     ///
     /// # Errors
-    /// Gives the job back when it can't be taken: the queue is full, or the server has stopped. \[RTM-03\]
+    /// Gives the job back when it can't be taken: the queue is full, or the server has stopped. \[RTM-03\] A queue that is full
+    /// is no reason to refuse one that [was accepted](BlockingJob::is_accepted). \[CON-11\]
     fn run_blocking(&self, job: BlockingJob) -> Result<(), BlockingJob>;
 
     /// Whether the thread that polls right now may block, so that blocking code can run inline. Servers that poll

@@ -248,7 +248,7 @@ impl Driver for Paused {
 
     fn run_blocking(&self, job: BlockingJob) -> Result<(), BlockingJob> {
         let busy = self.clock.busy();
-        self.threads.run_blocking(BlockingJob::new(move || {
+        self.threads.run_blocking(job.wrapped(move |job| {
             job.run();
             drop(busy);
         }))

@@ -338,10 +338,14 @@ impl Engine {
     /// Queues work that is going to block; gives it back if the line is full or the server has stopped. \[RTM-03\]
     pub(crate) fn push_blocking(self: &Arc<Self>, job: BlockingJob) -> Result<(), BlockingJob> {
         let mut state = lock(&self.scheduler.state);
-        if state.stopping || state.blocking.len() >= self.scheduler.blocking_limit {
+        if state.stopping || (!job.is_accepted() && state.blocking.len() >= self.scheduler.blocking_limit) {
             return Err(job);
         }
-        state.blocking.push_back(Job::Blocking(job));
+        if job.goes_first() {
+            state.blocking.push_front(Job::Blocking(job));
+        } else {
+            state.blocking.push_back(Job::Blocking(job));
+        }
         let free = state.running < state.cap && state.may_run_blocking();
         let hand = if free && state.waking == 0 { state.hand() } else { Hand::None };
         drop(state);

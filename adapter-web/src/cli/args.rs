@@ -6,11 +6,12 @@
 use std::collections::btree_map::Entry;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use adapter_core::server::{ForwardedAlso, ForwardedFields, TrustedProxy};
 use adapter_core::{Bind, Limits, ServeError, ServerConfig, Timeouts};
-use clap::builder::{BoolishValueParser, PossibleValuesParser};
+use clap::builder::{BoolishValueParser, PathBufValueParser, PossibleValuesParser, TypedValueParser};
 
 use super::binds::Binds;
 use super::tls;
@@ -68,12 +69,14 @@ pub struct Args {
 
     /// Peer whose forwarded fields are believed: an address, a network (10.0.0.0/8), "unix" for Unix-domain sockets, or "*" for
     /// whoever connects by TCP; may be repeated
-    #[arg(long = "trusted-proxy", env = "ADAPTER_TRUSTED_PROXY", value_name = "WHO", value_delimiter = ',')]
+    #[arg(long = "trusted-proxy", env = "ADAPTER_TRUSTED_PROXY", value_name = "WHO", value_delimiter = ',',
+        value_parser = trimmed::<TrustedProxy>)]
     pub trusted_proxies: Vec<TrustedProxy>,
 
     /// Proxy that may speak on addresses with ",proxy", as --trusted-proxy; others are refused there; may be repeated
     /// [default: the trusted proxies]
-    #[arg(long, env = "ADAPTER_PROXY_PROTOCOL_FROM", value_name = "WHO", value_delimiter = ',')]
+    #[arg(long, env = "ADAPTER_PROXY_PROTOCOL_FROM", value_name = "WHO", value_delimiter = ',',
+        value_parser = trimmed::<TrustedProxy>)]
     pub proxy_protocol_from: Vec<TrustedProxy>,
 
     /// Proxies that every request comes through, where their addresses are not known; instead of --trusted-proxy
@@ -86,7 +89,8 @@ pub struct Args {
     pub forwarded: ForwardedFields,
 
     /// What else they write: X-Forwarded-Host, -Port, -Prefix, and -Proto where --forwarded names another field
-    #[arg(long, env = "ADAPTER_FORWARDED_ALSO", value_name = "host|port|prefix|proto", value_delimiter = ',')]
+    #[arg(long, env = "ADAPTER_FORWARDED_ALSO", value_name = "host|port|prefix|proto", value_delimiter = ',',
+        value_parser = trimmed::<ForwardedAlso>)]
     pub forwarded_also: Vec<ForwardedAlso>,
 
     /// Setting only this server knows; may be repeated (in the environment separated by ";")
@@ -102,12 +106,12 @@ pub struct Args {
     /// Certificate chain for TLS, in PEM; may be repeated, each with its --tls-key: clients get the one for the name they
     /// ask for, or the first. Without ",tls" behind any address, TLS is for all. SIGHUP reads the files again
     #[arg(long, env = "ADAPTER_TLS_CERT", value_name = "FILE", value_delimiter = ',', help_heading = "TLS",
-        hide = cfg!(not(feature = "tls")))]
+        hide = cfg!(not(feature = "tls")), value_parser = path_of_list())]
     pub tls_cert: Vec<PathBuf>,
 
     /// Private key of the certificate, in PEM, not encrypted; in the order of --tls-cert
     #[arg(long, env = "ADAPTER_TLS_KEY", value_name = "FILE", value_delimiter = ',', help_heading = "TLS",
-        hide = cfg!(not(feature = "tls")))]
+        hide = cfg!(not(feature = "tls")), value_parser = path_of_list())]
     pub tls_key: Vec<PathBuf>,
 
     /// TLS by a certificate for localhost that is made now, for development; its fingerprint is printed
@@ -271,8 +275,17 @@ fn timeouts() -> Timeouts {
     Timeouts::default()
 }
 
+/// An element of a list, in which blanks stand behind the separators.
+fn trimmed<T: FromStr>(text: &str) -> Result<T, T::Err> {
+    text.trim().parse()
+}
+
+fn path_of_list() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().map(|path| path.to_str().map(|text| PathBuf::from(text.trim())).unwrap_or(path))
+}
+
 fn key_value(text: &str) -> Result<(String, String), &'static str> {
-    match text.split_once('=') {
+    match text.trim().split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("expected KEY=VALUE"),
     }
@@ -287,7 +300,7 @@ fn processes(text: &str) -> Result<usize, &'static str> {
 }
 
 /// What clouds say by the variable `PORT`: a port of every interface. One that is empty is not set.
-fn bind_of_port(port: Option<OsString>) -> Result<Option<Bind>, ServeError> {
+pub(super) fn bind_of_port(port: Option<OsString>) -> Result<Option<Bind>, ServeError> {
     let Some(port) = port.filter(|port| !port.is_empty()) else { return Ok(None) };
     match port.to_str().and_then(|port| port.parse().ok()) {
         Some(port) => Ok(Some(Bind::EveryInterface(port))),
@@ -307,8 +320,23 @@ impl Args {
         Ok(config)
     }
 
+    /// The configuration with what a program may add to it, and for whom a certificate was made, with its fingerprint, if one was.
+    pub(crate) fn checked(&self) -> Result<(ServerConfig, Option<String>), ServeError> {
+        let (config, fingerprint) = self.unchecked()?;
+        let mut known = config.clone();
+        if known.tls.is_none() {
+            // A program may bring TLS for the addresses that are marked for it, until the server looks at them.
+            known.binds.clear();
+        }
+        known.validate()?;
+        if self.timeout_worker.0.is_some_and(|period| period.0.is_zero()) {
+            return Err(ServeError::config("--timeout-worker", "must not be zero; off is no limit"));
+        }
+        Ok((config, fingerprint))
+    }
+
     /// The configuration before it is validated, and for whom a certificate was made, with its fingerprint, if one was.
-    pub(crate) fn unchecked(&self) -> Result<(ServerConfig, Option<String>), ServeError> {
+    fn unchecked(&self) -> Result<(ServerConfig, Option<String>), ServeError> {
         let bytes = |setting: &str, size: Size| {
             usize::try_from(size.0).map_err(|_| ServeError::config(setting, "more than this machine can address"))
         };

@@ -5,13 +5,13 @@ use std::str::FromStr;
 use adapter_core::Bind;
 use adapter_core::server::ParseBindError;
 
-/// What one `--bind` says: one address, or several separated by commas, as in the variable `ADAPTER_BIND`. What has no
-/// colon is an option of the address before it.
+/// What one `--bind` says: one address, or several separated by commas, as in the variable `ADAPTER_BIND`, with blanks around
+/// them or without. What has no colon is an option of the address before it.
 ///
 /// ```
 /// use adapter_web::cli::Binds;
 ///
-/// let binds: Binds = "127.0.0.1:80,127.0.0.1:443,tls,keepalive=30s,fd:web,unix:/run/x.sock,mode=0660".parse()?;
+/// let binds: Binds = "127.0.0.1:80, 127.0.0.1:443,tls,keepalive=30s,fd:web,unix:/run/x.sock,mode=0660".parse()?;
 /// let told: Vec<_> = binds.0.iter().map(ToString::to_string).collect();
 /// assert_eq!(told, ["127.0.0.1:80", "127.0.0.1:443,tls,keepalive=30s", "fd:web", "unix:/run/x.sock,mode=0660"]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -24,7 +24,7 @@ impl FromStr for Binds {
 
     fn from_str(text: &str) -> Result<Self, ParseBindError> {
         let mut addresses: Vec<String> = Vec::new();
-        for part in text.split(',') {
+        for part in text.split(',').map(str::trim) {
             match addresses.last_mut() {
                 Some(address) if !part.contains(':') => {
                     address.push(',');

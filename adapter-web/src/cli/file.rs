@@ -1,8 +1,11 @@
 //! `--config FILE`: the flags in TOML, beneath the environment and the command line.
 //!
-//! What the file says becomes the defaults of the flags, and clap does the layering. Reads the file, and blocks as that does.
+//! What the file says becomes the defaults of the flags, and clap does the layering. Reads the file, and blocks as that does: a
+//! FIFO until somebody has written it.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -13,6 +16,9 @@ use super::parse;
 
 /// Flags that say what to do once, and are no settings.
 pub(super) const NO_SETTINGS: [&str; 5] = ["config", "print-config", "list-servers", "help", "version"];
+
+/// Bytes that are read. A device may have no end.
+const MOST: u64 = 1024 * 1024;
 
 /// The file that `matches` name, at whatever level the flags are.
 pub(super) fn named(matches: &ArgMatches) -> Option<PathBuf> {
@@ -30,7 +36,7 @@ pub(super) fn level(matches: &ArgMatches) -> Option<&ArgMatches> {
 /// `command`, with what is in the file at `path` as defaults.
 pub(super) fn apply(command: Command, path: &Path) -> Result<Command, Exit> {
     let fault = |problem: String| Exit::usage(format_args!("{}: {problem}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
+    let text = read(path).map_err(|error| fault(error.to_string()))?;
     let table = text.parse::<Table>().map_err(|error| fault(located(&text, &error)))?;
     let mut settings = Vec::with_capacity(table.len());
     for (key, value) in table {
@@ -41,6 +47,15 @@ pub(super) fn apply(command: Command, path: &Path) -> Result<Command, Exit> {
         settings.push((key, values));
     }
     Ok(with_defaults(command, &settings))
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(MOST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MOST {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than 1 MiB, and no file of settings"));
+    }
+    Ok(text)
 }
 
 /// The problem and its line, without the picture of it.
@@ -81,7 +96,7 @@ fn texts(value: Value) -> Option<Vec<String>> {
         Value::Float(number) => Some(vec![number.to_string()]),
         Value::Boolean(truth) => Some(vec![truth.to_string()]),
         Value::Array(values) => {
-            let one = |value| texts(value).filter(|texts| texts.len() == 1);
+            let one = |value: Value| if value.is_array() { None } else { texts(value) };
             values.into_iter().map(one).collect::<Option<Vec<_>>>().map(|values| values.concat())
         }
         Value::Datetime(_) | Value::Table(_) => None,
@@ -142,10 +157,20 @@ mod tests {
         assert_eq!(refused("config = 'other.toml'"), "unknown key \"config\"");
         assert_eq!(refused("threads = [1, 2]"), "threads: it has one value");
         assert_eq!(refused("no-keep-alive = 'maybe'"), "no-keep-alive: it is true or false");
+        assert_eq!(refused("bind = [['a']]"), "bind is no text, number, true or false, or list of them");
         assert_eq!(refused("bind = { port = 80 }"), "bind is no text, number, true or false, or list of them");
         let line = refused("threads = 2\nbind = [\n'127.0.0.1:80'");
         assert!(line.starts_with("line "), "{line}");
         let line = refused("threads = 'many'");
         assert!(line.starts_with("threads: invalid value 'many'"), "{line}");
+        let line = refused(&"# no end\n".repeat(200_000));
+        assert_eq!(line, "it is longer than 1 MiB, and no file of settings");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_has_no_end_is_refused() {
+        let exit = apply(Plain::command(), Path::new("/dev/zero")).map(drop).unwrap_err();
+        assert_eq!((exit.status(), exit.text().lines().count()), (2, 1), "{}", exit.text());
     }
 }

@@ -34,6 +34,7 @@ mod args;
 mod binds;
 mod exit;
 mod file;
+mod log;
 mod parse;
 mod print;
 mod tls;

@@ -41,15 +41,13 @@ pub(crate) fn parse_with<P: FromArgMatches>(
         command = file::apply(plain.clone(), &path)?;
         matches = command.try_get_matches_from_mut(&args).map_err(|error| exit(&error))?;
     }
-    if let Some(text) = print::asked(&matches, &plain) {
-        return Err(Exit::done(text));
-    }
+    let printed = print::asked(&matches, &plain)?;
     let parsed = P::from_arg_matches_mut(&mut matches).map_err(|error| exit(&error.format(&mut command)))?;
     let unused = |(name, value): (OsString, OsString)| unused(&named, &name, value.is_empty());
     for line in std::env::vars_os().filter_map(unused) {
         stderr::say(line);
     }
-    Ok(parsed)
+    printed.map_or(Ok(parsed), |text| Err(Exit::done(text)))
 }
 
 /// What processes of one program say to each other.

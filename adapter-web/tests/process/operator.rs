@@ -338,4 +338,14 @@ pub(crate) fn conventions(server: &str) {
     let (ended, stderr, _) = start(wrong).end();
     assert_eq!(ended.code(), Some(2));
     assert_eq!(stderr, ["error: PORT: \"http\" is no port (a number up to 65535)"]);
+    let mut printed = command(&["--server", server, "--print-config"]);
+    printed.env("PORT", "81").env("RUST_LOG", "debug").env("ADAPTER_BINDS", "x");
+    let (ended, stderr, stdout) = start(printed).end();
+    assert_eq!(
+        (ended.code(), stderr.as_slice()),
+        (Some(0), &["adapter: the variable ADAPTER_BINDS is no setting of this program".to_owned()][..])
+    );
+    for line in ["bind = [\":81\"] # environment, PORT", "log = \"debug\" # environment, RUST_LOG"] {
+        assert!(stdout.iter().any(|printed| printed == line), "{line} in {stdout:?}");
+    }
 }

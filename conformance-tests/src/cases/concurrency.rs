@@ -1,9 +1,10 @@
-//! What runs beside what. CON-01 to CON-10
+//! What runs beside what. CON-01 to CON-11
 
 use crate::application::Records;
 use crate::case::{Case, Failure, Group, Level, ensure, ensure_eq};
 use crate::context::Context;
 use crate::lifecycle::{self, Lifecycle};
+use crate::text;
 
 /// The group.
 pub(crate) static GROUP: Group = Group {
@@ -54,6 +55,13 @@ pub(crate) static GROUP: Group = Group {
             "all connections call one application",
             &["CON-10", "LIF-04"],
             one_application,
+        ),
+        Case::owned(
+            Level::Must,
+            "slow_readers_hold_no_thread",
+            "blocking bodies that nobody reads leave the threads to others",
+            &["CON-11", "BOD-21"],
+            slow_readers,
         ),
     ],
 };
@@ -245,6 +253,40 @@ fn one_thread(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
         );
     }
     Ok(())
+}
+
+fn slow_readers(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    const ITEM: usize = 65_536;
+    const ITEMS: usize = 160;
+    let mut config = lifecycle::config();
+    config.threads = Some(2);
+    config.blocking_threads = 2;
+    let running = life.start(config)?;
+    let cx = &running.context;
+    let items = format!("iter times:{ITEMS}:size:{ITEM}");
+    let mut slow = Vec::new();
+    for script in [items.clone(), format!("blocking; {items}")].iter().cycle().take(6) {
+        let mut connection = cx.connect()?;
+        connection.small_window();
+        connection.send(cx.get(script).bytes())?;
+        connection.head()?;
+        slow.push(connection);
+    }
+    for script in ["blocking; body quick", "iter text:quick", "blocking; iter text:quick"].iter().cycle().take(12) {
+        ensure_eq!(cx.answered(&cx.get(script), 200)?.1.text(), "quick", "a response beside clients that read nothing");
+    }
+    let item = text::pattern(ITEM);
+    for connection in &mut slow {
+        let mut body = Vec::new();
+        // The last one is empty.
+        while let Some(chunk) = connection.chunk()?.filter(|chunk| !chunk.is_empty()) {
+            body.extend(chunk);
+        }
+        let same = body.len() == ITEMS * ITEM && body.chunks(ITEM).all(|seen| seen == item);
+        ensure!(same, "a body of {} octets that was read late is {} long, or differs", ITEMS * ITEM, body.len());
+    }
+    lifecycle::wait_for_times(&running.records, cx.token(), "body-dropped", 6 + 8)?;
+    running.stop()
 }
 
 fn streams(cx: &mut Context) -> Result<(), Failure> {

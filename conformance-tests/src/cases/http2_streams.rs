@@ -1,4 +1,4 @@
-//! Streams of HTTP/2 beside each other, and their ends. BOD-10, BOD-16, CON-01, CON-08, DIS-01, SHU-02
+//! Streams of HTTP/2 beside each other, and their ends. BOD-10, BOD-16, CON-01, CON-08, CON-11, DIS-01, SHU-02
 
 use std::time::Instant;
 
@@ -24,6 +24,14 @@ pub(crate) static GROUP: Group = Group {
         Case::must("unread_body_holds_up_nobody", "beside it and after it", &["REQ-12", "REQ-14"], unread)
             .needs("http2"),
         Case::must("application_is_held_up", "by a client that makes no room", &["BOD-16"], held_up).needs("http2"),
+        Case::owned(
+            Level::Must,
+            "slow_streams_hold_no_thread",
+            "blocking bodies that get no room leave the threads to others",
+            &["CON-11"],
+            slow_streams,
+        )
+        .needs("http2"),
         Case::owned(Level::Must, "shutdown_completes_streams", "and then closes", &["SHU-02", "SHU-03"], shutdown)
             .needs("http2"),
     ],
@@ -177,6 +185,33 @@ fn held_up(cx: &mut Context) -> Result<(), Failure> {
     http2.reset(stream)?;
     cx.wait_for("body-dropped")?;
     Ok(())
+}
+
+fn slow_streams(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    const LENGTH: usize = 64 * 65_536;
+    let mut config = lifecycle::config();
+    config.threads = Some(2);
+    config.blocking_threads = 2;
+    let running = life.start(config)?;
+    let mut http2 = Http2::open(&running.context)?;
+    http2.stingy();
+    let mut streams = Vec::new();
+    for script in ["iter times:64:size:65536", "blocking; iter times:64:size:65536"].iter().cycle().take(6) {
+        let stream = http2.get("/", script)?;
+        http2.head(stream)?;
+        streams.push(stream);
+    }
+    let mut others = Http2::open(&running.context)?;
+    for script in ["blocking; body quick", "iter text:quick", "blocking; iter text:quick"].iter().cycle().take(6) {
+        let stream = others.get("/", script)?;
+        ensure_eq!(others.response(stream)?.body, b"quick", "a response beside streams without room");
+    }
+    for stream in streams {
+        http2.generous(stream)?;
+        let answer = http2.response(stream)?;
+        ensure_eq!(answer.body.len(), LENGTH, "the length of a body that was read late");
+    }
+    running.stop()
 }
 
 fn shutdown(life: &mut Lifecycle<'_>) -> Result<(), Failure> {

@@ -343,6 +343,25 @@ pub(crate) static FAULTS: &[Fault] = &[
             Response::from_parts(head, body)
         }
     )),
+    Fault::new(
+        "threads_wait_for_clients",
+        &["concurrency::slow_readers_hold_no_thread", "http2_streams::slow_streams_hold_no_thread"],
+    )
+    .on(crate::fault::Base::Hyper)
+    .call(answered!(|(.., environ), response| response.map(|mut body| {
+        if !body.is_blocking() {
+            return body;
+        }
+        let (sender, queue) = Body::channel(1);
+        let pull = move || {
+            while let Some(Ok(frame)) = body.next_frame()
+                && let Ok(data) = frame.into_data()
+                && sender.send_blocking(data).is_ok()
+            {}
+        };
+        environ.runtime().run_blocking(pull).detach();
+        queue
+    }))),
     Fault::new("responses_are_mixed", &["concurrency::streams_do_not_mix"]).call(answered!(|_, response| items(
         response,
         |data| {

@@ -13,6 +13,7 @@ use crate::body::Body;
 use crate::dispatch;
 use crate::error::Error;
 use crate::request_body::RequestBody;
+use crate::runtime::{BlockingJob, Runtime};
 
 /// As [`Body::from_http_body`].
 impl From<::axum::body::Body> for Body {
@@ -31,13 +32,10 @@ impl From<Body> for ::axum::body::Body {
         };
         let body = match Handle::try_current() {
             Ok(handle) if body.is_blocking() => {
-                let (feed, body) = body.split(None);
-                handle.spawn_blocking(move || {
-                    // [BOD-12] not for HEAD
-                    if feed.wait_until_wanted() {
-                        feed.run();
-                    }
-                });
+                let runtime = Runtime::tokio(handle);
+                let (feed, body) = body.split(None, &runtime, ());
+                // [BOD-12] not for HEAD. A runtime that has shut down drops it, which breaks the body off.
+                drop(runtime.run_blocking_job(BlockingJob::new(move || feed.run_when_wanted())));
                 body
             }
             _ => body,
