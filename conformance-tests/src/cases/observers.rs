@@ -9,7 +9,6 @@ use crate::lifecycle::{self, Lifecycle, Running};
 use crate::observations::Observations;
 use crate::setting::SHORT;
 use crate::wire::http2::Http2;
-use crate::wire::websocket::Frame;
 
 /// The group.
 pub(crate) static GROUP: Group = Group {
@@ -355,8 +354,6 @@ fn websockets(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     socket.expect_text("hello")?;
     ensure_eq!(seen.count("websocket-opened"), 1, "WebSockets that are open");
     ensure_eq!(seen.count("websocket-closed"), 0, "WebSockets that are closed");
-    socket.send(&Frame::close(1000, ""))?;
-    socket.close_frame()?;
     socket.finish()?;
     ensure_eq!(seen.wait("websocket-closed", 1)?, ["1000"], "the code of the Close");
     ensure_eq!(seen.wait("upgrade-ended", 1)?.len(), 1, "ends of the stream");
