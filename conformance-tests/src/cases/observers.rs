@@ -293,8 +293,9 @@ fn broken(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     body.reset();
     ensure_eq!(last(&seen)?, "GET HTTP/1.1 200 client_gone in=0 out=3 route=-", "a client that left a body alone");
     let mut upload = cx.connect()?;
-    upload.send(cx.request("POST", "/").script("read; body x").field("content-length", "9").tail("abc").bytes())?;
-    running.wait_for("call")?;
+    upload
+        .send(cx.request("POST", "/").script("chunk; read; body x").field("content-length", "9").tail("abc").bytes())?;
+    running.wait_for("read-data")?;
     upload.reset();
     let cut = last(&seen)?;
     ensure!(cut.contains(" client_gone in=3 "), "how an upload ended that was cut short: {cut}");
