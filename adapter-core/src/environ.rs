@@ -174,7 +174,15 @@ impl Connection {
             ListenAddr::Tcp(addr) => ListenAddr::Tcp(canonical(addr)),
             other => other,
         };
-        let connection = Connection {
+        let connection = Self::untold(serving, peer_addr, local_addr);
+        connection.is_closed.store(false, Ordering::Relaxed);
+        connection.serving.observers.tell(|one| one.connection_opened(connection.told_to_observers()));
+        connection
+    }
+
+    /// Observers know nothing of it, also not of its end.
+    fn untold(serving: Arc<Serving>, peer_addr: Option<SocketAddr>, local_addr: ListenAddr) -> Self {
+        Connection {
             serving,
             peer_addr,
             local_addr,
@@ -185,9 +193,19 @@ impl Connection {
             announced: OnceLock::new(),
             blocking_jobs: AtomicUsize::new(0),
             end: AtomicU8::new(0),
-            is_closed: AtomicBool::new(false),
-        };
-        connection.serving.observers.tell(|one| one.connection_opened(connection.told_to_observers()));
+            is_closed: AtomicBool::new(true),
+        }
+    }
+
+    /// The client's connection with a web server, of which that tells on this one, for one request: for gateways. Observers are told of
+    /// this one only. `None` for an address that is not known: then it is this one's.
+    #[must_use]
+    pub fn of_client(&self, peer: Option<SocketAddr>, local: Option<ListenAddr>, is_https: bool) -> Self {
+        let local = local.unwrap_or_else(|| self.local_addr.clone());
+        let mut connection = Self::untold(self.serving.clone(), peer.map(canonical), local);
+        if is_https {
+            connection.scheme = Scheme::HTTPS;
+        }
         connection
     }
 

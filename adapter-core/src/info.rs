@@ -120,6 +120,8 @@ pub struct ServerInfo {
     pub local_addrs: Vec<ListenAddr>,
     /// Its runtime, once it has started; the startup hook may spawn with it.
     pub runtime: Option<Runtime>,
+    /// What is spoken on its sockets, as the scheme of a URL has it: `http`, unless it is another protocol, such as `fastcgi`.
+    pub protocol: Cow<'static, str>,
 }
 
 impl ServerInfo {
@@ -132,7 +134,15 @@ impl ServerInfo {
             concurrency: Concurrency::threads_and_tasks(),
             local_addrs: Vec::new(),
             runtime: None,
+            protocol: Cow::Borrowed("http"),
         }
+    }
+
+    /// With another protocol than HTTP on its sockets.
+    #[must_use]
+    pub fn with_protocol(mut self, protocol: impl Into<Cow<'static, str>>) -> Self {
+        self.protocol = protocol.into();
+        self
     }
 
     /// With these capabilities.

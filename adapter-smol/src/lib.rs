@@ -62,4 +62,5 @@ mod transport;
 pub use adapter_listen::Listeners;
 
 pub use self::serve::{serve, serve_on};
-pub use self::server::SmolServer;
+pub use self::server::{SmolServer, start};
+pub use self::transport::Stream;

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use adapter_core::runtime::BoxFuture;
 use adapter_core::signal::Signal;
-use adapter_core::{Application, DynApplication, Runtime, ServeError, Server, ServerConfig, ShutdownTrigger};
+use adapter_core::{
+    Application, DynApplication, Runtime, ServeError, Server, ServerConfig, ServerInfo, ShutdownTrigger,
+};
 use adapter_hyper::blocking_pool::BlockingPool;
-use adapter_hyper::engine::Engine;
+use adapter_hyper::engine::{Connect, Engine};
 use adapter_hyper::host::{self, Embedded, Hosted, Spawn};
 use adapter_listen::{Listener, Listeners};
 use async_executor::Executor;
@@ -17,7 +19,7 @@ use crate::SmolServer;
 use crate::connection::Connecting;
 use crate::readiness::Watch;
 use crate::runtime::{Own, SmolDriver, Theirs};
-use crate::transport::Accepting;
+use crate::transport::{Accepting, Stream};
 
 /// Serves inside this future, until `shutdown` is ready; then drains and returns.
 ///
@@ -124,8 +126,9 @@ fn serve_spawning<S: Future<Output = ()>>(
                 pending().await
             };
             let (shutdown, mut failed) = (trigger.clone(), None);
-            let serve = Serve { listeners, application, config: &config, spawn, runtime, shutdown };
-            let served = or(serve.run(|outcome| failed = outcome.err()), stop).await;
+            let info = SmolServer.info();
+            let serve = Serve { info, listeners, application, config: &config, spawn, runtime, shutdown };
+            let served = or(serve.run(http, |outcome| failed = outcome.err()), stop).await;
             failed.map_or(served, Err)
         };
         let outcome = serving.await;
@@ -134,8 +137,14 @@ fn serve_spawning<S: Future<Output = ()>>(
     }
 }
 
+/// Makes connections of HTTP.
+pub(crate) fn http(engine: &Arc<Engine>, application: DynApplication, config: &ServerConfig) -> Connecting {
+    Connecting::new(engine, application, config)
+}
+
 /// Everything [`SmolServer`] and [`serve`] do alike.
 pub(crate) struct Serve<'a, S> {
+    pub(crate) info: ServerInfo,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) application: DynApplication,
     pub(crate) config: &'a ServerConfig,
@@ -145,9 +154,13 @@ pub(crate) struct Serve<'a, S> {
 }
 
 impl<S: Spawn + Clone> Serve<'_, S> {
-    /// As [`host::serve`].
-    pub(crate) async fn run(self, started: impl FnOnce(Result<(), ServeError>)) -> Result<(), ServeError> {
-        let Serve { listeners, application, config, spawn, runtime, shutdown } = self;
+    /// As [`host::serve`]; `connect` makes what makes the connections.
+    pub(crate) async fn run<C: Connect<Stream> + Clone>(
+        self,
+        connect: impl FnOnce(&Arc<Engine>, DynApplication, &ServerConfig) -> C,
+        started: impl FnOnce(Result<(), ServeError>),
+    ) -> Result<(), ServeError> {
+        let Serve { info, listeners, application, config, spawn, runtime, shutdown } = self;
         let end = End { shutdown: shutdown.clone(), ended: Signal::new() };
         let watch = match Watch::new() {
             Ok(watch) => watch,
@@ -167,10 +180,9 @@ impl<S: Spawn + Clone> Serve<'_, S> {
                 }
             },
         ));
-        let info = SmolServer.info();
         let ours = application.clone();
         let hosted = Hosted { listeners, application, config, info, runtime, spawn, shutdown };
-        let connect = |engine: &Arc<Engine>| Connecting::new(engine, ours, config);
+        let connect = |engine: &Arc<Engine>| connect(engine, ours, config);
         let register = |listener| {
             let tls = host::tls_of(&listener, config);
             Accepting::new(listener, tls, watch.clone())

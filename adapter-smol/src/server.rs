@@ -12,13 +12,14 @@ use adapter_core::server::LastReference;
 use adapter_core::signal::Signal;
 use adapter_core::{DynApplication, Runtime, ServeError, Server, ServerConfig, ServerHandle, ServerInfo};
 use adapter_hyper::blocking_pool::BlockingPool;
-use adapter_hyper::engine::OPTIONS;
+use adapter_hyper::engine::{Connect, Engine, OPTIONS};
 use adapter_hyper::host;
 use adapter_listen::bind_all;
 use async_executor::Executor;
 
 use crate::runtime::{Own, SmolDriver};
-use crate::serve::Serve;
+use crate::serve::{Serve, http};
+use crate::transport::Stream;
 
 /// The server `smol`, on async-executor and async-io.
 ///
@@ -42,40 +43,48 @@ impl Server for SmolServer {
 
     fn start(&self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
         let _last = LastReference::of(&application);
-        self.begin(application, config)
+        config.validate()?;
+        config.refuse_unknown_options("smol", OPTIONS)?;
+        start(self.info(), application, config, http)
     }
 }
 
-impl SmolServer {
-    /// [`Server::start`], which lets go of the application after it.
-    fn begin(self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
-        config.validate()?;
-        config.refuse_unknown_options("smol", OPTIONS)?;
-        let listeners = bind_all(&config.binds_or_default(), false)?;
-        let addrs = listeners.iter().map(|listener| listener.addr().clone()).collect();
-        let trigger = config.trigger.clone().unwrap_or_default();
-        let shutdown = trigger.clone();
-        host::start("adapter-smol-main", addrs, trigger, config.tls.clone(), &application.clone(), move |started| {
-            let executor = Arc::new(Executor::new());
-            let threads = match Threads::start(config.threads.unwrap_or_else(host::cores), &executor) {
-                Ok(threads) => threads,
-                Err(error) => {
-                    started.tell(Err(error.into()));
-                    return Ok(());
-                }
-            };
-            let pool = BlockingPool::new(config.blocking_threads, config.blocking_queue);
-            let spawn = Own::new(&executor);
-            let runtime = Runtime::new(SmolDriver::new(spawn.clone(), pool.clone()));
-            let serve = Serve { listeners, application, config: &config, spawn, runtime, shutdown };
-            let outcome = futures_lite::future::block_on(serve.run(|outcome| started.tell(outcome)));
-            threads.stop();
-            // [RTM-05] with it go the tasks that are left
-            drop(executor);
-            host::end_pool(&pool);
-            outcome
-        })
-    }
+/// Starts a server on `smol`'s threads and sockets whose connections are what `connect` makes: HTTP, or another protocol. `config` has been
+/// looked at. For servers; see [`Server::start`].
+///
+/// # Errors
+/// As [`Server::start`].
+pub fn start<C: Connect<Stream> + Clone>(
+    info: ServerInfo,
+    application: DynApplication,
+    config: ServerConfig,
+    connect: impl FnOnce(&Arc<Engine>, DynApplication, &ServerConfig) -> C + Send + 'static,
+) -> Result<ServerHandle, ServeError> {
+    let _last = LastReference::of(&application);
+    let listeners = bind_all(&config.binds_or_default(), false)?;
+    let addrs = listeners.iter().map(|listener| listener.addr().clone()).collect();
+    let trigger = config.trigger.clone().unwrap_or_default();
+    let shutdown = trigger.clone();
+    host::start("adapter-smol-main", addrs, trigger, config.tls.clone(), &application.clone(), move |started| {
+        let executor = Arc::new(Executor::new());
+        let threads = match Threads::start(config.threads.unwrap_or_else(host::cores), &executor) {
+            Ok(threads) => threads,
+            Err(error) => {
+                started.tell(Err(error.into()));
+                return Ok(());
+            }
+        };
+        let pool = BlockingPool::new(config.blocking_threads, config.blocking_queue);
+        let spawn = Own::new(&executor);
+        let runtime = Runtime::new(SmolDriver::new(spawn.clone(), pool.clone()));
+        let serve = Serve { info, listeners, application, config: &config, spawn, runtime, shutdown };
+        let outcome = futures_lite::future::block_on(serve.run(connect, |outcome| started.tell(outcome)));
+        threads.stop();
+        // [RTM-05] with it go the tasks that are left
+        drop(executor);
+        host::end_pool(&pool);
+        outcome
+    })
 }
 
 /// The executor's threads.

@@ -86,8 +86,9 @@ impl Accept for Accepting {
     }
 }
 
-/// A connected socket. Reads and writes are tried first; only one that finds nothing waits for an event.
-pub(crate) struct Stream {
+/// A connected socket of a server that was [started](crate::start). Reads and writes are tried first; only one that finds nothing waits
+/// for an event.
+pub struct Stream {
     // Dropped first: closing it takes it out of the set.
     socket: OwnedFd,
     watched: Watched,

@@ -28,6 +28,10 @@ fn registered() -> Vec<Box<dyn Server>> {
     servers.push(Box::new(adapter_smol::SmolServer::new()));
     #[cfg(feature = "threadpool")]
     servers.push(Box::new(adapter_threadpool::ThreadPoolServer::new()));
+    #[cfg(feature = "gateway")]
+    servers.push(Box::new(adapter_gateway::FastCgiServer));
+    #[cfg(feature = "gateway")]
+    servers.push(Box::new(adapter_gateway::ScgiServer));
     servers
 }
 

@@ -5,7 +5,8 @@ use adapter_core::{Bind, ListenAddr, ServerInfo};
 /// What to say when the server of `info` listens on `addresses`, which are where `binds` were bound, in order: a line for each.
 pub(crate) fn lines(info: &ServerInfo, binds: &[Bind], addresses: &[ListenAddr], prefix: &str) -> Vec<String> {
     let line = |(address, secure)| {
-        let url = describe(address, addresses, prefix, secure);
+        let protocol = if secure { "https" } else { &info.protocol };
+        let url = describe(address, addresses, prefix, protocol);
         format!("adapter: {} {} listening on {url}\n", info.name, info.version)
     };
     addresses.iter().zip(secure(binds, addresses)).map(line).collect()
@@ -32,9 +33,8 @@ fn secure(binds: &[Bind], addresses: &[ListenAddr]) -> Vec<bool> {
     secure
 }
 
-/// What to open in a browser, or the path of the socket: `address`, which is one of `all`, and has TLS where it is `secure`.
-fn describe(address: &ListenAddr, all: &[ListenAddr], prefix: &str, secure: bool) -> String {
-    let scheme = if secure { "https" } else { "http" };
+/// What to open in a browser, or the path of the socket: `address`, which is one of `all`, and where `scheme` is spoken.
+fn describe(address: &ListenAddr, all: &[ListenAddr], prefix: &str, scheme: &str) -> String {
     match address {
         ListenAddr::Tcp(bound) if bound.ip().is_unspecified() => {
             let port = bound.port();
@@ -48,7 +48,8 @@ fn describe(address: &ListenAddr, all: &[ListenAddr], prefix: &str, secure: bool
             format!("{scheme}://{host}:{port}{prefix} ({which}: {bound})")
         }
         ListenAddr::Tcp(bound) => format!("{scheme}://{bound}{prefix}"),
-        other => format!("{other}{}", if secure { ",tls" } else { "" }),
+        other if scheme == "https" => format!("{other},tls"),
+        other => other.to_string(),
     }
 }
 
@@ -59,22 +60,22 @@ mod tests {
     #[test]
     fn addresses_are_told_as_urls() {
         let tcp = |text: &str| ListenAddr::Tcp(text.parse().expect("an address"));
-        assert_eq!(describe(&tcp("127.0.0.1:80"), &[], "", false), "http://127.0.0.1:80");
-        assert_eq!(describe(&tcp("[::1]:80"), &[], "/shop", false), "http://[::1]:80/shop");
+        assert_eq!(describe(&tcp("127.0.0.1:80"), &[], "", "http"), "http://127.0.0.1:80");
+        assert_eq!(describe(&tcp("[::1]:80"), &[], "/shop", "http"), "http://[::1]:80/shop");
         let every = tcp("[::]:80");
         assert_eq!(
-            describe(&every, std::slice::from_ref(&every), "", false),
+            describe(&every, std::slice::from_ref(&every), "", "http"),
             "http://localhost:80 (every interface: [::]:80)"
         );
         let both = [tcp("0.0.0.0:80"), every];
-        let told = both.each_ref().map(|address| describe(address, &both, "/x", false));
+        let told = both.each_ref().map(|address| describe(address, &both, "/x", "http"));
         assert_eq!(told[0], "http://127.0.0.1:80/x (every interface, IPv4: 0.0.0.0:80)");
         assert_eq!(told[1], "http://[::1]:80/x (every interface, IPv6: [::]:80)");
         let unix = ListenAddr::Unix("/run/x".into());
-        assert_eq!(describe(&unix, &[], "/shop", false), "unix:/run/x");
-        assert_eq!(describe(&unix, &[], "/shop", true), "unix:/run/x,tls");
-        assert_eq!(describe(&tcp("[::1]:443"), &[], "/shop", true), "https://[::1]:443/shop");
-        assert_eq!(describe(&both[0], &both, "", true), "https://127.0.0.1:80 (every interface, IPv4: 0.0.0.0:80)");
+        assert_eq!(describe(&unix, &[], "/shop", "http"), "unix:/run/x");
+        assert_eq!(describe(&unix, &[], "/shop", "https"), "unix:/run/x,tls");
+        assert_eq!(describe(&tcp("[::1]:443"), &[], "/shop", "https"), "https://[::1]:443/shop");
+        assert_eq!(describe(&both[0], &both, "", "https"), "https://127.0.0.1:80 (every interface, IPv4: 0.0.0.0:80)");
     }
 
     #[test]

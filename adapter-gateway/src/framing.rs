@@ -1,0 +1,61 @@
+//! What the protocols of gateways have in common, without I/O: octets in, events out; pieces of a response in, octets out.
+
+use bytes::Bytes;
+
+use crate::variables::Variables;
+
+/// What a web server says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A request, of which the body follows.
+    Request {
+        /// Its head and its facts.
+        variables: Variables,
+        /// The web server wants to send another one behind it.
+        keep: bool,
+    },
+    /// Octets of the request's body.
+    Data(Bytes),
+    /// The body is whole.
+    End,
+    /// The web server does not want the answer any more.
+    Abort,
+    /// To be sent back at once.
+    Reply(Vec<u8>),
+}
+
+/// What it says is none of the protocol, or too much of it.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub(crate) enum Malformed {
+    /// There is nobody to be answered.
+    Protocol(&'static str),
+    /// More variables than there is room for.
+    TooLarge,
+}
+
+/// A protocol between a web server and an application.
+pub(crate) trait Framing: Send + 'static {
+    /// For a connection whose requests may have variables of `limit` octets, names included.
+    fn new(limit: usize) -> Self;
+
+    /// Takes `octets` that came, and gives what they say through `event`, in order.
+    ///
+    /// # Errors
+    /// The connection is of no more use.
+    fn receive(&mut self, octets: &[u8], event: &mut dyn FnMut(Event)) -> Result<(), Malformed>;
+
+    /// Appends `data`, a piece of the response with its head in front, to `out`.
+    fn data(&mut self, data: &[u8], out: &mut Vec<u8>);
+
+    /// The response is whole.
+    fn end(&mut self, out: &mut Vec<u8>);
+
+    /// The response is broken off: appends what shows that, as far as the protocol can.
+    fn broken(&mut self, out: &mut Vec<u8>);
+
+    /// Whether the end of the connection is the end of the response, so that one that is broken off needs a reset.
+    fn ends_by_close(&self) -> bool;
+
+    /// Whether a body without a declared length may follow.
+    fn has_open_bodies(&self) -> bool;
+}

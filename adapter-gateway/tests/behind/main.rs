@@ -1,0 +1,278 @@
+//! Real web servers in front of an application: nginx and Apache httpd, by FastCGI and SCGI, over TCP and Unix-domain sockets.
+//!
+//! Where one is not installed, its cases are ignored and say so.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod web_server;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use adapter_core::http::StatusCode;
+use adapter_core::signal::Signal;
+use adapter_core::{
+    Application, BlockingBody, Body, Bytes, DynApplication, Environ, Error, Request, Response, Server, ServerConfig,
+    blocking,
+};
+use adapter_gateway::{FastCgiServer, ScgiServer, Variables};
+use libtest_mimic::{Arguments, Trial};
+
+use crate::web_server::{Kind, Protocol, WebServer};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the test and its application share.
+#[derive(Clone, Default)]
+struct Shared {
+    /// Fired when a client's leaving was noticed.
+    gone: Arc<AtomicUsize>,
+    /// Lets the second half of a stream go.
+    gate: Arc<std::sync::Mutex<Option<Signal>>>,
+}
+
+impl Shared {
+    fn gate(&self) -> Signal {
+        self.gate.lock().unwrap().get_or_insert_with(Signal::new).clone()
+    }
+}
+
+fn shout(request: Request<BlockingBody>, _environ: Environ) -> Result<Response, Error> {
+    let chunks = request.into_body().chunks().map(|chunk| Ok::<_, Error>(chunk?.to_ascii_uppercase()));
+    Ok(Response::new(Body::from_iterator(chunks)))
+}
+
+fn application(shared: Shared) -> DynApplication {
+    let blocks = DynApplication::new(blocking(shout));
+    DynApplication::new(move |request: Request, environ: Environ| {
+        let (shared, blocks) = (shared.clone(), blocks.clone());
+        async move {
+            let path = environ.path_info(request.uri().path()).to_owned();
+            match path.as_str() {
+                "/stream" => {
+                    let gate = shared.gate();
+                    let rest = futures_lite::stream::once_future(async move {
+                        gate.fired().await;
+                        Ok::<_, Error>("second")
+                    });
+                    let first = futures_lite::stream::once(Ok("first"));
+                    Ok(Response::new(Body::from_stream(futures_lite::StreamExt::chain(first, rest))))
+                }
+                "/hang" => {
+                    struct Gone(Arc<AtomicUsize>);
+                    impl Drop for Gone {
+                        fn drop(&mut self) {
+                            self.0.fetch_add(1, Ordering::SeqCst);
+                        }
+                    }
+                    let _gone = Gone(shared.gone.clone());
+                    std::future::pending().await
+                }
+                "/broken" => {
+                    let pieces = [Ok("some of it".to_owned()), Err(Error::new("it broke"))];
+                    Ok(Response::new(Body::from_stream(futures_lite::stream::iter(pieces))))
+                }
+                "/size" => {
+                    let mut body = request.into_body();
+                    let mut count = 0_u64;
+                    while let Some(chunk) = body.chunk().await {
+                        count += chunk?.len() as u64;
+                    }
+                    Ok(Response::new(Body::from(count.to_string())))
+                }
+                "/shout" => blocks.call(request, environ).await,
+                "/fails" => Err(Error::new("on purpose").with_status(StatusCode::IM_A_TEAPOT)),
+                "/large" => Ok(Response::new(Body::from(Bytes::from(vec![b'x'; 3_000_000])))),
+                "/nothing" => Ok(Response::builder().status(204).body(Body::empty())?),
+                _ => {
+                    let user =
+                        request.extensions().get::<Variables>().and_then(|variables| variables.get("REMOTE_USER"));
+                    let told = format!(
+                        "{} {} peer={} scheme={} user={} x={:?} proxy={:?}",
+                        request.method(),
+                        request.uri(),
+                        environ.peer_addr().is_some_and(|peer| peer.ip().is_loopback()),
+                        environ.scheme(),
+                        String::from_utf8_lossy(user.unwrap_or_default()),
+                        request.headers().get("x-test"),
+                        request.headers().get("proxy"),
+                    );
+                    Ok(Response::builder().header("x-answer", "yes").header("status", "599").body(Body::from(told))?)
+                }
+            }
+        }
+    })
+}
+
+/// A response as far as it came: status, head, body, and whether that is whole.
+struct Answer {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+    is_whole: bool,
+}
+
+fn connect(addr: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(addr).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+fn ask(addr: SocketAddr, head: &str, body: &[u8]) -> Answer {
+    answer(&octets(addr, head, body))
+}
+
+/// All that comes.
+fn octets(addr: SocketAddr, head: &str, body: &[u8]) -> Vec<u8> {
+    let mut socket = connect(addr);
+    socket.write_all(format!("{head}\r\nhost: app.example\r\nconnection: close\r\n\r\n").as_bytes()).unwrap();
+    // A web server that answers before it has all of it may close.
+    let _ = socket.write_all(body);
+    let mut octets = Vec::new();
+    let _ = socket.read_to_end(&mut octets);
+    octets
+}
+
+fn answer(octets: &[u8]) -> Answer {
+    let end = octets.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole head");
+    let head = String::from_utf8_lossy(&octets[..end]).to_lowercase();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let raw = &octets[end + 4..];
+    let (mut body, mut is_whole) = (raw.to_vec(), true);
+    if head.contains("transfer-encoding: chunked") {
+        (body, is_whole) = (Vec::new(), false);
+        let mut rest = raw;
+        while let Some(line) = rest.windows(2).position(|window| window == b"\r\n") {
+            let size = usize::from_str_radix(std::str::from_utf8(&rest[..line]).unwrap().trim(), 16).unwrap_or(0);
+            let Some(chunk) = rest.get(line + 2..line + 2 + size) else { break };
+            body.extend_from_slice(chunk);
+            is_whole = size == 0;
+            let Some(behind) = rest.get(line + 4 + size..) else { break };
+            rest = behind;
+        }
+    } else if let Some(length) = head.lines().find_map(|line| line.strip_prefix("content-length: ")) {
+        is_whole = body.len() == length.trim().parse::<usize>().unwrap();
+    }
+    Answer { status, head, body, is_whole }
+}
+
+fn text(answer: &Answer) -> &str {
+    std::str::from_utf8(&answer.body).unwrap()
+}
+
+fn cases(kind: Kind, protocol: Protocol, addr: SocketAddr, shared: &Shared) {
+    let plain = ask(addr, "GET /a%20b/%C3%A4?c=%20d HTTP/1.1\r\nx-test: 1\r\nproxy: evil", b"");
+    let user = if kind == Kind::Nginx { "somebody" } else { "" };
+    assert_eq!(plain.status, 200, "{}", plain.head);
+    assert_eq!(
+        text(&plain),
+        format!("GET /a%20b/%C3%A4?c=%20d peer=true scheme=http user={user} x=Some(\"1\") proxy=None")
+    );
+    assert!(plain.head.contains("x-answer: yes") && plain.is_whole, "{}", plain.head);
+
+    let head = ask(addr, "HEAD /x HTTP/1.1", b"");
+    assert!(head.status == 200 && head.body.is_empty(), "{}", head.head);
+    assert_eq!(ask(addr, "GET /nothing HTTP/1.1", b"").status, 204);
+    assert_eq!(ask(addr, "GET /fails HTTP/1.1", b"").status, 418);
+
+    let large = ask(addr, "GET /large HTTP/1.1", b"");
+    assert!(large.is_whole && large.body.len() == 3_000_000, "{} of {}", large.body.len(), large.head);
+
+    let upload = vec![b'a'; 5_000_000];
+    let sized = ask(addr, &format!("POST /size HTTP/1.1\r\ncontent-length: {}", upload.len()), &upload);
+    assert_eq!(text(&sized), "5000000");
+    let mut chunked = format!("{:x}\r\n", upload.len()).into_bytes();
+    chunked.extend_from_slice(&upload);
+    chunked.extend_from_slice(b"\r\n0\r\n\r\n");
+    let chunked = ask(addr, "POST /size HTTP/1.1\r\ntransfer-encoding: chunked", &chunked);
+    if (kind, protocol) == (Kind::Apache, Protocol::Scgi) {
+        assert_eq!(chunked.status, 411, "httpd's own answer: SCGI wants a length");
+    } else {
+        assert_eq!((chunked.status, text(&chunked)), (200, "5000000"));
+    }
+    let shouted = ask(addr, "POST /shout HTTP/1.1\r\ncontent-length: 5", b"hello");
+    assert_eq!(text(&shouted), "HELLO");
+
+    // What is there is sent, and does not wait for the rest.
+    let mut socket = connect(addr);
+    socket.write_all(b"GET /stream HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+    let mut seen = Vec::new();
+    let mut piece = [0; 1024];
+    while !seen.windows(5).any(|window| window == b"first") {
+        let count = socket.read(&mut piece).unwrap();
+        assert!(count > 0, "the first piece comes while the second one waits");
+        seen.extend_from_slice(&piece[..count]);
+    }
+    assert!(!seen.windows(6).any(|window| window == b"second"));
+    shared.gate().fire();
+    socket.read_to_end(&mut seen).unwrap();
+    assert!(answer(&seen).is_whole && answer(&seen).body.ends_with(b"second"));
+
+    // A client that leaves is noticed, as far as the web server passes that on.
+    if kind == Kind::Nginx {
+        let before = shared.gone.load(Ordering::SeqCst);
+        let mut socket = connect(addr);
+        socket.write_all(b"GET /hang HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        drop(socket);
+        let deadline = Instant::now() + PATIENCE;
+        while shared.gone.load(Ordering::SeqCst) == before {
+            assert!(Instant::now() < deadline, "the handler goes on for nobody");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    // By SCGI there is no way to tell. Some web servers throw away what they have.
+    let broken = octets(addr, "GET /broken HTTP/1.1", b"");
+    if protocol == Protocol::FastCgi && !broken.is_empty() {
+        let broken = answer(&broken);
+        assert!(!broken.is_whole || broken.status >= 500, "a broken answer looks whole: {}", broken.head);
+    }
+    // Whatever became of the connection, the next one is served.
+    assert_eq!(ask(addr, "GET /x HTTP/1.1", b"").status, 200);
+}
+
+fn run(kind: Kind, protocol: Protocol, unix: bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.sock");
+    let bind = if unix { format!("unix:{}", path.display()) } else { "127.0.0.1:0".to_owned() };
+    let config = ServerConfig::default().threads(2).bind(bind.parse().unwrap());
+    let shared = Shared::default();
+    let server: &dyn Server = if protocol == Protocol::FastCgi { &FastCgiServer } else { &ScgiServer };
+    let handle = server.start(application(shared.clone()), config).unwrap();
+    let web_server = WebServer::start(kind, protocol, &handle.local_addrs()[0], folder.path());
+    cases(kind, protocol, web_server.addr, &shared);
+    drop(web_server);
+    handle.trigger().trigger();
+    handle.wait().unwrap();
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let mut trials = Vec::new();
+    for kind in [Kind::Nginx, Kind::Apache] {
+        let missing = kind.missing();
+        if let Some(reason) = &missing
+            && !arguments.list
+        {
+            eprintln!("behind: ignored, {reason}");
+        }
+        for protocol in [Protocol::FastCgi, Protocol::Scgi] {
+            for (place, unix) in [("tcp", false), ("unix", true)] {
+                let name = format!("{}::{}::{place}", protocol.name(), kind.name());
+                trials.push(match missing.clone() {
+                    None => Trial::test(name, move || {
+                        run(kind, protocol, unix);
+                        Ok(())
+                    }),
+                    Some(reason) => Trial::test(name, || Ok(())).with_kind(reason).with_ignored_flag(!arguments.list),
+                });
+            }
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
