@@ -106,6 +106,12 @@
 //! Under systemd (`NOTIFY_SOCKET`), `Type=notify-reload` is told READY, RELOADING and STOPPING, and the watchdog of `WatchdogSec=` is
 //! fed while the event loops of the server answer, so that one that hangs is restarted. `examples/deploy/systemd` has units.
 //!
+//! # Metrics
+//!
+//! `--metrics-bind ADDR` tells what the server does at `/metrics`, for Prometheus, whether the process lives at `/healthz`, and whether it
+//! serves at `/readyz`, which says no from the begin of a drain, or of its delay, on. A thread of its own answers, over a listener of its
+//! own, which SIGUSR2 hands on. Without the flag nothing is counted.
+//!
 //! # TLS
 //!
 //! The feature `tls` brings `--tls-cert FILE --tls-key FILE` (several pairs are picked from by the name a client asks for),
@@ -132,6 +138,8 @@ mod descriptors;
 mod inherited;
 mod launch;
 mod logging;
+#[cfg(unix)]
+mod metrics;
 #[cfg(unix)]
 mod operator;
 mod output;

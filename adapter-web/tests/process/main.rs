@@ -7,6 +7,11 @@
 mod certificates;
 
 #[cfg(unix)]
+#[path = "../support/exposition.rs"]
+mod exposition;
+#[cfg(unix)]
+mod metrics;
+#[cfg(unix)]
 mod operator;
 #[cfg(unix)]
 mod program;
@@ -32,7 +37,7 @@ mod unix {
     use libtest_mimic::{Arguments, Failed, Trial};
 
     use crate::program::*;
-    use crate::{operator, workers};
+    use crate::{metrics, operator, workers};
 
     pub(crate) fn main() -> ExitCode {
         if std::env::var_os(PROGRAM).is_some() {
@@ -78,6 +83,10 @@ mod unix {
             ("an_upgrade_that_does_not_start_leaves_the_path", operator::upgrade_without_startup),
             ("port_and_rust_log_are_honoured", operator::conventions),
             ("a_delay_before_the_drain_serves_on", operator::drain_delay),
+            ("metrics_are_told_from_the_start_to_the_end", metrics::life),
+            ("metrics_are_told_while_all_threads_are_busy", metrics::busy),
+            ("metrics_that_cannot_be_told_are_refused", metrics::misuse),
+            ("metrics_are_told_through_upgrades", metrics::upgrade),
             ("workers_all_answer", workers::answers),
             ("an_access_log_of_workers_has_whole_lines", workers::access_log),
             ("a_worker_that_ends_is_replaced", workers::killed),
