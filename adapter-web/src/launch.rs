@@ -363,7 +363,7 @@ impl Launcher {
     }
 
     fn open_access_log(&self) -> Result<Option<access_log::Writer>, Exit> {
-        if matches!(self.access_log, Format::Off | Format::Events) {
+        if !self.access_log.has_lines() {
             return Ok(None);
         }
         let writer = match &self.access_log_file {
@@ -513,7 +513,7 @@ fn format_of(args: &Args) -> Result<Format, Exit> {
     match (args.access_log, &args.access_log_file) {
         (Format::Off, Some(_)) => Ok(Format::Common),
         (Format::Events, Some(_)) => {
-            Err(Exit::usage("--access-log-file: events are no lines; use --access-log common or combined"))
+            Err(Exit::usage("--access-log-file: events are no lines; use --access-log common, combined or json"))
         }
         (format, _) => Ok(format),
     }

@@ -20,7 +20,7 @@
 //! * [`registry`] knows the servers by name, for programs that want nothing of the above, and takes in those of others.
 //! * `axum(router)`, with the feature `axum`, is what an axum program serves in place of `axum::serve`; `tokio::application`,
 //!   with the feature `tokio`, brings tokio's libraries to the servers that do not run on tokio.
-//! * [`access_log`] writes Common or Combined Log Format and gives each request a `tracing` span.
+//! * [`access_log`] writes Common or Combined Log Format or JSON, and gives each request an id and a `tracing` span.
 //!
 //! Nothing here touches a request unless the access log is on.
 //!

@@ -27,7 +27,7 @@ pub(crate) fn start(directives: Option<&str>, access_log: Format) -> Result<(), 
         None => EnvFilter::try_new(directives).map_err(problem)?,
     };
     // The lines on stdout say it already; who wants the events as well asks for them by name.
-    if matches!(access_log, Format::Common | Format::Combined)
+    if access_log.has_lines()
         && !directives.contains(access_log::TARGET)
         && let Ok(directive) = format!("{}=warn", access_log::TARGET).parse()
     {

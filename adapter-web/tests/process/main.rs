@@ -20,7 +20,7 @@ mod workers;
 
 #[cfg(unix)]
 mod unix {
-    use std::io::Write as _;
+    use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
     use std::os::fd::OwnedFd;
     use std::os::unix::net::{UnixListener, UnixStream};
@@ -103,6 +103,7 @@ mod unix {
             ("a_port_alone_is_every_interface_of_both_families", every_interface),
             ("localhost_is_both_families_with_one_port", localhost),
             ("a_stdout_nobody_reads_holds_up_nothing", stdout_unread),
+            ("many_lines_nobody_reads_hold_up_nothing", stdout_unread_by_many),
             ("a_stderr_nobody_reads_holds_up_nothing", stderr_unread),
             ("a_successors_socket_is_not_deleted", successor),
             ("the_longest_times_are_never", longest_times),
@@ -517,6 +518,43 @@ mod unix {
         assert_eq!(program.line(), "adapter: SIGTERM: draining, once more to force");
         let said = rest(&program.stderr);
         assert!(said.len() == 1 && said[0].contains("access log lines are lost"), "{said:?}");
+        drop(stdout);
+    }
+
+    /// `program --access-log common | sleep 1000`: all are served, none is waited for, and what is lost is counted.
+    fn stdout_unread_by_many(server: &str) {
+        const REQUESTS: usize = 100_000;
+        const TOGETHER: usize = 1000;
+        let args = ["--server", server, "--bind", "127.0.0.1:0", "--access-log", "common"];
+        let mut unread = command(&args);
+        let mut child = unread.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
+        let stdout = child.stdout.take().expect("piped");
+        let (_silent, nothing) = channel();
+        let mut program = Program { stderr: lines(child.stderr.take().expect("piped")), stdout: nothing, child };
+        let address = program.address();
+        let mut stream = connect(&address);
+        let batch = "GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(TOGETHER);
+        let (mut served, mut piece, mut rest) = (0, vec![0; 64 << 10], Vec::new());
+        while served < REQUESTS {
+            if served % TOGETHER == 0 {
+                stream.write_all(batch.as_bytes()).expect("written");
+            }
+            let count = stream.read(&mut piece).expect("an answer");
+            assert!(count > 0, "it has closed the connection after {served} requests");
+            rest.extend_from_slice(&piece[..count]);
+            let end = rest.windows(5).rposition(|window| window == b"hello").map_or(0, |at| at + 5);
+            served += rest[..end].windows(5).filter(|window| window == b"hello").count();
+            rest.drain(..end);
+        }
+        program.signal("-TERM");
+        until(&program, "adapter: SIGTERM: draining, once more to force");
+        let said = self::rest(&program.stderr);
+        let lost = said.iter().find(|line| line.contains("access log lines are lost")).expect("it says so");
+        let lost = lost.split_once("lines=").and_then(|(_, lines)| lines.trim().parse::<usize>().ok());
+        let status = program.child.wait().expect("it has ended");
+        assert_eq!(status.code(), Some(0), "{said:?}");
+        // All but what a pipe takes, 64 KiB, and lines are about 70 octets.
+        assert!(lost.is_some_and(|lost| (REQUESTS - 2000..=REQUESTS).contains(&lost)), "{said:?}");
         drop(stdout);
     }
 
