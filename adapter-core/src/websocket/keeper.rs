@@ -11,8 +11,9 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::link::{Phase, Shared};
-use super::message::Error;
+use super::message::{Error, code};
 use crate::environ::Environ;
+use crate::observe::{Observer, Observers};
 use crate::runtime::{Runtime, Sleep};
 use crate::signal::Fired;
 
@@ -23,17 +24,22 @@ pub(super) struct Keeper {
     /// `None` once it has fired, and for a client.
     shutting_down: Option<Fired>,
     timer: Option<(Sleep, Instant)>,
+    /// Who is told of its end.
+    observers: Observers,
 }
 
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, environ: &Environ) -> Self {
         let runtime = environ.runtime().clone();
-        Keeper { shared, runtime, shutting_down: Some(environ.shutting_down()), timer: None }
+        let observers = environ.connection().serving.observers.clone();
+        // [OBS-08]
+        observers.tell(Observer::websocket_opened);
+        Keeper { shared, runtime, shutting_down: Some(environ.shutting_down()), timer: None, observers }
     }
 
     /// Of a client's WebSocket, which the shutdown of the server is none of the business of.
     pub(super) fn of_client(shared: Arc<Shared>, runtime: Runtime) -> Self {
-        Keeper { shared, runtime, shutting_down: None, timer: None }
+        Keeper { shared, runtime, shutting_down: None, timer: None, observers: Observers::default() }
     }
 }
 
@@ -94,7 +100,10 @@ impl Drop for Keeper {
         let mut link = self.shared.lock();
         link.lose(Error::Lost);
         link.release();
+        // Where there was no Close nobody has sent that code.
+        let close_code = link.end().map(|close| close.code).filter(|close_code| *close_code != code::ABNORMAL);
         drop(link);
         self.shared.wakers.wake_all();
+        self.observers.tell(|one| one.websocket_closed(close_code));
     }
 }
