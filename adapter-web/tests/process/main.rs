@@ -117,6 +117,9 @@ mod unix {
             #[cfg(not(feature = "tls"))]
             ("a_build_without_tls_says_so", without_tls),
         ];
+        if let Some(server) = adapter_web::registry::names().into_iter().next() {
+            trials.push(trial("metrics_are_scraped_by_prometheus", move || metrics::prometheus(&server)));
+        }
         for server in adapter_web::registry::names() {
             for &(name, case) in cases {
                 let server = server.clone();

@@ -1,8 +1,8 @@
 //! `--metrics-bind`: what is told of a running program, at the times when it is asked.
 
 use std::net::{TcpListener, TcpStream};
-use std::process::Command;
-use std::time::Instant;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::exposition;
 use crate::program::{DEADLINE, PROGRAM, Program, answer, ask, command, connect, fails, start, talk, until};
@@ -132,6 +132,58 @@ pub(crate) fn busy(server: &str) {
     let page = page(&metrics);
     assert!(page.sum("http_server_active_requests", &[]) >= f64::from(threads), "{page:?}");
     drop(held);
+}
+
+/// A Prometheus scrapes it, where one is installed; it asks for OpenMetrics.
+pub(crate) fn prometheus(server: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (program, address, metrics) = serving(server, &[]);
+    let (settings, listens) = (folder.path().join("prometheus.yml"), free());
+    let text = format!(
+        "global: {{scrape_interval: 1s}}\n\
+         scrape_configs: [{{job_name: adapter, static_configs: [{{targets: ['{metrics}']}}]}}]\n"
+    );
+    std::fs::write(&settings, text).expect("written");
+    let mut command = Command::new("prometheus");
+    command.arg(format!("--config.file={}", settings.display())).arg(format!("--web.listen-address={listens}"));
+    command.arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()));
+    let Ok(scraper) = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn() else {
+        println!("skipped: prometheus is not installed");
+        return;
+    };
+    let _scraper = Ended(scraper);
+    assert!(talk(connect(&address), "/").ends_with("\r\n\r\nhello"));
+    let deadline = Instant::now() + 3 * DEADLINE;
+    let until = |query: &str, is: &str| {
+        loop {
+            let asked = TcpStream::connect(&listens).ok().map(|stream| {
+                stream.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
+                talk(stream, &format!("/api/v1/{query}"))
+            });
+            if asked.as_ref().is_some_and(|answer| answer.contains(is)) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{query}: {asked:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    until("query?query=http_server_request_duration_seconds_count", "\"http_response_status_code\":\"200\"");
+    until("query?query=up", ",\"1\"]");
+    // Only OpenMetrics tells units.
+    until("targets/metadata?metric=adapter_blocking_wait_seconds", "\"unit\":\"seconds\"");
+    program.signal("-TERM");
+    assert_eq!(program.end().0.code(), Some(0));
+}
+
+/// Killed when it is dropped.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 pub(crate) fn misuse(server: &str) {
