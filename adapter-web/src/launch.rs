@@ -9,8 +9,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(unix)]
+use adapter_core::observe::Counters;
 use adapter_core::server::LastReference;
-use adapter_core::{Application, DynApplication, ServeError, Server, ServerConfig};
+use adapter_core::{Application, Bind, DynApplication, ServeError, Server, ServerConfig, ServerInfo};
 use futures_lite::future::{block_on, or};
 
 use crate::access_log::{self, AccessLog, Format};
@@ -19,6 +21,8 @@ use crate::cli::{self, Args, Exit, Plain};
 use crate::control::{Control, LogFile};
 #[cfg(unix)]
 use crate::descriptors;
+#[cfg(unix)]
+use crate::metrics::{About, Site};
 #[cfg(unix)]
 use crate::operator::{Operator, start_patience};
 #[cfg(unix)]
@@ -160,6 +164,8 @@ pub struct Launcher {
     /// From the signal to the draining.
     #[cfg_attr(not(unix), allow(dead_code))]
     drain_delay: Duration,
+    /// Where figures are told.
+    metrics_bind: Option<Bind>,
     /// How many processes serve.
     workers: usize,
     /// How long a worker may hang.
@@ -218,6 +224,7 @@ impl Launcher {
             access_log,
             access_log_file: args.access_log_file.clone(),
             drain_delay: args.drain_delay.0,
+            metrics_bind: args.metrics_bind.clone(),
             workers: args.workers,
             timeout_worker: args.timeout_worker.0.map(|period| period.0),
             fingerprint,
@@ -295,6 +302,10 @@ impl Launcher {
             return launcher.watch_workers();
         }
         #[cfg(not(unix))]
+        if launcher.metrics_bind.is_some() {
+            return Err(Exit::usage("--metrics-bind: not on this system"));
+        }
+        #[cfg(not(unix))]
         if launcher.workers > 1 {
             return Err(Exit::usage("--workers: processes share no listeners on this system"));
         }
@@ -343,7 +354,7 @@ impl Launcher {
     }
 
     fn open_access_log(&self) -> Result<Option<access_log::Writer>, Exit> {
-        if matches!(self.access_log, Format::Off | Format::Events) {
+        if !self.access_log.has_lines() {
             return Ok(None);
         }
         let writer = match &self.access_log_file {
@@ -360,6 +371,10 @@ impl Launcher {
         if self.fingerprint.is_some() {
             let why = "each would have a certificate of its own by --tls-self-signed; use --tls-cert";
             return Err(Exit::usage(format_args!("--workers: {why}")));
+        }
+        if self.metrics_bind.is_some() {
+            let why = "each would have figures of its own at one address; use --workers 1 with more --threads";
+            return Err(Exit::usage(format_args!("--metrics-bind: not with --workers: {why}")));
         }
         let info = self.server.info();
         if !registry::is_ours(self.server) {
@@ -409,6 +424,10 @@ impl Launcher {
             Format::Off => application,
             format => DynApplication::new(AccessLog::new(application, format, writer.as_ref())),
         };
+        #[cfg(unix)]
+        if let Some(bind) = self.metrics_bind.take() {
+            self.config = self.config.observe(open_metrics(&bind, &self.server.info(), stop, operator)?);
+        }
         #[cfg(unix)]
         if let Some(line) = descriptors::make_room(&mut self.config) {
             stderr::say(line);
@@ -466,6 +485,18 @@ impl std::fmt::Debug for Launcher {
             .field("access_log", &self.access_log)
             .finish()
     }
+}
+
+/// Has counts told at `bind`; gives who is to count.
+#[cfg(unix)]
+fn open_metrics(bind: &Bind, info: &ServerInfo, stop: &Stop, operator: &mut Operator) -> Result<Arc<Counters>, Exit> {
+    let (counters, stop) = (Arc::new(Counters::new()), stop.clone());
+    let readiness = Box::new(move || stop.readiness());
+    let site = Site { counters: counters.clone(), about: About::new(info), readiness };
+    for address in operator.open_metrics(bind, site)? {
+        stderr::say(format!("adapter: metrics on http://{address}/metrics\n"));
+    }
+    Ok(counters)
 }
 
 #[cfg(test)]

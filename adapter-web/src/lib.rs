@@ -20,7 +20,7 @@
 //! * [`registry`] knows the servers by name, for programs that want nothing of the above, and takes in those of others.
 //! * `axum(router)`, with the feature `axum`, is what an axum program serves in place of `axum::serve`; `tokio::application`,
 //!   with the feature `tokio`, brings tokio's libraries to the servers that do not run on tokio.
-//! * [`access_log`] writes Common or Combined Log Format and gives each request a `tracing` span.
+//! * [`access_log`] writes Common or Combined Log Format or JSON, and gives each request an id and a `tracing` span.
 //!
 //! Nothing here touches a request unless the access log is on.
 //!
@@ -106,6 +106,12 @@
 //! Under systemd (`NOTIFY_SOCKET`), `Type=notify-reload` is told READY, RELOADING and STOPPING, and the watchdog of `WatchdogSec=` is
 //! fed while the event loops of the server answer, so that one that hangs is restarted. `examples/deploy/systemd` has units.
 //!
+//! # Metrics
+//!
+//! `--metrics-bind ADDR` tells what the server does at `/metrics`, for Prometheus, whether the process lives at `/healthz`, and whether it
+//! serves at `/readyz`, which says no from the begin of a drain, or of its delay, on. A thread of its own answers, over a listener of its
+//! own, which SIGUSR2 hands on. Without the flag nothing is counted.
+//!
 //! # TLS
 //!
 //! The feature `tls` brings `--tls-cert FILE --tls-key FILE` (several pairs are picked from by the name a client asks for),
@@ -132,6 +138,8 @@ mod descriptors;
 mod inherited;
 mod launch;
 mod logging;
+#[cfg(unix)]
+mod metrics;
 #[cfg(unix)]
 mod operator;
 mod output;

@@ -14,7 +14,7 @@ pub(crate) fn start(args: &Args, access_log: Format) -> Result<(), Exit> {
     let directives = args.log.as_deref().or(shared.as_deref()).unwrap_or("info");
     let mut filter = args.log_filter()?.unwrap_or_else(|| EnvFilter::new(directives));
     // The lines on stdout say it already; who wants the events as well asks for them by name.
-    if matches!(access_log, Format::Common | Format::Combined)
+    if access_log.has_lines()
         && !directives.contains(access_log::TARGET)
         && let Ok(directive) = format!("{}=warn", access_log::TARGET).parse()
     {

@@ -1,17 +1,21 @@
-//! What an operator has to do with a server beyond its signals: the service manager, the program's next version, and the
-//! parent of a worker.
+//! What an operator has to do with a server beyond its signals: the service manager, the program's next version, the
+//! parent of a worker, and who scrapes its metrics.
 //!
 //! Called by the main thread, between the start of a server and its end.
 
 use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use adapter_core::server::Pulse;
 use adapter_core::{Bind, ServeError};
+use adapter_listen::blocking::bind_tcp;
 
 use crate::cli::Exit;
 use crate::control::Upgrade;
+use crate::metrics::{Endpoint, Site};
 use crate::renewal;
 use crate::signals::Stop;
 use crate::successor::{self, Listening, Predecessor};
@@ -27,12 +31,15 @@ pub(crate) struct Operator {
     listening: Option<Arc<Listening>>,
     /// Whom this process is to relieve, or to work for, until it does.
     before: Option<Predecessor>,
+    metrics: Option<Endpoint>,
+    /// Its listeners, for a successor.
+    metrics_at: Vec<OwnedFd>,
 }
 
 impl Operator {
     /// Before anything is bound. An `upgrade` is known once the server serves; a worker has a `beat`.
     pub(crate) fn new(manager: Manager, upgrade: Arc<OnceLock<Upgrade>>, beat: Option<Duration>) -> Self {
-        Operator { manager, upgrade, beat, listening: None, before: None }
+        Operator { manager, upgrade, beat, listening: None, before: None, metrics: None, metrics_at: Vec::new() }
     }
 
     /// Whether this process serves for another one, which says where.
@@ -50,9 +57,29 @@ impl Operator {
         Ok(self.before.is_some())
     }
 
+    /// Has `site` told at `bind`, from now on, or from when the process before is relieved where it is told there yet. Gives the addresses.
+    ///
+    /// # Errors
+    /// It can't be bound; or no thread can be had.
+    pub(crate) fn open_metrics(&mut self, bind: &Bind, site: Site) -> Result<Vec<SocketAddr>, ServeError> {
+        let handed = self.before.as_mut().map(|before| before.metrics(bind)).unwrap_or_default();
+        let waits = !handed.is_empty();
+        let listeners = if waits { handed } else { bind_tcp(std::slice::from_ref(bind))? };
+        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
+        let copies = listeners.iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>()?;
+        self.metrics_at = copies.into_iter().map(OwnedFd::from).collect();
+        let mut endpoint = Endpoint::new(listeners, site)?;
+        if !waits {
+            endpoint.start()?;
+        }
+        self.metrics = Some(endpoint);
+        Ok(addresses)
+    }
+
     /// Binds, or takes over from the process that started this one for it.
     pub(crate) fn bind(&mut self, stop: &Stop, binds: Vec<Bind>, are_activated: bool) -> Result<Vec<Bind>, ServeError> {
         let (binds, listening) = Listening::bind(&binds, are_activated, self.before.as_mut())?;
+        let listening = listening.with_metrics(std::mem::take(&mut self.metrics_at));
         self.listening = Some(Arc::new(listening));
         stop.closes(self.listening.clone());
         Ok(binds)
@@ -70,11 +97,16 @@ impl Operator {
         // Where the program has no name, it can't be started anew.
         if let (Some(listening), Ok(program)) = (self.listening.clone(), successor::Program::this()) {
             let (stop, manager) = (stop.clone(), self.manager.clone());
+            let metrics = self.metrics.as_ref().map(Endpoint::release);
             let patience = start_patience(hooks.unwrap_or_default());
             let upgrade = move || {
                 let tell = |process| manager.main_is(process);
                 match renewal::start(&program, &listening, patience, || stop.is_stopping(), tell) {
                     Ok(process) => {
+                        // Before the drain, which is nobody's business any more.
+                        if let Some(metrics) = &metrics {
+                            metrics.release();
+                        }
                         stop.hand_over();
                         format!("process {process} serves; draining")
                     }
@@ -84,6 +116,9 @@ impl Operator {
             let _ = self.upgrade.set(Upgrade(Box::new(upgrade)));
         }
         self.relieve()?;
+        if let Some(metrics) = &mut self.metrics {
+            metrics.start()?;
+        }
         self.manager.ready("serving");
         pulse.map_or(Ok(()), |pulse| self.manager.feed_watchdog(pulse))
     }

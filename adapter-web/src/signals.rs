@@ -21,6 +21,7 @@ use signal_hook::iterator::{Handle, Signals as Incoming};
 use signal_hook::low_level;
 
 use crate::control::{Ask, Control, name};
+use crate::metrics::Readiness;
 use crate::stderr;
 use crate::successor::Listening;
 use crate::systemd::Manager;
@@ -182,6 +183,17 @@ impl Stop {
     /// Whether the server is told to end.
     pub(crate) fn is_stopping(&self) -> bool {
         self.lock().phase != Phase::Serving
+    }
+
+    /// Whether requests are to be sent here.
+    pub(crate) fn readiness(&self) -> Readiness {
+        let state = self.lock();
+        match state.phase {
+            Phase::Starting if state.interrupted.is_none() => Readiness::Starting,
+            // The program may have had it drain.
+            Phase::Serving if !state.trigger.draining().is_fired() => Readiness::Serving,
+            _ => Readiness::Draining,
+        }
     }
 
     /// Drains: another process serves.

@@ -52,6 +52,8 @@ mod kind {
     pub(super) const ACTIVATED: u8 = b'a';
     /// A listener whose path is to be unlinked at the end.
     pub(super) const OWNED: u8 = b'o';
+    /// One of the metrics' (`--metrics-bind`).
+    pub(super) const METRICS: u8 = b'm';
     /// Another listener.
     pub(super) const PLAIN: u8 = b'-';
     /// What stdin is to be; the last one.
@@ -78,6 +80,8 @@ pub(crate) struct Listening(Mutex<Vec<Held>>);
 pub(crate) struct Predecessor {
     stream: UnixStream,
     listeners: Vec<Handed>,
+    /// Those of its metrics.
+    metrics: Vec<OwnedFd>,
 }
 
 /// A descriptor that was handed over.
@@ -106,14 +110,17 @@ impl Predecessor {
         }
         let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         stream.set_read_timeout(Some(PATIENCE))?;
-        let mut listeners = Vec::new();
+        let (mut listeners, mut metrics) = (Vec::new(), Vec::new());
         loop {
             let handed = receive(&stream)?;
-            if handed.kind == kind::STDIN {
-                rustix::stdio::dup2_stdin(handed.socket)?;
-                return Ok(Some(Predecessor { stream, listeners }));
+            match handed.kind {
+                kind::STDIN => {
+                    rustix::stdio::dup2_stdin(handed.socket)?;
+                    return Ok(Some(Predecessor { stream, listeners, metrics }));
+                }
+                kind::METRICS => metrics.push(handed.socket),
+                _ => listeners.push(handed),
             }
-            listeners.push(handed);
         }
     }
 
@@ -142,6 +149,12 @@ impl Predecessor {
     /// The operating system's.
     pub(crate) fn stream(&self) -> io::Result<UnixStream> {
         self.stream.try_clone()
+    }
+
+    /// Those of its listeners for metrics that are where `bind` is; the others are closed.
+    pub(crate) fn metrics(&mut self, bind: &Bind) -> Vec<TcpListener> {
+        let all = std::mem::take(&mut self.metrics).into_iter();
+        all.filter(|socket| address(socket).is_ok_and(|addr| fits(bind, &addr))).map(TcpListener::from).collect()
     }
 
     /// The first listener that `is`.
@@ -275,6 +288,18 @@ impl Listening {
             held.push(Held { socket: Some(socket), kind, path, options });
         }
         Ok((served, Listening(Mutex::new(held))))
+    }
+
+    /// Hands on `metrics`, too.
+    pub(crate) fn with_metrics(self, metrics: Vec<OwnedFd>) -> Self {
+        let held = metrics.into_iter().map(|socket| Held {
+            socket: Some(socket),
+            kind: kind::METRICS,
+            path: None,
+            options: BindOptions::default(),
+        });
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(held);
+        self
     }
 
     fn send(&self, stream: &UnixStream, role: Role) -> io::Result<()> {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use adapter_core::http::{HeaderMap, StatusCode, Uri};
+use adapter_web::observe::Counters;
 use adapter_web::{
     Application, Body, DynApplication, Environ, Error, Request, Response, ServerInfo, axum as application,
 };
@@ -20,7 +21,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use futures_lite::stream;
 
-use crate::support::{Client, Running, ask, config, each, each_with, status};
+use crate::support::{Client, Running, ask, config, each, each_with, start, status};
 
 async fn facts(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -263,4 +264,22 @@ fn bodies_and_errors_are_at_home_in_handlers() {
 fn tokio_is_there() {
     let router = Router::new().route("/", get(|| async { tokio::time::sleep(Duration::from_millis(5)).await }));
     each(application(router), |server| assert_eq!(ask(&server, "/").0, 200));
+}
+
+/// \[OBS-04\]
+#[test]
+fn observers_are_told_the_path_that_matched() {
+    for server in adapter_web::servers() {
+        let counters = Arc::new(Counters::new());
+        let running = start(server, application(router()), config().observe(counters.clone()));
+        for (path, status) in [("/", 200), ("/items/7", 200), ("/items/8", 200), ("/in/items/9", 200), ("/else", 404)] {
+            assert_eq!(ask(&running, path).0, status, "{path}");
+        }
+        running.stop();
+        let requests = counters.snapshot().requests;
+        let mut routes: Vec<_> = requests.iter().map(|it| (it.route.as_deref(), it.durations.count)).collect();
+        routes.sort_unstable();
+        let expected = [(None, 1), (Some("/"), 1), (Some("/in/items/{id}"), 1), (Some("/items/{id}"), 2)];
+        assert_eq!(routes, expected, "{}", server.info().name);
+    }
 }

@@ -176,6 +176,18 @@ fn the_access_log_is_common_unless_said_otherwise() {
 }
 
 #[test]
+fn metrics_have_an_address_of_tcp() {
+    let bind = |text: &str| parse(&["--metrics-bind", text]).map(|cli| cli.serving.metrics_bind.unwrap().to_string());
+    for text in ["127.0.0.1:9100", ":9100", "[::1]:9100"] {
+        assert_eq!(bind(text).unwrap(), text);
+    }
+    for text in ["unix:/run/x", "fd:3", ":9100,tls", "9100"] {
+        assert_eq!(bind(text).unwrap_err().status(), 2, "{text}");
+    }
+    assert!(parse(&[]).unwrap().serving.metrics_bind.is_none());
+}
+
+#[test]
 fn wrong_use_is_one_line_and_status_2() {
     for (args, says) in [
         (&["--nope"][..], "unexpected argument '--nope' found"),
@@ -202,7 +214,7 @@ fn wrong_use_is_one_line_and_status_2() {
         (&["--forwarded", "both"], "expected x-forwarded, forwarded, x-real-ip, header:NAME or off"),
         (&["--option", "novalue"], "expected KEY=VALUE"),
         (&["--option", "a=1", "--option", "a=2"], "a: the option is given more than once"),
-        (&["--access-log", "fancy"], "possible values: off, common, combined, events"),
+        (&["--access-log", "fancy"], "possible values: off, common, combined, json, events"),
         (&["--server", "a", "--server", "b"], "cannot be used multiple times"),
         (&["--server", "x"], "unknown server \"x\""),
         (&["--server", "two\nlines"], "unknown server \"two lines\""),

@@ -10,6 +10,7 @@ mod pace;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -97,6 +98,8 @@ pub struct RequestBody {
     state: State,
     pace: Pace,
     trailers: Option<Box<HeaderMap>>,
+    /// Octets that were read, where somebody counts them.
+    read: Option<Arc<AtomicU64>>,
 }
 
 enum State {
@@ -180,6 +183,11 @@ impl RequestBody {
         utf8(self.bytes(limit).await?)
     }
 
+    /// The octets that are read of it from now on, wherever it goes: for middleware that logs.
+    pub fn count_read(&mut self) -> Arc<AtomicU64> {
+        self.read.get_or_insert_default().clone()
+    }
+
     /// The trailers, once the end has been read; `None` if there were none. \[TRL-01\]
     pub fn trailers(&self) -> Option<&HeaderMap> {
         self.trailers.as_deref()
@@ -237,6 +245,9 @@ impl RequestBody {
             None => self.state = State::Empty,
             Some(Err(error)) => self.state = State::Failed(error.clone()),
             Some(Ok(frame)) => {
+                if let (Some(read), Some(data)) = (&self.read, frame.data_ref()) {
+                    read.fetch_add(data.len() as u64, Ordering::Relaxed);
+                }
                 if let Some(trailers) = frame.trailers_ref() {
                     self.trailers = Some(Box::new(trailers.clone()));
                 }
@@ -331,7 +342,7 @@ impl Stream for RequestBody {
 
 impl From<State> for RequestBody {
     fn from(state: State) -> Self {
-        RequestBody { state, pace: Pace::ANY, trailers: None }
+        RequestBody { state, pace: Pace::ANY, trailers: None, read: None }
     }
 }
 

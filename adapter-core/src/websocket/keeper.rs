@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::link::{Phase, Shared};
-use super::message::Error;
+use super::message::{Error, code};
 use crate::environ::Environ;
 use crate::observe::OpenWebSocket;
 use crate::runtime::{Runtime, Sleep};
@@ -98,11 +98,12 @@ impl Drop for Keeper {
         let mut link = self.shared.lock();
         link.lose(Error::Lost);
         link.release();
-        let code = link.close_code();
+        // Where there was no Close nobody has sent that code.
+        let close_code = link.close_code().filter(|close_code| *close_code != code::ABNORMAL);
         drop(link);
         self.shared.wakers.wake_all();
         if let Some(observed) = &mut self.observed {
-            observed.code = code;
+            observed.code = close_code;
         }
     }
 }

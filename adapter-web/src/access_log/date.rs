@@ -1,4 +1,5 @@
-//! The date of a log line, `10/Oct/2000:13:55:36 +0000`, always in UTC. Pure arithmetic.
+//! The date of a log line, `10/Oct/2000:13:55:36 +0000`, and of one in JSON, `2000-10-10T13:55:36.000Z`, always in UTC. Pure
+//! arithmetic.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -22,6 +23,20 @@ impl fmt::Display for Date {
         let month = MONTHS.get(month).copied().unwrap_or("???");
         let (hour, minute, second) = (self.0 / 3600 % 24, self.0 / 60 % 60, self.0 % 60);
         write!(f, "{day:02}/{month}/{year:04}:{hour:02}:{minute:02}:{second:02} +0000")
+    }
+}
+
+/// A time that prints as RFC 3339 has it, to the millisecond.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timestamp(pub(super) SystemTime);
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (seconds, millis) = (since.as_secs(), since.subsec_millis());
+        let (year, month, day) = civil(seconds / 86_400);
+        let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+        write!(f, "{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z", month + 1)
     }
 }
 
@@ -61,6 +76,9 @@ mod tests {
         ] {
             assert_eq!(Date(seconds).to_string(), text);
         }
+        let stamp = |millis| Timestamp(UNIX_EPOCH + std::time::Duration::from_millis(millis)).to_string();
+        assert_eq!(stamp(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(stamp(1_709_164_800_007), "2024-02-29T00:00:00.007Z");
     }
 
     #[test]

@@ -1,25 +1,50 @@
-//! One line for each request in Common or Combined Log Format, and a `tracing` span and event.
+//! One line for each request in Common or Combined Log Format, or in JSON, and a `tracing` span and event.
 //!
 //! [`AccessLog`] wraps an application and runs where that runs. The line is written when the server lets go of the
 //! response body, which is when the bytes are known; it is made on the server's thread and handed to the
 //! [`Writer`]'s thread over a bounded queue, so that a slow reader of stdout holds up no request. When the queue is
 //! full the line is dropped and counted; the count is logged. Requests a server answers by itself (malformed ones, late
-//! ones, those it has no room for) never reach an application: [`AccessLog::refusals`] is told of them, by
-//! [`ServerConfig::observe`](adapter_core::ServerConfig::observe).
+//! ones, those it has no room for) never reach an application, nor do TLS handshakes that fail: [`AccessLog::refusals`] is told of
+//! them, by [`ServerConfig::observe`](adapter_core::ServerConfig::observe). A handshake's line has neither request nor status.
 //!
 //! The span `request` (target `adapter`) is entered around every poll of the handler and of an async response body.
 //! What a blocking handler or iterator logs on a blocking thread has no span. The event (target [`TARGET`], level
 //! INFO) comes at the end and carries status, bytes, duration and whether the response was complete.
+//!
+//! Fields of the span are named as OpenTelemetry has them: `http.request.method`, `url.path`, `url.scheme`, `client.address` (behind
+//! trusted proxies), `network.peer.address`, `user_agent.original`, `otel.kind`, `otel.name`; at the end `http.response.status_code`,
+//! `http.route` where the response has a [`Route`](adapter_core::observe::Route), and `otel.status_code` for a 5xx. A query is in no
+//! field.
+//!
+//! # Request ids
+//!
+//! Each request has an id, `request_id` in its span and in JSON. It is the request's `x-request-id` where that is one field of at most 128
+//! visible ASCII characters, whoever sent it, or else a fresh one, by which the field is replaced, so that the application passes it on. The
+//! response has it as `x-request-id`, too, unless the application has set that. The trace of a `traceparent` (W3C Trace Context) is
+//! `trace_id` in the span. Both are names that a client can choose: good for finding lines that belong together, and a proof of nothing.
+//! Let a proxy overwrite them where that matters.
+//!
+//! # JSON
+//!
+//! Every line has the same keys, null where nothing is known: `time` (RFC 3339, UTC, when the request came), `client`, `method`, `target`,
+//! `version`, `status`, `request_octets` and `response_octets` (of bodies, without framing), `duration` (seconds, until the server lets
+//! go of the body), `referer`, `user_agent`, `request_id`, `ended` and `reason`. A request has ended `complete`, `client_gone`, `aborted` (by
+//! the application or a shutdown), or was `refused` by the server, for a `reason`; `handshake_failed` is TLS.
 
 mod date;
 mod entry;
 mod in_span;
+mod json;
+mod line;
+mod request_id;
+mod span;
 mod writer;
 
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use adapter_core::observe::Observer;
+use adapter_core::observe::{ConnectionInfo, Observer};
 use adapter_core::refused::Refused;
 use adapter_core::{Application, DynApplication, Environ, Error, Request, Response, ServerInfo, dispatch};
 use tracing::Instrument as _;
@@ -42,8 +67,21 @@ pub enum Format {
     Common,
     /// Common Log Format with Referer and User-Agent
     Combined,
+    /// One JSON object a line on stdout
+    Json,
     /// No lines, only spans and events of tracing
     Events,
+}
+
+impl Format {
+    /// Whether there are lines.
+    pub(crate) fn has_lines(self) -> bool {
+        matches!(self, Format::Common | Format::Combined | Format::Json)
+    }
+
+    fn has_agent(self) -> bool {
+        matches!(self, Format::Combined | Format::Json)
+    }
 }
 
 /// An application whose requests are logged.
@@ -79,33 +117,36 @@ impl AccessLog {
         AccessLog { inner, format, lines: writer.map(Writer::lines) }
     }
 
-    /// Logs the requests the server answers by itself: for [`ServerConfig::observe`](adapter_core::ServerConfig::observe).
+    /// Logs the requests the server answers by itself, and the TLS handshakes that fail: for [`ServerConfig::observe`](adapter_core::ServerConfig::observe).
     pub fn refusals(format: Format, writer: Option<&Writer>) -> Arc<dyn Observer> {
-        let lines = writer.filter(|_| matches!(format, Format::Common | Format::Combined)).map(Writer::lines);
-        Arc::new(Refusals { combined: format == Format::Combined, lines })
+        Arc::new(Refusals { format, lines: writer.filter(|_| format.has_lines()).map(Writer::lines) })
     }
 }
 
 /// Logs what no application sees.
 struct Refusals {
-    combined: bool,
+    format: Format,
     lines: Option<Queue>,
 }
 
 impl Observer for Refusals {
     fn request_refused(&self, refused: &Refused<'_>) {
-        entry::refused(refused, self.combined, self.lines.as_ref());
+        entry::refused(refused, self.format, self.lines.as_ref());
+    }
+
+    fn handshake_failed(&self, connection: ConnectionInfo, why: &dyn fmt::Display) {
+        entry::handshake(connection, why, self.format, self.lines.as_ref());
     }
 }
 
 impl Application for AccessLog {
-    async fn call(&self, request: Request, environ: Environ) -> Result<Response, Error> {
-        let lines = if self.format == Format::Events { None } else { self.lines.clone() };
-        let entry = Entry::begin(&request, &environ, self.format == Format::Combined, lines);
+    async fn call(&self, mut request: Request, environ: Environ) -> Result<Response, Error> {
+        let lines = if self.format.has_lines() { self.lines.clone() } else { None };
+        let entry = Entry::begin(&mut request, &environ, self.format, lines);
         let span = entry.span().clone();
         // `dispatch` contains panics and answers errors: what the server would have done one level further out.
-        let response = dispatch::call(&self.inner, request, environ).instrument(span.clone()).await;
-        let entry = entry.answered(response.status());
+        let mut response = dispatch::call(&self.inner, request, environ).instrument(span.clone()).await;
+        let entry = entry.answered(&mut response);
         Ok(response.map(|body| InSpan::wrap(body, span).on_finish(move |outcome, bytes| entry.end(outcome, bytes))))
     }
 

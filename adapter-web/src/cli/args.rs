@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use adapter_core::server::{ForwardedAlso, ForwardedFields, TrustedProxy};
+use adapter_core::server::{ForwardedAlso, ForwardedFields, ParseBindError, TrustedProxy};
 use adapter_core::{Bind, Limits, ServeError, ServerConfig, Timeouts};
 use clap::builder::{BoolishValueParser, PathBufValueParser, PossibleValuesParser, TypedValueParser};
 
@@ -150,6 +150,11 @@ pub struct Args {
     /// File the access log is appended to instead of stdout; SIGUSR1 opens it again, behind a rename
     #[arg(long, env = "ADAPTER_ACCESS_LOG_FILE", value_name = "FILE")]
     pub access_log_file: Option<PathBuf>,
+
+    /// Address for /metrics (Prometheus), /healthz and /readyz, by a listener and a thread of their own, which answer while the server is
+    /// busy, and while it drains: HOST:PORT or :PORT. In the clear and for everybody who can connect. Not with --workers
+    #[arg(long, env = "ADAPTER_METRICS_BIND", value_name = "ADDR", value_parser = tcp, hide = cfg!(not(unix)))]
+    pub metrics_bind: Option<Bind>,
 
     /// What is logged on stderr: off, error, warn, info, debug, trace, or tracing directives [default: what RUST_LOG says, or info]
     #[arg(long, env = "ADAPTER_LOG", value_name = "LEVEL")]
@@ -296,6 +301,15 @@ fn processes(text: &str) -> Result<usize, &'static str> {
     match text.parse() {
         Ok(count @ 1..=MOST_WORKERS) => Ok(count),
         _ => Err("expected a number from 1 to 1000"),
+    }
+}
+
+/// An address without options.
+fn tcp(text: &str) -> Result<Bind, String> {
+    let bind: Bind = text.parse().map_err(|error: ParseBindError| error.to_string())?;
+    match bind {
+        Bind::Tcp(_) | Bind::Host { .. } | Bind::EveryInterface(_) => Ok(bind),
+        _ => Err("expected HOST:PORT or :PORT".into()),
     }
 }
 

@@ -89,6 +89,8 @@ impl Exit {
             // A closed stdout must not turn the end of the program into a panic.
             0 => {
                 let _ = io::stdout().write_all(self.text.as_bytes());
+                // What was said before, such as of variables that are no settings.
+                stderr::flush(|| false);
             }
             _ if self.is_told => stderr::flush(|| false),
             _ => stderr::say_last(format!("{self}\n")),

@@ -16,7 +16,7 @@ impl Args {
         match (self.access_log, &self.access_log_file) {
             (Format::Off, Some(_)) => Ok(Format::Common),
             (Format::Events, Some(_)) => {
-                Err(Exit::usage("--access-log-file: events are no lines; use --access-log common or combined"))
+                Err(Exit::usage("--access-log-file: events are no lines; use --access-log common, combined or json"))
             }
             (format, _) => Ok(format),
         }

@@ -7,6 +7,11 @@
 mod certificates;
 
 #[cfg(unix)]
+#[path = "../support/exposition.rs"]
+mod exposition;
+#[cfg(unix)]
+mod metrics;
+#[cfg(unix)]
 mod operator;
 #[cfg(unix)]
 mod program;
@@ -15,7 +20,7 @@ mod workers;
 
 #[cfg(unix)]
 mod unix {
-    use std::io::Write as _;
+    use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
     use std::os::fd::OwnedFd;
     use std::os::unix::net::{UnixListener, UnixStream};
@@ -32,7 +37,7 @@ mod unix {
     use libtest_mimic::{Arguments, Failed, Trial};
 
     use crate::program::*;
-    use crate::{operator, workers};
+    use crate::{metrics, operator, workers};
 
     pub(crate) fn main() -> ExitCode {
         if std::env::var_os(PROGRAM).is_some() {
@@ -78,6 +83,10 @@ mod unix {
             ("an_upgrade_that_does_not_start_leaves_the_path", operator::upgrade_without_startup),
             ("port_and_rust_log_are_honoured", operator::conventions),
             ("a_delay_before_the_drain_serves_on", operator::drain_delay),
+            ("metrics_are_told_from_the_start_to_the_end", metrics::life),
+            ("metrics_are_told_while_all_threads_are_busy", metrics::busy),
+            ("metrics_that_cannot_be_told_are_refused", metrics::misuse),
+            ("metrics_are_told_through_upgrades", metrics::upgrade),
             ("workers_all_answer", workers::answers),
             ("an_access_log_of_workers_has_whole_lines", workers::access_log),
             ("a_worker_that_ends_is_replaced", workers::killed),
@@ -94,6 +103,7 @@ mod unix {
             ("a_port_alone_is_every_interface_of_both_families", every_interface),
             ("localhost_is_both_families_with_one_port", localhost),
             ("a_stdout_nobody_reads_holds_up_nothing", stdout_unread),
+            ("many_lines_nobody_reads_hold_up_nothing", stdout_unread_by_many),
             ("a_stderr_nobody_reads_holds_up_nothing", stderr_unread),
             ("a_successors_socket_is_not_deleted", successor),
             ("the_longest_times_are_never", longest_times),
@@ -107,6 +117,9 @@ mod unix {
             #[cfg(not(feature = "tls"))]
             ("a_build_without_tls_says_so", without_tls),
         ];
+        if let Some(server) = adapter_web::registry::names().into_iter().next() {
+            trials.push(trial("metrics_are_scraped_by_prometheus", move || metrics::prometheus(&server)));
+        }
         for server in adapter_web::registry::names() {
             for &(name, case) in cases {
                 let server = server.clone();
@@ -508,6 +521,43 @@ mod unix {
         assert_eq!(program.line(), "adapter: SIGTERM: draining, once more to force");
         let said = rest(&program.stderr);
         assert!(said.len() == 1 && said[0].contains("access log lines are lost"), "{said:?}");
+        drop(stdout);
+    }
+
+    /// `program --access-log common | sleep 1000`: all are served, none is waited for, and what is lost is counted.
+    fn stdout_unread_by_many(server: &str) {
+        const REQUESTS: usize = 100_000;
+        const TOGETHER: usize = 1000;
+        let args = ["--server", server, "--bind", "127.0.0.1:0", "--access-log", "common"];
+        let mut unread = command(&args);
+        let mut child = unread.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
+        let stdout = child.stdout.take().expect("piped");
+        let (_silent, nothing) = channel();
+        let mut program = Program { stderr: lines(child.stderr.take().expect("piped")), stdout: nothing, child };
+        let address = program.address();
+        let mut stream = connect(&address);
+        let batch = "GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(TOGETHER);
+        let (mut served, mut piece, mut rest) = (0, vec![0; 64 << 10], Vec::new());
+        while served < REQUESTS {
+            if served % TOGETHER == 0 {
+                stream.write_all(batch.as_bytes()).expect("written");
+            }
+            let count = stream.read(&mut piece).expect("an answer");
+            assert!(count > 0, "it has closed the connection after {served} requests");
+            rest.extend_from_slice(&piece[..count]);
+            let end = rest.windows(5).rposition(|window| window == b"hello").map_or(0, |at| at + 5);
+            served += rest[..end].windows(5).filter(|window| window == b"hello").count();
+            rest.drain(..end);
+        }
+        program.signal("-TERM");
+        until(&program, "adapter: SIGTERM: draining, once more to force");
+        let said = self::rest(&program.stderr);
+        let lost = said.iter().find(|line| line.contains("access log lines are lost")).expect("it says so");
+        let lost = lost.split_once("lines=").and_then(|(_, lines)| lines.trim().parse::<usize>().ok());
+        let status = program.child.wait().expect("it has ended");
+        assert_eq!(status.code(), Some(0), "{said:?}");
+        // All but what a pipe takes, 64 KiB, and lines are about 70 octets.
+        assert!(lost.is_some_and(|lost| (REQUESTS - 2000..=REQUESTS).contains(&lost)), "{said:?}");
         drop(stdout);
     }
 

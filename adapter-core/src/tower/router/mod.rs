@@ -9,9 +9,11 @@ mod upgrade;
 mod watched;
 
 use std::future::Future;
+use std::sync::OnceLock;
 
 use ::axum::Router;
-use ::axum::extract::OriginalUri;
+use ::axum::extract::{MatchedPath, OriginalUri};
+use ::axum::middleware::{Next, from_fn};
 use http::uri::PathAndQuery;
 use http::{Extensions, HeaderValue, StatusCode, Uri, header};
 
@@ -19,6 +21,7 @@ use self::routing::Routing;
 use crate::application::{Application, DynApplication, Request, Response, answer};
 use crate::environ::Environ;
 use crate::error::Error;
+use crate::observe::Route;
 use crate::request_body::RequestBodyError;
 use crate::tokio::{Begin, WithTokio};
 
@@ -41,6 +44,9 @@ use crate::tokio::{Begin, WithTokio};
 ///   [`RequestBodyError::status`] says; the rest of that response stays, and the connection is closed. One with another
 ///   status is left alone.
 ///
+/// Where the server has an [`Observer`](crate::observe::Observer), a layer around each route tells it the `MatchedPath` as the
+/// [`Route`](crate::observe::Route); it costs an allocation or two.
+///
 /// The router is without missing state, as for `axum::serve`. Costs four allocations a request besides the router's own, two
 /// more for a request that has a body. A response body that says it is short (64 KiB) is polled once with its head; others
 /// when they are wanted.
@@ -60,7 +66,7 @@ use crate::tokio::{Begin, WithTokio};
 /// ```
 pub fn axum(router: Router) -> WithTokio<Routed> {
     // As axum's own make-services do: what is left to be made of the routes is made once.
-    WithTokio::around(Routed { router: router.with_state(()), room: roomy() })
+    WithTokio::around(Routed { router: router.with_state(()), observed: OnceLock::new(), room: roomy() })
 }
 
 /// As [`axum()`](axum()). Where something else holds the router, such as an `Arc` or middleware, and calls it on a server that does not
@@ -78,6 +84,8 @@ impl Application for Router {
 /// The router within what [`axum()`](axum()) makes.
 pub struct Routed {
     router: Router,
+    /// The same, where somebody observes: it names the route.
+    observed: OnceLock<Router>,
     /// Extensions with nothing in them.
     room: Extensions,
 }
@@ -93,8 +101,25 @@ impl Begin for Routed {
 
     #[inline(always)]
     fn begin(&self, request: Request, environ: Environ) -> Routing {
-        Routing::begin(&self.router, Some(&self.room), request, environ)
+        let router = match environ.connection().serving.observers.is_empty() {
+            true => &self.router,
+            // What is matched is known within the router only, and a layer there is not for nothing.
+            false => self.observed.get_or_init(|| self.router.clone().layer(from_fn(name_route))),
+        };
+        Routing::begin(router, Some(&self.room), request, environ)
     }
+}
+
+/// Says by which route the request was answered, unless the program has. \[OBS-04\]
+async fn name_route(request: ::axum::extract::Request, next: Next) -> ::axum::response::Response {
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let mut response = next.run(request).await;
+    if let Some(matched) = matched
+        && response.extensions().get::<Route>().is_none()
+    {
+        response.extensions_mut().insert(Route::from(matched.as_str()));
+    }
+    response
 }
 
 /// Extensions whose clones have room for what a request of axum's has there: `Environ`, `ConnectInfo`, `OriginalUri`,
