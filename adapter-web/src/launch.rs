@@ -9,14 +9,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(unix)]
+use adapter_core::server::Believed;
 use adapter_core::server::LastReference;
 use adapter_core::{Application, DynApplication, ServeError, Server, ServerConfig};
 use futures_lite::future::{block_on, or};
 
 use crate::access_log::{self, AccessLog, Format};
+#[cfg(unix)]
+use crate::cli::Again;
 use crate::cli::{self, Args, Exit, Plain};
 #[cfg(unix)]
-use crate::control::{Control, LogFile};
+use crate::control::{Control, LogFile, Trust};
 #[cfg(unix)]
 use crate::descriptors;
 #[cfg(unix)]
@@ -167,6 +171,9 @@ pub struct Launcher {
     timeout_worker: Option<Duration>,
     /// For whom a certificate was made for this run, and its fingerprint.
     fingerprint: Option<String>,
+    /// What it was made of.
+    #[cfg_attr(not(unix), allow(dead_code))]
+    args: Args,
 }
 
 impl Launcher {
@@ -221,6 +228,7 @@ impl Launcher {
             workers: args.workers,
             timeout_worker: args.timeout_worker.0.map(|period| period.0),
             fingerprint,
+            args: args.clone(),
         })
     }
 
@@ -313,7 +321,8 @@ impl Launcher {
             let reloads = launcher.config.tls.clone().filter(|_| launcher.fingerprint.is_none());
             let log = launcher.access_log_file.clone().zip(writer.as_ref());
             let log = log.map(|(path, writer)| LogFile { path, lines: writer.lines() });
-            let control = Control::start(reloads, log, manager.clone()).map_err(ServeError::Io)?;
+            let trust = launcher.trust_again();
+            let control = Control::start(reloads, trust, log, manager.clone()).map_err(ServeError::Io)?;
             let upgrade = control.upgrade();
             let stop = Stop::new(trigger, launcher.drain_delay, manager.clone());
             (Signals::watch(stop, control).map_err(ServeError::Io)?, upgrade)
@@ -340,6 +349,15 @@ impl Launcher {
         drop(last);
         stderr::flush(|| stop.is_forced());
         ended
+    }
+
+    /// What SIGHUP does to whom the server believes, if a file has a say in that.
+    #[cfg(unix)]
+    fn trust_again(&mut self) -> Option<Trust> {
+        let again = Again::of(&self.args, &self.config)?;
+        let believed = self.config.believed.clone().unwrap_or_else(|| Believed::new(&self.config));
+        self.config.believed = Some(believed.clone());
+        Some(Trust { believed, again })
     }
 
     fn open_access_log(&self) -> Result<Option<access_log::Writer>, Exit> {

@@ -79,7 +79,7 @@
 //! |---|---|
 //! | SIGTERM, SIGINT | drains: what is in flight completes until `--timeout-graceful-shutdown`. Another one forces, a third kills |
 //! | SIGQUIT | stops at once, as the second SIGTERM; the shutdown hook runs, and logs are written |
-//! | SIGHUP | reads certificates from files again, and opens the access log's file again; also under `nohup` |
+//! | SIGHUP | reads certificates and the trusted proxies from files again, and opens the access log's file again; also under `nohup` |
 //! | SIGUSR2 | starts the program on disk anew with the same arguments and listeners, and drains when that one serves |
 //! | SIGUSR1 | opens the access log's file (`--access-log-file`) again |
 //!
@@ -89,7 +89,9 @@
 //! that blocks goes on until the second one.
 //!
 //! SIGHUP and SIGUSR1 end nothing, and say in one line what they did. New connections get the new certificates, running ones go on;
-//! what does not hold leaves in place what was there before. Log files are rotated by a rename and a signal, and lose no line.
+//! whom the server believes (`--trusted-proxy`, `--trusted-hops`, `--forwarded`, `--forwarded-also`, `--proxy-protocol-from`) is read from the
+//! file of `--config`, as far as neither the command line nor the environment says it, and holds from the next request on, on running
+//! connections, too. What does not hold leaves in place what was there before. Log files are rotated by a rename and a signal, and lose no line.
 //! Nobody has to read stdout or stderr for any of that.
 //!
 //! SIGUSR2 loses no request: the listeners are shared by both processes, whichever server it is. Where the new one does not start, or is

@@ -362,7 +362,7 @@ mod tests {
     #[test]
     fn hang_up_reads_certificates_again_and_stops_nothing() {
         let (sender, reloaded) = mpsc::sync_channel(0);
-        let control = Control::start(Some(Tls::new(Told(sender))), None, Manager::default()).expect("a thread");
+        let control = Control::start(Some(Tls::new(Told(sender))), None, None, Manager::default()).expect("a thread");
         let stop = Stop::new(ShutdownTrigger::new(), Duration::ZERO, Manager::default());
         let signals = Signals::watch(stop, control).expect("signals can be watched");
         for _ in 0..2 {

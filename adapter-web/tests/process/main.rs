@@ -11,6 +11,8 @@ mod operator;
 #[cfg(unix)]
 mod program;
 #[cfg(unix)]
+mod trust;
+#[cfg(unix)]
 mod workers;
 
 #[cfg(unix)]
@@ -32,7 +34,7 @@ mod unix {
     use libtest_mimic::{Arguments, Failed, Trial};
 
     use crate::program::*;
-    use crate::{operator, workers};
+    use crate::{operator, trust, workers};
 
     pub(crate) fn main() -> ExitCode {
         if std::env::var_os(PROGRAM).is_some() {
@@ -68,6 +70,8 @@ mod unix {
             ("the_access_log_is_complete_when_the_program_ends", access_log),
             ("an_interrupt_passed_on_is_no_second_one", interrupt_twice),
             ("a_hang_up_reloads_and_ends_nothing", operator::hang_up),
+            ("trusted_proxies_are_read_again_at_a_hang_up", trust::again),
+            ("trusted_proxies_of_workers_are_read_by_new_ones", trust::of_workers),
             ("quit_stops_at_once", operator::quit),
             ("a_log_that_is_rotated_loses_no_line", operator::rotation),
             ("a_slow_startup_can_be_interrupted", operator::slow_startup),
@@ -149,6 +153,9 @@ mod unix {
         if path == "/held" {
             called_here(path)?;
             environ.shutting_down().await;
+        }
+        if path == "/peer" {
+            return Ok(Response::new(Body::from(format!("{:?}", environ.peer_addr().map(|peer| peer.ip())))));
         }
         if path == "/process" {
             return Ok(Response::new(Body::from(std::process::id().to_string())));

@@ -1,7 +1,10 @@
+use std::net::IpAddr;
+
 use http::HeaderValue;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::{ServerConfig, TrustedProxy};
 
 const PROXY: &str = "127.0.0.1:9";
 const SOCKET: &str = "unix";
