@@ -77,14 +77,15 @@
 //!
 //! | signal | what it does |
 //! |---|---|
-//! | SIGTERM, SIGINT | drains: what is in flight completes until `--timeout-graceful-shutdown`. Another one forces, a third kills |
-//! | SIGQUIT | stops at once, as the second SIGTERM; the shutdown hook runs, and logs are written |
+//! | SIGTERM, SIGINT | drains: what is in flight completes until `--timeout-graceful-shutdown`. Another one forces, a third kills. Status 0, forced or not |
+//! | SIGQUIT | stops at once, as the second SIGTERM; the shutdown hook runs, and logs are written. Status 0 |
 //! | SIGHUP | reads certificates and the trusted proxies from files again, and opens the access log's file again; also under `nohup` |
 //! | SIGUSR2 | starts the program on disk anew with the same arguments and listeners, and drains when that one serves |
 //! | SIGUSR1 | opens the access log's file (`--access-log-file`) again |
 //!
 //! The same signal again within a second is the one before, passed on by a terminal or a wrapper. With `--drain-delay TIME` all
 //! is served for that long between the signal and the draining, while load balancers learn of it; a second signal ends the delay.
+//! Behind an upgrade, or in a worker that was replaced, what drains already drains on at the first signal, and is forced by the second.
 //! While the program starts, SIGTERM, SIGINT and SIGQUIT drop the startup hook, and the process ends by that signal; a hook
 //! that blocks goes on until the second one.
 //!

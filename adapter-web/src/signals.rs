@@ -3,7 +3,8 @@
 //!
 //! A signal that comes again within a second of the first of its kind is the same one: a terminal sends Ctrl-C to every
 //! process of its group, and wrappers such as `npm run` pass it on to the one that has it already. With a delay before the
-//! draining the first one begins the delay, and the second ends it.
+//! draining the first one begins the delay, and the second ends it. A draining that began without one, behind an upgrade or as the
+//! parent of a worker wanted it, is nobody's first signal.
 //!
 //! One thread (`adapter-signals`) waits for signals, and raises the server's [`ShutdownTrigger`], which wakes the
 //! server's own threads. Of a server that still starts the first signal ends the startup (\[LIF-10\]); the second one, for
@@ -46,6 +47,8 @@ struct State {
     delay: Duration,
     /// When the last one of each kind counted.
     counted: Vec<(i32, Instant)>,
+    /// Whether an operator wants it to end, by now.
+    is_asked: bool,
     /// What ended the startup.
     interrupted: Option<i32>,
     /// Who is told of the end.
@@ -72,6 +75,8 @@ enum Step {
     Interrupt,
     Delay,
     Drain,
+    /// It drains already.
+    Wait,
     Force,
     Kill,
 }
@@ -88,16 +93,24 @@ impl State {
             (Phase::Starting, _) if self.interrupted.is_some() => Step::Kill,
             (Phase::Starting, _) => Step::Interrupt,
             (Phase::Forced, _) => Step::Kill,
-            (_, SIGQUIT) | (Phase::Draining, _) => Step::Force,
+            (_, SIGQUIT) => Step::Force,
+            (Phase::Draining, _) => {
+                if self.is_asked {
+                    Step::Force
+                } else {
+                    Step::Wait
+                }
+            }
             (Phase::Serving, _) if !self.delay.is_zero() => Step::Delay,
             (Phase::Serving | Phase::Delaying, _) => Step::Drain,
         };
+        self.is_asked = true;
         match step {
             Step::Interrupt => self.interrupted = Some(signal),
             Step::Delay => self.phase = Phase::Delaying,
             Step::Drain => self.phase = Phase::Draining,
             Step::Force => self.phase = Phase::Forced,
-            Step::Kill => {}
+            Step::Wait | Step::Kill => {}
         }
         Some(step)
     }
@@ -123,6 +136,7 @@ impl Stop {
             phase: Phase::Starting,
             delay,
             counted: Vec::new(),
+            is_asked: false,
             interrupted: None,
             manager,
             listening: None,
@@ -184,8 +198,9 @@ impl Stop {
         self.lock().phase != Phase::Serving
     }
 
-    /// Drains: another process serves.
+    /// Drains: another process serves, and has to do with the service manager from now on.
     pub(crate) fn hand_over(&self) {
+        self.lock().manager = Manager::default();
         self.drain_from(&[Phase::Serving]);
     }
 
@@ -208,6 +223,7 @@ impl Stop {
                 format!("draining in {}, once more to drain now", crate::cli::Period(state.delay))
             }
             Step::Drain => "draining, once more to force".into(),
+            Step::Wait => "draining already, once more to force".into(),
             Step::Force => "stopping at once, once more to kill".into(),
             Step::Kill => "killed".into(),
         };
@@ -229,6 +245,7 @@ impl Stop {
                     state.drain();
                 }
             }
+            Step::Wait => {}
             Step::Force => {
                 state.close();
                 state.trigger.force();
@@ -307,6 +324,18 @@ mod tests {
         let mut starting = state(Phase::Starting, 0);
         let steps = [SIGINT, SIGTERM].map(|signal| starting.receive(signal, now));
         assert_eq!(steps, [Some(Step::Interrupt), Some(Step::Kill)]);
+    }
+
+    #[test]
+    fn a_draining_that_nobody_asked_for_is_no_first_signal() {
+        let stop = Stop::new(ShutdownTrigger::new(), Duration::from_secs(3600), Manager::default());
+        stop.lock().phase = Phase::Serving;
+        stop.hand_over();
+        let now = Instant::now();
+        let steps = [0, 1, 2].map(|at| stop.lock().receive(SIGTERM, now + at * ONE));
+        assert_eq!(steps, [Some(Step::Wait), Some(Step::Force), Some(Step::Kill)]);
+        let mut draining = state(Phase::Draining, 0);
+        assert_eq!(draining.receive(SIGQUIT, now), Some(Step::Force));
     }
 
     #[test]

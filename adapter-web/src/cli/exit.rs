@@ -89,6 +89,7 @@ impl Exit {
             // A closed stdout must not turn the end of the program into a panic.
             0 => {
                 let _ = io::stdout().write_all(self.text.as_bytes());
+                stderr::flush(|| false);
             }
             _ if self.is_told => stderr::flush(|| false),
             _ => stderr::say_last(format!("{self}\n")),

@@ -278,6 +278,23 @@ pub(crate) fn upgrades(server: &str) {
     std::net::TcpListener::bind(&address).expect("the port is free");
 }
 
+/// An upgrade's draining is nobody's signal.
+pub(crate) fn signal_behind_upgrade(server: &str) {
+    let args = ["--server", server, "--bind", "127.0.0.1:0", "--timeout-graceful-shutdown", "1h"];
+    let program = start(command(&args));
+    let _in_flight = ask(&program.address(), "/never");
+    assert_eq!(program.line(), "called /never");
+    let last = upgraded(&program, program.child.id());
+    program.signal("-TERM");
+    until(&program, "adapter: SIGTERM: draining already, once more to force");
+    program.signal("-INT");
+    until(&program, "adapter: SIGINT: stopping at once, once more to kill");
+    assert!(Command::new("kill").args(["-TERM", &last.to_string()]).status().expect("kill runs").success());
+    let (ended, stderr, _) = program.end();
+    // Forced, it has done what it was asked for.
+    assert_eq!(ended.code(), Some(0), "{stderr:?}");
+}
+
 /// One that does not start changes nothing.
 pub(crate) fn failed_upgrade(server: &str) {
     let folder = tempfile::tempdir().expect("a folder");

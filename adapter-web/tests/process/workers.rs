@@ -272,6 +272,27 @@ pub(crate) fn replaced(server: &str) {
 }
 
 /// A program that starts as `mood` says, and its workers.
+/// A worker that drains for another one serves is not at its second signal when all are to end.
+pub(crate) fn signal_behind_replacement(server: &str) {
+    let served = Served::start(server, 2, &["--timeout-graceful-shutdown", "1h"]);
+    let _in_flight = ask(served.address(), "/never");
+    assert_eq!(served.program.line(), "called /never");
+    served.program.signal("-HUP");
+    let lines = until(&served.program, "all workers are new");
+    let is_old = |line: &String| served.workers.iter().any(|id| *line == format!("adapter: worker {id} ended"));
+    // The other one may have ended by now.
+    let ended = lines.iter().filter(|line| is_old(line)).count();
+    served.program.signal("-TERM");
+    let mut lines = Vec::new();
+    while lines.len() < 3 - ended {
+        lines.extend(until(&served.program, " ended").pop());
+    }
+    assert_eq!(lines.iter().filter(|line| is_old(line)).count(), 1 - ended, "{lines:?}");
+    served.program.signal("-INT");
+    let (status, lines, _) = served.program.end();
+    assert_eq!((status.code(), lines.iter().filter(|line| is_old(line)).count()), (Some(0), 1), "{lines:?}");
+}
+
 fn moody(server: &str, mood: &Path, args: &[&str]) -> Command {
     let mut command = command(&["--server", server, "--workers", "2"]);
     command.args(args).env(PROGRAM, "moody").env(MOOD, mood);
