@@ -12,7 +12,7 @@ use std::time::Duration;
 #[cfg(unix)]
 use adapter_core::server::Believed;
 use adapter_core::server::LastReference;
-use adapter_core::{Application, DynApplication, ServeError, Server, ServerConfig};
+use adapter_core::{Application, Bind, DynApplication, ServeError, Server, ServerConfig};
 use futures_lite::future::{block_on, or};
 
 use crate::access_log::{self, AccessLog, Format};
@@ -360,6 +360,14 @@ impl Launcher {
         Some(Trust { believed, again })
     }
 
+    /// Says where nobody can speak the PROXY protocol, though somebody was to.
+    fn warn_of_unannounced(&self, binds: &[Bind]) {
+        if !self.config.proxy_protocol_from.is_empty() && !binds.iter().any(|bind| bind.options().proxy) {
+            let line = "adapter: --proxy-protocol-from is of no use: no --bind has \",proxy\" behind its address\n";
+            stderr::say(line.into());
+        }
+    }
+
     fn open_access_log(&self) -> Result<Option<access_log::Writer>, Exit> {
         if matches!(self.access_log, Format::Off | Format::Events) {
             return Ok(None);
@@ -389,6 +397,7 @@ impl Launcher {
         let are_activated = inherited.is_some();
         let binds = inherited.unwrap_or_else(|| self.config.binds_or_default());
         let (binds, listening) = Listening::bind(&binds, are_activated, before.as_mut())?;
+        self.warn_of_unannounced(&binds);
         let lines = urls::lines(&info, &binds, &listening.addresses()?, &self.config.mount_prefix);
         // Or they would be open as long as this process is.
         drop((binds, std::mem::take(&mut self.config.binds)));
@@ -438,6 +447,9 @@ impl Launcher {
             self.config.binds = operator.bind(stop, self.config.binds_or_default(), are_activated)?;
         }
         let binds = self.config.binds_or_default();
+        if !operator.is_worker() {
+            self.warn_of_unannounced(&binds);
+        }
         let (pulse, hooks) = (self.config.pulse.clone(), self.config.timeouts.hooks);
         let mut handle = match self.server.start(application, self.config) {
             Ok(handle) => handle,

@@ -68,7 +68,7 @@ pub struct ServerConfig {
     /// What else is believed of what they write (\[HDR-28\]). Default: nothing.
     pub forwarded_also: Vec<ForwardedAlso>,
     /// How many proxies a request comes through, where nobody knows their addresses: as many elements of the forwarded fields
-    /// are believed, whoever connects (\[HDR-27\]). Clients must not reach the server past them. Instead of
+    /// are believed, whoever connects, and nothing where there are fewer (\[HDR-27\]). Clients must not reach the server past them. Instead of
     /// [`trusted_proxies`](Self::trusted_proxies). Default: `None`.
     pub trusted_hops: Option<u32>,
     /// Who may speak on listeners marked by [`Bind::with_proxy_protocol`], and is believed in whom it speaks for (\[PRX-02\]).

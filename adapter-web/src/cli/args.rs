@@ -84,7 +84,8 @@ pub struct Args {
         value_parser = trimmed::<TrustedProxy>)]
     pub proxy_protocol_from: Vec<TrustedProxy>,
 
-    /// Proxies that every request comes through, where their addresses are not known; instead of --trusted-proxy
+    /// Proxies that every request comes through, each of which adds to the forwarded fields, where their addresses are not known;
+    /// with fewer elements nothing is believed; instead of --trusted-proxy
     #[arg(long, env = "ADAPTER_TRUSTED_HOPS", value_name = "N")]
     pub trusted_hops: Option<u32>,
 

@@ -133,3 +133,22 @@ pub(crate) fn of_workers(server: &str) {
     served.signal("-TERM");
     assert_eq!(served.end().0.code(), Some(0));
 }
+
+/// What is marked is told so, and what can't be of use.
+pub(crate) fn told(server: &str) {
+    let from = ["--proxy-protocol-from", "10.0.0.1"];
+    let mut args = vec!["--server", server, "--bind", "127.0.0.1:0,proxy", "--bind", "127.0.0.1:0"];
+    args.extend(from);
+    let served = start(command(&args));
+    let addresses = [served.address(), served.address()];
+    assert_eq!(addresses.map(|address| address.ends_with(",proxy")), [true, false]);
+    for more in [&[][..], &["--workers", "2"]] {
+        let mut args = vec!["--server", server, "--bind", "127.0.0.1:0"];
+        args.extend(from.iter().chain(more));
+        let served = start(command(&args));
+        let line = served.line();
+        assert!(line.starts_with("adapter: --proxy-protocol-from is of no use: "), "{line}");
+        let lines = until(&served, "").into_iter().chain(more.iter().map(|_| served.line())).collect::<Vec<_>>();
+        assert!(!lines.iter().any(|line| line.contains("of no use")), "{lines:?}");
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! Lists are read from the right, the side our own proxies wrote, as octets and element by element: nothing that stands
 //! further left, a client's own claims or its octets, can change what an element says or how it is read. The walk ends
-//! at the first element that names no trusted proxy, or after as many as there are hops. Where it ends at one that can't be read,
+//! at the first element that names no trusted proxy, or after as many as there are hops. Fewer than that name nobody. Where it ends at one that can't be read,
 //! or that hides the client (`unknown`, `_hidden`, `unix:`), the client is unknown: the address of a proxy never stands for it, for
 //! rules such as "administration from loopback only" would open then.
 
@@ -55,6 +55,11 @@ pub fn evaluate(headers: &HeaderMap, peer: Option<SocketAddr>, local: &ListenAdd
         ForwardedFields::Named(name) => named(headers, name, trust)?,
         ForwardedFields::Off => return None,
     };
+    // [HDR-27] it has not come through all of them, so that what it says may be anybody's
+    let is_list = !matches!(trust.fields(), ForwardedFields::Named(_));
+    if is_list && trust.hops().is_some_and(|hops| steps < hops) {
+        return Some(Forwarded::default());
+    }
     if trust.asks_for_more() {
         also::complete(&mut found, headers, trust, steps);
     }
