@@ -57,6 +57,8 @@ mod unix {
             trial("the_macro_tells_the_programs_own_version", own_version),
             trial("a_server_that_was_added_is_known_by_name", added_server),
         ];
+        trials
+            .push(trial("systemd_takes_the_units", operator::units).with_ignored_flag(!operator::units_are_verified()));
         type Case = (&'static str, fn(&str));
         let cases: &[Case] = &[
             ("a_port_in_use_is_one_line_and_status_1", port_in_use),
@@ -100,6 +102,8 @@ mod unix {
             ("an_inherited_socket_that_does_not_listen_is_an_error", inherited_deaf),
             ("a_port_alone_is_every_interface_of_both_families", every_interface),
             ("localhost_is_both_families_with_one_port", localhost),
+            ("every_interface_of_one_family_is_beside_the_other", side_by_side),
+            ("a_group_that_is_not_known_is_one_line_and_status_1", unknown_group),
             ("a_stdout_nobody_reads_holds_up_nothing", stdout_unread),
             ("a_stderr_nobody_reads_holds_up_nothing", stderr_unread),
             ("a_successors_socket_is_not_deleted", successor),
@@ -500,6 +504,46 @@ mod unix {
     }
 
     /// Lines of some kilobytes fill the buffers of a pipe soon.
+    /// `0.0.0.0` and `[::]` with one port, in both orders: each has the clients of its family.
+    fn side_by_side(server: &str) {
+        if TcpListener::bind("[::1]:0").is_err() {
+            return;
+        }
+        for first in ["0.0.0.0", "[::]"] {
+            // Somebody else may take the port before the second is bound.
+            let started = (0..20).find_map(|_| {
+                let free = TcpListener::bind("[::]:0").and_then(|free| free.local_addr()).expect("a port").port();
+                let binds = if first == "[::]" { ["[::]", "0.0.0.0"] } else { ["0.0.0.0", "[::]"] };
+                let [one, other] = binds.map(|host| format!("{host}:{free}"));
+                let args = ["--server", server, "--bind", &one, "--bind", &other, "--access-log"];
+                let program = start(command(&args));
+                let line = program.line();
+                (!line.contains("already in use")).then_some((program, line, free))
+            });
+            let (program, line, port) = started.expect("a port that is free on both");
+            let lines = [line, program.line()];
+            let told =
+                [format!("(every interface, IPv4: 0.0.0.0:{port})"), format!("(every interface, IPv6: [::]:{port})")];
+            assert!(told.iter().all(|told| lines.iter().any(|line| line.ends_with(told))), "{lines:?}");
+            for host in ["127.0.0.1", "[::1]"] {
+                assert!(talk(connect(&format!("{host}:{port}")), "/").ends_with("\r\n\r\nhello"));
+            }
+            program.signal("-TERM");
+            let (ended, _, stdout) = program.end();
+            let peers: Vec<_> = stdout.iter().filter_map(|line| line.split(' ').next()).collect();
+            assert_eq!((ended.code(), peers), (Some(0), vec!["127.0.0.1", "::1"]));
+        }
+    }
+
+    fn unknown_group(server: &str) {
+        let (_directory, path) = socket_path();
+        let address = format!("unix:{}", path.display());
+        let line = format!("error: cannot listen on {address}: there is no group \"no-such-group\"");
+        fails(&["--server", server, "--bind", &format!("{address},mode=0660,group=no-such-group")], 1, &line);
+        assert!(!path.exists(), "nothing is left there");
+        assert_eq!(std::fs::read_dir(path.parent().expect("a folder")).expect("it is read").count(), 0);
+    }
+
     fn long(folder: &str) -> String {
         format!("/{folder}/{}", "x".repeat(8000))
     }
