@@ -88,6 +88,7 @@ mod unix {
             ("a_delay_before_the_drain_serves_on", operator::drain_delay),
             ("workers_all_answer", workers::answers),
             ("an_access_log_of_workers_has_whole_lines", workers::access_log),
+            ("a_worker_that_is_full_takes_nobody_from_one_that_is_not", workers::full),
             ("a_worker_that_ends_is_replaced", workers::killed),
             ("a_worker_that_hangs_is_replaced", workers::hanging),
             ("workers_become_more_and_fewer", workers::number_of_them),
