@@ -301,7 +301,7 @@ impl Connection {
         if self.serving.believed.may_announce(self.peer_addr, &self.local_addr) {
             return Some(Reader::new());
         }
-        tracing::debug!(target: "adapter", peer = self.told(), "[PRX-02] it may not speak the PROXY protocol; closed");
+        tracing::info!(target: "adapter", peer = self.told(), "[PRX-02] it may not speak the PROXY protocol; closed");
         None
     }
 

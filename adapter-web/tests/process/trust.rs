@@ -89,6 +89,8 @@ pub(crate) fn again(server: &str) {
     stream.write_all(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n").expect("written");
     let refused = stream.read(&mut [0]);
     assert!(!matches!(refused, Ok(1..)), "who is not on the command line is refused: {refused:?}");
+    let line = served.line();
+    assert!(line.contains("[PRX-02] it may not speak the PROXY protocol"), "{line}");
 }
 
 /// Those of the PROXY protocol are read again, too; and by the new ones where there are workers.
