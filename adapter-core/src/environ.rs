@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use http::uri::Scheme;
 use http::{Extensions, HeaderMap};
 
-use crate::config::{ListenAddr, ServerConfig};
+use crate::config::{Believed, ListenAddr, ServerConfig};
 use crate::contain;
 use crate::error::Error;
 use crate::hints::EarlyHints;
@@ -25,7 +25,7 @@ use crate::proxy_protocol::{Ends, Header, Reader};
 use crate::pulse::Pulse;
 use crate::refused::{Asked, Refused};
 use crate::rules::Rejection;
-use crate::rules::forwarded::{self, Forwarded, Trust};
+use crate::rules::forwarded::{self, Forwarded};
 use crate::runtime::Runtime;
 use crate::shutdown::{ShutdownLevel, ShutdownTrigger};
 use crate::signal::{Fired, Signal};
@@ -50,12 +50,10 @@ pub struct Serving {
     pub values: Extensions,
     /// See [`ServerConfig::mount_prefix`].
     pub mount_prefix: Option<Arc<str>>,
-    /// See [`ServerConfig::trusted_proxies`] and [`ServerConfig::forwarded`].
-    pub trust: Trust,
+    /// Whose word is taken: see [`ServerConfig::trusted_proxies`], [`ServerConfig::proxy_protocol_sources`].
+    pub believed: Believed,
     /// See [`Limits::min_rate`](crate::Limits::min_rate).
     pub min_rate: Option<u32>,
-    /// Who may speak the PROXY protocol, where that is spoken: see [`ServerConfig::proxy_protocol_sources`].
-    pub proxies: Trust,
     /// See [`ServerConfig::pulse`]. The runtime's is in it already.
     pub pulse: Option<Pulse>,
     /// See [`ServerConfig::observe`].
@@ -87,8 +85,7 @@ impl Serving {
             shutdown,
             values: config.values.clone(),
             mount_prefix: (!config.mount_prefix.is_empty()).then(|| config.mount_prefix.as_str().into()),
-            trust: Trust::new(config),
-            proxies: Trust::of_peers(config.proxy_protocol_sources()),
+            believed: config.believed.clone().unwrap_or_else(|| Believed::new(config)),
             min_rate: config.limits.min_rate,
             pulse: config.pulse.clone(),
             observers,
@@ -287,7 +284,10 @@ impl Connection {
             return;
         }
         let forwarded = match asked {
-            Asked::Head(head) => forwarded::evaluate(&head.headers, self.peer(), self.local(), &self.serving.trust),
+            Asked::Head(head) => {
+                let (peer, local) = (self.peer(), self.local());
+                self.serving.believed.with(|trust| forwarded::evaluate(&head.headers, peer, local, trust))
+            }
             _ => None,
         };
         let peer = forwarded.map_or(self.peer(), |forwarded| forwarded.peer);
@@ -316,10 +316,10 @@ impl Connection {
     /// Reads the header of the PROXY protocol, which this connection begins with; `None` where its peer may not send one: then it
     /// is to be closed at once. Says so in the log. \[PRX-02\]
     pub fn expect_header(&self) -> Option<Reader> {
-        if self.serving.proxies.includes_hop(self.peer_addr, &self.local_addr) {
+        if self.serving.believed.may_announce(self.peer_addr, &self.local_addr) {
             return Some(Reader::new());
         }
-        tracing::debug!(target: "adapter", peer = self.told(), "[PRX-02] it may not speak the PROXY protocol; closed");
+        tracing::info!(target: "adapter", peer = self.told(), "[PRX-02] it may not speak the PROXY protocol; closed");
         None
     }
 
@@ -477,7 +477,7 @@ impl Environ {
     #[must_use]
     #[inline]
     pub fn with_forwarded(self, headers: &HeaderMap) -> Self {
-        if self.connection.serving.trust.is_nobody() { self } else { self.forwarded_by(headers) }
+        if self.connection.serving.believed.is_nobody() { self } else { self.forwarded_by(headers) }
     }
 
     /// Apart from [`with_forwarded`](Self::with_forwarded), so that without proxies it stays in registers.
@@ -486,7 +486,8 @@ impl Environ {
         // [PRX-11] the walk begins at whom the proxy has announced
         let connection = &self.connection;
         let (peer, local) = (connection.peer(), connection.local());
-        if let Some(found) = forwarded::evaluate(headers, peer, local, &connection.serving.trust) {
+        let found = connection.serving.believed.with(|trust| forwarded::evaluate(headers, peer, local, trust));
+        if let Some(found) = found {
             self.special().forwarded = Some(found);
         }
         self

@@ -1,7 +1,10 @@
 //! How many of something there are, and waiting for fewer: open connections, calls that run. \[LIM-07\], \[SHU-09\]
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 
 use event_listener::Event;
 
@@ -48,11 +51,31 @@ impl Tracker {
     pub async fn enter(&self, limit: usize) -> Guard {
         loop {
             self.below(limit).await;
-            let enter = |open| (open < limit).then_some(open + 1);
-            if self.0.open.fetch_update(Ordering::SeqCst, Ordering::SeqCst, enter).is_ok() {
-                return Guard(self.0.clone());
+            if let Some(guard) = self.try_enter(limit) {
+                return guard;
             }
         }
+    }
+
+    /// Polls `accept` while fewer than `limit` are open, and counts one more for what it makes; `None` at once where there is no
+    /// room, so that whoever else has some takes it. Cancel safe where `accept` is.
+    pub async fn enter_with<T, E>(
+        &self,
+        limit: usize,
+        accept: impl Future<Output = Result<T, E>>,
+    ) -> Option<Result<(T, Guard), E>> {
+        let mut accept = pin!(accept);
+        // Counted before each attempt, for there may be others who accept, and given back if there was nobody.
+        poll_fn(|cx| match self.try_enter(limit) {
+            Some(guard) => accept.as_mut().poll(cx).map(|outcome| Some(outcome.map(|made| (made, guard)))),
+            None => Poll::Ready(None),
+        })
+        .await
+    }
+
+    fn try_enter(&self, limit: usize) -> Option<Guard> {
+        let enter = |open| (open < limit).then_some(open + 1);
+        self.0.open.fetch_update(Ordering::SeqCst, Ordering::SeqCst, enter).ok().map(|_| Guard(self.0.clone()))
     }
 
     /// Waits until fewer than `limit` are open. Cancel safe.
@@ -86,5 +109,34 @@ impl Drop for Guard {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::SeqCst);
         self.0.fewer.notify(usize::MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use futures_lite::future::{block_on, poll_once};
+
+    use super::*;
+
+    #[test]
+    fn who_accepts_holds_a_place_only_for_who_is_there() {
+        let tracker = Tracker::default();
+        let nobody = pending::<Result<(), ()>>;
+        block_on(async {
+            let mut waiting = Box::pin(tracker.enter_with(1, nobody()));
+            assert!(poll_once(&mut waiting).await.is_none());
+            assert_eq!(tracker.open(), 0, "nobody is there");
+            let entered = tracker.enter_with(1, ready(Ok::<_, ()>("a client"))).await;
+            let (client, guard) = entered.and_then(Result::ok).expect("there is room");
+            assert_eq!((client, tracker.open()), ("a client", 1));
+            assert!(waiting.await.is_none(), "who waits learns that there is no room any more");
+            assert!(tracker.enter_with(1, ready(Ok::<_, ()>("one more"))).await.is_none());
+            drop(guard);
+            let failed = tracker.enter_with(1, ready(Err::<(), _>("descriptors"))).await;
+            assert_eq!(failed.and_then(Result::err), Some("descriptors"));
+            assert_eq!(tracker.open(), 0);
+        });
     }
 }

@@ -53,6 +53,21 @@ pub fn complain(error: &io::Error, listener: &dyn Display) {
     }
 }
 
+/// Whether a client waits at `listener`, without accepting it. Does not block; where that can't be known, somebody may.
+#[cfg(unix)]
+pub fn is_awaited(listener: &impl std::os::fd::AsFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    let at_once = Timespec::default();
+    poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&at_once)).is_ok_and(|ready| ready > 0)
+}
+
+/// Whether a client waits at a listener: that is not known here.
+#[cfg(not(unix))]
+pub fn is_awaited<L>(_: &L) -> bool {
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

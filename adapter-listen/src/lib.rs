@@ -21,7 +21,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use adapter_core::server::{Bind, BindOptions, ListenAddr, ServeError};
 
-pub use self::accept::{AcceptError, classify, complain};
+pub use self::accept::{AcceptError, classify, complain, is_awaited};
 pub use self::listeners::Listeners;
 pub use self::tuning::limit_unsent;
 #[cfg(unix)]

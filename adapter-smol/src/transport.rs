@@ -77,6 +77,10 @@ impl Accept for Accepting {
         self.admit(socket, peer)
     }
 
+    fn is_awaited(&self) -> bool {
+        adapter_listen::is_awaited(self.socket.get_ref())
+    }
+
     fn addr(&self) -> &ListenAddr {
         &self.addr
     }

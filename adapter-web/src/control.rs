@@ -1,5 +1,5 @@
-//! What an operator asks of a server that goes on: SIGHUP reads certificates again and opens log files again, SIGUSR1 opens log
-//! files again.
+//! What an operator asks of a server that goes on: SIGHUP reads certificates and trusted proxies again and opens log files again,
+//! SIGUSR1 opens log files again.
 //!
 //! Reading files may take its time, and must not hold up a SIGTERM: it is done on a thread of its own (`adapter-control`),
 //! which ends when nobody can ask any more. What is asked for twice before it has begun is done once. Each says on stderr, in
@@ -12,11 +12,12 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
+use adapter_core::server::Believed;
 use adapter_core::tls::Tls;
 use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
 use signal_hook::low_level;
 
-use crate::cli::Exit;
+use crate::cli::{Again, Exit};
 use crate::output::Queue;
 use crate::stderr;
 use crate::systemd::Manager;
@@ -26,7 +27,7 @@ const NO_FILE: &str = "there is no log file to open again";
 /// What can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
-    /// Certificates and log files.
+    /// Certificates, trusted proxies and log files.
     Reload,
     /// Log files.
     Reopen,
@@ -39,6 +40,24 @@ pub(crate) enum Ask {
 pub(crate) struct LogFile {
     pub(crate) path: PathBuf,
     pub(crate) lines: Queue,
+}
+
+/// Whom the server believes, and the way to read that again.
+#[derive(Clone, Debug)]
+pub(crate) struct Trust {
+    pub(crate) believed: Believed,
+    pub(crate) again: Again,
+}
+
+impl Trust {
+    /// Does it, and says what was done.
+    fn read(&self) -> String {
+        let set = |config| self.believed.set(&config).map_err(|error| format!("{}: {}", self.again, Exit::from(error)));
+        match self.again.read().and_then(set) {
+            Ok(()) => format!("read the trusted proxies of {} again", self.again),
+            Err(why) => format!("trusting the proxies from before: {why}"),
+        }
+    }
 }
 
 /// The way to the thread. It ends when this is dropped.
@@ -59,15 +78,20 @@ impl std::fmt::Debug for Upgrade {
 }
 
 impl Control {
-    /// Starts the thread, which reads `tls` again, and opens `log`, and tells the `manager`.
+    /// Starts the thread, which reads `tls` and `trust` again, and opens `log`, and tells the `manager`.
     ///
     /// # Errors
     /// No thread can be had.
-    pub(crate) fn start(tls: Option<Tls>, log: Option<LogFile>, manager: Manager) -> io::Result<Self> {
+    pub(crate) fn start(
+        tls: Option<Tls>,
+        trust: Option<Trust>,
+        log: Option<LogFile>,
+        manager: Manager,
+    ) -> io::Result<Self> {
         let (wake, woken) = mpsc::sync_channel(1);
         let control = Control { asked: Arc::default(), wake, upgrade: Arc::default() };
         let asked = control.asked.clone();
-        let what = Reloaded { tls, log, manager, upgrade: control.upgrade.clone(), upgrading: Arc::default() };
+        let what = Reloaded { tls, trust, log, manager, upgrade: control.upgrade.clone(), upgrading: Arc::default() };
         thread::Builder::new().name("adapter-control".into()).spawn(move || serve(&woken, &asked, &what))?;
         Ok(control)
     }
@@ -118,6 +142,7 @@ fn say(signal: i32, what: &str) {
 
 struct Reloaded {
     tls: Option<Tls>,
+    trust: Option<Trust>,
     log: Option<LogFile>,
     manager: Manager,
     upgrade: Arc<OnceLock<Upgrade>>,
@@ -131,7 +156,8 @@ impl Reloaded {
             Ok(()) => "read the certificates again".into(),
             Err(error) => format!("serving the certificates from before: {error}"),
         });
-        let said: Vec<_> = certificates.into_iter().chain(self.reopen()).collect();
+        let said: Vec<_> =
+            certificates.into_iter().chain(self.trust.as_ref().map(Trust::read)).chain(self.reopen()).collect();
         if said.is_empty() { "there is nothing to read again".into() } else { said.join("; ") }
     }
 

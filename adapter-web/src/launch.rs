@@ -11,14 +11,16 @@ use std::time::Duration;
 
 #[cfg(unix)]
 use adapter_core::observe::Counters;
-use adapter_core::server::LastReference;
+use adapter_core::server::{Believed, LastReference};
 use adapter_core::{Application, Bind, DynApplication, ServeError, Server, ServerConfig, ServerInfo};
 use futures_lite::future::{block_on, or};
 
 use crate::access_log::{self, AccessLog, Format};
+#[cfg(unix)]
+use crate::cli::Again;
 use crate::cli::{self, Args, Exit, Plain};
 #[cfg(unix)]
-use crate::control::{Control, LogFile};
+use crate::control::{Control, LogFile, Trust};
 #[cfg(unix)]
 use crate::descriptors;
 #[cfg(unix)]
@@ -173,6 +175,9 @@ pub struct Launcher {
     timeout_worker: Option<Duration>,
     /// For whom a certificate was made for this run, and its fingerprint.
     fingerprint: Option<String>,
+    /// What it was made of.
+    #[cfg_attr(not(unix), allow(dead_code))]
+    args: Args,
 }
 
 impl Launcher {
@@ -228,6 +233,7 @@ impl Launcher {
             workers: args.workers,
             timeout_worker: args.timeout_worker.0.map(|period| period.0),
             fingerprint,
+            args: args.clone(),
         })
     }
 
@@ -324,7 +330,8 @@ impl Launcher {
             let reloads = launcher.config.tls.clone().filter(|_| launcher.fingerprint.is_none());
             let log = launcher.access_log_file.clone().zip(writer.as_ref());
             let log = log.map(|(path, writer)| LogFile { path, lines: writer.lines() });
-            let control = Control::start(reloads, log, manager.clone()).map_err(ServeError::Io)?;
+            let trust = launcher.trust_again();
+            let control = Control::start(reloads, trust, log, manager.clone()).map_err(ServeError::Io)?;
             let upgrade = control.upgrade();
             let stop = Stop::new(trigger, launcher.drain_delay, manager.clone());
             (Signals::watch(stop, control).map_err(ServeError::Io)?, upgrade)
@@ -351,6 +358,23 @@ impl Launcher {
         drop(last);
         stderr::flush(|| stop.is_forced());
         ended
+    }
+
+    /// What SIGHUP does to whom the server believes, if a file has a say in that.
+    #[cfg(unix)]
+    fn trust_again(&mut self) -> Option<Trust> {
+        let again = Again::of(&self.args, &self.config)?;
+        let believed = self.config.believed.clone().unwrap_or_else(|| Believed::new(&self.config));
+        self.config.believed = Some(believed.clone());
+        Some(Trust { believed, again })
+    }
+
+    /// Says where nobody can speak the PROXY protocol, though somebody was to.
+    fn warn_of_unannounced(&self, binds: &[Bind]) {
+        if !self.config.proxy_protocol_from.is_empty() && !binds.iter().any(|bind| bind.options().proxy) {
+            let line = "adapter: --proxy-protocol-from is of no use: no --bind has \",proxy\" behind its address\n";
+            stderr::say(line.into());
+        }
     }
 
     fn open_access_log(&self) -> Result<Option<access_log::Writer>, Exit> {
@@ -386,6 +410,7 @@ impl Launcher {
         let are_activated = inherited.is_some();
         let binds = inherited.unwrap_or_else(|| self.config.binds_or_default());
         let (binds, listening) = Listening::bind(&binds, are_activated, before.as_mut())?;
+        self.warn_of_unannounced(&binds);
         let lines = urls::lines(&info, &binds, &listening.addresses()?, &self.config.mount_prefix);
         // Or they would be open as long as this process is.
         drop((binds, std::mem::take(&mut self.config.binds)));
@@ -439,6 +464,9 @@ impl Launcher {
             self.config.binds = operator.bind(stop, self.config.binds_or_default(), are_activated)?;
         }
         let binds = self.config.binds_or_default();
+        if !operator.is_worker() {
+            self.warn_of_unannounced(&binds);
+        }
         let (pulse, hooks) = (self.config.pulse.clone(), self.config.timeouts.hooks);
         let mut handle = match self.server.start(application, self.config) {
             Ok(handle) => handle,

@@ -77,19 +77,22 @@
 //!
 //! | signal | what it does |
 //! |---|---|
-//! | SIGTERM, SIGINT | drains: what is in flight completes until `--timeout-graceful-shutdown`. Another one forces, a third kills |
-//! | SIGQUIT | stops at once, as the second SIGTERM; the shutdown hook runs, and logs are written |
-//! | SIGHUP | reads certificates from files again, and opens the access log's file again; also under `nohup` |
+//! | SIGTERM, SIGINT | drains: what is in flight completes until `--timeout-graceful-shutdown`. Another one forces, a third kills. Status 0, forced or not |
+//! | SIGQUIT | stops at once, as the second SIGTERM; the shutdown hook runs, and logs are written. Status 0 |
+//! | SIGHUP | reads certificates and the trusted proxies from files again, and opens the access log's file again; also under `nohup` |
 //! | SIGUSR2 | starts the program on disk anew with the same arguments and listeners, and drains when that one serves |
 //! | SIGUSR1 | opens the access log's file (`--access-log-file`) again |
 //!
 //! The same signal again within a second is the one before, passed on by a terminal or a wrapper. With `--drain-delay TIME` all
 //! is served for that long between the signal and the draining, while load balancers learn of it; a second signal ends the delay.
+//! Behind an upgrade, or in a worker that was replaced, what drains already drains on at the first signal, and is forced by the second.
 //! While the program starts, SIGTERM, SIGINT and SIGQUIT drop the startup hook, and the process ends by that signal; a hook
 //! that blocks goes on until the second one.
 //!
 //! SIGHUP and SIGUSR1 end nothing, and say in one line what they did. New connections get the new certificates, running ones go on;
-//! what does not hold leaves in place what was there before. Log files are rotated by a rename and a signal, and lose no line.
+//! whom the server believes (`--trusted-proxy`, `--trusted-hops`, `--forwarded`, `--forwarded-also`, `--proxy-protocol-from`) is read from the
+//! file of `--config`, as far as neither the command line nor the environment says it, and holds from the next request on, on running
+//! connections, too. What does not hold leaves in place what was there before. Log files are rotated by a rename and a signal, and lose no line.
 //! Nobody has to read stdout or stderr for any of that.
 //!
 //! SIGUSR2 loses no request: the listeners are shared by both processes, whichever server it is. Where the new one does not start, or is

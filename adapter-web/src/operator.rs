@@ -133,8 +133,8 @@ impl Operator {
     /// Tells the parent, and from now on that this worker lives.
     fn work(&mut self, beat: Duration, stop: &Stop, pulse: Pulse) -> io::Result<()> {
         let Some(parent) = self.relieve()? else { return Ok(()) };
-        let stop = stop.clone();
-        attend::beat(parent.stream()?, beat, pulse, move || stop.is_stopping())
+        let (stops, retires) = (stop.clone(), stop.clone());
+        attend::beat(parent.stream()?, beat, pulse, move || stops.is_stopping(), move || retires.hand_over())
     }
 
     /// `exit`, which is the parent's to say where this is a worker that does not serve.

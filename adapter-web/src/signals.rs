@@ -3,7 +3,8 @@
 //!
 //! A signal that comes again within a second of the first of its kind is the same one: a terminal sends Ctrl-C to every
 //! process of its group, and wrappers such as `npm run` pass it on to the one that has it already. With a delay before the
-//! draining the first one begins the delay, and the second ends it.
+//! draining the first one begins the delay, and the second ends it. A draining that began without one, behind an upgrade or as the
+//! parent of a worker wanted it, is nobody's first signal.
 //!
 //! One thread (`adapter-signals`) waits for signals, and raises the server's [`ShutdownTrigger`], which wakes the
 //! server's own threads. Of a server that still starts the first signal ends the startup (\[LIF-10\]); the second one, for
@@ -47,6 +48,8 @@ struct State {
     delay: Duration,
     /// When the last one of each kind counted.
     counted: Vec<(i32, Instant)>,
+    /// Whether an operator wants it to end, by now.
+    is_asked: bool,
     /// What ended the startup.
     interrupted: Option<i32>,
     /// Who is told of the end.
@@ -73,6 +76,8 @@ enum Step {
     Interrupt,
     Delay,
     Drain,
+    /// It drains already.
+    Wait,
     Force,
     Kill,
 }
@@ -89,16 +94,24 @@ impl State {
             (Phase::Starting, _) if self.interrupted.is_some() => Step::Kill,
             (Phase::Starting, _) => Step::Interrupt,
             (Phase::Forced, _) => Step::Kill,
-            (_, SIGQUIT) | (Phase::Draining, _) => Step::Force,
+            (_, SIGQUIT) => Step::Force,
+            (Phase::Draining, _) => {
+                if self.is_asked {
+                    Step::Force
+                } else {
+                    Step::Wait
+                }
+            }
             (Phase::Serving, _) if !self.delay.is_zero() => Step::Delay,
             (Phase::Serving | Phase::Delaying, _) => Step::Drain,
         };
+        self.is_asked = true;
         match step {
             Step::Interrupt => self.interrupted = Some(signal),
             Step::Delay => self.phase = Phase::Delaying,
             Step::Drain => self.phase = Phase::Draining,
             Step::Force => self.phase = Phase::Forced,
-            Step::Kill => {}
+            Step::Wait | Step::Kill => {}
         }
         Some(step)
     }
@@ -124,6 +137,7 @@ impl Stop {
             phase: Phase::Starting,
             delay,
             counted: Vec::new(),
+            is_asked: false,
             interrupted: None,
             manager,
             listening: None,
@@ -196,8 +210,9 @@ impl Stop {
         }
     }
 
-    /// Drains: another process serves.
+    /// Drains: another process serves, and has to do with the service manager from now on.
     pub(crate) fn hand_over(&self) {
+        self.lock().manager = Manager::default();
         self.drain_from(&[Phase::Serving]);
     }
 
@@ -220,6 +235,7 @@ impl Stop {
                 format!("draining in {}, once more to drain now", crate::cli::Period(state.delay))
             }
             Step::Drain => "draining, once more to force".into(),
+            Step::Wait => "draining already, once more to force".into(),
             Step::Force => "stopping at once, once more to kill".into(),
             Step::Kill => "killed".into(),
         };
@@ -241,6 +257,7 @@ impl Stop {
                     state.drain();
                 }
             }
+            Step::Wait => {}
             Step::Force => {
                 state.close();
                 state.trigger.force();
@@ -322,6 +339,18 @@ mod tests {
     }
 
     #[test]
+    fn a_draining_that_nobody_asked_for_is_no_first_signal() {
+        let stop = Stop::new(ShutdownTrigger::new(), Duration::from_secs(3600), Manager::default());
+        stop.lock().phase = Phase::Serving;
+        stop.hand_over();
+        let now = Instant::now();
+        let steps = [0, 1, 2].map(|at| stop.lock().receive(SIGTERM, now + at * ONE));
+        assert_eq!(steps, [Some(Step::Wait), Some(Step::Force), Some(Step::Kill)]);
+        let mut draining = state(Phase::Draining, 0);
+        assert_eq!(draining.receive(SIGQUIT, now), Some(Step::Force));
+    }
+
+    #[test]
     fn quit_forces_at_once() {
         let now = Instant::now();
         for phase in [Phase::Serving, Phase::Delaying, Phase::Draining] {
@@ -374,7 +403,7 @@ mod tests {
     #[test]
     fn hang_up_reads_certificates_again_and_stops_nothing() {
         let (sender, reloaded) = mpsc::sync_channel(0);
-        let control = Control::start(Some(Tls::new(Told(sender))), None, Manager::default()).expect("a thread");
+        let control = Control::start(Some(Tls::new(Told(sender))), None, None, Manager::default()).expect("a thread");
         let stop = Stop::new(ShutdownTrigger::new(), Duration::ZERO, Manager::default());
         let signals = Signals::watch(stop, control).expect("signals can be watched");
         for _ in 0..2 {

@@ -4,37 +4,46 @@ use adapter_core::{Bind, ListenAddr, ServerInfo};
 
 /// What to say when the server of `info` listens on `addresses`, which are where `binds` were bound, in order: a line for each.
 pub(crate) fn lines(info: &ServerInfo, binds: &[Bind], addresses: &[ListenAddr], prefix: &str) -> Vec<String> {
-    let line = |(address, secure)| {
-        let protocol = if secure { "https" } else { &info.protocol };
-        let url = describe(address, addresses, prefix, protocol);
+    let line = |(address, marks)| {
+        let url = describe(address, addresses, prefix, &info.protocol, marks);
         format!("adapter: {} {} listening on {url}\n", info.name, info.version)
     };
-    addresses.iter().zip(secure(binds, addresses)).map(line).collect()
+    addresses.iter().zip(marks(binds, addresses)).map(line).collect()
 }
 
-/// For each of `addresses`, which are where `binds` were bound, in order, whether it has TLS.
-fn secure(binds: &[Bind], addresses: &[ListenAddr]) -> Vec<bool> {
-    let mut secure = Vec::with_capacity(addresses.len());
+/// What is spoken in front of HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Marks {
+    tls: bool,
+    proxy: bool,
+}
+
+/// For each of `addresses`, which are where `binds` were bound, in order, how it is marked.
+fn marks(binds: &[Bind], addresses: &[ListenAddr]) -> Vec<Marks> {
+    let mut marks = Vec::with_capacity(addresses.len());
     for bind in binds {
-        let tls = bind.options().tls;
+        let own = Marks { tls: bind.options().tls, proxy: bind.options().proxy };
         match bind.place() {
             // As many of its addresses as this machine has, one at least.
             Bind::Host { addrs, .. } => {
-                let rest = addresses.iter().skip(secure.len()).filter_map(ListenAddr::tcp);
+                let rest = addresses.iter().skip(marks.len()).filter_map(ListenAddr::tcp);
                 let of_host =
                     rest.take(addrs.len()).take_while(|bound| addrs.iter().any(|addr| addr.ip() == bound.ip()));
                 let count = of_host.count();
-                secure.resize(secure.len() + count.max(1), tls);
+                marks.resize(marks.len() + count.max(1), own);
             }
-            _ => secure.push(tls),
+            _ => marks.push(own),
         }
     }
-    secure.resize(addresses.len(), false);
-    secure
+    marks.resize(addresses.len(), Marks::default());
+    marks
 }
 
-/// What to open in a browser, or the path of the socket: `address`, which is one of `all`, and where `scheme` is spoken.
-fn describe(address: &ListenAddr, all: &[ListenAddr], prefix: &str, scheme: &str) -> String {
+/// What to open in a browser, or the path of the socket: `address`, which is one of `all`. No browser opens one with the PROXY
+/// protocol, which is told behind it.
+fn describe(address: &ListenAddr, all: &[ListenAddr], prefix: &str, protocol: &str, marks: Marks) -> String {
+    let proxy = if marks.proxy { ",proxy" } else { "" };
+    let scheme = if marks.tls { "https" } else { protocol };
     match address {
         ListenAddr::Tcp(bound) if bound.ip().is_unspecified() => {
             let port = bound.port();
@@ -45,11 +54,10 @@ fn describe(address: &ListenAddr, all: &[ListenAddr], prefix: &str, scheme: &str
                 (false, true) => ("[::1]", "every interface, IPv6"),
                 (false, false) => ("localhost", "every interface"),
             };
-            format!("{scheme}://{host}:{port}{prefix} ({which}: {bound})")
+            format!("{scheme}://{host}:{port}{prefix}{proxy} ({which}: {bound})")
         }
-        ListenAddr::Tcp(bound) => format!("{scheme}://{bound}{prefix}"),
-        other if scheme == "https" => format!("{other},tls"),
-        other => other.to_string(),
+        ListenAddr::Tcp(bound) => format!("{scheme}://{bound}{prefix}{proxy}"),
+        other => format!("{other}{}{proxy}", if marks.tls { ",tls" } else { "" }),
     }
 }
 
@@ -57,25 +65,43 @@ fn describe(address: &ListenAddr, all: &[ListenAddr], prefix: &str, scheme: &str
 mod tests {
     use super::*;
 
+    const PLAIN: Marks = Marks { tls: false, proxy: false };
+    const TLS: Marks = Marks { tls: true, proxy: false };
+
     #[test]
     fn addresses_are_told_as_urls() {
         let tcp = |text: &str| ListenAddr::Tcp(text.parse().expect("an address"));
-        assert_eq!(describe(&tcp("127.0.0.1:80"), &[], "", "http"), "http://127.0.0.1:80");
-        assert_eq!(describe(&tcp("[::1]:80"), &[], "/shop", "http"), "http://[::1]:80/shop");
+        assert_eq!(describe(&tcp("127.0.0.1:80"), &[], "", "http", PLAIN), "http://127.0.0.1:80");
+        assert_eq!(describe(&tcp("[::1]:80"), &[], "/shop", "http", PLAIN), "http://[::1]:80/shop");
         let every = tcp("[::]:80");
         assert_eq!(
-            describe(&every, std::slice::from_ref(&every), "", "http"),
+            describe(&every, std::slice::from_ref(&every), "", "http", PLAIN),
             "http://localhost:80 (every interface: [::]:80)"
         );
         let both = [tcp("0.0.0.0:80"), every];
-        let told = both.each_ref().map(|address| describe(address, &both, "/x", "http"));
+        let told = both.each_ref().map(|address| describe(address, &both, "/x", "http", PLAIN));
         assert_eq!(told[0], "http://127.0.0.1:80/x (every interface, IPv4: 0.0.0.0:80)");
         assert_eq!(told[1], "http://[::1]:80/x (every interface, IPv6: [::]:80)");
         let unix = ListenAddr::Unix("/run/x".into());
-        assert_eq!(describe(&unix, &[], "/shop", "http"), "unix:/run/x");
-        assert_eq!(describe(&unix, &[], "/shop", "https"), "unix:/run/x,tls");
-        assert_eq!(describe(&tcp("[::1]:443"), &[], "/shop", "https"), "https://[::1]:443/shop");
-        assert_eq!(describe(&both[0], &both, "", "https"), "https://127.0.0.1:80 (every interface, IPv4: 0.0.0.0:80)");
+        assert_eq!(describe(&unix, &[], "/shop", "http", PLAIN), "unix:/run/x");
+        assert_eq!(describe(&unix, &[], "/shop", "http", TLS), "unix:/run/x,tls");
+        assert_eq!(describe(&tcp("[::1]:443"), &[], "/shop", "http", TLS), "https://[::1]:443/shop");
+        assert_eq!(
+            describe(&both[0], &both, "", "http", TLS),
+            "https://127.0.0.1:80 (every interface, IPv4: 0.0.0.0:80)"
+        );
+    }
+
+    #[test]
+    fn the_proxy_protocol_is_told_behind_the_address() {
+        let marked = |tls| Marks { tls, proxy: true };
+        let told = |text: &str, tls| {
+            let address = text.parse().map_or(ListenAddr::Unix(text.into()), ListenAddr::Tcp);
+            describe(&address, std::slice::from_ref(&address), "", "http", marked(tls))
+        };
+        assert_eq!(told("127.0.0.1:80", false), "http://127.0.0.1:80,proxy");
+        assert_eq!(told("0.0.0.0:443", true), "https://127.0.0.1:443,proxy (every interface, IPv4: 0.0.0.0:443)");
+        assert_eq!(told("/run/x", true), "unix:/run/x,tls,proxy");
     }
 
     #[test]
@@ -86,7 +112,7 @@ mod tests {
                 .iter()
                 .map(|text| text.parse().map_or(ListenAddr::Unix(text.into()), ListenAddr::Tcp))
                 .collect();
-            secure(&binds, &addresses)
+            marks(&binds, &addresses).iter().map(|marks| marks.tls).collect::<Vec<_>>()
         };
         let addresses = ["127.0.0.1:80", "[::1]:80", "127.0.0.1:443"];
         assert_eq!(told(&["localhost:80,tls", "127.0.0.1:443"], &addresses), [true, true, false]);

@@ -3,9 +3,11 @@
 //! Plain data with safe defaults; [`ServerConfig::validate`] refuses what no server could follow, servers refuse what
 //! they can't (\[REG-03\]). Limits and timeouts: LIM-01 to LIM-09, KAP-08.
 
+mod believed;
 mod bind;
 mod bind_options;
 mod proxies;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,12 +17,14 @@ use std::time::Duration;
 
 use http::Extensions;
 
+pub use self::believed::Believed;
 pub use self::bind::{Bind, InheritedListener, InheritedSocket, ListenAddr, ParseBindError};
 pub use self::bind_options::{BindOptions, KeepAlive};
 pub use self::proxies::{
     ForwardedAlso, ForwardedFields, Network, ParseForwardedAlsoError, ParseForwardedError, ParseTrustedProxyError,
     TrustedProxy,
 };
+pub use self::trust::Trust;
 use crate::observe::{Observer, Observers};
 use crate::pulse::Pulse;
 use crate::serve_error::ServeError;
@@ -64,12 +68,15 @@ pub struct ServerConfig {
     /// What else is believed of what they write (\[HDR-28\]). Default: nothing.
     pub forwarded_also: Vec<ForwardedAlso>,
     /// How many proxies a request comes through, where nobody knows their addresses: as many elements of the forwarded fields
-    /// are believed, whoever connects (\[HDR-27\]). Clients must not reach the server past them. Instead of
+    /// are believed, whoever connects, and nothing where there are fewer (\[HDR-27\]). Clients must not reach the server past them. Instead of
     /// [`trusted_proxies`](Self::trusted_proxies). Default: `None`.
     pub trusted_hops: Option<u32>,
     /// Who may speak on listeners marked by [`Bind::with_proxy_protocol`], and is believed in whom it speaks for (\[PRX-02\]).
     /// Default: none, which stands for [`trusted_proxies`](Self::trusted_proxies).
     pub proxy_protocol_from: Vec<TrustedProxy>,
+    /// The rules of the five fields before, for who changes them while the server serves: what is in it holds, and they do not.
+    /// Default: one of the server's own.
+    pub believed: Option<Believed>,
     /// Prefix of the path under which the application is mounted: empty or `/x`, never ending in `/` (\[ENV-05\]).
     pub mount_prefix: String,
     /// Values the deployer hands to the application, see [`Environ::deployed`](crate::Environ::deployed) (\[ENV-10\]).
@@ -102,6 +109,7 @@ impl Default for ServerConfig {
             forwarded_also: Vec::new(),
             trusted_hops: None,
             proxy_protocol_from: Vec::new(),
+            believed: None,
             mount_prefix: String::new(),
             values: Extensions::new(),
             observers: Observers::default(),
@@ -245,6 +253,18 @@ impl ServerConfig {
         {
             return Err(ServeError::config("tls", format!("there are no certificates for {bind}")));
         }
+        self.binds.iter().try_for_each(Bind::check)?;
+        self.check_proxies()?;
+        let prefix = &self.mount_prefix;
+        if !prefix.is_empty() && (!prefix.starts_with('/') || prefix.ends_with('/') || prefix.contains(['?', '#', ' ']))
+        {
+            return Err(ServeError::config("mount_prefix", "must be empty or begin with \"/\" and not end with it"));
+        }
+        Ok(())
+    }
+
+    /// Refuses what [`validate`](Self::validate) refuses of the rules for proxies.
+    fn check_proxies(&self) -> Result<(), ServeError> {
         match self.trusted_hops {
             Some(0) => return Err(ServeError::config("trusted_hops", "must be at least 1")),
             Some(_) if !self.trusted_proxies.is_empty() => {
@@ -255,16 +275,8 @@ impl ServerConfig {
             }
             _ => {}
         }
-        self.binds.iter().try_for_each(Bind::check)?;
-        if let Some(bind) = self.binds.iter().find(|bind| bind.options().proxy) {
-            self.check_proxy_protocol(bind)?;
-        }
-        let prefix = &self.mount_prefix;
-        if !prefix.is_empty() && (!prefix.starts_with('/') || prefix.ends_with('/') || prefix.contains(['?', '#', ' ']))
-        {
-            return Err(ServeError::config("mount_prefix", "must be empty or begin with \"/\" and not end with it"));
-        }
-        Ok(())
+        let announced = self.binds.iter().find(|bind| bind.options().proxy);
+        announced.map_or(Ok(()), |bind| self.check_proxy_protocol(bind))
     }
 
     /// Refuses options that are not in `known`. For servers. \[REG-03\]

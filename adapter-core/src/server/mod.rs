@@ -14,7 +14,7 @@ pub use self::lifecycle::{Lifecycle, warn_of_rest};
 pub use self::roster::{Member, Roster, SPARED};
 use crate::application::DynApplication;
 pub use crate::config::{
-    Bind, BindOptions, ForwardedAlso, ForwardedFields, InheritedListener, InheritedSocket, KeepAlive, Limits,
+    Believed, Bind, BindOptions, ForwardedAlso, ForwardedFields, InheritedListener, InheritedSocket, KeepAlive, Limits,
     ListenAddr, Network, ParseBindError, ParseForwardedAlsoError, ParseForwardedError, ParseTrustedProxyError,
     ServerConfig, Timeouts, TrustedProxy,
 };

@@ -57,6 +57,16 @@ impl Roster {
         }
     }
 
+    /// Waits for a place among the `most` connections that `tracker` counts, or for a moment; where a client `is_awaited`, asks a
+    /// connection that is idle to make room. For who accepts only when there is room, such as one of several processes at one
+    /// listener. Cancel safe.
+    pub async fn room(&self, tracker: &Tracker, most: usize, runtime: &Runtime, is_awaited: impl FnOnce() -> bool) {
+        if is_awaited() {
+            self.make_room(runtime.now());
+        }
+        or(tracker.below(most), runtime.sleep(AGAIN)).await;
+    }
+
     /// A place among the `most` connections that `tracker` counts, as soon as there is one. Cancel safe.
     pub async fn place(&self, tracker: &Tracker, most: usize, runtime: &Runtime) -> Guard {
         loop {

@@ -50,8 +50,8 @@ impl<T: Transport> Connect<T> for Arc<Engine> {
 }
 
 /// Accepts for `engine` until the shutdown begins, then what the operating system has completed by then (\[SHU-13\]), and closes the
-/// listener. `connect` makes the connections. At most `Limits::connections` are served at once; one more is accepted, for which a
-/// connection that is idle is closed (\[LIM-07\]), the next ones wait in the kernel's queue. `spawn` is called for each connection,
+/// listener. `connect` makes the connections. At most `Limits::connections` are served at once; the next ones wait in the
+/// kernel's queue, where another process that has room takes them, or a connection that is idle is closed for them (\[LIM-07\]). `spawn` is called for each connection,
 /// here, and has its future run; it may not block. Cancel safe: dropped, it closes the listener. Errors of accepting are logged and waited out.
 pub fn accept<L: Accept, C: Connect<L::Transport>, S: Fn(C::Connection)>(
     listener: L,
@@ -74,12 +74,13 @@ pub fn accept<L: Accept, C: Connect<L::Transport>, S: Fn(C::Connection)>(
         let shutdown = engine.serving.shutdown.clone();
         let accepting = async {
             loop {
-                match listener.accept().await {
-                    Ok((io, peer)) => {
-                        let guard = engine.roster.place(&tracker, engine.limits.connections, &runtime).await;
+                let most = engine.limits.connections;
+                match tracker.enter_with(most, listener.accept()).await {
+                    Some(Ok(((io, peer), guard))) => {
                         spawn(connect.connection(io, peer, listener.addr().clone(), listener.front(), guard));
                     }
-                    Err(error) => pause(&engine.serving, &error, listener.addr()).await,
+                    Some(Err(error)) => pause(&engine.serving, &error, listener.addr()).await,
+                    None => engine.roster.room(&tracker, most, &runtime, || listener.is_awaited()).await,
                 }
             }
         };

@@ -121,6 +121,9 @@ pub trait Accept: Send + 'static {
     /// [`WouldBlock`](io::ErrorKind::WouldBlock): there is none. Others end the asking.
     fn accept_queued(&self) -> io::Result<(Self::Transport, Option<SocketAddr>)>;
 
+    /// Whether a client waits to be accepted. Asked where there is no room for one, to make some. Does not block.
+    fn is_awaited(&self) -> bool;
+
     /// The address it listens on.
     fn addr(&self) -> &ListenAddr;
 

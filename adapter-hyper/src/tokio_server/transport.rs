@@ -89,6 +89,14 @@ impl Accept for Accepting {
         }
     }
 
+    fn is_awaited(&self) -> bool {
+        match &self.socket {
+            Socket::Tcp(listener) => adapter_listen::is_awaited(listener),
+            #[cfg(unix)]
+            Socket::Unix(listener) => adapter_listen::is_awaited(listener),
+        }
+    }
+
     fn addr(&self) -> &ListenAddr {
         &self.addr
     }

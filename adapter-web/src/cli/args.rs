@@ -13,6 +13,7 @@ use adapter_core::server::{ForwardedAlso, ForwardedFields, ParseBindError, Trust
 use adapter_core::{Bind, Limits, ServeError, ServerConfig, Timeouts};
 use clap::builder::{BoolishValueParser, PathBufValueParser, PossibleValuesParser, TypedValueParser};
 
+use super::again::Said;
 use super::binds::Binds;
 use super::tls;
 use super::values::{OrOff, Period, Size};
@@ -25,6 +26,10 @@ use crate::access_log::Format;
 #[command(next_help_heading = "Serving")]
 #[non_exhaustive]
 pub struct Args {
+    /// First, for parsing takes the others out of what it looks at.
+    #[command(flatten)]
+    pub(super) said: Said,
+
     /// Server to use, see --list-servers; "auto" takes the first
     #[arg(long, env = "ADAPTER_SERVER", value_name = "NAME", default_value = "auto")]
     pub server: String,
@@ -79,7 +84,8 @@ pub struct Args {
         value_parser = trimmed::<TrustedProxy>)]
     pub proxy_protocol_from: Vec<TrustedProxy>,
 
-    /// Proxies that every request comes through, where their addresses are not known; instead of --trusted-proxy
+    /// Proxies that every request comes through, each of which adds to the forwarded fields, where their addresses are not known;
+    /// with fewer elements nothing is believed; instead of --trusted-proxy
     #[arg(long, env = "ADAPTER_TRUSTED_HOPS", value_name = "N")]
     pub trusted_hops: Option<u32>,
 
@@ -161,7 +167,7 @@ pub struct Args {
     pub log: Option<String>,
 
     /// File with settings, in TOML: flags without their hyphens in front (timeout-write = "5s"), lists where they may be repeated. The
-    /// environment and the command line come first
+    /// environment and the command line come first. SIGHUP reads the trusted proxies again
     #[arg(long, env = "ADAPTER_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 
@@ -349,6 +355,15 @@ impl Args {
         Ok((config, fingerprint))
     }
 
+    /// Has `config` believe whom these flags name.
+    pub(super) fn trust_into(&self, config: &mut ServerConfig) {
+        config.trusted_proxies.clone_from(&self.trusted_proxies);
+        config.trusted_hops = self.trusted_hops;
+        config.forwarded.clone_from(&self.forwarded);
+        config.forwarded_also.clone_from(&self.forwarded_also);
+        config.proxy_protocol_from.clone_from(&self.proxy_protocol_from);
+    }
+
     /// The configuration before it is validated, and for whom a certificate was made, with its fingerprint, if one was.
     fn unchecked(&self) -> Result<(ServerConfig, Option<String>), ServeError> {
         let bytes = |setting: &str, size: Size| {
@@ -365,11 +380,7 @@ impl Args {
         config.blocking_queue = self.blocking_queue;
         config.keep_alive = !self.no_keep_alive;
         config.mount_prefix.clone_from(&self.mount_prefix);
-        config.trusted_proxies.clone_from(&self.trusted_proxies);
-        config.trusted_hops = self.trusted_hops;
-        config.forwarded.clone_from(&self.forwarded);
-        config.forwarded_also.clone_from(&self.forwarded_also);
-        config.proxy_protocol_from.clone_from(&self.proxy_protocol_from);
+        self.trust_into(&mut config);
         config.limits.head_bytes = bytes("limits.head_bytes", self.limit_head_bytes)?;
         config.limits.header_count = self.limit_header_count;
         config.limits.target_bytes = bytes("limits.target_bytes", self.limit_target_bytes)?;

@@ -36,17 +36,41 @@ pub(super) fn level(matches: &ArgMatches) -> Option<&ArgMatches> {
 /// `command`, with what is in the file at `path` as defaults.
 pub(super) fn apply(command: Command, path: &Path) -> Result<Command, Exit> {
     let fault = |problem: String| Exit::usage(format_args!("{}: {problem}", path.display()));
-    let text = read(path).map_err(|error| fault(error.to_string()))?;
-    let table = text.parse::<Table>().map_err(|error| fault(located(&text, &error)))?;
+    let settings = settings(&command, table(path).map_err(fault)?).map_err(fault)?;
+    Ok(with_defaults(command, &settings))
+}
+
+/// The same of those of `keys` that are not in `but`. Other keys are not looked at, unless they are close to one of them: what was
+/// meant by that is not to be guessed.
+pub(super) fn apply_some(command: Command, path: &Path, keys: &[&str], but: &[&str]) -> Result<Command, Exit> {
+    let fault = |problem: String| Exit::usage(format_args!("{}: {problem}", path.display()));
+    let mut table = table(path).map_err(fault)?;
+    let is_known = |key: &str| keys.contains(&key) || find(&command, key).is_some();
+    for key in table.keys().filter(|key| !is_known(key)) {
+        if let Some(meant) = closest(keys.iter().copied(), key, 0.9) {
+            return Err(fault(format!("unknown key \"{key}\"; a similar one is \"{meant}\"")));
+        }
+    }
+    table.retain(|key, _| keys.contains(&key) && !but.contains(&key));
+    let settings = settings(&command, table).map_err(fault)?;
+    Ok(with_defaults(command, &settings))
+}
+
+fn table(path: &Path) -> Result<Table, String> {
+    let text = read(path).map_err(|error| error.to_string())?;
+    text.parse().map_err(|error| located(&text, &error))
+}
+
+/// Keys and their values, as `command` takes them.
+fn settings(command: &Command, table: Table) -> Result<Vec<(String, Vec<String>)>, String> {
     let mut settings = Vec::with_capacity(table.len());
     for (key, value) in table {
-        let arg = find(&command, &key).ok_or_else(|| fault(format!("unknown key \"{key}\"{}", tip(&command, &key))))?;
-        let values =
-            texts(value).ok_or_else(|| fault(format!("{key} is no text, number, true or false, or list of them")))?;
-        check(arg, &values).map_err(|problem| fault(format!("{key}: {problem}")))?;
+        let arg = find(command, &key).ok_or_else(|| format!("unknown key \"{key}\"{}", tip(command, &key)))?;
+        let values = texts(value).ok_or_else(|| format!("{key} is no text, number, true or false, or list of them"))?;
+        check(arg, &values).map_err(|problem| format!("{key}: {problem}"))?;
         settings.push((key, values));
     }
-    Ok(with_defaults(command, &settings))
+    Ok(settings)
 }
 
 fn read(path: &Path) -> io::Result<String> {
@@ -81,12 +105,15 @@ fn tip(command: &Command, key: &str) -> String {
     }
     let mut known = Vec::new();
     keys(command, &mut known);
+    closest(known, key, 0.8).map_or_else(String::new, |name| format!("; a similar one is \"{name}\""))
+}
+
+/// The one of `known` that is like `key` to more than `least`, of 1.
+fn closest<'c>(known: impl IntoIterator<Item = &'c str>, key: &str, least: f64) -> Option<&'c str> {
     // Flags have hyphens; who writes underscores means the same.
-    let closest = known.into_iter().map(|name| (strsim::jaro(name, &key.replace('_', "-")), name));
-    match closest.filter(|(close, _)| *close > 0.8).max_by(|a, b| a.0.total_cmp(&b.0)) {
-        Some((_, name)) => format!("; a similar one is \"{name}\""),
-        None => String::new(),
-    }
+    let key = key.replace('_', "-");
+    let known = known.into_iter().map(|name| (strsim::jaro(name, &key), name)).filter(|(close, _)| *close > least);
+    known.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
 }
 
 fn texts(value: Value) -> Option<Vec<String>> {

@@ -30,6 +30,7 @@
 //! Wrong use ends in exactly one line on stderr and exit status 2, a failure at run time in one line and status 1.
 //! Everything here runs on the main thread, before and after serving.
 
+mod again;
 mod args;
 mod binds;
 mod exit;
@@ -44,6 +45,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+#[cfg(unix)]
+pub(crate) use self::again::Again;
 pub use self::args::Args;
 pub(crate) use self::args::MOST_WORKERS;
 pub use self::binds::Binds;

@@ -50,6 +50,12 @@ pub(crate) fn parse_with<P: FromArgMatches>(
     printed.map_or(Ok(parsed), |text| Err(Exit::done(text)))
 }
 
+/// What the defaults of `command` say, and nobody else.
+pub(super) fn defaults<P: FromArgMatches>(mut command: Command) -> Result<P, Exit> {
+    let mut matches = command.try_get_matches_from_mut([""]).map_err(|error| exit(&error))?;
+    P::from_arg_matches_mut(&mut matches).map_err(|error| exit(&error.format(&mut command)))
+}
+
 /// What processes of one program say to each other.
 const OWN: [&str; 2] = ["ADAPTER_UPGRADE_FROM", "ADAPTER_WORKER_OF"];
 

@@ -9,9 +9,10 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SI
 use signal_hook::low_level::signal_name;
 
 use super::parent::{BEAT, Event, Parent, Stage, say};
-use super::worker::Phase;
+use super::worker::{Phase, Worker};
 use crate::cli::{Exit, MOST_WORKERS};
 use crate::renewal;
+use crate::systemd::Manager;
 
 impl Parent {
     pub(super) fn signal(&mut self, signal: i32) {
@@ -34,10 +35,11 @@ impl Parent {
                 };
                 say(&format!("{name}: {}", workers(self.plan.count)));
             }
-            SIGINT | SIGTERM | SIGQUIT if self.stage == Stage::Stopping => self.stop(signal),
+            SIGINT | SIGTERM | SIGQUIT if self.is_asked => self.stop(signal),
             SIGINT | SIGTERM | SIGQUIT => {
                 say(&format!("{name}: stopping {}, once more to force", workers(self.workers.len())));
                 self.manager.stopping();
+                self.is_asked = true;
                 if self.stage == Stage::Starting {
                     self.ended = Err(Exit::signalled(signal));
                 }
@@ -55,18 +57,22 @@ impl Parent {
 
     /// Passes `signal` on, which ends workers, and starts nobody any more.
     fn stop(&mut self, signal: i32) {
-        if self.stage != Stage::Stopping {
-            self.stage = Stage::Stopping;
-            self.stops.store(true, Ordering::SeqCst);
-            // Whoever connects when no worker accepts any more is refused, and does not wait for nobody.
-            self.listening.close();
-        }
+        self.begin_end();
         let signal = match signal {
             SIGINT => Signal::INT,
             SIGQUIT => Signal::QUIT,
             _ => Signal::TERM,
         };
         self.workers.iter_mut().for_each(|worker| worker.leave(signal));
+    }
+
+    fn begin_end(&mut self) {
+        if self.stage != Stage::Stopping {
+            self.stage = Stage::Stopping;
+            self.stops.store(true, Ordering::SeqCst);
+            // Whoever connects when no worker accepts any more is refused, and does not wait for nobody.
+            self.listening.close();
+        }
     }
 
     fn pass_on(&self, signal: Signal) {
@@ -97,7 +103,10 @@ impl Parent {
         match outcome {
             Ok(process) => {
                 say(&format!("SIGUSR2: process {process} serves; draining"));
-                self.stop(SIGTERM);
+                // It is the other one's from now on.
+                self.manager = Manager::default();
+                self.begin_end();
+                self.workers.iter_mut().for_each(Worker::retire);
             }
             Err(why) => say(&format!("SIGUSR2: serving on, for the new program does not: {why}")),
         }

@@ -10,7 +10,6 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
@@ -63,6 +62,8 @@ pub(super) struct Parent {
     /// For those who ask from other threads.
     pub(super) stops: Arc<AtomicBool>,
     pub(super) is_upgrading: bool,
+    /// Whether an operator wants all to end.
+    pub(super) is_asked: bool,
     pub(super) backoff: Backoff,
     /// Nobody is started before.
     pub(super) again: Option<Instant>,
@@ -108,6 +109,7 @@ pub(crate) fn run(
         stage: Stage::Starting,
         stops: Arc::default(),
         is_upgrading: false,
+        is_asked: false,
         backoff: Backoff::default(),
         again: None,
         feed: None,
@@ -174,7 +176,7 @@ impl Parent {
             && let Some(worker) = self.workers.iter_mut().rev().find(|worker| worker.phase == Phase::Serving)
         {
             say(&format!("worker {} is one too many", worker.process()));
-            worker.leave(Signal::TERM);
+            worker.retire();
         }
         let is_replacing = self.workers.iter().any(|worker| worker.phase == Phase::Starting);
         // Another process is about to replace them all.
@@ -244,7 +246,7 @@ impl Parent {
         if let Some(replaced) = worker.replaces.take() {
             let is_old = |worker: &&mut Worker| worker.id == replaced && worker.phase == Phase::Serving;
             if let Some(old) = self.workers.iter_mut().find(is_old) {
-                old.leave(Signal::TERM);
+                old.retire();
             }
             if self.roll.is_empty() {
                 self.end_roll("all workers are new");

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Plan;
+use super::attend::RETIRE;
 use crate::successor::{Listening, Program, Role};
 
 /// Octets of the reason why a worker does not serve, at most.
@@ -116,12 +117,24 @@ impl Worker {
         }
     }
 
-    /// Tells it by `signal` to end.
+    /// Tells it by `signal` to end, as an operator wants.
     pub(super) fn leave(&mut self, signal: Signal) {
+        self.leaves();
+        self.send(signal);
+    }
+
+    /// Tells it to drain, for it is not needed any more. Whether it hears that or is gone already is told by its end.
+    pub(super) fn retire(&mut self) {
+        self.leaves();
+        if !self.has_served || self.stream.write_all(&[RETIRE]).is_err() {
+            self.send(Signal::TERM);
+        }
+    }
+
+    fn leaves(&mut self) {
         if self.phase != Phase::Leaving {
             (self.phase, self.since) = (Phase::Leaving, Instant::now());
         }
-        self.send(signal);
     }
 
     /// Serves, as it says.

@@ -16,6 +16,8 @@ mod operator;
 #[cfg(unix)]
 mod program;
 #[cfg(unix)]
+mod trust;
+#[cfg(unix)]
 mod workers;
 
 #[cfg(unix)]
@@ -37,7 +39,7 @@ mod unix {
     use libtest_mimic::{Arguments, Failed, Trial};
 
     use crate::program::*;
-    use crate::{metrics, operator, workers};
+    use crate::{metrics, operator, trust, workers};
 
     pub(crate) fn main() -> ExitCode {
         if std::env::var_os(PROGRAM).is_some() {
@@ -60,6 +62,8 @@ mod unix {
             trial("the_macro_tells_the_programs_own_version", own_version),
             trial("a_server_that_was_added_is_known_by_name", added_server),
         ];
+        trials
+            .push(trial("systemd_takes_the_units", operator::units).with_ignored_flag(!operator::units_are_verified()));
         type Case = (&'static str, fn(&str));
         let cases: &[Case] = &[
             ("a_port_in_use_is_one_line_and_status_1", port_in_use),
@@ -73,6 +77,9 @@ mod unix {
             ("the_access_log_is_complete_when_the_program_ends", access_log),
             ("an_interrupt_passed_on_is_no_second_one", interrupt_twice),
             ("a_hang_up_reloads_and_ends_nothing", operator::hang_up),
+            ("trusted_proxies_are_read_again_at_a_hang_up", trust::again),
+            ("listeners_with_the_proxy_protocol_are_told", trust::told),
+            ("trusted_proxies_of_workers_are_read_by_new_ones", trust::of_workers),
             ("quit_stops_at_once", operator::quit),
             ("a_log_that_is_rotated_loses_no_line", operator::rotation),
             ("a_slow_startup_can_be_interrupted", operator::slow_startup),
@@ -81,6 +88,7 @@ mod unix {
             ("upgrades_lose_no_request", operator::upgrades),
             ("an_upgrade_that_fails_changes_nothing", operator::failed_upgrade),
             ("an_upgrade_that_does_not_start_leaves_the_path", operator::upgrade_without_startup),
+            ("the_first_signal_behind_an_upgrade_does_not_force", operator::signal_behind_upgrade),
             ("port_and_rust_log_are_honoured", operator::conventions),
             ("a_delay_before_the_drain_serves_on", operator::drain_delay),
             ("metrics_are_told_from_the_start_to_the_end", metrics::life),
@@ -89,10 +97,12 @@ mod unix {
             ("metrics_are_told_through_upgrades", metrics::upgrade),
             ("workers_all_answer", workers::answers),
             ("an_access_log_of_workers_has_whole_lines", workers::access_log),
+            ("a_worker_that_is_full_takes_nobody_from_one_that_is_not", workers::full),
             ("a_worker_that_ends_is_replaced", workers::killed),
             ("a_worker_that_hangs_is_replaced", workers::hanging),
             ("workers_become_more_and_fewer", workers::number_of_them),
             ("workers_and_their_parent_are_replaced_under_load", workers::replaced),
+            ("the_first_signal_does_not_force_a_worker_that_was_replaced", workers::signal_behind_replacement),
             ("new_workers_that_do_not_start_change_nothing", workers::not_replaced),
             ("workers_that_do_not_start_say_why_in_one_line", workers::none_starts),
             ("sigterm_ends_all_workers_at_any_time", workers::ends),
@@ -102,6 +112,8 @@ mod unix {
             ("an_inherited_socket_that_does_not_listen_is_an_error", inherited_deaf),
             ("a_port_alone_is_every_interface_of_both_families", every_interface),
             ("localhost_is_both_families_with_one_port", localhost),
+            ("every_interface_of_one_family_is_beside_the_other", side_by_side),
+            ("a_group_that_is_not_known_is_one_line_and_status_1", unknown_group),
             ("a_stdout_nobody_reads_holds_up_nothing", stdout_unread),
             ("many_lines_nobody_reads_hold_up_nothing", stdout_unread_by_many),
             ("a_stderr_nobody_reads_holds_up_nothing", stderr_unread),
@@ -162,6 +174,9 @@ mod unix {
         if path == "/held" {
             called_here(path)?;
             environ.shutting_down().await;
+        }
+        if path == "/peer" {
+            return Ok(Response::new(Body::from(format!("{:?}", environ.peer_addr().map(|peer| peer.ip())))));
         }
         if path == "/process" {
             return Ok(Response::new(Body::from(std::process::id().to_string())));
@@ -503,6 +518,46 @@ mod unix {
     }
 
     /// Lines of some kilobytes fill the buffers of a pipe soon.
+    /// `0.0.0.0` and `[::]` with one port, in both orders: each has the clients of its family.
+    fn side_by_side(server: &str) {
+        if TcpListener::bind("[::1]:0").is_err() {
+            return;
+        }
+        for first in ["0.0.0.0", "[::]"] {
+            // Somebody else may take the port before the second is bound.
+            let started = (0..20).find_map(|_| {
+                let free = TcpListener::bind("[::]:0").and_then(|free| free.local_addr()).expect("a port").port();
+                let binds = if first == "[::]" { ["[::]", "0.0.0.0"] } else { ["0.0.0.0", "[::]"] };
+                let [one, other] = binds.map(|host| format!("{host}:{free}"));
+                let args = ["--server", server, "--bind", &one, "--bind", &other, "--access-log"];
+                let program = start(command(&args));
+                let line = program.line();
+                (!line.contains("already in use")).then_some((program, line, free))
+            });
+            let (program, line, port) = started.expect("a port that is free on both");
+            let lines = [line, program.line()];
+            let told =
+                [format!("(every interface, IPv4: 0.0.0.0:{port})"), format!("(every interface, IPv6: [::]:{port})")];
+            assert!(told.iter().all(|told| lines.iter().any(|line| line.ends_with(told))), "{lines:?}");
+            for host in ["127.0.0.1", "[::1]"] {
+                assert!(talk(connect(&format!("{host}:{port}")), "/").ends_with("\r\n\r\nhello"));
+            }
+            program.signal("-TERM");
+            let (ended, _, stdout) = program.end();
+            let peers: Vec<_> = stdout.iter().filter_map(|line| line.split(' ').next()).collect();
+            assert_eq!((ended.code(), peers), (Some(0), vec!["127.0.0.1", "::1"]));
+        }
+    }
+
+    fn unknown_group(server: &str) {
+        let (_directory, path) = socket_path();
+        let address = format!("unix:{}", path.display());
+        let line = format!("error: cannot listen on {address}: there is no group \"no-such-group\"");
+        fails(&["--server", server, "--bind", &format!("{address},mode=0660,group=no-such-group")], 1, &line);
+        assert!(!path.exists(), "nothing is left there");
+        assert_eq!(std::fs::read_dir(path.parent().expect("a folder")).expect("it is read").count(), 0);
+    }
+
     fn long(folder: &str) -> String {
         format!("/{folder}/{}", "x".repeat(8000))
     }

@@ -278,6 +278,23 @@ pub(crate) fn upgrades(server: &str) {
     std::net::TcpListener::bind(&address).expect("the port is free");
 }
 
+/// An upgrade's draining is nobody's signal.
+pub(crate) fn signal_behind_upgrade(server: &str) {
+    let args = ["--server", server, "--bind", "127.0.0.1:0", "--timeout-graceful-shutdown", "1h"];
+    let program = start(command(&args));
+    let _in_flight = ask(&program.address(), "/never");
+    assert_eq!(program.line(), "called /never");
+    let last = upgraded(&program, program.child.id());
+    program.signal("-TERM");
+    until(&program, "adapter: SIGTERM: draining already, once more to force");
+    program.signal("-INT");
+    until(&program, "adapter: SIGINT: stopping at once, once more to kill");
+    assert!(Command::new("kill").args(["-TERM", &last.to_string()]).status().expect("kill runs").success());
+    let (ended, stderr, _) = program.end();
+    // Forced, it has done what it was asked for.
+    assert_eq!(ended.code(), Some(0), "{stderr:?}");
+}
+
 /// One that does not start changes nothing.
 pub(crate) fn failed_upgrade(server: &str) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -347,5 +364,37 @@ pub(crate) fn conventions(server: &str) {
     );
     for line in ["bind = [\":81\"] # environment, PORT", "log = \"debug\" # environment, RUST_LOG"] {
         assert!(stdout.iter().any(|printed| printed == line), "{line} in {stdout:?}");
+    }
+}
+
+/// Where systemd is installed; its manager need not run.
+pub(crate) fn units_are_verified() -> bool {
+    let has = |command: &str| Command::new(command).arg("--version").output().is_ok_and(|it| it.status.success());
+    has("systemd-analyze")
+}
+
+/// The units of `examples/deploy`, and the one with TLS, are what systemd takes, but for what is newer than it.
+pub(crate) fn units() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = std::env::current_exe().expect("this binary has a path");
+    let put = |name: &str, text: &str| {
+        let text = text.replace("/usr/local/bin/app", program.to_str().expect("text"));
+        std::fs::write(folder.path().join(name), text).expect("written");
+    };
+    put("app.service", include_str!("../../../examples/deploy/systemd/app.service"));
+    put("app.socket", include_str!("../../../examples/deploy/systemd/app.socket"));
+    for with_tls in [false, true] {
+        if with_tls {
+            std::fs::create_dir(folder.path().join("app.service.d")).expect("a folder");
+            put("app.service.d/tls.conf", include_str!("../../../examples/deploy/systemd/tls.conf"));
+        }
+        let mut verify = Command::new("systemd-analyze");
+        verify.args(["verify", "--man=no"]).args(["app.service", "app.socket"].map(|name| folder.path().join(name)));
+        let said = verify.output().expect("it runs");
+        let stderr = String::from_utf8_lossy(&said.stderr);
+        // Units of the machine's own are not ours; and Type=notify-reload is of systemd 253.
+        let ours = |line: &&str| line.contains("app.s") || line.contains("tls.conf");
+        let wrong: Vec<_> = stderr.lines().filter(ours).filter(|line| !line.contains("notify-reload")).collect();
+        assert!(said.status.success() && wrong.is_empty(), "{}: {stderr}", said.status);
     }
 }

@@ -3,7 +3,7 @@
 //! Their stderr is the parent's, so that [`Program::end`] also waits for the last worker: one that is left behind fails a test.
 
 use std::collections::HashSet;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
@@ -272,6 +272,44 @@ pub(crate) fn replaced(server: &str) {
 }
 
 /// A program that starts as `mood` says, and its workers.
+/// A worker that drains for another one serves is not at its second signal when all are to end.
+pub(crate) fn signal_behind_replacement(server: &str) {
+    let served = Served::start(server, 2, &["--timeout-graceful-shutdown", "1h"]);
+    let _in_flight = ask(served.address(), "/never");
+    assert_eq!(served.program.line(), "called /never");
+    served.program.signal("-HUP");
+    let lines = until(&served.program, "all workers are new");
+    let is_old = |line: &String| served.workers.iter().any(|id| *line == format!("adapter: worker {id} ended"));
+    // The other one may have ended by now.
+    let ended = lines.iter().filter(|line| is_old(line)).count();
+    served.program.signal("-TERM");
+    let mut lines = Vec::new();
+    while lines.len() < 3 - ended {
+        lines.extend(until(&served.program, " ended").pop());
+    }
+    assert_eq!(lines.iter().filter(|line| is_old(line)).count(), 1 - ended, "{lines:?}");
+    served.program.signal("-INT");
+    let (status, lines, _) = served.program.end();
+    assert_eq!((status.code(), lines.iter().filter(|line| is_old(line)).count()), (Some(0), 1), "{lines:?}");
+}
+
+/// A worker that is full leaves who comes to one that is not.
+pub(crate) fn full(server: &str) {
+    for _ in 0..3 {
+        let served = Served::start(server, 3, &["--limit-connections", "1"]);
+        let held: Vec<_> = (0..3).map(|_| ask(served.address(), "/held")).collect();
+        let called = held.iter().map(|_| number(&served.program.line(), "called /held by ").expect("a number"));
+        assert_eq!(called.collect::<HashSet<_>>(), served.workers.iter().copied().collect());
+        // One more waits for any of them.
+        let mut waits = ask(served.address(), "/process");
+        drop(held);
+        let mut begins = [0; 13];
+        waits.read_exact(&mut begins).expect("an answer");
+        assert_eq!(&begins, b"HTTP/1.1 200 ");
+        served.end();
+    }
+}
+
 fn moody(server: &str, mood: &Path, args: &[&str]) -> Command {
     let mut command = command(&["--server", server, "--workers", "2"]);
     command.args(args).env(PROGRAM, "moody").env(MOOD, mood);

@@ -62,6 +62,13 @@ pub(crate) static GROUP: Group = Group {
         Case::must("hops_are_counted", "as many elements are believed as there are proxies", &["HDR-27"], hops)
             .with(&setting::BEHIND_HOPS),
         Case::must(
+            "short_lists_name_nobody",
+            "where fewer elements are there than proxies, nothing is believed",
+            &["HDR-27"],
+            fewer_hops,
+        )
+        .with(&setting::BEHIND_HOPS),
+        Case::must(
             "host_is_believed_where_asked_for",
             "X-Forwarded-Host and -Prefix are believed of who writes them, if the operator says so",
             &["HDR-28"],
@@ -151,13 +158,24 @@ fn hops(cx: &mut Context) -> Result<(), Failure> {
     for (value, peer) in [
         ("6.6.6.6, 203.0.113.9, 8.8.8.8", "203.0.113.9:0"),
         ("6.6.6.6, 203.0.113.9, unknown", "203.0.113.9:0"),
-        ("203.0.113.9", "203.0.113.9:0"),
+        ("203.0.113.9, 8.8.8.8", "203.0.113.9:0"),
         ("6.6.6.6, nonsense, 8.8.8.8", "none"),
     ] {
         behind(cx, &[("x-forwarded-for", value)], peer, own)?;
     }
     let lines = [("x-forwarded-for", "6.6.6.6, 203.0.113.9"), ("x-forwarded-for", "8.8.8.8")];
     behind(cx, &[lines[0], lines[1], ("x-forwarded-proto", "http, https, http")], "203.0.113.9:0", "https")
+}
+
+fn fewer_hops(cx: &mut Context) -> Result<(), Failure> {
+    let own = cx.scheme();
+    for value in ["203.0.113.9", "127.0.0.1", "unknown", ""] {
+        behind(cx, &[("x-forwarded-for", value)], "none", own)?;
+        behind(cx, &[("x-forwarded-for", value), ("x-forwarded-proto", "https")], "none", own)?;
+    }
+    let call = cx.seen()?.call()?;
+    ensure_eq!(call.env("forwarded-host"), "none", "the host");
+    Ok(())
 }
 
 fn asked_for(cx: &mut Context) -> Result<(), Failure> {
@@ -172,7 +190,7 @@ fn not_asked_for(cx: &mut Context) -> Result<(), Failure> {
 /// Behind a proxy that says `host` and `prefix`, the application learns `told`.
 fn reports(cx: &mut Context, host: &str, prefix: &str, told: [&str; 2]) -> Result<(), Failure> {
     cx.again();
-    let request = cx.get("").field("x-forwarded-for", "203.0.113.9");
+    let request = cx.get("").field("x-forwarded-for", "203.0.113.9, 10.0.0.1");
     cx.answered(&request.field("x-forwarded-host", host).field("x-forwarded-prefix", prefix), 200)?;
     let call = cx.seen()?.call()?;
     ensure_eq!(call.env("forwarded-host"), told[0], "the host behind {host:?}");

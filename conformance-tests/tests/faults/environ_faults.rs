@@ -175,8 +175,10 @@ pub(crate) static FAULTS: &[Fault] = &[
             config.forwarded = ForwardedFields::XForwarded;
         }
     }),
-    Fault::new("hops_are_miscounted", &["forwarded::hops_are_counted"])
+    Fault::new("hops_are_miscounted", &["forwarded::hops_are_counted", "forwarded::host_is_believed_where_asked_for"])
         .config(|config| config.trusted_hops = config.trusted_hops.map(|hops| hops + 1)),
+    Fault::new("one_hop_is_enough", &["forwarded::short_lists_name_nobody", "forwarded::hops_are_counted"])
+        .config(|config| config.trusted_hops = config.trusted_hops.map(|_| 1)),
     Fault::new("hosts_are_always_believed", &["forwarded::host_is_a_clients_elsewhere"])
         .config(|config| config.forwarded_also = vec![ForwardedAlso::Host, ForwardedAlso::Prefix]),
     Fault::new("hosts_are_never_believed", &["forwarded::host_is_believed_where_asked_for"])

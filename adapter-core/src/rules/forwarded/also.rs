@@ -19,11 +19,11 @@ pub(super) fn complete(found: &mut Forwarded, headers: &HeaderMap, trust: &Trust
     let said = |name: HeaderName| {
         let hops = list(headers, X_FORWARDED_FOR).count();
         let is_aligned =
-            trust.fields == ForwardedFields::XForwarded && hops > 0 && list(headers, name.clone()).count() == hops;
+            *trust.fields() == ForwardedFields::XForwarded && hops > 0 && list(headers, name.clone()).count() == hops;
         list(headers, name).nth(if is_aligned { steps.saturating_sub(1) } else { 0 })
     };
     // Who writes `Forwarded` says these there, and passes on what a client says elsewhere.
-    if trust.fields != ForwardedFields::Forwarded {
+    if *trust.fields() != ForwardedFields::Forwarded {
         if trust.asks_for(ForwardedAlso::Proto) && found.scheme.is_none() {
             found.scheme = said(X_FORWARDED_PROTO).and_then(elements::scheme);
         }

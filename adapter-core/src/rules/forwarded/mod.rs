@@ -2,7 +2,7 @@
 //!
 //! Lists are read from the right, the side our own proxies wrote, as octets and element by element: nothing that stands
 //! further left, a client's own claims or its octets, can change what an element says or how it is read. The walk ends
-//! at the first element that names no trusted proxy, or after as many as there are hops. Where it ends at one that can't be read,
+//! at the first element that names no trusted proxy, or after as many as there are hops. Fewer than that name nobody. Where it ends at one that can't be read,
 //! or that hides the client (`unknown`, `_hidden`, `unix:`), the client is unknown: the address of a proxy never stands for it, for
 //! rules such as "administration from loopback only" would open then.
 
@@ -12,13 +12,14 @@ mod elements;
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, header};
 
 use self::elements::{Element, Node, from_right};
-use crate::config::{ForwardedAlso, ForwardedFields, ListenAddr, ServerConfig, TrustedProxy};
+pub use crate::config::Trust;
+use crate::config::{ForwardedAlso, ForwardedFields, ListenAddr};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -37,73 +38,13 @@ pub struct Forwarded {
     pub prefix: Option<Box<str>>,
 }
 
-/// Whom the operator trusts, and with which fields.
-#[derive(Clone, Debug, Default)]
-pub struct Trust {
-    fields: ForwardedFields,
-    also: Vec<ForwardedAlso>,
-    proxies: Vec<TrustedProxy>,
-    hops: Option<u32>,
-}
-
-impl Trust {
-    /// What `config` says of it.
-    pub fn new(config: &ServerConfig) -> Self {
-        Trust {
-            fields: config.forwarded.clone(),
-            also: config.forwarded_also.clone(),
-            proxies: config.trusted_proxies.clone(),
-            hops: config.trusted_hops,
-        }
-    }
-
-    /// Peers that are believed of the PROXY protocol, whatever fields there are.
-    pub(crate) fn of_peers(proxies: &[TrustedProxy]) -> Self {
-        Trust { proxies: proxies.to_vec(), ..Trust::default() }
-    }
-
-    /// Whether nobody is believed in anything, so that [`evaluate`] need not be asked.
-    pub fn is_nobody(&self) -> bool {
-        (self.proxies.is_empty() && self.hops.is_none()) || self.fields == ForwardedFields::Off
-    }
-
-    fn includes(&self, address: IpAddr) -> bool {
-        // An IPv4 address may stand in its mapped form on either side.
-        let address = address.to_canonical();
-        self.proxies.iter().any(|proxy| match proxy {
-            TrustedProxy::Ip(ip) => ip.to_canonical() == address,
-            TrustedProxy::Network(network) => network.contains(address),
-            TrustedProxy::Unix | TrustedProxy::Any => false,
-        })
-    }
-
-    fn includes_unix(&self) -> bool {
-        self.proxies.contains(&TrustedProxy::Unix)
-    }
-
-    /// Whether the last hop is trusted. No address on a socket that is not Unix-domain is nobody we know.
-    pub(crate) fn includes_hop(&self, peer: Option<SocketAddr>, local: &ListenAddr) -> bool {
-        // [HDR-27] counted, not known
-        self.hops.is_some()
-            || match (peer, local) {
-                (Some(peer), _) => self.proxies.contains(&TrustedProxy::Any) || self.includes(peer.ip()),
-                (None, ListenAddr::Unix(_)) => self.includes_unix(),
-                (None, _) => false,
-            }
-    }
-
-    fn asks_for(&self, also: ForwardedAlso) -> bool {
-        self.also.contains(&also)
-    }
-}
-
 /// Evaluates the fields the operator named, if the last hop is trusted. `None`: the last hop speaks for
 /// itself, being a stranger or having said nothing.
 pub fn evaluate(headers: &HeaderMap, peer: Option<SocketAddr>, local: &ListenAddr, trust: &Trust) -> Option<Forwarded> {
     if trust.is_nobody() || !trust.includes_hop(peer, local) {
         return None;
     }
-    let (mut found, steps) = match &trust.fields {
+    let (mut found, steps) = match trust.fields() {
         // [HDR-21] what the proxy does not write is the client's own, whatever it says
         ForwardedFields::XForwarded => x_forwarded(headers, trust)?,
         ForwardedFields::Forwarded => {
@@ -114,7 +55,12 @@ pub fn evaluate(headers: &HeaderMap, peer: Option<SocketAddr>, local: &ListenAdd
         ForwardedFields::Named(name) => named(headers, name, trust)?,
         ForwardedFields::Off => return None,
     };
-    if !trust.also.is_empty() {
+    // [HDR-27] it has not come through all of them, so that what it says may be anybody's
+    let is_list = !matches!(trust.fields(), ForwardedFields::Named(_));
+    if is_list && trust.hops().is_some_and(|hops| steps < hops) {
+        return Some(Forwarded::default());
+    }
+    if trust.asks_for_more() {
         also::complete(&mut found, headers, trust, steps);
     }
     Some(found)
@@ -169,7 +115,7 @@ fn walk(elements: impl Iterator<Item = Element>, trust: &Trust) -> (Forwarded, u
         };
         found.peer = peer;
         // [HDR-27]
-        let goes_on = trust.hops.map_or(trusted, |hops| steps < hops as usize);
+        let goes_on = trust.hops().map_or(trusted, |hops| steps < hops);
         if !goes_on {
             break;
         }

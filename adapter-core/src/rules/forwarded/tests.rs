@@ -1,7 +1,10 @@
+use std::net::IpAddr;
+
 use http::HeaderValue;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::{ServerConfig, TrustedProxy};
 
 const PROXY: &str = "127.0.0.1:9";
 const SOCKET: &str = "unix";
@@ -118,12 +121,40 @@ fn hops_are_counted_from_the_right() {
         (2, "6.6.6.6, 1.1.1.1, 8.8.8.8", "http, https, http", ("1.1.1.1", "https")),
         (2, "1.1.1.1, unknown", "https", ("1.1.1.1", "https")),
         (2, "unknown, 8.8.8.8", "https", ("?", "https")),
-        // A hop said nothing, or was passed by: the furthest there is.
-        (3, "1.1.1.1", "https", ("1.1.1.1", "https")),
+        // A hop was passed by, or is none: who says the rest is not known.
+        (3, "1.1.1.1", "https", ("?", "?")),
+        (2, "8.8.8.8", "https, https", ("?", "?")),
+        (1, "", "https", ("?", "?")),
         (1, "6.6.6.6, nonsense", "https", ("?", "https")),
     ] {
         assert_eq!(behind(hops, value, protos), (expected.0.into(), expected.1.into()), "{hops} of {value}");
     }
+}
+
+#[test]
+fn fewer_than_the_hops_are_believed_in_nothing() {
+    let also = vec![ForwardedAlso::Proto, ForwardedAlso::Host, ForwardedAlso::Port, ForwardedAlso::Prefix];
+    let hops = |fields: &str| ServerConfig {
+        trusted_hops: Some(2),
+        forwarded: fields.parse().unwrap(),
+        forwarded_also: also.clone(),
+        ..ServerConfig::default()
+    };
+    let lines = [
+        ("x-forwarded-for", "1.1.1.1"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "a.example"),
+        ("x-forwarded-prefix", "/x"),
+        ("forwarded", "for=1.1.1.1;proto=https;host=a.example"),
+        ("x-real-ip", "1.1.1.1"),
+    ];
+    let nothing = ["?", "?", "?", "?"].map(str::to_owned);
+    assert_eq!(told(hops("x-forwarded"), "9.9.9.9:1", &lines).as_ref(), Some(&nothing));
+    assert_eq!(told(hops("forwarded"), "9.9.9.9:1", &lines).as_ref(), Some(&nothing));
+    // One field has one address, whoever of them writes it.
+    assert_eq!(told(hops("x-real-ip"), "9.9.9.9:1", &lines).unwrap()[..2], ["1.1.1.1", "https"]);
+    // Who says nothing of a client is one.
+    assert_eq!(told(hops("x-forwarded"), "9.9.9.9:1", &lines[4..]), None);
 }
 
 #[test]

@@ -1,0 +1,170 @@
+//! The trusted proxies, read again from the file of `--config` while the server serves: SIGHUP.
+//!
+//! What the command line and the environment say holds as long as the process; what they leave open is the file's to say anew. Reads
+//! the file, on whatever thread asks.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use adapter_core::ServerConfig;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command};
+
+use super::args::Args;
+use super::{Plain, file, parse};
+
+/// A setting that is read again: its key, and its name in [`Args`].
+const KEYS: [(&str, &str); 5] = [
+    ("trusted-proxy", "trusted_proxies"),
+    ("proxy-protocol-from", "proxy_protocol_from"),
+    ("trusted-hops", "trusted_hops"),
+    ("forwarded", "forwarded"),
+    ("forwarded-also", "forwarded_also"),
+];
+
+/// Which of them a file has no say in. No flag itself: it is among [`Args`] to see what they are parsed from.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Said {
+    above: Vec<&'static str>,
+}
+
+impl clap::FromArgMatches for Said {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let is_above = |name: &str| {
+            matches!(matches.value_source(name), Some(ValueSource::CommandLine | ValueSource::EnvVariable))
+        };
+        Ok(Said { above: KEYS.into_iter().filter(|(_, name)| is_above(name)).map(|(key, _)| key).collect() })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl clap::Args for Said {
+    fn augment_args(command: Command) -> Command {
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        command
+    }
+}
+
+/// The way to read them again.
+#[derive(Clone, Debug)]
+pub(crate) struct Again {
+    path: PathBuf,
+    args: Args,
+    /// The configuration that was made of them.
+    config: ServerConfig,
+}
+
+impl Again {
+    /// Of `args`, whose `config` is about to be served. `None` where there is no file; where it has no say in any of them; and where
+    /// the program has changed them, for then they are its own to change.
+    pub(crate) fn of(args: &Args, config: &ServerConfig) -> Option<Self> {
+        let path = args.config.clone()?;
+        let mut from_args = config.clone();
+        args.trust_into(&mut from_args);
+        let has_say = args.said.above.len() < KEYS.len();
+        (has_say && is_same(&from_args, config)).then(|| Again { path, args: args.clone(), config: config.clone() })
+    }
+
+    /// The configuration with what the file says now.
+    ///
+    /// # Errors
+    /// Why it does not hold.
+    pub(crate) fn read(&self) -> Result<ServerConfig, String> {
+        // A pipe has been read, and would be waited for.
+        if std::fs::metadata(&self.path).is_ok_and(|file| !file.is_file()) {
+            return Err(format!("{}: it is no file that can be read again", self.path.display()));
+        }
+        let keys: Vec<_> = KEYS.map(|(key, _)| key).into_iter().collect();
+        let command = <Plain as clap::CommandFactory>::command().mut_args(|arg| arg.env(None::<&str>));
+        let command = file::apply_some(command, &self.path, &keys, &self.args.said.above);
+        let command = command.map_err(|exit| exit.text().to_owned())?;
+        let parsed: Plain = parse::defaults(command).map_err(|exit| exit.text().to_owned())?;
+        let mut args = parsed.args;
+        for key in &self.args.said.above {
+            let old = self.args.clone();
+            match *key {
+                "trusted-proxy" => args.trusted_proxies = old.trusted_proxies,
+                "proxy-protocol-from" => args.proxy_protocol_from = old.proxy_protocol_from,
+                "trusted-hops" => args.trusted_hops = old.trusted_hops,
+                "forwarded" => args.forwarded = old.forwarded,
+                _ => args.forwarded_also = old.forwarded_also,
+            }
+        }
+        let mut config = self.config.clone();
+        args.trust_into(&mut config);
+        Ok(config)
+    }
+}
+
+impl fmt::Display for Again {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.display().fmt(f)
+    }
+}
+
+fn is_same(one: &ServerConfig, other: &ServerConfig) -> bool {
+    one.trusted_proxies == other.trusted_proxies
+        && one.proxy_protocol_from == other.proxy_protocol_from
+        && one.trusted_hops == other.trusted_hops
+        && one.forwarded == other.forwarded
+        && one.forwarded_also == other.forwarded_also
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::parse_from;
+
+    fn told(config: &ServerConfig) -> String {
+        let shown = |proxies: &[adapter_core::server::TrustedProxy]| {
+            proxies.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        let (trusted, from) = (shown(&config.trusted_proxies), shown(&config.proxy_protocol_from));
+        format!("{trusted}|{from}|{:?}|{}", config.trusted_hops, config.forwarded)
+    }
+
+    #[test]
+    fn the_file_says_anew_what_nobody_above_it_says() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("app.toml");
+        let write = |text: &str| std::fs::write(&path, text).expect("written");
+        write("trusted-proxy = '10.0.0.1'\nforwarded = 'forwarded'\nserver = 'hyper'");
+        let parsed: Plain = parse_from(["x", "--forwarded", "x-real-ip", "--config", path.to_str().expect("text")])
+            .map_err(|exit| exit.text().to_owned())
+            .expect("a command line");
+        let config = parsed.args.config().expect("a configuration");
+        let again = Again::of(&parsed.args, &config).expect("there is a file");
+        assert_eq!(again.read().map(|it| told(&it)).as_deref(), Ok("10.0.0.1||None|x-real-ip"));
+        // Keys of others, the program's own among them, are not looked at.
+        write("trusted-proxy = ['10.0.0.2', 'unix']\nforwarded = 'off'\ncolour = 'red'\nbind = '127.0.0.1:1'");
+        assert_eq!(again.read().map(|it| told(&it)).as_deref(), Ok("10.0.0.2 unix||None|x-real-ip"));
+        write("trusted-hops = 2\nproxy-protocol-from = '*'");
+        assert_eq!(again.read().map(|it| told(&it)).as_deref(), Ok("|*|Some(2)|x-real-ip"));
+        write("");
+        assert_eq!(again.read().map(|it| told(&it)).as_deref(), Ok("||None|x-real-ip"));
+        for (wrong, why) in [
+            ("trusted-proxy = 'nobody'", "trusted-proxy: invalid value 'nobody'"),
+            ("trusted-proxy = ", "line 1: "),
+            ("trusted-proxies = '10.0.0.1'", "unknown key \"trusted-proxies\"; a similar one is \"trusted-proxy\""),
+        ] {
+            write(wrong);
+            let said = again.read().map(drop).expect_err(wrong);
+            assert!(said.split_once("app.toml: ").is_some_and(|(_, said)| said.starts_with(why)), "{said}");
+        }
+        std::fs::remove_file(&path).expect("removed");
+        assert!(again.read().is_err());
+        // What the program says by itself is its own.
+        let mut own = config.clone();
+        own.trusted_proxies.push([10, 0, 0, 9].into());
+        assert!(Again::of(&parsed.args, &own).is_none());
+        let without: Plain = parse_from(["x"]).map_err(|exit| exit.text().to_owned()).expect("a command line");
+        assert!(Again::of(&without.args, &config).is_none());
+    }
+}
