@@ -52,7 +52,9 @@ pub(crate) struct Trust {
 impl Trust {
     /// Does it, and says what was done.
     fn read(&self) -> String {
-        let set = |config| self.believed.set(&config).map_err(|error| format!("{}: {}", self.again, Exit::from(error)));
+        let set = |config| {
+            self.believed.set(&config).map_err(|error| format!("{}: {}", self.again, Exit::from(error).text()))
+        };
         match self.again.read().and_then(set) {
             Ok(()) => format!("read the trusted proxies of {} again", self.again),
             Err(why) => format!("trusting the proxies from before: {why}"),

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use adapter_core::ServerConfig;
+use adapter_core::{Bind, ServerConfig};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
@@ -57,8 +57,8 @@ impl clap::Args for Said {
 pub(crate) struct Again {
     path: PathBuf,
     args: Args,
-    /// The configuration that was made of them.
-    config: ServerConfig,
+    /// Where the server listens, as far as that can be kept: a socket that somebody holds is not closed.
+    binds: Vec<Bind>,
 }
 
 impl Again {
@@ -69,10 +69,15 @@ impl Again {
         let mut from_args = config.clone();
         args.trust_into(&mut from_args);
         let has_say = args.said.above.len() < KEYS.len();
-        (has_say && is_same(&from_args, config)).then(|| Again { path, args: args.clone(), config: config.clone() })
+        let binds = config.binds.iter().filter(|bind| !matches!(bind.place(), Bind::Inherited(_)));
+        (has_say && is_same(&from_args, config)).then(|| Again {
+            path,
+            args: args.clone(),
+            binds: binds.cloned().collect(),
+        })
     }
 
-    /// The configuration with what the file says now.
+    /// A configuration with what the file says now, and where the server listens; nothing else is in it.
     ///
     /// # Errors
     /// Why it does not hold.
@@ -97,7 +102,8 @@ impl Again {
                 _ => args.forwarded_also = old.forwarded_also,
             }
         }
-        let mut config = self.config.clone();
+        let mut config = ServerConfig::default();
+        config.binds.clone_from(&self.binds);
         args.trust_into(&mut config);
         Ok(config)
     }

@@ -64,10 +64,13 @@ pub(crate) fn again(server: &str) {
     hang_up(&served, &read);
     assert_eq!(peer(&mut kept), CLIENT);
     // What does not hold changes nothing.
-    for wrong in ["trusted-proxy = ['10.0.0.1', 'nobody']", "trusted-hops = 1\ntrusted-proxy = '10.0.0.1'", "trusted-"]
-    {
+    for (wrong, why) in [
+        ("trusted-proxy = ['10.0.0.1', 'nobody']", "trusted-proxy: invalid value 'nobody'"),
+        ("trusted-hops = 1\ntrusted-proxy = '10.0.0.1'", "--trusted-hops: proxies are counted or listed"),
+        ("trusted-", "line 1: "),
+    ] {
         file.write(wrong);
-        hang_up(&served, &format!("trusting the proxies from before: {}: ", file.path.display()));
+        hang_up(&served, &format!("trusting the proxies from before: {}: {why}", file.path.display()));
         assert_eq!(peer(&mut kept), CLIENT);
     }
     file.write("trusted-hops = 1");
