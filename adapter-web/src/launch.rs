@@ -187,7 +187,7 @@ impl Launcher {
     /// # Errors
     /// [`Exit`]: wrong use, such as certificates that can't be used, or the list of servers if that was asked for.
     pub fn new(args: &Args) -> Result<Self, Exit> {
-        Launcher::among(&registry::servers(), args)
+        Launcher::among(&registry::all(), args)
     }
 
     /// As [`new`](Self::new), with one of `servers`, such as some of the program's own beside

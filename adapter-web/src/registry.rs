@@ -86,8 +86,14 @@ impl fmt::Display for AddError {
 
 impl std::error::Error for AddError {}
 
-/// The servers of this build, in the order `auto` prefers them, then those that were [added](add), in their order.
+/// The servers of this build that speak HTTP to their clients, in the order `auto` prefers them, then those that were [added](add), in
+/// their order: what a test of an application asks each of. Gateways are known by their [names] only.
 pub fn servers() -> Vec<&'static dyn Server> {
+    all().into_iter().filter(|server| server.info().protocol == "http").collect()
+}
+
+/// Those, and the gateways.
+pub(crate) fn all() -> Vec<&'static dyn Server> {
     let added = ADDED.read().unwrap_or_else(PoisonError::into_inner);
     SERVERS.iter().map(|server| &**server).chain(added.iter().copied()).collect()
 }
@@ -98,9 +104,9 @@ pub(crate) fn is_ours(server: &dyn Server) -> bool {
     SERVERS.iter().any(|own| own.info().name == name)
 }
 
-/// The names of [`servers`].
+/// The names of all there are: [`servers`] and gateways.
 pub fn names() -> Vec<String> {
-    names_of(&servers())
+    names_of(&all())
 }
 
 /// The server called `name`; `auto` is the first one.
@@ -108,7 +114,7 @@ pub fn names() -> Vec<String> {
 /// # Errors
 /// [`ServeError::UnknownServer`], which lists the known names.
 pub fn server(name: &str) -> Result<&'static dyn Server, ServeError> {
-    pick(&servers(), name)
+    pick(&all(), name)
 }
 
 fn names_of(servers: &[&'static dyn Server]) -> Vec<String> {
@@ -125,7 +131,7 @@ pub(crate) fn pick(servers: &[&'static dyn Server], name: &str) -> Result<&'stat
 
 /// The servers as a table for people: name, version, concurrency, capabilities.
 pub fn table() -> String {
-    table_of(&servers())
+    table_of(&all())
 }
 
 pub(crate) fn table_of(servers: &[&'static dyn Server]) -> String {
