@@ -20,7 +20,7 @@ use crate::contain;
 use crate::error::Error;
 use crate::hints::EarlyHints;
 use crate::info::ServerInfo;
-use crate::observe::{ConnectionEnd, ConnectionInfo, Observer, Observers, TimeLimit};
+use crate::observe::{ConnectionEnd, ConnectionInfo, Observer, Observers, StartedFacts, TimeLimit};
 use crate::proxy_protocol::{Ends, Header, Reader};
 use crate::pulse::Pulse;
 use crate::refused::{Asked, Refused};
@@ -356,9 +356,24 @@ impl Connection {
         self.peer().map_or_else(|| "unix".to_owned(), |peer| peer.to_string())
     }
 
-    pub(crate) fn scheme(&self) -> &Scheme {
+    fn scheme(&self) -> &Scheme {
         let is_secure = self.secured.get().is_some() || self.announced.get().is_some_and(|it| it.header.tls);
         if is_secure { &HTTPS } else { &self.scheme }
+    }
+}
+
+impl StartedFacts for Environ {
+    #[inline]
+    fn is_https(&self) -> bool {
+        let connection = &self.connection;
+        if self.special.is_none() && connection.secured.get().is_some() {
+            return true;
+        }
+        self.scheme().as_str() == "https"
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.peer_addr()
     }
 }
 

@@ -14,7 +14,8 @@ use std::time::Duration;
 use http::{StatusCode, Version};
 
 use super::{
-    ConnectionEnd, ConnectionInfo, Observer, RequestEnd, RequestEnded, RequestStarted, TimeLimit, known_method,
+    ConnectionEnd, ConnectionInfo, METHODS, Observer, RequestEnd, RequestEnded, RequestStarted, TimeLimit,
+    method_number, scheme,
 };
 use crate::refused::Refused;
 use crate::tls::TlsInfo;
@@ -132,7 +133,7 @@ fn nanos(duration: Duration) -> u64 {
 impl Histogram {
     #[inline]
     fn record(&self, duration: Duration) {
-        let nanos = nanos(duration);
+        let nanos = duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()));
         let bucket = NANOS.iter().position(|bound| nanos <= *bound).unwrap_or(NANOS.len());
         if let Some(bucket) = self.buckets.get(bucket) {
             add(bucket, 1);
@@ -267,14 +268,14 @@ struct Key(u64);
 impl Key {
     #[inline]
     fn of(request: &RequestEnded<'_>) -> Self {
-        let method = METHODS.iter().position(|name| *name == known_method(request.method)).unwrap_or(METHODS.len() - 1);
+        let method = method_number(request.method);
         let version = match request.version {
             Version::HTTP_10 => 0,
             Version::HTTP_2 => 2,
             _ => 1,
         };
         let status = request.status.map_or(0, |status| u64::from(status.as_u16()));
-        let https = u64::from(*request.scheme == http::uri::Scheme::HTTPS);
+        let https = u64::from(request.scheme == "https");
         Key(status | (method as u64) << 10 | version << 14 | https << 16 | (request.how as u64) << 17)
     }
 
@@ -295,7 +296,7 @@ impl Key {
     }
 
     fn scheme(self) -> &'static str {
-        if self.0 >> 16 & 1 == 1 { "https" } else { "http" }
+        scheme(self.0 >> 16 & 1 == 1)
     }
 
     fn how(self) -> RequestEnd {
@@ -313,9 +314,6 @@ impl Key {
         (mixed >> 40) as usize
     }
 }
-
-/// In the order of [`Key`]; as [`known_method`] names them.
-const METHODS: [&str; 10] = ["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "_OTHER"];
 
 impl Series {
     #[cold]
@@ -584,7 +582,6 @@ impl HistogramSnapshot {
 #[cfg(test)]
 mod tests {
     use http::Method;
-    use http::uri::Scheme;
 
     use super::*;
 
@@ -592,7 +589,7 @@ mod tests {
         RequestEnded {
             method,
             version: Version::HTTP_11,
-            scheme: &Scheme::HTTP,
+            scheme: "http",
             route,
             status: StatusCode::from_u16(status).ok(),
             received: 1,
@@ -650,8 +647,21 @@ mod tests {
 
     type Request = http::Request<()>;
 
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl crate::observe::StartedFacts for Nothing {
+        fn is_https(&self) -> bool {
+            false
+        }
+
+        fn peer(&self) -> Option<std::net::SocketAddr> {
+            None
+        }
+    }
+
     fn started(request: &Request) -> RequestStarted<'_> {
-        RequestStarted::new(request.into(), &Scheme::HTTP, None)
+        RequestStarted::new(request.into(), &Nothing)
     }
 
     #[test]

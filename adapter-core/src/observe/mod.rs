@@ -35,7 +35,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::uri::Scheme;
 use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, request};
 
 pub use self::counters::{BOUNDS, Counters, HistogramSnapshot, RequestsSnapshot, Snapshot};
@@ -254,16 +253,34 @@ impl<'a, B> From<&'a Request<B>> for Head<'a> {
 pub struct RequestStarted<'a> {
     /// Its head.
     pub head: Head<'a>,
-    /// `http` or `https`, as [`Environ::scheme`](crate::Environ::scheme) has it.
-    pub scheme: &'a Scheme,
-    /// The client, as [`Environ::peer_addr`](crate::Environ::peer_addr) has it.
-    pub peer: Option<SocketAddr>,
+    facts: &'a dyn StartedFacts,
+}
+
+/// What is rarely asked for, and costs something.
+pub(crate) trait StartedFacts: fmt::Debug {
+    fn is_https(&self) -> bool;
+    fn peer(&self) -> Option<SocketAddr>;
 }
 
 impl<'a> RequestStarted<'a> {
-    pub(crate) fn new(head: Head<'a>, scheme: &'a Scheme, peer: Option<SocketAddr>) -> Self {
-        RequestStarted { head, scheme, peer }
+    pub(crate) fn new(head: Head<'a>, facts: &'a dyn StartedFacts) -> Self {
+        RequestStarted { head, facts }
     }
+
+    /// `http` or `https`, as [`Environ::scheme`](crate::Environ::scheme) has it.
+    pub fn scheme(&self) -> &'static str {
+        scheme(self.facts.is_https())
+    }
+
+    /// The client, as [`Environ::peer_addr`](crate::Environ::peer_addr) has it.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.facts.peer()
+    }
+}
+
+/// The name of a scheme.
+pub(crate) fn scheme(is_https: bool) -> &'static str {
+    if is_https { "https" } else { "http" }
 }
 
 /// A request that is over.
@@ -275,7 +292,7 @@ pub struct RequestEnded<'a> {
     /// Its version of HTTP.
     pub version: Version,
     /// `http` or `https`.
-    pub scheme: &'a Scheme,
+    pub scheme: &'static str,
     /// Which of the application's routes has answered, where that says so: see [`Route`].
     pub route: Option<&'a str>,
     /// The response's status; `None` where there was none.
@@ -294,20 +311,29 @@ pub struct RequestEnded<'a> {
 
 /// The methods that may be a label: those of RFC 9110 and PATCH; `_OTHER` stands for all others, as the conventions of
 /// OpenTelemetry have it.
+#[inline]
 pub fn known_method(method: &Method) -> &'static str {
-    const KNOWN: [Method; 9] = [
-        Method::GET,
-        Method::POST,
-        Method::HEAD,
-        Method::PUT,
-        Method::DELETE,
-        Method::OPTIONS,
-        Method::PATCH,
-        Method::CONNECT,
-        Method::TRACE,
-    ];
-    const NAMES: [&str; 9] = ["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"];
-    KNOWN.iter().zip(NAMES).find(|(known, _)| *known == method).map_or("_OTHER", |(_, name)| name)
+    METHODS.get(method_number(method)).copied().unwrap_or(OTHER)
+}
+
+const OTHER: &str = "_OTHER";
+const METHODS: [&str; 10] = ["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", OTHER];
+
+/// Its place in [`METHODS`].
+#[inline]
+fn method_number(method: &Method) -> usize {
+    match method.as_str() {
+        "GET" => 0,
+        "POST" => 1,
+        "HEAD" => 2,
+        "PUT" => 3,
+        "DELETE" => 4,
+        "OPTIONS" => 5,
+        "PATCH" => 6,
+        "CONNECT" => 7,
+        "TRACE" => 8,
+        _ => 9,
+    }
 }
 
 /// The route that has answered, as an extension of the response: the template `/users/{id}`, never the path that was asked for, of

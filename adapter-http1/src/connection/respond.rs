@@ -115,7 +115,7 @@ impl<T: Transport> Connection<T> {
         }
         let Connection { shared, handover, requests, now, .. } = self;
         let settings = &shared.settings;
-        if settings.serving.runtime.may_block() {
+        if settings.serving.runtime.may_block() || self.observed.is_some() {
             // It may have taken its time.
             *now = shared.now();
         }
