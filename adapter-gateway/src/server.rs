@@ -41,6 +41,8 @@ fn start<F: Framing>(
     config: ServerConfig,
 ) -> Result<ServerHandle, ServeError> {
     let _last = LastReference::of(&application);
+    // Dropped before it, should the start fail. [LIF-09]
+    let application = application;
     config.validate()?;
     config.refuse_unknown_options(&info.name, &[])?;
     let binds = config.binds_or_default();

@@ -43,6 +43,8 @@ impl Server for SmolServer {
 
     fn start(&self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
         let _last = LastReference::of(&application);
+        // Dropped before it, should the start fail. [LIF-09]
+        let application = application;
         config.validate()?;
         config.refuse_unknown_options("smol", OPTIONS)?;
         start(self.info(), application, config, http)
@@ -61,6 +63,8 @@ pub fn start<C: Connect<Stream> + Clone>(
     connect: impl FnOnce(&Arc<Engine>, DynApplication, &ServerConfig) -> C + Send + 'static,
 ) -> Result<ServerHandle, ServeError> {
     let _last = LastReference::of(&application);
+    // Dropped before it, should the start fail. [LIF-09]
+    let application = application;
     let listeners = bind_all(&config.binds_or_default(), false)?;
     let addrs = listeners.iter().map(|listener| listener.addr().clone()).collect();
     let trigger = config.trigger.clone().unwrap_or_default();

@@ -201,8 +201,9 @@ fn an_application_is_dropped_where_it_may_block_however_the_start_fails() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = Bind::Tcp(taken.local_addr().unwrap());
     let runtime = tokio();
-    for server in adapter_web::servers() {
-        let name = server.info().name;
+    // Gateways, too.
+    for name in adapter_web::registry::names() {
+        let server = adapter_web::registry::server(&name).unwrap();
         let mut unknown = config();
         unknown.options.insert("no-such".into(), "option".into());
         for (why, starts, config) in [
