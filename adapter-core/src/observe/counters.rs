@@ -369,7 +369,7 @@ impl Observer for Counters {
     #[inline]
     fn request_ended(&self, request: &RequestEnded<'_>) {
         let number = thread_number();
-        let shard = self.shard();
+        let shard = &self.shards[number & (self.shards.len() - 1)];
         let key = Key::of(request);
         let series = self.series(key, request.route).or_else(|| self.series(key, None));
         match series.and_then(|series| series.parts.get(number & (series.parts.len() - 1))) {

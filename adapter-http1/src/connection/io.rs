@@ -270,8 +270,11 @@ impl<T: Transport> Io<T> {
             }
         }
         self.stalled_since = None;
-        if !self.undelivered.is_empty() {
-            self.undelivered.drain(..).for_each(|observed| observed.delivered(now));
+        match self.undelivered.len() {
+            0 => {}
+            // Most.
+            1 => self.undelivered.pop().into_iter().for_each(|observed| observed.delivered(now)),
+            _ => self.undelivered.drain(..).for_each(|observed| observed.delivered(now)),
         }
         Flush::Done
     }
