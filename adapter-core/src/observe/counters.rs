@@ -538,7 +538,7 @@ impl Snapshot {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RequestsSnapshot {
-    /// The method, as [`known_method`] names it.
+    /// The method, as [`known_method`](super::known_method) names it.
     pub method: &'static str,
     /// The status; `None` for those without a response.
     pub status: Option<StatusCode>,
