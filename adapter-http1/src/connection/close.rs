@@ -208,7 +208,9 @@ impl<T: Transport> Connection<T> {
         // [DIS-08] what is dropped knows why
         self.shared.environ.disconnected.fire();
         self.phase = Phase::Closed;
-        self.observed = None;
+        if let Some(mut observed) = self.observed.take() {
+            observed.received(self.shared.io().received);
+        }
         self.shared.cut_off(reset);
         super::upgrade::withdraw(&mut self.handover);
         Flow::Closed

@@ -4,8 +4,8 @@
 //! each carries a note that is dropped with it. Until the last one is gone the response is under way \[KAP-09\], the write
 //! timeout runs \[LIM-06\], and a failure waits, because a reset overtakes what is queued. \[BOD-14\]
 
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -22,12 +22,20 @@ pub(super) struct Queue {
     waiter: Mutex<Option<Waker>>,
     /// The request, once all of the response is here, where somebody wants to know how it ends.
     observed: Mutex<Option<Box<Observed>>>,
+    /// A chunk was thrown away with the connection.
+    is_lost: AtomicBool,
 }
 
 impl Queue {
     /// An empty one, for what `in_flight` stands for.
     pub(super) fn new(in_flight: InFlight) -> Arc<Self> {
-        Arc::new(Queue { in_flight, chunks: AtomicUsize::new(0), waiter: Mutex::new(None), observed: Mutex::new(None) })
+        Arc::new(Queue {
+            in_flight,
+            chunks: AtomicUsize::new(0),
+            waiter: Mutex::new(None),
+            observed: Mutex::new(None),
+            is_lost: AtomicBool::new(false),
+        })
     }
 
     /// `bytes` for hyper, which are counted until it drops them.
@@ -65,9 +73,8 @@ impl Drop for Queue {
     /// reset behind its end can't be told from what was written.
     fn drop(&mut self) {
         let observed = self.observed.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        let shared = &self.in_flight.shared;
-        if let Some(observed) = observed.filter(|_| !shared.environ.disconnected.is_fired()) {
-            observed.delivered(shared.answering_at());
+        if let Some(observed) = observed.filter(|_| !self.is_lost.load(Relaxed)) {
+            observed.delivered(self.in_flight.shared.answering_at());
         }
     }
 }
@@ -86,7 +93,11 @@ impl AsRef<[u8]> for Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        self.queue.in_flight.shared.status.chunk_gone();
+        let shared = &self.queue.in_flight.shared;
+        shared.status.chunk_gone();
+        if shared.environ.disconnected.is_fired() {
+            self.queue.is_lost.store(true, Relaxed);
+        }
         if self.queue.chunks.fetch_sub(1, AcqRel) == 1 {
             let waiter = self.queue.waiter.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(waiter) = waiter {

@@ -95,6 +95,7 @@ impl Service {
             Err(rejection) => {
                 self.shared.environ.refused(&rejection, refused::Asked::Head(&head));
                 if !self.shared.status.is_multiplexed() {
+                    self.shared.status.is_refused.store(true, Relaxed);
                     self.shared.environ.ends(ConnectionEnd::Refused);
                 }
                 let facts = Facts::of_rejected(&head);

@@ -51,7 +51,8 @@ pub(super) fn routed(span: &Span, method: &'static str, route: &Route) {
 /// The client is answered with `status`; without one it was gone before.
 pub(super) fn answered(span: &Span, status: Option<u16>) {
     let Some(status) = status else { return };
-    span.record("http.response.status_code", status);
+    // What becomes of a span elsewhere has signed integers only.
+    span.record("http.response.status_code", i64::from(status));
     if StatusCode::from_u16(status).is_ok_and(|status| status.is_server_error()) {
         span.record("otel.status_code", "ERROR");
     }

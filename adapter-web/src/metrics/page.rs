@@ -143,8 +143,12 @@ fn work(text: &mut Text, snapshot: &Snapshot) {
     .sample("", snapshot.blocking_dropped);
     text.family("adapter_blocking_waiting", Kind::Gauge, "Blocking work that waits for a thread.")
         .sample("", snapshot.blocking_waiting());
-    text.family("adapter_blocking_running", Kind::Gauge, "Blocking work that runs.")
-        .sample("", snapshot.blocking_running());
+    text.family(
+        "adapter_blocking_running",
+        Kind::Gauge,
+        "Blocking work that runs; on threadpool, of what had to wait for a thread.",
+    )
+    .sample("", snapshot.blocking_running());
     text.family("adapter_blocking_wait_seconds", Kind::Histogram, "How long blocking work waited for a thread.")
         .histogram("", &snapshot.blocking_waited);
     text.family("adapter_blocking_run_seconds", Kind::Counter, "How long blocking work ran, all in all.")

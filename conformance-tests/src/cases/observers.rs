@@ -321,6 +321,15 @@ fn refusals(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
         ensure_eq!(seen.wait("refused", expected.len())?, expected, "what was refused");
         drop(connection);
     }
+    // A body that nobody reads is no second request.
+    let mut unread = cx.connect()?;
+    unread.send("POST / HTTP/1.1\r\nhost: a\r\nexpect: tea\r\ncontent-length: 3\r\n\r\nabc")?;
+    ensure_eq!(unread.response("POST")?.status(), 417, "the answer to an unknown expectation");
+    expected.push("417");
+    unread.rest()?;
+    drop(unread);
+    seen.wait("closed", expected.len())?;
+    ensure_eq!(seen.of("refused"), expected, "what was refused");
     ensure_eq!(seen.count("started"), 0, "requests that were started");
     ensure_eq!(seen.count("ended"), 0, "requests that have ended");
     let ends = ends(&seen, expected.len())?;

@@ -137,7 +137,7 @@ impl Connection {
 
     /// Tells the log of a head that hyper has refused by itself, or that was late. \[ERR-05\]
     pub(super) fn tell_refusal(&self) {
-        if self.shared.status.phase() != Phase::Head {
+        if self.shared.status.phase() != Phase::Head || self.shared.status.is_refused.load(Relaxed) {
             return;
         }
         let socket = self.shared.socket();

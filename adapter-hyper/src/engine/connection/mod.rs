@@ -272,7 +272,12 @@ impl Connection {
             (Poll::Pending, _) if self.shared.status.provoked.load(Relaxed) => self.poll_calm(cx),
             (Poll::Pending, _) => Poll::Pending,
             // Of HTTP/2 the GOAWAY that says why is on its way.
-            (Poll::Ready(Err(_)), _) if self.shared.status.is_multiplexed() => self.poll_close(cx),
+            (Poll::Ready(Err(error)), _) if self.shared.status.is_multiplexed() => {
+                if is_protocol_error(&error) {
+                    self.shared.environ.ends(ConnectionEnd::Refused);
+                }
+                self.poll_close(cx)
+            }
             // It has refused a head, and said so; or the engine has.
             (Poll::Ready(Err(error)), _) if error.is_parse() || self.shared.status.head_timed_out.load(Relaxed) => {
                 self.poll_close_refused(cx)
@@ -533,6 +538,13 @@ impl Connection {
             None => Poll::Pending,
         }
     }
+}
+
+/// Whether what the client has sent is none of HTTP/2: we have said so by a GOAWAY.
+#[cold]
+fn is_protocol_error(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| cause.is_library() && cause.is_go_away())
 }
 
 impl Future for Connection {
