@@ -10,8 +10,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
 
 use adapter_core::http::StatusCode;
 use adapter_core::signal::Signal;
@@ -29,8 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What the test and its application share.
 #[derive(Clone, Default)]
 struct Shared {
-    /// Fired when a client's leaving was noticed.
-    gone: Arc<AtomicUsize>,
+    /// Told when the handler of `/hang` runs, and when it is dropped.
+    hanging: Option<Sender<&'static str>>,
     /// Lets the second half of a stream go.
     gate: Arc<std::sync::Mutex<Option<Signal>>>,
 }
@@ -63,13 +63,15 @@ fn application(shared: Shared) -> DynApplication {
                     Ok(Response::new(Body::from_stream(futures_lite::StreamExt::chain(first, rest))))
                 }
                 "/hang" => {
-                    struct Gone(Arc<AtomicUsize>);
+                    struct Gone(Sender<&'static str>);
                     impl Drop for Gone {
                         fn drop(&mut self) {
-                            self.0.fetch_add(1, Ordering::SeqCst);
+                            let _ = self.0.send("dropped");
                         }
                     }
-                    let _gone = Gone(shared.gone.clone());
+                    let told = shared.hanging.clone().expect("somebody waits for it");
+                    let _ = told.send("called");
+                    let _gone = Gone(told);
                     std::future::pending().await
                 }
                 "/broken" => {
@@ -164,7 +166,7 @@ fn text(answer: &Answer) -> &str {
     std::str::from_utf8(&answer.body).unwrap()
 }
 
-fn cases(kind: Kind, protocol: Protocol, addr: SocketAddr, shared: &Shared) {
+fn cases(kind: Kind, protocol: Protocol, addr: SocketAddr, shared: &Shared, hanging: &Receiver<&'static str>) {
     let plain = ask(addr, "GET /a%20b/%C3%A4?c=%20d HTTP/1.1\r\nx-test: 1\r\nproxy: evil", b"");
     let user = if kind == Kind::Nginx { "somebody" } else { "" };
     assert_eq!(plain.status, 200, "{}", plain.head);
@@ -214,16 +216,11 @@ fn cases(kind: Kind, protocol: Protocol, addr: SocketAddr, shared: &Shared) {
 
     // A client that leaves is noticed, as far as the web server passes that on.
     if kind == Kind::Nginx {
-        let before = shared.gone.load(Ordering::SeqCst);
         let mut socket = connect(addr);
         socket.write_all(b"GET /hang HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
-        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(hanging.recv_timeout(PATIENCE), Ok("called"));
         drop(socket);
-        let deadline = Instant::now() + PATIENCE;
-        while shared.gone.load(Ordering::SeqCst) == before {
-            assert!(Instant::now() < deadline, "the handler goes on for nobody");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        assert_eq!(hanging.recv_timeout(PATIENCE), Ok("dropped"), "the handler goes on for nobody");
     }
 
     // By SCGI there is no way to tell. Some web servers throw away what they have.
@@ -241,11 +238,12 @@ fn run(kind: Kind, protocol: Protocol, unix: bool) {
     let path = folder.path().join("app.sock");
     let bind = if unix { format!("unix:{}", path.display()) } else { "127.0.0.1:0".to_owned() };
     let config = ServerConfig::default().threads(2).bind(bind.parse().unwrap());
-    let shared = Shared::default();
+    let (sender, hanging) = mpsc::channel();
+    let shared = Shared { hanging: Some(sender), ..Shared::default() };
     let server: &dyn Server = if protocol == Protocol::FastCgi { &FastCgiServer } else { &ScgiServer };
     let handle = server.start(application(shared.clone()), config).unwrap();
     let web_server = WebServer::start(kind, protocol, &handle.local_addrs()[0], folder.path());
-    cases(kind, protocol, web_server.addr, &shared);
+    cases(kind, protocol, web_server.addr, &shared, &hanging);
     drop(web_server);
     handle.trigger().trigger();
     handle.wait().unwrap();
