@@ -649,12 +649,16 @@ impl Environ {
     /// A future that is ready once the server is shutting down. Endless responses should end then. Cancel safe.
     /// \[SHU-08\]
     pub fn shutting_down(&self) -> Fired {
-        self.connection.serving.shutdown.draining().fired()
+        self.shutdown().draining().fired()
+    }
+
+    pub(crate) fn shutdown(&self) -> &ShutdownTrigger {
+        &self.connection.serving.shutdown
     }
 
     /// Whether the server is shutting down. \[SHU-08\]
     pub fn is_shutting_down(&self) -> bool {
-        self.connection.serving.shutdown.draining().is_fired()
+        self.shutdown().draining().is_fired()
     }
 
     /// Sends 103 Early Hints, `None` where the server or the client's version can't. \[INF-01\]

@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll};
 
 use event_listener::{Event, EventListener};
@@ -33,6 +33,7 @@ pub struct ShutdownTrigger(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     level: AtomicU8,
+    is_handed_over: AtomicBool,
     event: Event,
     draining: Signal,
 }
@@ -61,6 +62,18 @@ impl ShutdownTrigger {
         if self.0.level.fetch_max(draining, Ordering::SeqCst) < draining {
             self.wake();
         }
+    }
+
+    /// As [`drain`](Self::drain), where another server goes on at the same addresses: a restart, an upgrade of the program.
+    /// WebSockets are closed with 1012 instead of 1001, so that clients come back at once (\[UPG-22\]). Does not block.
+    pub fn hand_over(&self) {
+        self.0.is_handed_over.store(true, Ordering::Release);
+        self.drain();
+    }
+
+    /// Whether another server goes on, see [`hand_over`](Self::hand_over).
+    pub fn is_handed_over(&self) -> bool {
+        self.0.is_handed_over.load(Ordering::Acquire)
     }
 
     /// Forces the shutdown at once.
@@ -149,5 +162,16 @@ mod tests {
         assert_eq!(futures_lite::future::block_on(watch), ShutdownLevel::Forced);
         trigger.trigger();
         assert_eq!(trigger.level(), ShutdownLevel::Forced);
+    }
+
+    #[test]
+    fn a_server_that_hands_over_drains() {
+        let trigger = ShutdownTrigger::new();
+        trigger.hand_over();
+        trigger.hand_over();
+        assert_eq!((trigger.level(), trigger.is_handed_over()), (ShutdownLevel::Draining, true));
+        let trigger = ShutdownTrigger::new();
+        trigger.drain();
+        assert!(!trigger.is_handed_over());
     }
 }

@@ -212,16 +212,12 @@ impl Stop {
 
     /// Drains: another process serves, and has to do with the service manager from now on.
     pub(crate) fn hand_over(&self) {
-        self.lock().manager = Manager::default();
-        self.drain_from(&[Phase::Serving]);
-    }
-
-    /// Drains now, if the server serves.
-    fn drain_from(&self, phases: &[Phase]) {
         let mut state = self.lock();
-        if phases.contains(&state.phase) {
+        state.manager = Manager::default();
+        if state.phase == Phase::Serving {
             state.phase = Phase::Draining;
-            state.drain();
+            state.close();
+            state.trigger.hand_over();
         }
     }
 
@@ -249,7 +245,11 @@ impl Stop {
                 let (stop, delay) = (self.clone(), state.delay);
                 let waiting = move || {
                     thread::sleep(delay);
-                    stop.drain_from(&[Phase::Delaying]);
+                    let mut state = stop.lock();
+                    if state.phase == Phase::Delaying {
+                        state.phase = Phase::Draining;
+                        state.drain();
+                    }
                 };
                 // It ends with the process.
                 if thread::Builder::new().name("adapter-drain-delay".into()).spawn(waiting).is_err() {

@@ -15,6 +15,7 @@ use super::message::{Error, code};
 use crate::environ::Environ;
 use crate::observe::OpenWebSocket;
 use crate::runtime::{Runtime, Sleep};
+use crate::shutdown::ShutdownTrigger;
 use crate::signal::Fired;
 
 /// The keeper of one WebSocket; ready when its stream is dropped.
@@ -22,7 +23,7 @@ pub(super) struct Keeper {
     shared: Arc<Shared>,
     runtime: Runtime,
     /// `None` once it has fired, and for a client.
-    shutting_down: Option<Fired>,
+    shutting_down: Option<(Fired, ShutdownTrigger)>,
     timer: Option<(Sleep, Instant)>,
     /// `None` for a client.
     observed: Option<OpenWebSocket>,
@@ -32,7 +33,8 @@ impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, environ: &Environ) -> Self {
         let runtime = environ.runtime().clone();
         let observed = Some(OpenWebSocket::new(environ.observers()));
-        Keeper { shared, runtime, shutting_down: Some(environ.shutting_down()), timer: None, observed }
+        let shutting_down = Some((environ.shutting_down(), environ.shutdown().clone()));
+        Keeper { shared, runtime, shutting_down, timer: None, observed }
     }
 
     /// Of a client's WebSocket, which the shutdown of the server is none of the business of.
@@ -47,15 +49,12 @@ impl Future for Keeper {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         this.shared.wakers.set_keeper(cx.waker());
-        let stopping = this.shutting_down.as_mut().is_some_and(|fired| Pin::new(fired).poll(cx).is_ready());
-        if stopping {
-            this.shutting_down = None;
-        }
+        let stopping = this.shutting_down.take_if(|(fired, _)| Pin::new(fired).poll(cx).is_ready());
         loop {
             let now = this.shared.now();
             let mut link = this.shared.lock();
-            if stopping {
-                link.stop(now);
+            if let Some((_, shutdown)) = &stopping {
+                link.stop(shutdown.is_handed_over(), now);
             }
             link.pump_in(now);
             let due = link.check_clock(now);

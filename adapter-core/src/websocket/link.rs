@@ -136,10 +136,13 @@ impl Link {
         }
     }
 
-    /// The server is stopping. \[UPG-22\]
-    pub(super) fn stop(&mut self, now: Instant) {
+    /// The server is stopping; where it `is_handed_over`, another one goes on. \[UPG-22\]
+    pub(super) fn stop(&mut self, is_handed_over: bool, now: Instant) {
         self.stopping = true;
-        self.close(code::GOING_AWAY, "the server is stopping", now);
+        match is_handed_over {
+            true => self.close(code::SERVICE_RESTART, "the server is restarting", now),
+            false => self.close(code::GOING_AWAY, "the server is stopping", now),
+        }
     }
 
     /// The handler has ended.

@@ -93,7 +93,7 @@ pub mod code {
     pub const TOO_BIG: u16 = 1009;
     /// The code that ran the WebSocket failed.
     pub const INTERNAL_ERROR: u16 = 1011;
-    /// The server restarts.
+    /// The server restarts: another process takes its place, and the client may come back at once.
     pub const SERVICE_RESTART: u16 = 1012;
     /// The server has no room.
     pub const TRY_AGAIN_LATER: u16 = 1013;

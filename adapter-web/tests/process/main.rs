@@ -18,6 +18,8 @@ mod program;
 #[cfg(unix)]
 mod trust;
 #[cfg(unix)]
+mod websockets;
+#[cfg(unix)]
 mod workers;
 
 #[cfg(unix)]
@@ -39,7 +41,7 @@ mod unix {
     use libtest_mimic::{Arguments, Failed, Trial};
 
     use crate::program::*;
-    use crate::{metrics, operator, trust, workers};
+    use crate::{metrics, operator, trust, websockets, workers};
 
     pub(crate) fn main() -> ExitCode {
         if std::env::var_os(PROGRAM).is_some() {
@@ -86,6 +88,7 @@ mod unix {
             ("a_service_manager_is_told", operator::notifies),
             ("the_watchdog_is_fed_while_event_loops_answer", operator::watchdog),
             ("upgrades_lose_no_request", operator::upgrades),
+            ("websockets_are_told_of_an_upgrade", websockets::upgrade),
             ("an_upgrade_that_fails_changes_nothing", operator::failed_upgrade),
             ("an_upgrade_that_does_not_start_leaves_the_path", operator::upgrade_without_startup),
             ("the_first_signal_behind_an_upgrade_does_not_force", operator::signal_behind_upgrade),
@@ -184,6 +187,9 @@ mod unix {
         if path == "/spawn" {
             environ.runtime().spawn(std::future::pending::<()>()).detach();
             environ.runtime().spawn_daemon(std::future::pending::<()>()).detach();
+        }
+        if path == "/websocket" {
+            return websockets::echo(&request, &environ);
         }
         if path == "/drained" || path == "/never" {
             // tells the test that the request is in flight

@@ -173,6 +173,18 @@ fn the_shutdown_says_1001_and_gives_up_after_the_close_timeout() {
 }
 
 #[test]
+fn a_server_that_another_one_follows_says_1012() {
+    let shutdown = ShutdownTrigger::new();
+    let options = Options { close_timeout: Duration::from_millis(50), ..Options::default() };
+    let Setup { mut socket, mut client, keeper, tether: _tether } = open_with(1000, options, shutdown.clone());
+    shutdown.hand_over();
+    block_on(keeper);
+    assert_eq!(read(&mut client, 4)[..4], [0x88, 26, 3, 244], "[UPG-22]");
+    assert_eq!(block_on(socket.recv()), None);
+    assert_eq!(socket.closed().unwrap().code, 1012);
+}
+
+#[test]
 fn the_longest_times_are_never() {
     let options = Options {
         ping_interval: Some(Duration::MAX),

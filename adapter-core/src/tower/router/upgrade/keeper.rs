@@ -1,4 +1,4 @@
-//! What a server owes every WebSocket, for those of axum's: a Close with 1001 at its shutdown, an end for a client that
+//! What a server owes every WebSocket, for those of axum's: a Close with 1001 or 1012 at its shutdown, an end for a client that
 //! takes nothing, or says nothing, not even to a ping. \[UPG-20\], \[UPG-22\], \[UPG-23b\]
 //!
 //! A future in a task of the server's, which ends when the program has dropped its WebSocket.
@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 
 use super::link::{Link, State};
 use crate::runtime::Runtime;
-use crate::signal::Fired;
+use crate::shutdown::ShutdownTrigger;
 
 /// An empty Ping. RFC 6455 §5.5.2
 const PING: &[u8] = &[0x89, 0];
 /// A Close with 1001, "going away". RFC 6455 §7.4.1
 const GOING_AWAY: &[u8] = &[0x88, 2, 0x03, 0xe9];
+/// A Close with 1012, "service restart". IANA's registry of close codes
+const SERVICE_RESTART: &[u8] = &[0x88, 2, 0x03, 0xf4];
 
 /// How long a keeper waits for a client; the values of [`websocket::Upgrade`](crate::websocket::Upgrade).
 #[derive(Clone, Copy, Debug)]
@@ -37,14 +39,14 @@ impl Default for Patience {
 }
 
 /// Keeps the WebSocket of `link` until the program drops it.
-pub(super) async fn keep(link: Arc<Link>, runtime: &Runtime, shutting_down: Fired, patience: Patience) {
-    let mut shutting_down = pin!(shutting_down);
+pub(super) async fn keep(link: Arc<Link>, runtime: &Runtime, shutdown: &ShutdownTrigger, patience: Patience) {
+    let mut shutting_down = pin!(shutdown.draining().fired());
     let mut keeper = Keeper { link: &link, runtime, patience, pinged: None, closing: None };
     let mut timer = None;
     poll_fn(|cx| {
         link.set_keeper(cx.waker());
         if keeper.closing.is_none() && shutting_down.as_mut().poll(cx).is_ready() {
-            keeper.close();
+            keeper.close(if shutdown.is_handed_over() { SERVICE_RESTART } else { GOING_AWAY });
         }
         loop {
             let Some(due) = keeper.look(cx) else { return Poll::Ready(()) };
@@ -74,10 +76,10 @@ struct Keeper<'a> {
 
 impl Keeper<'_> {
     /// The server shuts down. \[UPG-22\]
-    fn close(&mut self) {
+    fn close(&mut self, frame: &'static [u8]) {
         self.closing = Some(self.runtime.now());
         if let Some(websocket) = &mut self.link.lock().websocket {
-            websocket.say(GOING_AWAY, true);
+            websocket.say(frame, true);
         }
     }
 

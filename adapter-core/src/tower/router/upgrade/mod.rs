@@ -60,7 +60,7 @@ impl Offered {
             chosen.flat_map(rules::list_members).any(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
         };
         let Ok(upgrade) = environ.upgrade() else { return };
-        let (runtime, shutting_down) = (environ.runtime().clone(), environ.shutting_down());
+        let (runtime, shutdown) = (environ.runtime().clone(), environ.shutdown().clone());
         let (keepers, observers) = (runtime.clone(), environ.observers().clone());
         let served = async move {
             // The server does not switch after all, or the client is gone: the program's future fails.
@@ -70,7 +70,7 @@ impl Offered {
                 && is_websocket
             {
                 let _open = OpenWebSocket::new(&observers);
-                keeper::keep(link, &keepers, shutting_down, Patience::default()).await;
+                keeper::keep(link, &keepers, &shutdown, Patience::default()).await;
             }
         };
         // The connection is counted; this need not be.

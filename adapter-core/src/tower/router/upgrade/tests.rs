@@ -16,7 +16,7 @@ use super::keeper::{self, Patience};
 use super::promise::Promise;
 use crate::ServerConfig;
 use crate::runtime::Runtime;
-use crate::signal::Signal;
+use crate::shutdown::ShutdownTrigger;
 use crate::testing::{Pipe, pipe};
 use crate::threads::Threads;
 use crate::upgrade::{Tether, Upgraded};
@@ -35,7 +35,7 @@ fn runtime() -> Runtime {
 struct Opened {
     program: Socket,
     client: Pipe,
-    shutdown: Signal,
+    shutdown: ShutdownTrigger,
     /// Holds the server's tether, too.
     keeper: thread::JoinHandle<Tether>,
 }
@@ -47,10 +47,10 @@ fn open(patience: Patience, capacity: usize) -> Opened {
     let keepers = runtime();
     let link = block_on(promise.keep(stream, Some(&keepers))).unwrap();
     let program = block_on(on_upgrade).unwrap();
-    let shutdown = Signal::new();
-    let shutting_down = shutdown.fired();
+    let shutdown = ShutdownTrigger::new();
+    let shutting_down = shutdown.clone();
     let keeper = thread::spawn(move || {
-        block_on(keeper::keep(link, &keepers, shutting_down, patience));
+        block_on(keeper::keep(link, &keepers, &shutting_down, patience));
         tether
     });
     Opened { program, client, shutdown, keeper }
@@ -99,7 +99,7 @@ fn octets_go_through_and_the_end_too() {
 fn a_close_waits_for_the_end_of_the_frame() {
     let Opened { mut program, mut client, shutdown, .. } = open(PATIENT, 100);
     assert_eq!(write(&mut program, b"\x82\x05he").unwrap(), 4);
-    shutdown.fire();
+    shutdown.drain();
     expect(&mut client, b"\x82\x05he");
     assert_eq!(write(&mut program, b"llo").unwrap(), 3);
     expect(&mut client, b"llo");
@@ -126,12 +126,20 @@ fn a_close_waits_for_the_end_of_the_frame() {
 fn a_client_that_does_not_answer_a_close_is_not_waited_for() {
     let Opened { mut program, mut client, shutdown, keeper, .. } = open(Patience { close: SHORT, ..PATIENT }, 100);
     assert_eq!(read(&mut program).unwrap(), b"early");
-    shutdown.fire();
+    shutdown.drain();
     assert_eq!(read(&mut program).unwrap(), b"", "the end");
     expect(&mut client, GOING_AWAY);
     assert!(!keeper.is_finished(), "the program's connection is open until it drops it");
     drop(program);
     drop(keeper.join().unwrap());
+}
+
+#[test]
+fn a_server_that_another_one_follows_says_so() {
+    let Opened { mut program, mut client, shutdown, .. } = open(PATIENT, 100);
+    assert_eq!(read(&mut program).unwrap(), b"early");
+    shutdown.hand_over();
+    expect(&mut client, &[0x88, 2, 0x03, 0xf4]);
 }
 
 #[test]
@@ -227,7 +235,7 @@ fn pings_wait_while_the_client_takes_no_answers() {
 fn a_write_that_waits_ends_with_the_shutdown() {
     let Opened { mut program, shutdown, keeper, client } = open(Patience { close: SHORT, ..PATIENT }, 10);
     let frame = [[0x82, 100].as_slice(), &[7; 100]].concat();
-    shutdown.fire();
+    shutdown.drain();
     let mut rest = &frame[..];
     let error = loop {
         match write(&mut program, rest) {
