@@ -79,7 +79,9 @@ fn bodies_are_echoed_counted_and_drained() {
     assert_eq!((echo.text().as_str(), echo.header("content-length")), ("some body", Some("9")));
     assert_eq!(client.method("PUT", "/echo").body("x").send().text(), "x");
     assert_eq!(client.post("/count", "12345").send().text(), "5");
-    assert_eq!(client.method("PATCH", "/drain").body("12345").send().text(), "ok");
+    for target in ["/drain", "/drain-blocking"] {
+        assert_eq!(client.method("PATCH", target).body("12345").send().text(), "ok");
+    }
     assert_eq!(client.get("/count").send().status(), 404);
     let (send, body) = upload();
     let mut open = client.post("/echo", body).open();
@@ -95,7 +97,7 @@ fn bodies_are_echoed_counted_and_drained() {
 #[test]
 fn a_broken_body_never_ends_in_a_complete_200() {
     let reflecting = Client::new(Testbed::new(true).unwrap().into_application());
-    for target in ["/echo", "/count", "/drain", "/reflected"] {
+    for target in ["/echo", "/count", "/drain", "/drain-blocking", "/reflected"] {
         let broken = RequestBody::failed(RequestBodyError::Malformed("chunk size".into()));
         let answer = reflecting.post(target, broken).send();
         assert!(answer.status() == 400 || !answer.is_complete(), "{target}");

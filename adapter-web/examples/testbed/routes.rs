@@ -35,6 +35,7 @@ const CHUNK_LIMIT: usize = 64 << 20;
 /// | any `/echo` | the request body, streamed back; its length is declared if it is known |
 /// | `POST /count` | the length of the request body |
 /// | any `/drain` | reads the whole body, then `ok` |
+/// | any `/drain-blocking` | the same on a blocking thread |
 /// | `GET /stream?n=N&size=S` | N chunks of S bytes from an async stream |
 /// | `GET /stream-blocking?n=N&size=S` | the same from a blocking iterator |
 /// | `GET /sleep?ms=M` | `done` after M ms, async |
@@ -50,6 +51,7 @@ const CHUNK_LIMIT: usize = 64 << 20;
 pub(crate) struct Testbed {
     reflect: bool,
     channel: Channel,
+    drain_blocking: DynApplication,
     sleep_blocking: DynApplication,
     stream_blocking: DynApplication,
     file: DynApplication,
@@ -63,6 +65,7 @@ impl Testbed {
         Ok(Testbed {
             reflect,
             channel: Channel::default(),
+            drain_blocking: DynApplication::new(blocking(drain_blocking)),
             sleep_blocking: DynApplication::new(blocking(sleep_blocking)),
             stream_blocking: DynApplication::new(blocking(stream_blocking)),
             file: DynApplication::new(blocking(file)),
@@ -75,6 +78,7 @@ impl Testbed {
         match path {
             "/echo" => return Ok(octets(Body::from(request.into_body()))),
             "/drain" => return length(request).await.map(|_| text("ok")),
+            "/drain-blocking" => return self.drain_blocking.call(request, environ).await,
             "/count" if *request.method() == Method::POST => {
                 return length(request).await.map(|length| text(length.to_string()));
             }
@@ -178,6 +182,14 @@ fn echo_messages(request: &Request, environ: &Environ) -> Result<Response, Hands
         }
         Ok::<_, websocket::Error>(())
     })
+}
+
+fn drain_blocking(request: Request<BlockingBody>, _environ: Environ) -> Result<Response, Error> {
+    let mut body = request.into_body();
+    while let Some(chunk) = body.chunk() {
+        chunk?;
+    }
+    Ok(text("ok"))
 }
 
 fn sleep_blocking(request: Request<BlockingBody>, _environ: Environ) -> Result<Response, Error> {
