@@ -356,12 +356,12 @@ impl Connection {
         self.peer().map_or_else(|| "unix".to_owned(), |peer| peer.to_string())
     }
 
-    /// Cheaper than to compare its scheme.
+    /// Cheaper than to ask its scheme.
     #[inline]
     fn is_https(&self) -> bool {
         self.secured.get().is_some()
             || self.announced.get().is_some_and(|it| it.header.tls)
-            || self.scheme.as_str() == "https"
+            || self.scheme == Scheme::HTTPS
     }
 
     fn scheme(&self) -> &Scheme {

@@ -8,7 +8,9 @@ use std::time::Instant;
 use http::{Extensions, Method, StatusCode, Version};
 
 use crate::environ::{Connection, Environ};
-use crate::observe::{ConnectionEnd, Head, RequestEnd, RequestEnded, RequestStarted, Route, StartedFacts as _, scheme};
+use crate::observe::{
+    ConnectionEnd, Ended, Head, Key, RequestEnd, RequestEnded, RequestStarted, Route, StartedFacts as _, scheme,
+};
 
 thread_local! {
     /// One between two uses: most requests end where they began, before the next one begins.
@@ -23,10 +25,10 @@ thread_local! {
 pub struct Observed {
     /// `None` once its end is told.
     connection: Option<Arc<Connection>>,
-    /// What a trusted proxy says, if one does.
-    is_https: bool,
-    method: Method,
-    version: Version,
+    /// What is counted of its head.
+    key: Key,
+    /// What others than [`Counters`](crate::observe::Counters) want to know of it.
+    head: Option<(Method, Version, bool)>,
     began: Instant,
     /// The time of the response's head.
     answered: Option<(StatusCode, Instant)>,
@@ -43,32 +45,38 @@ impl Observed {
     /// that nothing is moved about then. Does not block but as they do. \[OBS-04\]
     #[inline]
     pub fn begin<'a>(environ: &Environ, head: impl Into<Head<'a>>, now: Instant) -> Option<Box<Self>> {
-        if environ.connection().serving.observers.is_empty() {
+        let connection = environ.connection();
+        let observers = &connection.serving.observers;
+        if observers.is_empty() {
             return None;
         }
-        Some(Self::begun(environ, head.into(), now))
+        let mut it = SPARE.try_with(Cell::take).ok().flatten().unwrap_or_else(|| Self::fresh(now));
+        let head = head.into();
+        if let Some(counters) = observers.counters() {
+            counters.begun();
+            it.key = Key::begun(head.method, head.version, environ.is_https());
+        }
+        it.began = now;
+        it.connection = Some(connection.clone());
+        if observers.has_others() {
+            it.begin_for_others(environ, head);
+        }
+        Some(it)
     }
 
     #[inline(never)]
-    fn begun(environ: &Environ, head: Head<'_>, now: Instant) -> Box<Self> {
-        let connection = environ.connection().clone();
-        connection.serving.observers.tell(|one| one.request_started(&RequestStarted::new(head, environ)));
-        let mut it = SPARE.try_with(Cell::take).ok().flatten().unwrap_or_else(|| Box::new(Self::ended(now)));
-        it.is_https = environ.is_https();
-        it.method.clone_from(head.method);
-        it.version = head.version;
-        it.began = now;
-        it.connection = Some(connection);
-        it
+    fn begin_for_others(&mut self, environ: &Environ, head: Head<'_>) {
+        environ.observers().tell_others(|one| one.request_started(&RequestStarted::new(head, environ)));
+        self.head = Some((head.method.clone(), head.version, environ.is_https()));
     }
 
     /// None that anybody asks for.
-    fn ended(now: Instant) -> Self {
-        Observed {
+    #[cold]
+    fn fresh(now: Instant) -> Box<Self> {
+        Box::new(Observed {
             connection: None,
-            is_https: false,
-            method: Method::GET,
-            version: Version::HTTP_11,
+            key: Key::begun(&Method::GET, Version::HTTP_11, false),
+            head: None,
             began: now,
             answered: None,
             route: None,
@@ -76,7 +84,7 @@ impl Observed {
             meter: None,
             sent: 0,
             failed: false,
-        }
+        })
     }
 
     /// The application has answered, with these extensions, which may name the route.
@@ -117,39 +125,61 @@ impl Observed {
 
     /// The last octet is with the operating system. \[OBS-05\]
     pub fn delivered(mut self: Box<Self>, now: Instant) {
-        let how = if self.failed { RequestEnd::Failed } else { RequestEnd::Complete };
-        self.tell(how, now);
-        // For the next one; what is a request's own goes now.
-        self.answered = None;
-        if self.route.is_some() || self.meter.is_some() {
-            (self.route, self.meter) = (None, None);
+        let is_plain = self.route.is_none() && self.meter.is_none() && self.head.is_none() && !self.failed;
+        match self.answered {
+            // Most: nobody but `Counters` wants to know of it, and it went out in one piece.
+            Some((status, at)) if is_plain && at == now => {
+                let Some(connection) = self.connection.take() else { return };
+                if let Some(counters) = connection.serving.observers.counters() {
+                    let key = self.key.ended(Some(status), RequestEnd::Complete);
+                    let took = now.saturating_duration_since(self.began);
+                    counters.ended_at_once(key, self.received, self.sent, took);
+                }
+            }
+            _ => {
+                self.tell(if self.failed { RequestEnd::Failed } else { RequestEnd::Complete }, now);
+                // What is a request's own goes now.
+                (self.route, self.meter, self.head, self.failed) = (None, None, None, false);
+            }
         }
-        (self.received, self.sent, self.failed) = (0, 0, false);
+        // For the next one.
+        (self.answered, self.received, self.sent) = (None, 0, 0);
         // Not on a thread that is about to end.
         let _ = SPARE.try_with(|spare| spare.set(Some(self)));
     }
 
+    #[inline(never)]
     fn tell(&mut self, how: RequestEnd, now: Instant) {
         let Some(connection) = self.connection.take() else { return };
-        let to_last = now.saturating_duration_since(self.began);
-        let to_first = match self.answered {
-            // Most: it went out in one piece.
-            Some((_, at)) if at == now => Some(to_last),
-            answered => answered.map(|(_, at)| at.saturating_duration_since(self.began)),
-        };
-        let ended = RequestEnded {
-            method: &self.method,
-            version: self.version,
-            scheme: scheme(self.is_https),
+        let ended = Ended {
+            key: self.key.ended(self.answered.map(|(status, _)| status), how),
             route: self.route.as_ref().map(Route::as_str),
-            status: self.answered.map(|(status, _)| status),
             received: self.received + self.meter.as_ref().map_or(0, |meter| meter.0.load(Relaxed)),
             sent: self.sent,
-            to_first,
-            to_last,
+            to_first: self.answered.map(|(_, at)| at.saturating_duration_since(self.began)),
+            to_last: now.saturating_duration_since(self.began),
+        };
+        if let Some(counters) = connection.serving.observers.counters() {
+            counters.ended(&ended);
+        }
+        self.tell_others(&connection, &ended, how);
+    }
+
+    fn tell_others(&self, connection: &Connection, ended: &Ended<'_>, how: RequestEnd) {
+        let Some((method, version, is_https)) = &self.head else { return };
+        let request = RequestEnded {
+            method,
+            version: *version,
+            scheme: scheme(*is_https),
+            route: ended.route,
+            status: self.answered.map(|(status, _)| status),
+            received: ended.received,
+            sent: ended.sent,
+            to_first: ended.to_first,
+            to_last: ended.to_last,
             how,
         };
-        connection.serving.observers.tell(|one| one.request_ended(&ended));
+        connection.serving.observers.tell_others(|one| one.request_ended(&request));
     }
 }
 

@@ -29,6 +29,7 @@
 mod counters;
 mod several;
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -38,6 +39,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, request};
 
 pub use self::counters::{BOUNDS, Counters, HistogramSnapshot, RequestsSnapshot, Snapshot};
+pub(crate) use self::counters::{Ended, Key};
 pub(crate) use self::several::Observers;
 #[cfg(any(feature = "axum", feature = "websocket"))]
 pub(crate) use self::several::OpenWebSocket;
@@ -54,7 +56,7 @@ use crate::tls::TlsInfo;
 /// The calls for one connection, and those for one request, come in their order; those for different ones come from any threads at
 /// once.
 #[allow(unused_variables, reason = "the names are the documentation")]
-pub trait Observer: Send + Sync + 'static {
+pub trait Observer: Any + Send + Sync {
     /// A connection was accepted. \[OBS-01\]
     fn connection_opened(&self, connection: ConnectionInfo) {}
 
@@ -322,8 +324,11 @@ const METHODS: [&str; 10] = ["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", 
 /// Its place in [`METHODS`].
 #[inline]
 fn method_number(method: &Method) -> usize {
+    // Most, and quickly.
+    if *method == Method::GET {
+        return 0;
+    }
     match method.as_str() {
-        "GET" => 0,
         "POST" => 1,
         "HEAD" => 2,
         "PUT" => 3,

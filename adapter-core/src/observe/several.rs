@@ -1,26 +1,46 @@
 //! The observers of a server, as one. Their panics end here.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Observer, tell};
+use super::{Counters, Observer, tell};
 use crate::runtime::JobWatch;
 
 /// Who is told. Cheap to clone.
 #[derive(Clone, Default)]
-pub(crate) struct Observers(Option<Arc<[Arc<dyn Observer>]>>);
+pub(crate) struct Observers(Option<Arc<Told>>);
+
+struct Told {
+    /// In their order.
+    all: Box<[Arc<dyn Observer>]>,
+    /// The first [`Counters`] among them: each request is told to it, which can't panic, without a detour.
+    counters: Option<Arc<Counters>>,
+    /// The others.
+    others: Box<[Arc<dyn Observer>]>,
+}
 
 impl Observers {
     /// These, and `one` more.
     pub(crate) fn and(&self, one: Arc<dyn Observer>) -> Self {
-        let others = self.0.iter().flat_map(|all| all.iter().cloned());
-        Observers(Some(others.chain([one]).collect()))
+        let before = self.0.iter().flat_map(|told| told.all.iter().cloned());
+        let all: Box<[Arc<dyn Observer>]> = before.chain([one]).collect();
+        let mut counters = None;
+        let mut others = Vec::new();
+        for one in &all {
+            let any: Arc<dyn Any + Send + Sync> = one.clone();
+            match any.downcast() {
+                Ok(one) if counters.is_none() => counters = Some(one),
+                _ => others.push(one.clone()),
+            }
+        }
+        Observers(Some(Arc::new(Told { all, counters, others: others.into() })))
     }
 
     /// Each of them.
     pub(crate) fn into_iter(self) -> impl Iterator<Item = Arc<dyn Observer>> {
-        self.0.into_iter().flat_map(|all| all.iter().cloned().collect::<Vec<_>>())
+        self.0.into_iter().flat_map(|told| told.all.to_vec())
     }
 
     /// Whether there is nobody to tell: the one branch that a server without pays.
@@ -32,16 +52,35 @@ impl Observers {
     /// Tells all of them.
     #[inline]
     pub(crate) fn tell(&self, told: impl Fn(&dyn Observer)) {
-        if let Some(all) = &self.0 {
+        if let Some(them) = &self.0 {
             // Of one that panics the others know nothing.
-            all.iter().for_each(|one| tell(|| told(&**one)));
+            them.all.iter().for_each(|one| tell(|| told(&**one)));
+        }
+    }
+
+    /// Who counts requests; the rest are the [others](Self::tell_others).
+    #[inline]
+    pub(crate) fn counters(&self) -> Option<&Counters> {
+        self.0.as_ref()?.counters.as_deref()
+    }
+
+    /// Whether there is anybody but [`counters`](Self::counters).
+    #[inline]
+    pub(crate) fn has_others(&self) -> bool {
+        self.0.as_ref().is_some_and(|told| !told.others.is_empty())
+    }
+
+    /// Tells all but [`counters`](Self::counters).
+    pub(crate) fn tell_others(&self, told: impl Fn(&dyn Observer)) {
+        if let Some(them) = &self.0 {
+            them.others.iter().for_each(|one| tell(|| told(&**one)));
         }
     }
 }
 
 impl fmt::Debug for Observers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Observers({})", self.0.as_ref().map_or(0, |all| all.len()))
+        write!(f, "Observers({})", self.0.as_ref().map_or(0, |told| told.all.len()))
     }
 }
 

@@ -1,0 +1,166 @@
+//! Requests that are alike, counted together: found without a lock, made when the first one ends.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::{Method, StatusCode, Version};
+
+use super::histogram::{Histogram, HistogramSnapshot, Sample, add};
+use super::snapshot::RequestsSnapshot;
+use crate::observe::{METHODS, OTHER, RequestEnd, method_number, scheme};
+
+/// Places for [`Series`], a power of two. Those that find none are counted without their route, and then as one.
+pub(super) const PLACES: usize = 2048;
+/// Places that are looked at for one.
+const PROBES: usize = 16;
+
+/// All the series.
+pub(super) struct Requests {
+    places: Box<[OnceLock<Series>]>,
+    /// Requests for which there is no series.
+    others: AtomicU64,
+    /// Into how many parts each is divided, a power of two.
+    parts: usize,
+}
+
+/// Requests that are alike.
+struct Series {
+    key: Key,
+    route: Option<Box<str>>,
+    parts: Box<[Part]>,
+}
+
+/// The part of a series that one thread counts in.
+#[derive(Default)]
+#[repr(align(64))]
+struct Part(Histogram);
+
+impl Requests {
+    pub(super) fn new(parts: usize) -> Self {
+        Requests { places: (0..PLACES).map(|_| OnceLock::new()).collect(), others: AtomicU64::new(0), parts }
+    }
+
+    /// One more without a route, that took `sample`, counted by the thread of that `number`.
+    #[inline]
+    pub(super) fn record(&self, key: Key, number: usize, sample: Sample) {
+        // Most are in their first place.
+        if let Some(series) = self.places.get(key.place()).and_then(OnceLock::get)
+            && series.is(key, None)
+            && let Some(part) = series.part(number)
+        {
+            return part.0.record(sample);
+        }
+        self.record_routed(key, None, number, sample);
+    }
+
+    /// The same, where it may have a `route`.
+    #[inline(never)]
+    pub(super) fn record_routed(&self, key: Key, route: Option<&str>, number: usize, sample: Sample) {
+        let series = self.series(key, route).or_else(|| self.series(key, None));
+        match series.and_then(|series| series.part(number)) {
+            Some(part) => part.0.record(sample),
+            None => add(&self.others, 1),
+        }
+    }
+
+    /// The series of `key` and `route`, made if there is none; `None` where there is no room.
+    fn series(&self, key: Key, route: Option<&str>) -> Option<&Series> {
+        // FNV-1a: short, and an application's routes are no enemies.
+        let octets = route.unwrap_or_default().bytes();
+        let place = octets.fold(key.place(), |hash, octet| (hash ^ usize::from(octet)).wrapping_mul(0x0100_0193));
+        (0..PROBES).find_map(|probe| {
+            let place = self.places.get(place.wrapping_add(probe) & (PLACES - 1))?;
+            // Another thread may make another one here meanwhile.
+            let series = place.get().unwrap_or_else(|| place.get_or_init(|| Series::new(key, route, self.parts)));
+            series.is(key, route).then_some(series)
+        })
+    }
+
+    /// Each series, and how many requests are in none.
+    pub(super) fn snapshot(&self) -> (Vec<RequestsSnapshot>, u64) {
+        let series = self.places.iter().filter_map(OnceLock::get).map(Series::snapshot).collect();
+        (series, self.others.load(Ordering::Relaxed))
+    }
+}
+
+impl Series {
+    #[cold]
+    fn new(key: Key, route: Option<&str>, parts: usize) -> Self {
+        Series { key, route: route.map(Into::into), parts: (0..parts).map(|_| Part::default()).collect() }
+    }
+
+    #[inline]
+    fn is(&self, key: Key, route: Option<&str>) -> bool {
+        self.key == key && self.route.as_deref() == route
+    }
+
+    #[inline]
+    fn part(&self, number: usize) -> Option<&Part> {
+        self.parts.get(number & (self.parts.len() - 1))
+    }
+
+    fn snapshot(&self) -> RequestsSnapshot {
+        RequestsSnapshot {
+            method: self.key.method(),
+            status: self.key.status(),
+            version: self.key.version(),
+            scheme: self.key.scheme(),
+            route: self.route.as_deref().map(str::to_owned),
+            how: self.key.how(),
+            durations: HistogramSnapshot::of(self.parts.iter().map(|part| &part.0)),
+        }
+    }
+}
+
+/// What makes requests alike, but for the route: method, status, version, scheme, and how they ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key(u64);
+
+impl Key {
+    /// Of a request that has not ended yet.
+    #[inline]
+    pub(crate) fn begun(method: &Method, version: Version, is_https: bool) -> Self {
+        let version = match version {
+            Version::HTTP_10 => 0,
+            Version::HTTP_2 => 2,
+            _ => 1,
+        };
+        Key((method_number(method) as u64) << 10 | version << 14 | u64::from(is_https) << 16)
+    }
+
+    /// Of the same one, at its end.
+    #[inline]
+    pub(crate) fn ended(self, status: Option<StatusCode>, how: RequestEnd) -> Self {
+        Key(self.0 | status.map_or(0, |status| u64::from(status.as_u16())) | (how as u64) << 17)
+    }
+
+    pub(super) fn status(self) -> Option<StatusCode> {
+        StatusCode::from_u16((self.0 & 0x3ff) as u16).ok()
+    }
+
+    pub(super) fn method(self) -> &'static str {
+        METHODS.get((self.0 >> 10 & 0xf) as usize).copied().unwrap_or(OTHER)
+    }
+
+    pub(super) fn version(self) -> &'static str {
+        match self.0 >> 14 & 0b11 {
+            0 => "1.0",
+            2 => "2",
+            _ => "1.1",
+        }
+    }
+
+    pub(super) fn scheme(self) -> &'static str {
+        scheme(self.0 >> 16 & 1 == 1)
+    }
+
+    pub(super) fn how(self) -> RequestEnd {
+        RequestEnd::ALL.get((self.0 >> 17) as usize).copied().unwrap_or(RequestEnd::Complete)
+    }
+
+    /// Where it is looked for first, without a route.
+    #[inline]
+    fn place(self) -> usize {
+        (self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize & (PLACES - 1)
+    }
+}
