@@ -63,6 +63,19 @@ pub static LARGE_LIMITS: Setting = Setting {
     },
 };
 
+/// Nothing has a limit that can be without one.
+pub static NO_LIMITS: Setting = Setting {
+    name: "no-limits",
+    apply: |config| {
+        config.limits.body_bytes = None;
+        config.limits.requests_per_connection = None;
+        config.limits.min_rate = None;
+        let timeouts = &mut config.timeouts;
+        (timeouts.header_read, timeouts.keep_alive, timeouts.tls_handshake) = (None, None, None);
+        (timeouts.body_read, timeouts.write, timeouts.handler) = (None, None, None);
+    },
+};
+
 /// A head must arrive within [`SHORT`].
 pub static SHORT_HEADER: Setting =
     Setting { name: "short-header", apply: |config| config.timeouts.header_read = Some(SHORT) };
@@ -133,6 +146,7 @@ pub static ALL: &[&Setting] = &[
     &DEFAULT,
     &SMALL_LIMITS,
     &LARGE_LIMITS,
+    &NO_LIMITS,
     &SHORT_HEADER,
     &SHORT_IDLE,
     &SHORT_BODY,

@@ -18,6 +18,7 @@ mod http2_limits;
 mod http2_streams;
 mod http2_timeouts;
 mod informational;
+mod inherited;
 mod keep_alive;
 mod lifespan;
 mod limits;
@@ -40,6 +41,7 @@ mod tls_certificates;
 #[cfg(feature = "tls")]
 mod tls_ends;
 mod trailers;
+mod unlimited;
 mod unwrapped;
 mod upgrade;
 mod websocket;
@@ -74,11 +76,13 @@ pub(crate) const GROUPS: &[&Group] = &[
     &errors::GROUP,
     &process::GROUP,
     &limits::GROUP,
+    &unlimited::GROUP,
     &timeouts::GROUP,
     &concurrency::GROUP,
     &disconnect::GROUP,
     &departure::GROUP,
     &lifespan::GROUP,
+    &inherited::GROUP,
     &shutdown::GROUP,
     &environment::GROUP,
     &runtime::GROUP,

@@ -1,4 +1,4 @@
-//! The head of a response. RSP-01 to RSP-13
+//! The head of a response. RSP-01 to RSP-15
 
 use crate::case::{Case, Failure, Group, ensure, ensure_eq};
 use crate::context::Context;
@@ -13,6 +13,8 @@ pub(crate) static GROUP: Group = Group {
         Case::must("status_line_is_well_formed", "version, code, and the second space", &["RSP-02a"], status_line),
         Case::should("reason_is_registered", "registered codes have their phrase", &["RSP-02b"], reason),
         Case::must("repeated_fields_keep_order", "Set-Cookie lines stay lines, in order", &["RSP-03"], repeated),
+        Case::must("fields_are_unchanged", "each field of the application's, as often as set", &["RSP-14"], unchanged),
+        Case::should("no_fields_are_invented", "none that the application did not set", &["RSP-15"], none_invented),
         Case::must("no_line_breaks_from_values", "CR, LF and NUL never reach the wire", &["RSP-04"], line_breaks),
         Case::must(
             "hop_by_hop_fields_are_removed",
@@ -95,6 +97,84 @@ fn repeated(cx: &mut Context) -> Result<(), Failure> {
     ensure_eq!(response.head.all("set-cookie"), ["a=1", "b=2; path=/", "c=3"], "the Set-Cookie lines");
     ensure_eq!(response.head.all("x-many"), ["1", "2"], "the lines of a repeated field");
     Ok(())
+}
+
+/// Fields that servers, middleware and proxies are known to touch, and some that nobody knows.
+const FIELDS: [(&str, &str); 26] = [
+    ("location", "/a%20B?q=%C3%A9&R#Frag"),
+    ("cache-control", "private, Max-Age=60, no-cache=\"Set-Cookie\""),
+    ("etag", "W/\"AbC, dEf\""),
+    ("content-type", "Text/HTML; Charset=\"UTF-8\"; x=y"),
+    ("content-language", "de-AT, EN"),
+    ("content-encoding", "x-own"),
+    ("content-location", "/Other"),
+    ("content-disposition", "attachment; filename=\"a  b\"; filename*=UTF-8''%e2%82%ac"),
+    ("vary", "Accept, X-Own"),
+    ("www-authenticate", "Digest realm=\"A, b\", nonce=\"x\", Basic realm=\"C\""),
+    ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT"),
+    ("expires", "0"),
+    ("age", "007"),
+    ("allow", "GET, Own"),
+    ("accept-ranges", "none"),
+    ("retry-after", "120"),
+    ("link", "</a>; rel=\"Next\", </b>; rel=last"),
+    ("strict-transport-security", "max-age=31536000; includeSubDomains"),
+    ("access-control-allow-origin", "https://Example.com"),
+    ("via", "1.1 Somebody"),
+    ("warning", "199 - \"old\""),
+    ("x-powered-by", "Tea"),
+    ("x-empty", ""),
+    ("x-inner", "a \t b   c"),
+    ("x_under-Score", "1"),
+    ("x-utf-8", "\u{e9}\u{20ac}"),
+];
+
+/// RFC 9110 §5.5: a server of an application is no place to edit what it says.
+fn unchanged(cx: &mut Context) -> Result<(), Failure> {
+    let set = |(name, value): &(&str, &str)| format!("header {name} {}", percent_encoded(value));
+    let script = FIELDS.iter().map(set).collect::<Vec<_>>().join("; ");
+    let long = "Vv".repeat(2000);
+    let script = format!("{script}; header x-twice Same; header x-twice Same; header x-long {long}; body x");
+    for status in [200, 201, 302, 404, 503] {
+        let mut connection = cx.connect()?;
+        for method in ["GET", "HEAD"] {
+            connection.send(cx.get(&format!("status {status}; {script}")).method_is(method).bytes())?;
+            let response = connection.response(method)?;
+            ensure_eq!(response.status(), status, "the status");
+            for (name, value) in FIELDS {
+                ensure_eq!(response.head.all(name), [value], "the field {name} of a {status} to {method}");
+            }
+            ensure_eq!(response.head.all("x-twice"), ["Same", "Same"], "a field that was set twice");
+            ensure_eq!(response.head.all("x-long"), [long.as_str()], "a field of 4,000 octets");
+        }
+    }
+    Ok(())
+}
+
+fn percent_encoded(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'/' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+fn none_invented(cx: &mut Context) -> Result<(), Failure> {
+    const OWN: [&str; 8] =
+        ["connection", "content-length", "date", "keep-alive", "server", "trailer", "transfer-encoding", "upgrade"];
+    for script in ["", "body x", "stream text:2", "status 204", "status 304", "status 404; body x", "header x-own 1"] {
+        let (_, response) = cx.exchange(&cx.get(script))?;
+        let invented: Vec<_> =
+            response.head.fields.iter().map(|(name, _)| name).filter(|name| !is_known(name, &OWN)).collect();
+        ensure!(invented.is_empty(), "fields that the application did not set ({script}): {invented:?}");
+    }
+    Ok(())
+}
+
+fn is_known(name: &str, own: &[&str]) -> bool {
+    let is_of_suite = name.starts_with("x-conformance") || name == "x-own";
+    is_of_suite || own.iter().any(|own| own.eq_ignore_ascii_case(name))
 }
 
 fn line_breaks(cx: &mut Context) -> Result<(), Failure> {

@@ -258,7 +258,9 @@ fn capabilities(cx: &mut Context) -> Result<(), Failure> {
         let mut connection = cx.connect()?;
         connection.send(request.bytes())?;
         let head = connection.head()?;
-        ensure_eq!(head.status, if declared(name) { 101 } else { 501 }, "the status, as {name} is declared");
+        // A server that hides the fields of the connection (HDR-15) shows the application no handshake: 400, not 501.
+        let is_true = if declared(name) { head.status == 101 } else { matches!(head.status, 400 | 501) };
+        ensure!(is_true, "the status {}, where {name} is declared {}", head.status, declared(name));
         ensure!(declared(name) != cx.seen()?.has(error), "the application was not told the truth about {name}");
     }
     for (name, request) in

@@ -567,6 +567,32 @@ pub(crate) static FAULTS: &[Fault] = &[
         }
         response
     })),
+    Fault::new("fields_are_dropped", &["response::fields_are_unchanged"]).call(answered!(|_, mut response| {
+        response.headers_mut().remove(header::LOCATION);
+        response.headers_mut().remove(header::CACHE_CONTROL);
+        response
+    })),
+    Fault::new("values_are_lowered", &["response::fields_are_unchanged"]).call(answered!(|_, mut response| {
+        for (name, value) in response.headers_mut() {
+            let lowered = value.as_bytes().to_ascii_lowercase();
+            if let (false, Ok(lowered)) =
+                (name.as_str().starts_with("x-conformance"), HeaderValue::from_bytes(&lowered))
+            {
+                *value = lowered;
+            }
+        }
+        response
+    })),
+    Fault::new("fields_are_doubled", &["response::fields_are_unchanged"]).call(answered!(|_, mut response| {
+        if let Some(tag) = response.headers().get(header::ETAG).cloned() {
+            response.headers_mut().append(header::ETAG, tag);
+        }
+        response
+    })),
+    Fault::new("fields_are_invented", &["response::no_fields_are_invented"]).call(answered!(|_, mut response| {
+        response.headers_mut().insert("x-powered-by", HeaderValue::from_static("broken"));
+        response
+    })),
     Fault::new("iterators_are_drained", &["disconnect::blocked_iterator_is_dropped_when_it_returns"]).call(answered!(
         |_, response| {
             struct Drain(Body);

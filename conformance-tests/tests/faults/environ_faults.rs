@@ -170,6 +170,14 @@ pub(crate) static FAULTS: &[Fault] = &[
         .config(|config| config.forwarded = ForwardedFields::XForwarded),
     Fault::new("threads_wait_for_anybody", &["timeouts::dripped_body_holds_no_thread"])
         .config(|config| config.limits.min_rate = None),
+    Fault::new("bodies_are_limited_all_the_same", &["unlimited::bodies_may_be_large"])
+        .config(|config| config.limits.body_bytes = config.limits.body_bytes.or(Some(1 << 20))),
+    Fault::new("connections_are_limited_all_the_same", &["unlimited::connections_may_be_long"])
+        .config(|config| config.limits.requests_per_connection = config.limits.requests_per_connection.or(Some(1000))),
+    Fault::new("time_is_limited_all_the_same", &["unlimited::everything_may_take_long"]).config(|config| {
+        let limit = |time: &mut Option<Duration>| *time = time.or(Some(Duration::from_secs(5)));
+        limit(&mut config.timeouts.body_read);
+    }),
     Fault::new("any_field_is_believed", &["forwarded::named_field_is_the_only_one"]).config(|config| {
         if matches!(config.forwarded, ForwardedFields::Named(_)) {
             config.forwarded = ForwardedFields::XForwarded;

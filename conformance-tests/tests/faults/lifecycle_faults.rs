@@ -8,6 +8,8 @@ use adapter_core::{
     ShutdownTrigger,
 };
 
+use adapter_core::server::InheritedSocket;
+
 use crate::fault::{Base, Fault};
 
 /// For ever, as far as a test can tell.
@@ -66,6 +68,45 @@ pub(crate) static FAULTS: &[Fault] = &[
     )
     .startup(|_, _| Box::pin(async { Ok(()) }))
     .shutdown(|_| Box::pin(async { Ok(()) })),
+    Fault::new("inherited_listeners_are_deaf", &["inherited::listeners_are_served"]).start(
+        |server, application, mut config| {
+            let (mut deaf, mut addresses) = (Vec::new(), Vec::new());
+            for bind in &mut config.binds {
+                if let Bind::Inherited(listener) = bind {
+                    if let Some(InheritedSocket::Tcp(socket)) = listener.take() {
+                        addresses.extend(socket.local_addr());
+                        deaf.push(socket);
+                    }
+                    *bind = Bind::Tcp(([127, 0, 0, 1], 0).into());
+                }
+            }
+            let count = addresses.len();
+            let handle = server.start(application, config)?;
+            let known =
+                addresses.into_iter().map(ListenAddr::Tcp).chain(handle.local_addrs().iter().skip(count).cloned());
+            let (known, trigger) = (known.collect(), handle.trigger());
+            Ok(ServerHandle::new(known, trigger, move || {
+                let _open = deaf;
+                handle.wait()
+            }))
+        },
+    ),
+    Fault::new("inherited_paths_are_removed", &["inherited::unix_listeners_are_served"]).on(Base::Hyper).start(
+        |server, application, config| {
+            let inherited = config.binds.iter().any(|bind| matches!(bind, Bind::Inherited(_)));
+            let handle = server.start(application, config)?;
+            let (addresses, trigger) = (handle.local_addrs().to_vec(), handle.trigger());
+            Ok(ServerHandle::new(addresses.clone(), trigger, move || {
+                let outcome = handle.wait();
+                for address in addresses.iter().filter(|_| inherited) {
+                    if let ListenAddr::Unix(path) = address {
+                        let _ = std::fs::remove_file(path);
+                    }
+                }
+                outcome
+            }))
+        },
+    ),
     Fault::new("hooks_run_for_each_thread", &["lifespan::hooks_run_once"]).startup(|application, info| {
         Box::pin(async move {
             application.startup(&info).await?;
