@@ -1,0 +1,130 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+fn begin() -> Vec<u8> {
+    [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100])].concat()
+}
+
+/// What hyper gets of `wire`, in pieces of `size` octets, of which some are read straight.
+fn passed(wire: &[u8], size: usize) -> Vec<u8> {
+    let mut arriving = Arriving::new(16_384);
+    let mut seen = Vec::new();
+    for piece in wire.chunks(size) {
+        if arriving.unseen() >= piece.len() as u64 {
+            seen.extend_from_slice(piece);
+            arriving.passed(piece.len());
+        } else {
+            arriving.pass(piece, &mut |octets| seen.extend_from_slice(octets));
+        }
+    }
+    seen
+}
+
+const HEAD_OF_REQUEST: &[u8] = b"\x83\x86\x44\x02/a\x41\x01a";
+
+fn request() -> Vec<u8> {
+    [frame(HEADERS, END_HEADERS, 1, HEAD_OF_REQUEST), frame(0, 0, 1, &[b'd'; 100]), frame(6, 0, 0, b"12345678")]
+        .concat()
+}
+
+#[test]
+fn everything_goes_through_as_it_came() {
+    let padded = [&b"\x03\0\0\0\0\x10"[..], HEAD_OF_REQUEST, b"\0\0\0"].concat();
+    let wire = [
+        begin(),
+        request(),
+        frame(HEADERS, END_STREAM, 1, b"\0\x01"),
+        frame(CONTINUATION, 0, 1, b"x"),
+        frame(CONTINUATION, END_HEADERS, 1, b"\x011"),
+        frame(HEADERS, END_HEADERS | END_STREAM | PADDED | PRIORITY, 3, &padded),
+        frame(0x16, 0xff, 9, b"whatever"),
+        frame(HEADERS, END_HEADERS | END_STREAM, 5, b""),
+        frame(0, END_STREAM, 5, b""),
+    ]
+    .concat();
+    for size in [1, 2, 7, 9, 10, 100, wire.len()] {
+        assert_eq!(passed(&wire, size), wire, "{size}");
+    }
+}
+
+#[test]
+fn a_first_frame_that_is_no_settings_is_never_right() {
+    for first in [frame(6, 0, 0, b"12345678"), frame(SETTINGS, ACK, 0, b""), frame(HEADERS, 5, 1, HEAD_OF_REQUEST)] {
+        let wire = [&begin()[..PREFACE], &first, &request()].concat();
+        for size in [1, 5, wire.len()] {
+            assert_eq!(passed(&wire, size), [&begin()[..PREFACE], &NEVER_RIGHT].concat(), "{size}");
+        }
+    }
+}
+
+#[test]
+fn trailers_with_a_pseudo_field_do_not_end_their_stream() {
+    let literal = frame(HEADERS, END_HEADERS | END_STREAM, 1, b"\0\x05:path\x01/");
+    // Number 62 is the authority, 63 the path.
+    let indexed = frame(HEADERS, END_HEADERS | END_STREAM, 1, b"\0\x01x\x011\xbf");
+    let padded = frame(HEADERS, END_HEADERS | END_STREAM | PADDED, 1, b"\x01\x82\0");
+    let cut = [frame(HEADERS, END_STREAM, 1, b"\0\x05:pa"), frame(CONTINUATION, END_HEADERS, 1, b"th\x01/")].concat();
+    for trailers in [literal, indexed, padded, cut] {
+        let wire = [begin(), request(), trailers.clone(), frame(HEADERS, 5, 3, b"\x82\x86\xbf\xbe")].concat();
+        let mut expected = wire.clone();
+        expected[begin().len() + request().len() + 4] &= !END_STREAM;
+        for size in [1, 3, 50, wire.len()] {
+            assert_eq!(passed(&wire, size), expected, "{size}: {trailers:?}");
+        }
+    }
+}
+
+#[test]
+fn behind_what_can_not_be_followed_everything_goes_through() {
+    let wrong = [
+        frame(CONTINUATION, END_HEADERS, 1, b"\x82"),
+        [frame(HEADERS, 0, 1, b"\x82"), frame(6, 0, 0, b"12345678")].concat(),
+        [frame(HEADERS, 0, 1, b"\x82"), frame(HEADERS, 4, 1, b"\x82")].concat(),
+        frame(HEADERS, END_HEADERS | PADDED, 1, b"\x09\x82"),
+        frame(HEADERS, END_HEADERS | PRIORITY, 1, b"\x82"),
+        frame(HEADERS, END_HEADERS, 1, b"\x80"),
+        frame(0, 0, 1, &[0; 16_385]),
+        frame(HEADERS, END_HEADERS | END_STREAM, 0, b"\xff"),
+    ];
+    for wrong in wrong {
+        let wire = [begin(), wrong, frame(HEADERS, END_HEADERS | END_STREAM, 1, b"\x82")].concat();
+        for size in [1, 11, wire.len()] {
+            assert_eq!(passed(&wire, size), wire, "{size}");
+        }
+    }
+}
+
+#[test]
+fn an_endless_field_block_is_not_kept() {
+    let mut arriving = Arriving::new(16_384);
+    let mut count = 0;
+    arriving.pass(&[begin(), request(), frame(HEADERS, END_STREAM, 1, b"\0")].concat(), &mut |_| {});
+    for _ in 0..1000 {
+        arriving.pass(&frame(CONTINUATION, 0, 1, &[b'x'; 16_384]), &mut |octets| count += octets.len());
+    }
+    assert!(matches!(arriving.at, At::Lost) && arriving.octets.is_empty() && arriving.block.is_none());
+    assert!(count > 990 * 16_384, "{count} octets went through");
+}
+
+proptest! {
+    #[test]
+    fn nothing_is_lost_nor_altered_but_one_flag(
+        frames in prop::collection::vec((0..12_u8, any::<u8>(), 0..6_u32, prop::collection::vec(any::<u8>(), 0..40)), 0..20),
+        size in 1..200_usize,
+    ) {
+        let mut wire = begin();
+        frames.iter().for_each(|(kind, flags, stream, payload)| wire.extend(frame(*kind, *flags, *stream, payload)));
+        let seen = passed(&wire, size);
+        prop_assert!(seen.len() <= wire.len());
+        let differ = wire.iter().zip(&seen).filter(|(sent, seen)| sent != seen && **sent & !END_STREAM != **seen).count();
+        prop_assert_eq!(differ, 0);
+        // What is held back is the trailers under way.
+        prop_assert_eq!(&passed(&wire, 1), &seen);
+    }
+}
