@@ -32,8 +32,14 @@ pub(crate) static GROUP: Group = Group {
             slow_streams,
         )
         .needs("http2"),
-        Case::owned(Level::Must, "shutdown_completes_streams", "and then closes", &["SHU-02", "SHU-03"], shutdown)
-            .needs("http2"),
+        Case::owned(
+            Level::Must,
+            "shutdown_completes_streams",
+            "and then closes",
+            &["SHU-02", "SHU-03", "MUX-02"],
+            shutdown,
+        )
+        .needs("http2"),
     ],
 };
 
