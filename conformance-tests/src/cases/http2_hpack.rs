@@ -3,10 +3,11 @@
 use super::http2_probe::Comes::{self, End, Nothing};
 use super::http2_probe::code::COMPRESSION_ERROR;
 use super::http2_probe::{Row, go_through, row};
-use crate::case::{Case, Failure, Group, ensure_eq};
+use crate::case::{Case, Failure, Group, ensure, ensure_eq};
 use crate::context::Context;
+use crate::setting::SMALL_LIMITS;
 use crate::wire::http2::Http2;
-use crate::wire::http2::frame::{END_HEADERS, END_STREAM, kind};
+use crate::wire::http2::frame::{END_HEADERS, END_STREAM, PRIORITY, kind};
 
 /// The group.
 pub(crate) static GROUP: Group = Group {
@@ -16,6 +17,9 @@ pub(crate) static GROUP: Group = Group {
         Case::must("malformed_blocks_end_it", "the connection, whose tables are lost", &["MUX-11"], malformed)
             .needs("http2"),
         Case::must("tables_are_kept", "indexed, resized, evicted", &["MUX-11"], tables).needs("http2"),
+        Case::must("blocks_of_refused_requests_count", "for the tables of later ones", &["MUX-11"], refused)
+            .with(&SMALL_LIMITS)
+            .needs("http2"),
         Case::should("block_errors_have_their_code", "COMPRESSION_ERROR", &["MUX-10"], codes).needs("http2"),
     ],
 };
@@ -124,6 +128,47 @@ fn tables(cx: &mut Context) -> Result<(), Failure> {
     ensure_eq!(seen(cx, &mut http2, &coded)?, [&larger[..]], "a field larger than the table");
     ensure_eq!(seen(cx, &mut http2, &[literal("new"), literal("newer")].concat())?, ["new", "newer"], "two literals");
     ensure_eq!(seen(cx, &mut http2, b"\xbf\xbe")?, ["new", "newer"], "two in a table that was emptied");
+    Ok(())
+}
+
+/// RFC 9113 §4.3: a block is decompressed, whatever becomes of its request.
+fn refused(cx: &mut Context) -> Result<(), Failure> {
+    type Send = fn(&mut Http2, &[u8]) -> Result<u32, Failure>;
+    let requests: [(&str, Send); 6] = [
+        ("a name in capitals", |to, last| and(to, &[b"\0\x05X-Bad\x011", last].concat())),
+        ("a connection field", |to, last| and(to, &[b"\0\x0aconnection\x05close", last].concat())),
+        ("a pseudo-header field behind another", |to, last| and(to, &[b"\0\x05:path\x01/", last].concat())),
+        ("a head that is too large", |to, last| {
+            let large = [&b"\0\x01x\x7f"[..], &number(9_000 - 127), &[b'x'; 9_000]].concat();
+            and(to, &[&large, last].concat())
+        }),
+        // RFC 7540 §5.3.1 has it as an error of the stream, RFC 9113 has not.
+        ("a priority that depends on its own stream", |to, last| {
+            let block = to.block("GET", "/", "body refused", &[]);
+            let stream = to.next_stream();
+            let payload = [&stream.to_be_bytes()[..], &[15], &block, last].concat();
+            to.send(kind::HEADERS, END_HEADERS | END_STREAM | PRIORITY, stream, &payload)?;
+            Ok(stream)
+        }),
+        ("trailers", |to, last| {
+            let stream = to.request("POST", "/", "read; body refused", &[], false)?;
+            to.send(kind::HEADERS, END_HEADERS | END_STREAM, stream, &[b"\0\x05:path\x01/", last].concat())?;
+            Ok(stream)
+        }),
+    ];
+    for (what, send) in requests {
+        let mut http2 = Http2::open(cx)?;
+        ensure_eq!(seen(cx, &mut http2, &literal("first"))?, ["first"], "a literal");
+        let stream = send(&mut http2, &literal("second"))?;
+        if let Err(failure) = http2.end(stream) {
+            // RFC 9113 §5.4.2: it may be an error of the connection, and then nothing comes behind it
+            ensure!(http2.goaway.is_some_and(|(_, code)| code != 0), "{what}: {failure}");
+            continue;
+        }
+        let indexed =
+            seen(cx, &mut http2, b"\xbe\xbf").map_err(|failure| Failure(format!("behind {what}: {failure}")))?;
+        ensure_eq!(indexed, ["second", "first"], "what is indexed behind {what}");
+    }
     Ok(())
 }
 

@@ -272,6 +272,12 @@ static LENGTHS: &[Row] = &[
     }),
     row("a body that is too short", "9113 §8.1.1", Reset(PROTOCOL_ERROR), |to| long(to, "5", b"abc")),
     row("a body that is too long", "9113 §8.1.1", Reset(PROTOCOL_ERROR), |to| long(to, "2", b"abc")),
+    row("a body in pieces that is too short", "9113 §8.1.1", Reset(PROTOCOL_ERROR), |to| {
+        let stream = to.request("POST", "/", "gate never", &[("content-length", "5")], false)?;
+        to.data(stream, b"ab", false)?;
+        to.data(stream, b"cd", true)?;
+        Ok(stream)
+    }),
     row("a body where none was declared", "9113 §8.1.1", Reset(PROTOCOL_ERROR), |to| long(to, "0", b"abc")),
     row("a body that is cut off by trailers", "9113 §8.1.1", Reset(PROTOCOL_ERROR), |to| {
         let stream = to.request("POST", "/", "gate never", &[("content-length", "5")], false)?;

@@ -14,6 +14,7 @@ pub(crate) static GROUP: Group = Group {
     cases: &[
         Case::must("frames_out_of_place_end_it", "the stream, or the connection", &["MUX-08"], states).needs("http2"),
         Case::must("late_frames_are_ignored", "on streams that are closed", &["MUX-08"], late).needs("http2"),
+        Case::must("goaway_of_the_client_ends_nothing", "that has begun", &["MUX-02"], goaway).needs("http2"),
         Case::must("windows_are_kept", "what overflows them is an error", &["MUX-09"], windows).needs("http2"),
         Case::must("windows_are_obeyed", "also where the client changes them", &["MUX-09"], obeyed).needs("http2"),
         Case::should("state_errors_have_their_code", "in GOAWAY and RST_STREAM", &["MUX-10"], codes).needs("http2"),
@@ -168,6 +169,25 @@ fn states(cx: &mut Context) -> Result<(), Failure> {
 
 fn late(cx: &mut Context) -> Result<(), Failure> {
     go_through(cx, LATE, false)
+}
+
+fn goaway(cx: &mut Context) -> Result<(), Failure> {
+    let mut http2 = Http2::open(cx)?;
+    let handler = http2.get("/", "gate go; body handled")?;
+    let body = http2.get("/", "stream text:one gate:go text:two")?;
+    let upload = http2.request("POST", "/", "echo", &[], false)?;
+    http2.take(body, 3)?;
+    cx.wait_for_times("at go", 2)?;
+    // No stream of the server's was seen, and no error.
+    http2.send(kind::GOAWAY, 0, 0, &[0; 8])?;
+    http2.ping()?;
+    http2.pong(1)?;
+    http2.data(upload, b"abc", true)?;
+    ensure_eq!(http2.response(upload)?.body, b"abc", "an upload behind it");
+    cx.open("go")?;
+    ensure_eq!(http2.response(handler)?.body, b"handled", "a handler under way");
+    ensure_eq!(http2.response(body)?.body, b"two", "a body under way");
+    Ok(())
 }
 
 fn windows(cx: &mut Context) -> Result<(), Failure> {

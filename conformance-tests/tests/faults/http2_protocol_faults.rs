@@ -5,7 +5,7 @@ use adapter_core::{Application, Body, Response};
 
 use crate::fault::{Base, Fault};
 use crate::frames::{
-    CONTINUATION, DATA, END_HEADERS, HEADERS, Http2Frame, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+    CONTINUATION, DATA, END_HEADERS, GOAWAY, HEADERS, Http2Frame, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE,
 };
 use crate::http2_faults::{down, up};
 use crate::proxy::{Flow, has, replace};
@@ -104,6 +104,15 @@ pub(crate) static FAULTS: &[Fault] = &[
             flow.held = reset;
         },
     ),
+    Fault::new("http2_goaway_ends_everything", &["http2_states::goaway_of_the_client_ends_nothing"])
+        .on(Base::Hyper)
+        .up(|flow, data| {
+            up(flow, data, |frames| {
+                if frames[0].kind == GOAWAY {
+                    frames[0] = wrong();
+                }
+            });
+        }),
     Fault::new("http2_windows_are_raised_by_nothing", &["http2_states::windows_are_kept"])
         .on(Base::Hyper)
         .up(|flow, data| keep(flow, data, |frame, _| frame.kind != WINDOW_UPDATE || frame.payload != [0; 4])),
@@ -162,6 +171,16 @@ pub(crate) static FAULTS: &[Fault] = &[
     Fault::new("http2_nothing_is_indexed", &["http2_hpack::tables_are_kept"])
         .on(Base::Hyper)
         .up(|flow, data| edit(flow, data, HEADERS, |block| replace(block, b"\x40\x06x-seen", b"\0\x06x-seen"))),
+    Fault::new("http2_blocks_are_left_where_they_are_wrong", &["http2_hpack::blocks_of_refused_requests_count"])
+        .on(Base::Hyper)
+        .up(|flow, data| {
+            edit(flow, data, HEADERS, |block| {
+                let wrong = b"connection\x05close";
+                if let Some(at) = block.windows(wrong.len()).position(|window| window == wrong) {
+                    block.truncate(at + wrong.len());
+                }
+            });
+        }),
     Fault::new("http2_streams_are_unlimited", &["http2_floods::streams_are_limited"]).on(Base::Hyper).down(
         |flow, data| {
             down(flow, data, |frames| {

@@ -1,9 +1,13 @@
-//! What hyper gets to see of the client's octets in HTTP/2: everything as it came, but for two things that h2 0.4 lets pass.
+//! What hyper gets to see of the client's octets in HTTP/2: everything as it came, but for three things that h2 0.4 does not see as it
+//! should.
 //!
 //! * A connection that does not begin with SETTINGS (RFC 9113 §3.4): instead of its first frame h2 gets one that is never right, and
 //!   nothing after it. So it says GOAWAY, with PROTOCOL_ERROR, and ends. \[MUX-03\]
 //! * Trailers with a pseudo-header field (RFC 9113 §8.1, §8.3): h2 gets them as if they did not end their stream, which it answers
 //!   with a reset, and reads their block, as the client's table has it. Trailers are held back until that is known. \[MUX-15\]
+//! * HEADERS with a priority that depends on its own stream, which RFC 7540 §5.3.1 had as an error, and RFC 9113 §5.3 has not: h2 resets
+//!   the stream without a look at the block, and what later ones index is another field then (RFC 9113 §4.3). It gets a priority that
+//!   depends on none. \[MUX-11\]
 //!
 //! The payload of other frames is not looked at, and may be read straight to hyper. Frames that are wrong are h2's business: behind
 //! one that can't be followed everything goes through, since h2 ends the connection there.
@@ -69,7 +73,9 @@ enum At {
 /// A field block under way.
 #[derive(Debug)]
 struct Block {
-    /// Its frames, where they are held back: those of trailers.
+    /// It is of trailers.
+    is_late: bool,
+    /// Its frames, where they are held back: those of trailers, and one with a priority until it is whole.
     held: Option<Vec<u8>>,
 }
 
@@ -202,7 +208,8 @@ impl Arriving {
         if head.kind == HEADERS {
             let is_late = head.stream <= self.highest;
             self.highest = self.highest.max(head.stream);
-            self.block = Some(Block { held: is_late.then(Vec::new) });
+            let is_held = is_late || head.flags & PRIORITY != 0;
+            self.block = Some(Block { is_late, held: is_held.then(Vec::new) });
         }
         let octets = self.head;
         match self.held() {
@@ -221,8 +228,16 @@ impl Arriving {
     fn end_of_piece(&mut self, out: &mut impl FnMut(&[u8])) {
         self.at = At::Head;
         let head = Head::read(self.head);
-        if head.kind == HEADERS && !trim(&mut self.octets, head.flags) {
-            return self.lose(&[], out);
+        if head.kind == HEADERS {
+            if !trim(&mut self.octets, head.flags) {
+                return self.lose(&[], out);
+            }
+            if let Some(held) = self.held()
+                && head.flags & PRIORITY != 0
+            {
+                unbind(held, &head);
+            }
+            self.release_early(out);
         }
         if head.flags & END_HEADERS == 0 {
             // What is beyond that, or of frames without an octet, h2 does not bear either.
@@ -244,6 +259,15 @@ impl Arriving {
         }
     }
 
+    /// Gives out the first frame of a block that is not of trailers, if it was held.
+    fn release_early(&mut self, out: &mut impl FnMut(&[u8])) {
+        if let Some(block) = self.block.as_mut().filter(|block| !block.is_late)
+            && let Some(held) = block.held.take()
+        {
+            out(&held);
+        }
+    }
+
     /// What comes from here on makes no sense: it is for h2 to say so.
     #[cold]
     fn lose(&mut self, head: &[u8], out: &mut impl FnMut(&[u8])) {
@@ -254,6 +278,18 @@ impl Arriving {
         self.octets = Vec::new();
         self.table = Table::default();
         self.at = At::Lost;
+    }
+}
+
+/// Has the priority in a frame of HEADERS depend on no stream, if it depends on its own.
+fn unbind(frame: &mut [u8], head: &Head) {
+    let at = HEAD + usize::from(head.flags & PADDED != 0);
+    let Some(dependency) = frame.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<4>) else { return };
+    let on = u32::from_be_bytes(*dependency);
+    // The first bit is another matter. RFC 7540 §6.2
+    let exclusive = on & 1 << 31;
+    if on == head.stream | exclusive {
+        *dependency = exclusive.to_be_bytes();
     }
 }
 
