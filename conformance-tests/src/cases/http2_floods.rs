@@ -25,6 +25,7 @@ pub(crate) static GROUP: Group = Group {
             work_not_begun,
         )
         .needs("http2"),
+        Case::owned(Level::Must, "work_that_runs_counts", "as streams do", &["MUX-22"], running_work).needs("http2"),
         Case::must("endless_field_blocks_end_it", "of empty, small and large frames", &["MUX-19"], endless)
             .needs("http2"),
         Case::must("answers_are_not_piled_up", "for who does not read them", &["MUX-20"], piled_up).needs("http2"),
@@ -168,12 +169,59 @@ fn work_not_begun(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     running.stop()
 }
 
-fn limited(cx: &mut Context) -> Result<(), Failure> {
+fn running_work(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    let mut config = lifecycle::config();
+    config.blocking_threads = 1000;
+    let running = life.start(config)?;
+    let cx = &running.context;
     let mut http2 = Http2::open(cx)?;
+    let most = most_streams(&mut http2)?;
+    ensure!(most <= 500, "{most} streams are too many for this case");
+    let mut flood = || -> Result<(), Failure> {
+        for count in 0..most + 50 {
+            let stream = http2.get("/", "blocking; gate go; body late")?;
+            // It is refused, or it runs.
+            while running.seen().count("blocking") <= count {
+                let pongs = http2.pongs.len();
+                http2.ping()?;
+                http2.pong(pongs + 1)?;
+                if http2.answer(stream)?.reset.is_some() {
+                    return Ok(());
+                }
+            }
+            http2.reset(stream)?;
+            // Whoever resets one stream of three is no rapid resetter.
+            for _ in 0..2 {
+                let stream = http2.get("/", "body beside")?;
+                if http2.end(stream)?.reset.is_some() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    };
+    let end = flood();
+    let ran = running.seen().count("blocking");
+    running.open("go");
+    ensure!(ran <= most, "{ran} calls run at once for a connection of {most} streams");
+    // It has had enough of the connection, or refuses what is too much.
+    if let Err(failure) = end {
+        ensure!(http2.goaway.is_some_and(|(_, code)| code != 0), "{failure}");
+    }
+    running.stop()
+}
+
+/// The limit that is announced.
+fn most_streams(http2: &mut Http2) -> Result<usize, Failure> {
     let settings = http2.settings()?;
     // RFC 9113 §6.5.2: without it there is no limit
-    let most = settings.iter().rev().find(|(id, _)| *id == 3).map(|(_, most)| *most);
-    let most = most.ok_or("no limit of streams is announced")? as usize;
+    let most = settings.iter().rev().find(|(id, _)| *id == 3).map(|(_, most)| *most as usize);
+    most.ok_or_else(|| "no limit of streams is announced".into())
+}
+
+fn limited(cx: &mut Context) -> Result<(), Failure> {
+    let mut http2 = Http2::open(cx)?;
+    let most = most_streams(&mut http2)?;
     ensure!(most <= 10_000, "{most} streams are allowed");
     let open: Vec<u32> = (0..most).map(|_| http2.get("/", "gate go; body within")).collect::<Result<_, _>>()?;
     cx.wait_for_times("at go", most)?;

@@ -245,6 +245,13 @@ fn begins(cx: &mut Context) -> Result<(), Failure> {
     let _ = http2.octets(&[PREFACE, &request].concat());
     ends(&mut http2, None).map_err(|failure| Failure(format!("a request first: {failure}")))?;
     cx.not_called()?;
+    // No preface at all; a server may take it for HTTP/1, and refuse it.
+    for preface in [&PREFACE.to_ascii_lowercase()[..], b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\n"] {
+        let mut http2 = Http2::silent(cx.connect_http2()?, cx);
+        let _ = http2.octets(&[preface, &frame(kind::SETTINGS, 0, 0, &[]), &request].concat());
+        http2.ends()?;
+        cx.not_called()?;
+    }
     // In pieces of one octet, and without a setting.
     let mut http2 = Http2::silent(cx.connect_http2()?, cx);
     for octet in [PREFACE, &frame(kind::SETTINGS, 0, 0, &[])].concat() {

@@ -13,7 +13,8 @@ pub(crate) static GROUP: Group = Group {
     name: "http2_malformed",
     title: "Malformed requests of HTTP/2",
     cases: &[
-        Case::must("fields_have_their_form", "names and values", &["MUX-12", "HDR-25"], fields).needs("http2"),
+        Case::must("fields_have_their_form", "names and values", &["MUX-12", "HDR-10", "HDR-12", "HDR-25"], fields)
+            .needs("http2"),
         Case::must("connection_fields_have_no_place", "those of HTTP/1", &["MUX-13"], connection).needs("http2"),
         Case::must("pseudo_fields_are_in_order", "each once, in front, and with a value", &["MUX-14"], pseudo)
             .needs("http2"),

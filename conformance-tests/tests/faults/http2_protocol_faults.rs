@@ -3,6 +3,7 @@
 
 use adapter_core::{Application, Body, Response};
 
+use crate::environ_faults::with_runtime;
 use crate::fault::{Base, Fault};
 use crate::frames::{
     CONTINUATION, DATA, END_HEADERS, GOAWAY, HEADERS, Http2Frame, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE,
@@ -211,6 +212,13 @@ pub(crate) static FAULTS: &[Fault] = &[
             let runtime = environ.runtime().clone();
             let task = runtime.spawn(async move { application.call(request, environ).await });
             Box::pin(async move { task.await? })
+        },
+    ),
+    Fault::new("http2_work_that_runs_is_forgotten", &["http2_floods::work_that_runs_counts"]).on(Base::Hyper).call(
+        |application, request, environ| {
+            // Counted for a connection of its own.
+            let environ = with_runtime(&environ, environ.runtime().clone());
+            Box::pin(async move { application.call(request, environ).await })
         },
     ),
     Fault::new("http2_field_blocks_never_end", &["http2_floods::endless_field_blocks_end_it"]).on(Base::Hyper).up(

@@ -1,4 +1,12 @@
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Request};
 use proptest::prelude::*;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::*;
 
@@ -128,6 +136,73 @@ fn an_endless_field_block_is_not_kept() {
     }
     assert!(matches!(arriving.at, At::Lost) && arriving.octets.is_empty() && arriving.block.is_none());
     assert!(count > 990 * 16_384, "{count} octets went through");
+}
+
+/// What a client writes, which hears of nothing.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl AsyncRead for Written {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Written {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.lock().unwrap().extend_from_slice(octets);
+        Poll::Ready(Ok(octets.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// What h2's client, which indexes and codes what it can, sends for requests with these fields, and trailers of the last of them.
+fn written(requests: &[Vec<(u8, String)>]) -> Vec<u8> {
+    let written = Written::default();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut builder = h2::client::Builder::new();
+    let handshake = builder.initial_max_send_streams(1000).handshake::<_, Bytes>(written.clone());
+    let Poll::Ready(Ok((mut client, mut connection))) = pin!(handshake).poll(&mut cx) else { panic!("no handshake") };
+    for fields in requests {
+        let mut request = Request::post(format!("http://test.example/{}", fields.len()));
+        let headers = request.headers_mut().expect("a sound request");
+        headers.extend(fields.iter().map(|(name, value)| (name_of(*name), value.parse().expect("a value"))));
+        let (_, mut stream) = client.send_request(request.body(()).expect("a request"), false).expect("a stream");
+        let last = fields.iter().next_back().map(|(name, value)| (name_of(*name), value.parse().expect("a value")));
+        stream.send_trailers(HeaderMap::from_iter(last)).expect("trailers");
+        assert!(Pin::new(&mut connection).poll(&mut cx).is_pending());
+    }
+    std::mem::take(&mut *written.0.lock().unwrap())
+}
+
+fn name_of(number: u8) -> HeaderName {
+    let known = [http::header::ACCEPT, http::header::USER_AGENT, http::header::CACHE_CONTROL];
+    let known = known.into_iter().nth(usize::from(number));
+    known.unwrap_or_else(|| HeaderName::try_from(format!("x-{}", "n".repeat(number.into()))).expect("a name"))
+}
+
+proptest! {
+    // Each takes a while, and has many blocks.
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn a_client_that_indexes_is_followed(
+        requests in prop::collection::vec(prop::collection::vec((0..12_u8, "[ -~]{0,20}|[a-z]{300,900}"), 0..8), 1..30),
+        size in 1..3000_usize,
+    ) {
+        let wire = written(&requests);
+        let mut arriving = Arriving::new(16_384);
+        let mut seen = Vec::new();
+        wire.chunks(size).for_each(|piece| arriving.pass(piece, &mut |octets| seen.extend_from_slice(octets)));
+        prop_assert!(seen == wire && matches!(arriving.at, At::Head), "{:?} after {} octets", arriving.at, seen.len());
+    }
 }
 
 proptest! {
