@@ -114,6 +114,15 @@ pub(crate) static FAULTS: &[Fault] = &[
                 }
             });
         }),
+    Fault::new("http2_goaway_names_no_stream", &["http2_streams::goaway_tells_what_was_served"]).on(Base::Hyper).down(
+        |flow, data| {
+            down(flow, data, |frames| {
+                if frames[0].kind == GOAWAY {
+                    frames[0].payload = vec![0; 8];
+                }
+            });
+        },
+    ),
     Fault::new("http2_windows_are_raised_by_nothing", &["http2_states::windows_are_kept"])
         .on(Base::Hyper)
         .up(|flow, data| keep(flow, data, |frame, _| frame.kind != WINDOW_UPDATE || frame.payload != [0; 4])),
