@@ -6,7 +6,7 @@
 pub(super) const ENHANCE_YOUR_CALM: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0x0b];
 
 /// Octets of a frame's head.
-const HEAD: usize = 9;
+pub(super) const HEAD: usize = 9;
 
 /// Follows the frames of one direction of a connection.
 #[derive(Debug, Default)]

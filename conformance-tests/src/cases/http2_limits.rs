@@ -14,7 +14,7 @@ pub(crate) static GROUP: Group = Group {
         Case::must(
             "malformed_requests_are_refused",
             "400, or an error of the protocol",
-            &["HDR-06", "HDR-08a", "TGT-13", "TGT-16", "HDR-10", "HDR-12"],
+            &["HDR-06", "HDR-08a", "TGT-13", "TGT-16"],
             malformed,
         )
         .needs("http2"),
@@ -128,21 +128,6 @@ fn malformed(cx: &mut Context) -> Result<(), Failure> {
         let token = cx.token().to_owned();
         refused(cx, &fields(cx.scheme(), &token, change, &[]))
             .map_err(|failure| Failure(format!("{change:?}: {failure}")))?;
-    }
-    let more: [&[(&str, &str)]; 6] = [
-        // RFC 9113 §8.2.1, §8.2.2
-        &[("X-Upper", "1")],
-        &[("connection", "close")],
-        &[("transfer-encoding", "chunked")],
-        &[("te", "gzip")],
-        &[("x-bad", "a\rb")],
-        &[(":late", "1")],
-    ];
-    for more in more {
-        cx.again();
-        let token = cx.token().to_owned();
-        refused(cx, &fields(cx.scheme(), &token, &[], more))
-            .map_err(|failure| Failure(format!("{more:?}: {failure}")))?;
     }
     Ok(())
 }

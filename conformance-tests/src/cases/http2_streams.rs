@@ -32,8 +32,16 @@ pub(crate) static GROUP: Group = Group {
             slow_streams,
         )
         .needs("http2"),
-        Case::owned(Level::Must, "shutdown_completes_streams", "and then closes", &["SHU-02", "SHU-03"], shutdown)
+        Case::owned(Level::Must, "goaway_tells_what_was_served", "and nothing above it is", &["MUX-02"], goaway)
             .needs("http2"),
+        Case::owned(
+            Level::Must,
+            "shutdown_completes_streams",
+            "and then closes",
+            &["SHU-02", "SHU-03", "MUX-02"],
+            shutdown,
+        )
+        .needs("http2"),
     ],
 };
 
@@ -212,6 +220,40 @@ fn slow_streams(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
         ensure_eq!(answer.body.len(), LENGTH, "the length of a body that was read late");
     }
     running.stop()
+}
+
+fn goaway(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    let running = life.start(lifecycle::config())?;
+    let mut http2 = Http2::open(&running.context)?;
+    let busy = http2.get("/", "gate go; body busy")?;
+    running.wait_for("at go")?;
+    running.trigger();
+    while http2.goaway.is_none() {
+        http2.read()?;
+    }
+    // They cross what the server says on their way, or have not heard.
+    let mut late = Vec::new();
+    for _ in 0..3 {
+        late.extend([http2.get("/", "body late")?, http2.get("/", "blocking; body late")?]);
+        let pongs = http2.pongs.len();
+        http2.ping()?;
+        http2.pong(pongs + 1)?;
+    }
+    running.open("go");
+    ensure_eq!(http2.response(busy)?.body, b"busy", "a response under way");
+    http2.closed_gracefully()?;
+    let (last, _) = http2.goaway.ok_or("no GOAWAY")?;
+    let mut served = 1;
+    ensure!(busy <= last, "stream {busy} was served, and GOAWAY names {last} as the last one");
+    for stream in late {
+        let answer = http2.answer(stream)?;
+        // RFC 9113 §6.8: what is above the last one was not acted on, and can be sent again; so REFUSED_STREAM says, too
+        let refused = stream > last || answer.reset == Some(7);
+        ensure!(refused != answer.ended, "stream {stream}, {last} being the last one: {answer:?}");
+        served += usize::from(answer.ended);
+    }
+    ensure_eq!(running.seen().calls().len(), served, "calls of the application, which are not to be sent again");
+    running.wait()?.map_err(|error| error.to_string().into())
 }
 
 fn shutdown(life: &mut Lifecycle<'_>) -> Result<(), Failure> {

@@ -13,13 +13,13 @@ pub(crate) static GROUP: Group = Group {
     name: "http2_timeouts",
     title: "Timeouts of HTTP/2",
     cases: &[
-        Case::must("silent_connection_ends", "one without a request", &["LIM-04a"], silent)
+        Case::must("silent_connection_ends", "one without a request", &["LIM-04a", "MUX-02"], silent)
             .with(&setting::SHORT_HEADER)
             .needs("http2"),
         Case::must("header_timeout_is_for_heads", "not for what else a client says", &["LIM-04a"], only_heads)
             .with(&setting::SHORT_HEADER)
             .needs("http2"),
-        Case::must("idle_connection_is_closed", "with a GOAWAY", &["KAP-08"], idle)
+        Case::must("idle_connection_is_closed", "with a GOAWAY", &["KAP-08", "MUX-02"], idle)
             .with(&setting::SHORT_IDLE)
             .needs("http2"),
         Case::must("deaf_client_is_closed", "one that answers nothing", &["KAP-08"], deaf)

@@ -14,7 +14,13 @@ mod framing;
 mod headers;
 mod host;
 mod http2;
+mod http2_floods;
+mod http2_frames;
+mod http2_hpack;
 mod http2_limits;
+mod http2_malformed;
+mod http2_probe;
+mod http2_states;
 mod http2_streams;
 mod http2_timeouts;
 mod informational;
@@ -91,7 +97,12 @@ pub(crate) const GROUPS: &[&Group] = &[
     &websocket_frames::GROUP,
     &websocket_life::GROUP,
     &http2::GROUP,
+    &http2_frames::GROUP,
+    &http2_states::GROUP,
+    &http2_malformed::GROUP,
+    &http2_hpack::GROUP,
     &http2_limits::GROUP,
+    &http2_floods::GROUP,
     &http2_streams::GROUP,
     &http2_timeouts::GROUP,
     #[cfg(feature = "tls")]

@@ -3,8 +3,15 @@
 
 use crate::case::Failure;
 
+/// A block of these fields.
+pub(super) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    fields.iter().for_each(|(name, value)| write(&mut block, name, value.as_bytes()));
+    block
+}
+
 /// Adds a field to a block.
-pub(super) fn write(block: &mut Vec<u8>, name: &str, value: &[u8]) {
+fn write(block: &mut Vec<u8>, name: &str, value: &[u8]) {
     block.push(0);
     for text in [name.as_bytes(), value] {
         integer(block, text.len());

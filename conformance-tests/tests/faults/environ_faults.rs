@@ -32,7 +32,7 @@ fn strange(environ: &Environ) -> Environ {
 }
 
 /// The same environ with another runtime, and deaf to shutdown and disconnects.
-fn with_runtime(environ: &Environ, runtime: Runtime) -> Environ {
+pub(crate) fn with_runtime(environ: &Environ, runtime: Runtime) -> Environ {
     let serving = Serving::new(environ.server().clone(), runtime, ShutdownTrigger::new(), &ServerConfig::default());
     let connection = Connection::new(serving, environ.peer_addr(), environ.local_addr().clone());
     Environ::new(Arc::new(connection), environ.received_at())

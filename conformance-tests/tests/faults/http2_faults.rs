@@ -12,14 +12,14 @@ use crate::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, Http2Frame, RST_STRE
 use crate::proxy::{Flow, has};
 
 /// Does `edit` to each frame of the server's; what HTTP/1 says passes.
-fn down(flow: &mut Flow, data: &mut Vec<u8>, edit: impl FnMut(&mut Vec<Http2Frame>)) {
+pub(crate) fn down(flow: &mut Flow, data: &mut Vec<u8>, edit: impl FnMut(&mut Vec<Http2Frame>)) {
     if is_http2(&flow.sent) {
         flow.down.edit_http2(data, edit);
     }
 }
 
 /// Does `edit` to each frame of the client's.
-fn up(flow: &mut Flow, data: &mut Vec<u8>, edit: impl FnMut(&mut Vec<Http2Frame>)) {
+pub(crate) fn up(flow: &mut Flow, data: &mut Vec<u8>, edit: impl FnMut(&mut Vec<Http2Frame>)) {
     if is_http2(&flow.sent) {
         flow.up.edit_http2(data, edit);
     }

@@ -11,6 +11,7 @@ mod environ_faults;
 mod fault;
 mod frames;
 mod http2_faults;
+mod http2_protocol_faults;
 mod lifecycle_faults;
 mod observer_faults;
 mod proxy;
@@ -53,6 +54,7 @@ fn faults() -> Vec<&'static Fault> {
         body_faults::FAULTS,
         environ_faults::FAULTS,
         http2_faults::FAULTS,
+        http2_protocol_faults::FAULTS,
         lifecycle_faults::FAULTS,
         observer_faults::FAULTS,
         proxy_protocol_faults::FAULTS,

@@ -162,7 +162,7 @@ impl Connection {
     fn http2(&self) -> Protocol {
         self.shared.corked.store(false, Relaxed);
         self.shared.status.multiplexed.store(true, Relaxed);
-        self.shared.socket().inflow.open();
+        self.shared.socket().inflow.begin_http2(self.shared.engine.limits.head_bytes);
         let io = Handle(self.shared.clone());
         Protocol::Http2(Box::pin(self.shared.engine.http2.serve_connection(io, self.service())))
     }

@@ -8,14 +8,20 @@
 //! engine has said how the body is framed ([`Inflow::begin_body`]). Chunked bodies are decoded by the decoder of the thread
 //! pool, so that every server draws the same lines, and given to hyper in chunks of the shortest form.
 //!
+//! In HTTP/2, [`arriving`] has its own.
+//!
 //! No I/O, no lock: a value that belongs to the connection's [`Socket`](super::io). \[LIM-08\], \[REQ-05\], \[REQ-27\],
 //! \[REQ-28\]
+
+mod arriving;
 
 use adapter_core::RequestBodyError;
 use adapter_core::rules::request::BodyLength;
 use adapter_http1::body_decoder::{Decoder, Event};
 use adapter_http1::encoder;
 use bytes::{Buf, BytesMut};
+
+use self::arriving::Arriving;
 
 /// Where the stream stands.
 #[derive(Debug, Default)]
@@ -36,8 +42,7 @@ enum State {
     Chunked(Box<Decoder>),
     /// The body makes no sense from here on.
     Failed(RequestBodyError),
-    /// Not HTTP/1: everything goes through.
-    Open,
+    Http2(Box<Arriving>),
 }
 
 impl Default for State {
@@ -61,9 +66,9 @@ pub(super) enum Want {
 }
 
 impl Inflow {
-    /// From now on everything goes through.
-    pub(super) fn open(&mut self) {
-        self.state = State::Open;
+    /// HTTP/2 begins, with its preface; `head_bytes` is what is allowed of a head.
+    pub(super) fn begin_http2(&mut self, head_bytes: usize) {
+        self.state = State::Http2(Box::new(Arriving::new(head_bytes)));
     }
 
     /// What is wanted of the socket, or of [`raw`](Self::raw).
@@ -72,7 +77,9 @@ impl Inflow {
         match &self.state {
             State::Head(_) | State::Chunked(_) => Want::Filtered,
             State::Sized(left) => Want::Plain(*left),
-            State::Open => Want::Plain(u64::MAX),
+            State::Http2(arriving) if arriving.is_over() => Want::Nothing,
+            State::Http2(arriving) if arriving.unseen() == 0 => Want::Filtered,
+            State::Http2(arriving) => Want::Plain(arriving.unseen()),
             State::Held => Want::Nothing,
             State::Failed(_) => Want::Failed,
         }
@@ -107,7 +114,7 @@ impl Inflow {
     /// Octets of a body that are to come, as far as that is known; `Some(0)` if there is none or all of it was given out.
     pub(super) fn body_left(&self) -> Option<u64> {
         match &self.state {
-            State::Head(_) | State::Open => Some(0),
+            State::Head(_) | State::Http2(_) => Some(0),
             State::Sized(left) => Some(*left),
             State::Held | State::Chunked(_) | State::Failed(_) => None,
         }
@@ -130,11 +137,15 @@ impl Inflow {
 
     /// That many octets went straight to hyper.
     pub(super) fn passed(&mut self, count: usize) {
-        if let State::Sized(left) = &mut self.state {
-            *left = left.saturating_sub(count as u64);
-            if *left == 0 {
-                self.state = State::default();
+        match &mut self.state {
+            State::Sized(left) => {
+                *left = left.saturating_sub(count as u64);
+                if *left == 0 {
+                    self.state = State::default();
+                }
             }
+            State::Http2(arriving) => arriving.passed(count),
+            _ => {}
         }
     }
 
@@ -168,8 +179,8 @@ impl Inflow {
                     input.len()
                 }
             },
-            State::Open => {
-                out(input);
+            State::Http2(arriving) => {
+                arriving.pass(input, out);
                 input.len()
             }
             State::Held | State::Failed(_) => 0,

@@ -387,7 +387,9 @@ impl Socket {
                 }
                 _ => LENT.with_borrow_mut(|input| {
                     input.resize(INPUT, 0);
-                    let read = self.poll_read_raw(cx, input);
+                    // HTTP/2 has no more than hyper has room for: what is read too early would be copied once more.
+                    let most = if status.is_multiplexed() { room.min(INPUT) } else { INPUT };
+                    let read = self.poll_read_raw(cx, input.get_mut(..most).unwrap_or_default());
                     if let Poll::Ready(Ok(count)) = read {
                         self.filter(status, &mut buffer, input.get(..count));
                     }

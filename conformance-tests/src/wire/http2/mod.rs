@@ -3,37 +3,22 @@
 //! It answers SETTINGS and PING, gives the server room for what it has sent, and keeps what came on each stream. It
 //! reads strictly: what no server may send is a failure.
 
+pub mod frame;
+mod read;
+
 use std::collections::BTreeMap;
 
+use self::frame::{END_HEADERS, END_STREAM, PREFACE, kind};
 use super::hpack;
 use super::response::Head;
 use crate::application::{DO, TOKEN};
-use crate::case::{Failure, ensure, ensure_eq};
+use crate::case::{Failure, ensure};
 use crate::context::Context;
 use crate::mount;
 use crate::wire::Connection;
 
-/// RFC 9113 §3.4
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The authority of every request.
 pub const AUTHORITY: &str = "conformance.test";
-
-/// Types of frames. RFC 9113 §6
-mod kind {
-    pub(super) const DATA: u8 = 0;
-    pub(super) const HEADERS: u8 = 1;
-    pub(super) const RST_STREAM: u8 = 3;
-    pub(super) const SETTINGS: u8 = 4;
-    pub(super) const PUSH_PROMISE: u8 = 5;
-    pub(super) const PING: u8 = 6;
-    pub(super) const GOAWAY: u8 = 7;
-    pub(super) const WINDOW_UPDATE: u8 = 8;
-    pub(super) const CONTINUATION: u8 = 9;
-}
-
-const END_STREAM: u8 = 1;
-const ACK: u8 = 1;
-const END_HEADERS: u8 = 4;
 
 /// What came on a stream.
 #[derive(Clone, Debug, Default)]
@@ -82,6 +67,10 @@ pub struct Http2 {
     deaf: bool,
     /// The last stream of a GOAWAY, and its code.
     pub goaway: Option<(u32, u32)>,
+    /// How many SETTINGS the server has acknowledged.
+    pub acknowledged: usize,
+    /// What the server's answers to PING frames say.
+    pub pongs: Vec<Vec<u8>>,
 }
 
 impl Http2 {
@@ -98,7 +87,16 @@ impl Http2 {
     /// # Errors
     /// It is closed.
     pub fn over(connection: Connection, cx: &Context) -> Result<Self, Failure> {
-        let mut http2 = Http2 {
+        let mut http2 = Self::silent(connection, cx);
+        http2.octets(PREFACE)?;
+        // No dynamic table, no pushes.
+        http2.send(kind::SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0])?;
+        Ok(http2)
+    }
+
+    /// One on which nothing is sent yet, the preface neither.
+    pub fn silent(connection: Connection, cx: &Context) -> Self {
+        Http2 {
             connection,
             scheme: cx.scheme(),
             token: cx.token().to_owned(),
@@ -110,19 +108,48 @@ impl Http2 {
             stingy: false,
             deaf: false,
             goaway: None,
-        };
-        http2.connection.send(PREFACE)?;
-        // No dynamic table, no pushes.
-        http2.send(kind::SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0])?;
-        Ok(http2)
+            acknowledged: 0,
+            pongs: Vec::new(),
+        }
     }
 
-    fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Result<(), Failure> {
-        let length = (payload.len() as u32).to_be_bytes();
-        let mut frame = vec![length[1], length[2], length[3], kind, flags];
-        frame.extend_from_slice(&stream.to_be_bytes());
-        frame.extend_from_slice(payload);
-        self.connection.send(frame)
+    /// Sends a frame as it is.
+    ///
+    /// # Errors
+    /// The connection is closed.
+    pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Result<(), Failure> {
+        self.connection.send(frame::frame(kind, flags, stream, payload))
+    }
+
+    /// `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        self.scheme
+    }
+
+    /// The token of requests from now on.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Sends octets as they are.
+    ///
+    /// # Errors
+    /// The connection is closed.
+    pub fn octets(&mut self, octets: &[u8]) -> Result<(), Failure> {
+        self.connection.send(octets)
+    }
+
+    /// Sends octets until the server has taken nothing for `stall`, or has closed; says how many it was.
+    pub fn push(&mut self, octets: &[u8], stall: std::time::Duration) -> usize {
+        self.connection.send_what_fits(octets, stall)
+    }
+
+    /// The next stream, on which nothing is sent yet.
+    pub fn next_stream(&mut self) -> u32 {
+        let stream = self.next;
+        self.next += 2;
+        self.streams.insert(stream, Answer { window: self.initial_window, ..Answer::default() });
+        stream
     }
 
     /// Sends what the protocol wants of a reader. The server may have closed already: what it sent is there to read.
@@ -188,11 +215,8 @@ impl Http2 {
     }
 
     fn open_stream(&mut self, fields: &[(&str, &str)], flags: u8) -> Result<u32, Failure> {
-        let mut block = Vec::new();
-        fields.iter().for_each(|(name, value)| hpack::write(&mut block, name, value.as_bytes()));
-        let stream = self.next;
-        self.next += 2;
-        self.streams.insert(stream, Answer { window: self.initial_window, ..Answer::default() });
+        let block = hpack::block(fields);
+        let stream = self.next_stream();
         self.send(kind::HEADERS, flags, stream, &block)?;
         Ok(stream)
     }
@@ -209,12 +233,20 @@ impl Http2 {
         more: &[(&str, &str)],
         end: bool,
     ) -> Result<u32, Failure> {
+        let block = self.block(method, path, script, more);
+        let stream = self.next_stream();
+        self.send(kind::HEADERS, END_HEADERS | if end { END_STREAM } else { 0 }, stream, &block)?;
+        Ok(stream)
+    }
+
+    /// The field block of a request that does `script`, with further fields.
+    pub fn block(&self, method: &str, path: &str, script: &str, more: &[(&str, &str)]) -> Vec<u8> {
         let (path, token) = (mount::mounted(path), self.token.clone());
         let mut fields =
             vec![(":method", method), (":scheme", self.scheme), (":path", &path), (":authority", AUTHORITY)];
         fields.extend([(TOKEN, &token[..]), (DO, script)]);
         fields.extend_from_slice(more);
-        self.fields(&fields, end)
+        hpack::block(&fields)
     }
 
     /// A GET that does `script`.
@@ -276,8 +308,7 @@ impl Http2 {
     /// # Errors
     /// The connection is closed.
     pub fn trailers(&mut self, stream: u32, fields: &[(&str, &str)]) -> Result<(), Failure> {
-        let mut block = Vec::new();
-        fields.iter().for_each(|(name, value)| hpack::write(&mut block, name, value.as_bytes()));
+        let block = hpack::block(fields);
         self.send(kind::HEADERS, END_HEADERS | END_STREAM, stream, &block)
     }
 
@@ -366,12 +397,31 @@ impl Http2 {
         }
     }
 
+    /// Reads until the server has answered as many PING frames.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn pong(&mut self, count: usize) -> Result<(), Failure> {
+        while self.pongs.len() < count {
+            self.read()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for something to read; `true`: the connection has ended instead.
+    ///
+    /// # Errors
+    /// Neither comes.
+    pub fn has_ended(&mut self) -> Result<bool, Failure> {
+        self.connection.peek_end()
+    }
+
     /// Reads until the server closes the connection.
     ///
     /// # Errors
     /// It does not.
-    fn closed(&mut self) -> Result<(), Failure> {
-        while !self.connection.peek_end()? {
+    pub fn closed(&mut self) -> Result<(), Failure> {
+        while !self.has_ended()? {
             self.read()?;
         }
         Ok(())
@@ -400,118 +450,4 @@ impl Http2 {
     pub fn ends(&mut self) -> Result<(), Failure> {
         self.connection.rest().map(drop)
     }
-
-    /// Reads one frame.
-    fn read(&mut self) -> Result<(), Failure> {
-        let (kind, flags, stream, payload) = self.frame()?;
-        match kind {
-            kind::DATA => {
-                ensure!(flags & 8 == 0, "padding, which the client does not read");
-                let answer = self.streams.get_mut(&stream).ok_or("DATA on a stream nobody opened")?;
-                ensure!(answer.head().is_some(), "DATA before the head of the response");
-                ensure!(!answer.ended, "DATA after the end of the stream");
-                answer.body.extend_from_slice(&payload);
-                answer.frames += 1;
-                answer.ended = flags & END_STREAM != 0;
-                if !payload.is_empty() && !self.stingy {
-                    let room = (payload.len() as u32).to_be_bytes();
-                    self.acknowledge(kind::WINDOW_UPDATE, 0, 0, &room);
-                    self.acknowledge(kind::WINDOW_UPDATE, 0, stream, &room);
-                }
-            }
-            kind::HEADERS => self.headers(flags, stream, payload)?,
-            kind::RST_STREAM => {
-                let code = word(&payload)?;
-                self.streams.get_mut(&stream).ok_or("a reset of a stream nobody opened")?.reset = Some(code);
-            }
-            kind::SETTINGS if flags & ACK == 0 => self.configured(&payload)?,
-            kind::PING if flags & ACK == 0 => self.acknowledge(kind::PING, ACK, 0, &payload),
-            kind::GOAWAY => {
-                let code = payload.get(4..).ok_or("a short GOAWAY")?;
-                self.goaway = Some((word(&payload)?, word(code)?));
-            }
-            kind::WINDOW_UPDATE => {
-                let more = i64::from(word(&payload)?);
-                match stream {
-                    0 => self.window += more,
-                    _ => {
-                        if let Some(answer) = self.streams.get_mut(&stream) {
-                            answer.window += more;
-                        }
-                    }
-                }
-            }
-            kind::PUSH_PROMISE => return Err("a push, which the client has forbidden".into()),
-            kind::CONTINUATION => return Err("a continuation of nothing".into()),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn frame(&mut self) -> Result<(u8, u8, u32, Vec<u8>), Failure> {
-        let head = self.connection.take(9, "a frame")?;
-        let [a, b, c, kind, flags, ref stream @ ..] = head[..] else {
-            return Err("the connection ended".into());
-        };
-        let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-        // RFC 9113 §4.2
-        ensure!(length <= 16_384, "a frame of {length} octets");
-        let payload = self.connection.take(length, "the payload of a frame")?;
-        ensure_eq!(payload.len(), length, "octets of a frame");
-        Ok((kind, flags, word(stream)?, payload))
-    }
-
-    fn headers(&mut self, flags: u8, stream: u32, mut block: Vec<u8>) -> Result<(), Failure> {
-        ensure!(flags & 0x28 == 0, "padding or priority, which the client does not read");
-        let mut whole = flags & END_HEADERS != 0;
-        while !whole {
-            let (kind, flags, same, more) = self.frame()?;
-            ensure!(kind == kind::CONTINUATION && same == stream, "a field block that is interrupted");
-            whole = flags & END_HEADERS != 0;
-            block.extend_from_slice(&more);
-        }
-        let fields = hpack::read(&block)?;
-        for (name, _) in &fields {
-            // RFC 9113 §8.2
-            ensure!(!name.bytes().any(|octet| octet.is_ascii_uppercase()), "an upper-case field name: {name}");
-        }
-        let answer = self.streams.get_mut(&stream).ok_or("HEADERS on a stream nobody opened")?;
-        ensure!(!answer.ended, "HEADERS after the end of the stream");
-        answer.ended = flags & END_STREAM != 0;
-        if answer.head().is_some() {
-            ensure!(answer.ended, "trailers that do not end the stream");
-            ensure!(fields.iter().all(|(name, _)| !name.starts_with(':')), "pseudo-header fields in trailers");
-            answer.trailers = fields;
-            return Ok(());
-        }
-        let mut fields = fields.into_iter();
-        let status = fields.next().filter(|(name, value)| name == ":status" && value.len() == 3);
-        let status = status.and_then(|(_, value)| String::from_utf8(value).ok()?.parse().ok());
-        let status = status.ok_or("a response that does not begin with :status")?;
-        answer.heads.push(Head { version: "2".into(), status, reason: String::new(), fields: fields.collect() });
-        Ok(())
-    }
-
-    fn configured(&mut self, payload: &[u8]) -> Result<(), Failure> {
-        let mut settings = Vec::new();
-        for setting in payload.chunks(6) {
-            let [a, b, ref value @ ..] = *setting else { return Err("a setting that is cut off".into()) };
-            settings.push((u16::from_be_bytes([a, b]), word(value)?));
-        }
-        // SETTINGS_INITIAL_WINDOW_SIZE also moves the windows there are. RFC 9113 §6.9.2
-        if let Some((_, size)) = settings.iter().find(|(id, _)| *id == 4) {
-            let change = i64::from(*size) - self.initial_window;
-            self.initial_window += change;
-            self.streams.values_mut().for_each(|answer| answer.window += change);
-        }
-        self.settings.get_or_insert(settings);
-        self.acknowledge(kind::SETTINGS, ACK, 0, &[]);
-        Ok(())
-    }
-}
-
-/// 31 bits.
-fn word(octets: &[u8]) -> Result<u32, Failure> {
-    let four = octets.first_chunk::<4>().ok_or("a number that is cut off")?;
-    Ok(u32::from_be_bytes(*four) & 0x7fff_ffff)
 }
