@@ -5,7 +5,8 @@ use http::{header, response};
 
 /// Appends `head`, which is sendable, as `plan` has its body sent.
 pub(crate) fn encode(head: &response::Parts, plan: &Plan, out: &mut Vec<u8>) {
-    let reason = head.status.canonical_reason().unwrap_or_default();
+    // Without a phrase nginx leaves out the space before it, which RFC 9112 §4 wants.
+    let reason = head.status.canonical_reason().unwrap_or("Unknown");
     out.extend_from_slice(format!("Status: {} {reason}\r\n", head.status.as_u16()).as_bytes());
     for (name, value) in &head.headers {
         // RFC 3875 §6.3.3: it would be the status

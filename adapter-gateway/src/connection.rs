@@ -18,7 +18,7 @@ use adapter_core::server::{Guard, SPARED, ShutdownLevel};
 use adapter_core::signal::Signal;
 use adapter_core::{DynApplication, Limits, Request, RequestBody, Response, ServerConfig, Timeouts};
 use adapter_http1::connection::Transport;
-use http::{StatusCode, Version};
+use http::{StatusCode, Version, header};
 
 use crate::answer;
 use crate::body::{self, Feed, Terms};
@@ -82,10 +82,33 @@ impl Drop for Ends {
     }
 }
 
-struct Connection<F, T> {
+struct Connection<F: Framing, T: Transport> {
     settings: Arc<Settings>,
     wire: Wire<F, T>,
     requests: u64,
+}
+
+/// A request under way. Says of the client's connection how the web server's ends, and that to the application, before anything that is
+/// the application's is dropped. \[DIS-08\], \[OBS-06\]
+struct Going {
+    client: Arc<environ::Connection>,
+    front: Arc<environ::Connection>,
+    disconnected: Signal,
+    is_over: bool,
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        if self.front.serving.shutdown.level() == ShutdownLevel::Forced {
+            self.front.ends(ConnectionEnd::Forced);
+        }
+        if let Some(why) = self.front.end() {
+            self.client.ends(why);
+        }
+        if !self.is_over {
+            self.disconnected.fire();
+        }
+    }
 }
 
 /// How application code goes on.
@@ -174,9 +197,21 @@ impl<F: Framing, T: Transport> Connection<F, T> {
         self.wire.environ.refused(&rejection, Asked::Nothing);
         self.wire.environ.ends(ConnectionEnd::Refused);
         if malformed == Malformed::TooLarge {
-            self.begin(rejection.response(), &plain_facts(false), &mut None, &mut None);
-            self.wire.end();
+            self.refuse(&rejection, false);
         }
+    }
+
+    /// An answer of the server's own, which is whole at once.
+    fn refuse(&mut self, rejection: &Rejection, is_head: bool) {
+        let facts = plain_facts(is_head);
+        let (head, body, plan) = dispatch::prepare(rejection.response(), &facts, false);
+        let mut octets = Vec::with_capacity(256);
+        answer::encode(&head, &plan, &mut octets);
+        if plan.send_body {
+            octets.extend_from_slice(&body.try_into_bytes().unwrap_or_default());
+        }
+        self.wire.say(&octets);
+        self.wire.end();
     }
 
     /// Answers a request; `false` where the connection is of no more use.
@@ -184,16 +219,18 @@ impl<F: Framing, T: Transport> Connection<F, T> {
         let now = self.wire.now();
         let connection =
             Arc::new(self.wire.environ.of_client(variables.peer(), variables.local(), variables.is_https()));
-        let (head, facts) = match self.check(variables) {
+        let (head, mut facts) = match self.check(variables) {
             Ok(accepted) => accepted,
             Err(rejection) => {
                 connection.refused(&rejection, Asked::Nothing);
-                let is_head = variables.get("REQUEST_METHOD") == Some(b"HEAD");
-                self.begin(rejection.response(), &plain_facts(is_head), &mut None, &mut None);
-                self.wire.end();
+                self.refuse(&rejection, variables.get("REQUEST_METHOD") == Some(b"HEAD"));
                 return self.flush().await;
             }
         };
+        // [REQ-06] It said nothing of a length, and has said already that there is no body.
+        if facts.body == BodyLength::Unknown && self.wire.events.front() == Some(&Event::End) {
+            facts.body = BodyLength::Sized(0);
+        }
         let disconnected = Signal::new();
         let mut environ =
             Environ::new(connection.clone(), now).with_disconnect(disconnected.clone()).with_forwarded(&head.headers);
@@ -207,31 +244,32 @@ impl<F: Framing, T: Transport> Connection<F, T> {
         let settings = self.settings.clone();
         let mut exchange =
             Exchange::begin(&settings.application, request, environ, facts, settings.timeouts.handler, now);
-        let response = self.call(&mut exchange, feed.as_ref(), &disconnected).await;
-        drop(exchange);
-        let Step::Goes(response) = response else {
-            disconnected.fire();
-            return false;
+        // Dropped before what is above.
+        let mut going = Going {
+            client: connection,
+            front: self.wire.environ.clone(),
+            disconnected: disconnected.clone(),
+            is_over: false,
         };
+        let Step::Goes(response) = self.call(&mut exchange, feed.as_ref(), &disconnected).await else { return false };
+        drop(exchange);
         if is_unanswerable(&response) {
-            disconnected.fire();
             return false;
         }
-        let mut outgoing = None;
-        self.begin(response, &facts, &mut outgoing, &mut observed);
-        let sent = match outgoing {
+        let sent = match self.begin(response, &facts, &mut observed) {
             Some(outgoing) => self.send(outgoing, feed.as_ref(), &disconnected, &mut observed).await,
             None => true,
         };
         drop(feed);
         if !sent {
-            disconnected.fire();
+            drop(going);
             self.flush().await;
             return false;
         }
         self.wire.end();
         let is_out = self.flush().await;
-        if let Some(observed) = observed.filter(|_| is_out) {
+        going.is_over = is_out;
+        if let Some(observed) = observed.take_if(|_| is_out) {
             observed.delivered(self.wire.now());
         }
         is_out && !self.wire.aborted
@@ -239,13 +277,22 @@ impl<F: Framing, T: Transport> Connection<F, T> {
 
     /// The head of a request, and what is to be known of it.
     fn check(&self, variables: &Variables) -> Result<(http::request::Parts, Facts), Rejection> {
-        let mut head = variables.head()?;
-        let version = std::mem::replace(&mut head.version, Version::HTTP_11);
+        let mut head = variables.head(self.settings.limits.header_count)?;
+        // A protocol that always says a length says 0 of what has no body: no field of the client's.
+        if !self.wire.framing.has_open_bodies() && variables.content_length() == Some(0) {
+            head.headers.remove(header::CONTENT_LENGTH);
+        }
+        let version = head.version;
+        // The rules for what a client of HTTP/2 sends are the web server's, which has made fields of HTTP/1 of it. [HDR-09]
+        if version > Version::HTTP_11 {
+            head.version = Version::HTTP_11;
+        }
         rules::cookies::join(&mut head);
         let mut facts = rules::request::check(&head, &self.settings.limits)?;
         rules::target::normalize(&mut head);
         head.version = version;
         // All of that is the web server's.
+        facts.version = Version::HTTP_11;
         (facts.keep_alive, facts.trailers, facts.upgrade, facts.expects_continue) = (true, false, false, false);
         if variables.content_length().is_none() && self.wire.framing.has_open_bodies() {
             facts.body = BodyLength::Unknown;
@@ -300,14 +347,14 @@ impl<F: Framing, T: Transport> Connection<F, T> {
                 self.wire.poll_hear(cx, feed);
                 self.wire.poll_flush(cx);
                 let runtime = self.settings.serving.runtime.clone();
+                // [DIS-05e] what its read says, the flag says before
+                let patience = self.patience(&mut exchange.grace, feed, disconnected);
                 if exchange.poll(cx, || runtime.now(), &mut answer).is_ready()
                     && let Some(response) = answer.take()
                 {
                     return Poll::Ready(Step::Goes(response));
                 }
-                let Ok(until) = self.patience(&mut exchange.grace, feed, disconnected) else {
-                    return Poll::Ready(Step::Gone);
-                };
+                let Ok(until) = patience else { return Poll::Ready(Step::Gone) };
                 let until = [until, exchange.deadline()].into_iter().flatten().min();
                 if self.wire.poll_wait(cx, until, feed).is_pending() {
                     return Poll::Pending;
@@ -317,14 +364,8 @@ impl<F: Framing, T: Transport> Connection<F, T> {
         .await
     }
 
-    /// The head goes into the output, and what is to follow into `outgoing`.
-    fn begin(
-        &mut self,
-        response: Response,
-        facts: &Facts,
-        outgoing: &mut Option<Outgoing>,
-        observed: &mut Option<Box<Observed>>,
-    ) {
+    /// The head goes into the output; what is to follow.
+    fn begin(&mut self, response: Response, facts: &Facts, observed: &mut Option<Box<Observed>>) -> Option<Outgoing> {
         if let Some(observed) = observed {
             observed.routed(response.extensions());
         }
@@ -339,14 +380,8 @@ impl<F: Framing, T: Transport> Connection<F, T> {
         }
         let mut octets = Vec::with_capacity(256);
         answer::encode(&head, &plan, &mut octets);
-        if outgoing.is_none() && observed.is_none() && plan.send_body && body.is_bytes() {
-            // The server's own answers have nobody to send a body.
-            octets.extend_from_slice(&body.try_into_bytes().unwrap_or_default());
-            self.wire.say(&octets);
-            return;
-        }
         self.wire.say(&octets);
-        *outgoing = Outgoing::new(body, &plan, facts);
+        Outgoing::new(body, &plan, facts)
     }
 
     /// Sends the body; `false` where it was broken off, or nobody takes it.

@@ -26,8 +26,8 @@ const UNKNOWN_ROLE: u8 = 3;
 
 /// Octets of a record in front of its content.
 const HEADER: usize = 8;
-/// Content of a record, so that it ends at a multiple of 8 octets.
-const MOST: usize = 65_528;
+/// Content of a record.
+const MOST: usize = 65_535;
 
 /// Reads records and writes them.
 #[derive(Debug)]
@@ -49,13 +49,11 @@ struct Request {
     is_read: bool,
 }
 
-/// Appends a record.
+/// Appends a record. Without padding: nginx takes that for the beginning of a body, and holds the head of a response back for the rest.
 fn record(kind: u8, id: u16, content: &[u8], out: &mut Vec<u8>) {
-    let padding = content.len().wrapping_neg() % 8;
     let ([id_high, id_low], [high, low]) = (id.to_be_bytes(), (content.len() as u16).to_be_bytes());
-    out.extend_from_slice(&[1, kind, id_high, id_low, high, low, padding as u8, 0]);
+    out.extend_from_slice(&[1, kind, id_high, id_low, high, low, 0, 0]);
     out.extend_from_slice(content);
-    out.extend_from_slice(&[0; 8][..padding]);
 }
 
 fn end_request(id: u16, status: u8, out: &mut Vec<u8>) {
@@ -306,8 +304,8 @@ mod tests {
         let mut out = Vec::new();
         fastcgi.data(&vec![b'x'; 100_000], &mut out);
         fastcgi.end(&mut out);
-        assert_eq!(out.len() % 8, 0);
-        assert_eq!(out[..8], [1, STDOUT, 0, 1, 0xff, 0xf8, 0, 0]);
+        assert_eq!(out.len(), 100_000 + 4 * HEADER + 8, "two pieces, their end, and that of the request");
+        assert_eq!(out[..8], [1, STDOUT, 0, 1, 0xff, 0xff, 0, 0]);
         assert!(events(&mut fastcgi, &[&begin(2, RESPONDER, 0)]).unwrap().is_empty(), "it is free for another one");
     }
 

@@ -50,9 +50,16 @@ impl Variables {
         std::str::from_utf8(self.said(name)?).ok()
     }
 
+    /// What was said last of the length of the body, if anything was: nginx begins with what it has of a body that it sends as it comes, as the
+    /// protocol wants a length first, and says all of it where its configuration does.
+    fn length(&self) -> Option<&[u8]> {
+        let said = self.iter().filter(|(name, value)| *name == b"CONTENT_LENGTH" && !value.is_empty());
+        said.map(|(_, value)| value).last()
+    }
+
     /// Octets of the body; `None` where that is not said, or is no number.
     pub(crate) fn content_length(&self) -> Option<u64> {
-        let value = self.text("CONTENT_LENGTH")?;
+        let value = std::str::from_utf8(self.length()?).ok()?;
         value.bytes().all(|octet| octet.is_ascii_digit()).then(|| value.parse().ok())?
     }
 
@@ -127,11 +134,11 @@ impl Variables {
         target
     }
 
-    /// The request's head.
+    /// The request's head, of at most `most` fields, which is no more than a map of them holds.
     ///
     /// # Errors
     /// The answer to what is none.
-    pub(crate) fn head(&self) -> Result<Parts, Rejection> {
+    pub(crate) fn head(&self, most: usize) -> Result<Parts, Rejection> {
         const BAD: fn(&'static str) -> Rejection =
             |reason| Rejection::new(StatusCode::BAD_REQUEST, "RFC 3875 4.1", reason);
         let (mut head, ()) = Request::new(()).into_parts();
@@ -146,7 +153,9 @@ impl Variables {
         };
         for (name, value) in self.iter() {
             let name = match name {
-                b"CONTENT_TYPE" | b"CONTENT_LENGTH" => name,
+                b"CONTENT_LENGTH" => continue,
+                b"CONTENT_TYPE" if value.is_empty() => continue,
+                b"CONTENT_TYPE" => name,
                 // CVE-2016-5385: it would be HTTP_PROXY in the environment of a program
                 b"HTTP_PROXY" => continue,
                 name => match name.strip_prefix(b"HTTP_") {
@@ -155,19 +164,25 @@ impl Variables {
                     Some(name) => name,
                 },
             };
-            if value.is_empty() && matches!(name, b"CONTENT_TYPE" | b"CONTENT_LENGTH") {
-                continue;
-            }
             let name: Vec<u8> = name.iter().map(|octet| if *octet == b'_' { b'-' } else { *octet }).collect();
             let name = HeaderName::from_bytes(&name).map_err(|_| BAD("the name of a field is none"))?;
             let value = HeaderValue::from_bytes(value).map_err(|_| BAD("the value of a field is none"))?;
+            // [LIM-02]
+            if head.headers.len() == most {
+                let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+                return Err(Rejection::new(status, "LIM-02", "there are too many header fields"));
+            }
             head.headers.append(name, value);
         }
-        // What is between the client and the web server.
-        for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, header::TE, header::EXPECT] {
+        if let Some(length) = self.length() {
+            let length = HeaderValue::from_bytes(length).map_err(|_| BAD("the value of a field is none"))?;
+            head.headers.insert(header::CONTENT_LENGTH, length);
+        }
+        // The web server has heeded them, and they would be heeded once more. What else is between it and the client an application may see
+        // as from any server, and be told that it can't be had. [UPG-25]
+        for name in [header::TRANSFER_ENCODING, header::TE, header::EXPECT] {
             head.headers.remove(name);
         }
-        head.headers.remove("keep-alive");
         if !head.headers.contains_key(header::HOST)
             && let Some(name) = self.text("SERVER_NAME")
         {
@@ -194,14 +209,14 @@ mod tests {
     #[test]
     fn the_target_is_the_clients_where_it_is_known() {
         let raw = variables(&[("REQUEST_METHOD", "GET"), ("REQUEST_URI", "/a%20b?c=d"), ("SCRIPT_NAME", "/a b")]);
-        assert_eq!(raw.head().unwrap().uri, "/a%20b?c=d");
+        assert_eq!(raw.head(100).unwrap().uri, "/a%20b?c=d");
         let made = variables(&[
             ("REQUEST_METHOD", "GET"),
             ("SCRIPT_NAME", "/app"),
             ("PATH_INFO", "/ä b?"),
             ("QUERY_STRING", "x=%20"),
         ]);
-        assert_eq!(made.head().unwrap().uri, "/app/%C3%A4%20b%3F?x=%20");
+        assert_eq!(made.head(100).unwrap().uri, "/app/%C3%A4%20b%3F?x=%20");
     }
 
     #[test]
@@ -212,16 +227,18 @@ mod tests {
             ("HTTP_PROXY", "evil"),
             ("HTTP_CONTENT_LENGTH", "9"),
             ("HTTP_CONNECTION", "close"),
+            ("CONTENT_LENGTH", "3"),
             ("CONTENT_LENGTH", "5"),
+            ("CONTENT_LENGTH", ""),
             ("CONTENT_TYPE", ""),
             ("SERVER_NAME", "example"),
             ("SERVER_PORT", "8080"),
         ])
-        .head()
+        .head(100)
         .unwrap();
         let mut names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["content-length", "host", "x-forwarded-for"]);
+        assert_eq!(names, ["connection", "content-length", "host", "x-forwarded-for"]);
         assert_eq!(
             (&head.headers["host"], &head.headers["content-length"]),
             (&"example:8080".parse().unwrap(), &"5".parse().unwrap())

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use adapter_core::environ;
@@ -25,7 +25,7 @@ const READS: u32 = 16;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// A connection with its buffers.
-pub(crate) struct Wire<F, T> {
+pub(crate) struct Wire<F: Framing, T: Transport> {
     pub(crate) io: T,
     pub(crate) framing: F,
     pub(crate) environ: Arc<environ::Connection>,
@@ -34,6 +34,8 @@ pub(crate) struct Wire<F, T> {
     pub(crate) events: VecDeque<Event>,
     output: Vec<u8>,
     sent: usize,
+    /// A response was begun, and neither ended nor broken off.
+    is_open: bool,
     pub(crate) malformed: Option<Malformed>,
     /// The web server's stream has ended.
     pub(crate) ended: bool,
@@ -57,6 +59,7 @@ impl<F: Framing, T: Transport> Wire<F, T> {
             events: VecDeque::new(),
             output: Vec::new(),
             sent: 0,
+            is_open: false,
             malformed: None,
             ended: false,
             aborted: false,
@@ -86,16 +89,19 @@ impl<F: Framing, T: Transport> Wire<F, T> {
 
     /// A piece of the response.
     pub(crate) fn say(&mut self, data: &[u8]) {
+        self.is_open = true;
         self.framing.data(data, &mut self.output);
     }
 
     /// The response is whole.
     pub(crate) fn end(&mut self) {
+        self.is_open = false;
         self.framing.end(&mut self.output);
     }
 
     /// It is broken off.
     pub(crate) fn break_off(&mut self) {
+        self.is_open = false;
         self.framing.broken(&mut self.output);
         if self.framing.ends_by_close() {
             self.io.reset_on_close();
@@ -107,7 +113,7 @@ impl<F: Framing, T: Transport> Wire<F, T> {
         for _ in 0..READS {
             while let Some(event) = self.events.front() {
                 match (event, feed) {
-                    (Event::Data(_), Some(feed)) if feed.is_full(cx) => return,
+                    (Event::Data(_), Some(feed)) if feed.is_full(cx) => return self.look(),
                     (Event::Request { .. }, _) => return,
                     _ => {}
                 }
@@ -126,8 +132,7 @@ impl<F: Framing, T: Transport> Wire<F, T> {
                 return;
             }
             if feed.is_some_and(|feed| feed.is_full(cx)) {
-                self.ended |= self.io.has_ended() || self.io.was_reset();
-                return;
+                return self.look();
             }
             let mut piece = [0; PIECE];
             match self.io.poll_read(cx, &mut piece) {
@@ -143,6 +148,11 @@ impl<F: Framing, T: Transport> Wire<F, T> {
             }
         }
         cx.waker().wake_by_ref();
+    }
+
+    /// Looks for the end of the web server's stream while nothing is read.
+    fn look(&mut self) {
+        self.ended |= self.io.has_ended() || self.io.was_reset();
     }
 
     /// Writes what waits, as far as there is room. `false` once that is of no use any more.
@@ -202,5 +212,23 @@ impl<F: Framing, T: Transport> Wire<F, T> {
             self.timer = None;
         }
         polled
+    }
+}
+
+impl<F: Framing, T: Transport> Drop for Wire<F, T> {
+    /// A response that is cut here, at the deadline of a shutdown or because its client is late, must not look whole either.
+    fn drop(&mut self) {
+        if self.is_open {
+            self.break_off();
+        }
+        let rest = self.output.get(self.sent..).unwrap_or_default();
+        if rest.is_empty() || self.broken {
+            return;
+        }
+        // Nobody waits any more: what is taken at once is taken.
+        let written = self.io.poll_write(&mut Context::from_waker(Waker::noop()), &[IoSlice::new(rest)]);
+        if !matches!(written, Poll::Ready(Ok(count)) if count == rest.len()) {
+            self.io.reset_on_close();
+        }
     }
 }

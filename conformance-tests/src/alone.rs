@@ -14,9 +14,9 @@ use crate::case::{Failure, Script};
 use crate::lifecycle::{self, Lifecycle};
 use crate::registry::{self, Listed};
 use crate::wire::{self, Transcript};
-use crate::{application, log, secure};
+use crate::{application, front, log, secure};
 
-/// Names patience in milliseconds, server, case and scheme, in lines.
+/// Names patience in milliseconds, server, case, scheme and the web server in front of gateways, in lines.
 const VARIABLE: &str = "CONFORMANCE_ALONE";
 /// Begins the line with the result.
 const RESULT: &str = "conformance-result ";
@@ -33,6 +33,9 @@ pub fn enter<'s>(servers: impl IntoIterator<Item = &'s dyn Server>) {
     wire::set_patience(Duration::from_millis(patience.parse().unwrap_or(15_000)));
     let transcript = Transcript::default();
     let over_tls = if lines.next() == Some("https") { secure::everywhere() } else { Ok(()) };
+    if let Some(kind) = lines.next().and_then(front::Kind::named) {
+        front::choose(kind);
+    }
     let result = match servers.into_iter().find(|known| known.info().name == server) {
         Some(server) => over_tls.map_err(Failure).and_then(|()| run_here(server, case, &transcript)),
         None => Err(format!("{server} is no server of this runner").into()),
@@ -62,7 +65,7 @@ pub(crate) fn is_possible() -> bool {
 pub(crate) fn run(server: &str, listed: &Listed) -> Result<(), Failure> {
     let patience = wire::patience();
     let scheme = if secure::is_everywhere() { "https" } else { "http" };
-    let wanted = format!("{}\n{server}\n{}\n{scheme}", patience.as_millis(), listed.name());
+    let wanted = format!("{}\n{server}\n{}\n{scheme}\n{}", patience.as_millis(), listed.name(), front::chosen().name());
     let program = std::env::current_exe().map_err(|error| format!("this program is not to be found: {error}"))?;
     let child = Command::new(program).env(VARIABLE, wanted).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
     let mut child = child.map_err(|error| format!("cannot start this program again: {error}"))?;

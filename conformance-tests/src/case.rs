@@ -48,8 +48,8 @@ pub struct Case {
     pub requirements: &'static [&'static str],
     /// Level of these requirements.
     pub level: Level,
-    /// Capability a server must declare, or the case is skipped.
-    pub capability: Option<&'static str>,
+    /// Capabilities a server must declare, or the case is skipped.
+    needed: [Option<&'static str>; 2],
     /// The configuration it runs under.
     pub setting: &'static Setting,
     /// Whether it needs a process to itself.
@@ -75,7 +75,7 @@ impl Case {
             title,
             requirements,
             level,
-            capability: None,
+            needed: [None; 2],
             setting: &setting::DEFAULT,
             alone: false,
             plain: None,
@@ -125,11 +125,19 @@ impl Case {
         Self::new(level, id, title, requirements, Script::Owned(script))
     }
 
-    /// Only for servers that declare `capability`.
+    /// Only for servers that declare `capability`; at most twice.
     #[must_use]
     pub const fn needs(mut self, capability: &'static str) -> Self {
-        self.capability = Some(capability);
+        self.needed = match self.needed {
+            [None, _] => [Some(capability), None],
+            [first, _] => [first, Some(capability)],
+        };
         self
+    }
+
+    /// Capabilities a server must declare, or the case is skipped.
+    pub fn capabilities(&self) -> impl Iterator<Item = &'static str> {
+        self.needed.into_iter().flatten()
     }
 
     /// In a process to itself, where the log can be read. Only for cases that start servers themselves.

@@ -18,6 +18,7 @@
 //! `command` has the command `conformance` as a function, for one that knows a server of your own.
 
 pub mod alone;
+mod answered;
 pub mod application;
 pub mod case;
 mod cases;
@@ -27,6 +28,7 @@ mod certificates;
 pub mod command;
 pub mod context;
 pub mod exceptions;
+pub mod front;
 mod harness;
 pub mod kills;
 pub mod lifecycle;

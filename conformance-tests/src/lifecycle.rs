@@ -11,6 +11,7 @@ use adapter_core::{Application, DynApplication, ServeError, Server, ServerConfig
 use crate::application::{Conformance, Hooks, LIFESPAN, Records};
 use crate::case::{Failure, ensure};
 use crate::context::{Context, Seen};
+use crate::front::{self, Front};
 use crate::secure;
 use crate::setting::DEFAULT;
 use crate::wire::{Endpoint, Transcript, patience};
@@ -34,6 +35,8 @@ pub struct Running {
     /// Stops it.
     pub trigger: ShutdownTrigger,
     handle: ServerHandle,
+    /// Who stands in front of a gateway.
+    front: Option<Front>,
 }
 
 /// The default configuration of the suite.
@@ -87,9 +90,11 @@ impl<'s> Lifecycle<'s> {
         self.records.push(records.clone());
         let addresses: Vec<SocketAddr> =
             handle.local_addrs().iter().filter_map(adapter_core::ListenAddr::tcp).collect();
-        let first = addresses.first().copied().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let front = front::before(&self.server.info(), handle.local_addrs()).map_err(std::io::Error::other)?;
+        let own = addresses.first().copied().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let first = front.as_ref().map_or(own, |front| front.address);
         let context = Context::new(Endpoint { address: first, tls }, self.transcript.clone());
-        Ok(Running { context, records, addresses, trigger, handle })
+        Ok(Running { context, records, addresses, trigger, handle, front })
     }
 
     /// Checks that lint saw none of the servers do anything wrong. \[TST-02\]
@@ -148,8 +153,10 @@ impl Running {
     /// # Errors
     /// It does not end.
     pub fn wait(self) -> Result<Result<(), ServeError>, Failure> {
-        let handle = self.handle;
-        in_time("the server to end", move || handle.wait())
+        let Running { handle, front, .. } = self;
+        let ended = in_time("the server to end", move || handle.wait());
+        drop(front);
+        ended
     }
 
     /// Stops the server gracefully and waits for its end.

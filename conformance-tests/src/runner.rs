@@ -12,12 +12,14 @@ use std::time::{Duration, Instant};
 use adapter_core::{Server, ServerHandle};
 
 use crate::alone;
+use crate::answered::{self, Others};
 use crate::application::Conformance;
 use crate::case::{Failure, Script};
 use crate::context::{self, Context};
 use crate::exceptions;
+use crate::front::{self, Front};
 use crate::lifecycle::Lifecycle;
-use crate::registry::Listed;
+use crate::registry::{HTTP1, Listed};
 use crate::secure;
 use crate::setting::{self, Setting};
 use crate::wire::{self, Client, Endpoint, Exchange, Transcript};
@@ -83,7 +85,15 @@ pub enum Subject<'s> {
     },
 }
 
-type Started = Arc<OnceLock<Result<(SocketAddr, Mutex<Option<ServerHandle>>), String>>>;
+type Started = Arc<OnceLock<Result<Instance, String>>>;
+
+/// A server that runs.
+struct Instance {
+    /// Where clients find it.
+    address: SocketAddr,
+    /// Taken when it is to end; with who stands in front.
+    parts: Mutex<Option<(ServerHandle, Option<Front>)>>,
+}
 
 /// The servers of one subject that are running, by setting.
 #[derive(Default)]
@@ -94,11 +104,12 @@ impl Drop for Instances {
         let instances = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         let (end, ended) = mpsc::channel::<()>();
         for started in instances.into_values() {
-            let Some(Ok((_, handle))) = started.get() else { continue };
-            if let Some(handle) = handle.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let Some(Ok(instance)) = started.get() else { continue };
+            if let Some((handle, front)) = instance.parts.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 handle.trigger().force();
                 let end = end.clone();
                 std::thread::spawn(move || {
+                    drop(front);
                     // What became of it is the business of cases.
                     let _ = handle.wait();
                     drop(end);
@@ -158,10 +169,14 @@ impl<'s> Subject<'s> {
     /// Whether it has a capability: one it declares, or one of its concurrency model or of the build.
     pub fn has(&self, capability: &str) -> bool {
         match self {
-            Subject::External { capabilities, .. } => capabilities.get(capability).copied().unwrap_or(false),
+            // Who says nothing of it is somebody who was asked by it.
+            Subject::External { capabilities, .. } => {
+                capabilities.get(capability).copied().unwrap_or(capability == HTTP1)
+            }
             Subject::Local { server, .. } => {
                 let info = server.info();
                 match capability {
+                    HTTP1 => !front::is_needed(&info.protocol),
                     "panic-unwind" => cfg!(panic = "unwind"),
                     "asynchronous" => info.concurrency.asynchronous,
                     "multithread" => info.concurrency.multithread,
@@ -173,10 +188,11 @@ impl<'s> Subject<'s> {
 
     /// Why a case can't be run, if it can't.
     pub fn skips(&self, listed: &Listed) -> Option<String> {
-        if let Some(capability) = listed.case.capability
-            && !self.has(capability)
-        {
+        if let Some(capability) = listed.capabilities().find(|capability| !self.has(capability)) {
             return Some(format!("does not declare {capability}"));
+        }
+        if let Some(reason) = self.behind(listed) {
+            return Some(reason);
         }
         if let Some(reason) = listed.case.plain
             && self.is_over_tls()
@@ -203,6 +219,24 @@ impl<'s> Subject<'s> {
         None
     }
 
+    /// Who may have answered instead of the application.
+    fn others(&self) -> Others {
+        match self {
+            Subject::External { .. } => Others::Unknown,
+            Subject::Local { server, .. } if front::is_needed(&server.info().protocol) => {
+                Others::Behind(front::chosen())
+            }
+            Subject::Local { .. } => Others::Server,
+        }
+    }
+
+    /// Why a case can't pass behind the web server in front of a gateway.
+    fn behind(&self, listed: &Listed) -> Option<String> {
+        let Subject::Local { server, .. } = self else { return None };
+        let protocol = server.info().protocol;
+        front::is_needed(&protocol).then(|| front::limit(front::chosen(), &protocol, listed)).flatten()
+    }
+
     fn is_over_tls(&self) -> bool {
         match self {
             Subject::Local { .. } => secure::is_everywhere(),
@@ -221,13 +255,15 @@ impl<'s> Subject<'s> {
                 let result = result.unwrap_or_else(|_| Err("the case itself panicked".into()));
                 match result {
                     Ok(()) => Outcome::Passed,
-                    Err(failure) => match exceptions::excuse(&self.name(), listed.case) {
-                        Some(reason) => Outcome::Excepted { reason, failure },
-                        None => Outcome::Failed {
-                            failure,
-                            exchanges: transcript.exchanges(),
-                            transcript: transcript.render(),
-                        },
+                    Err(Failure(mut failure)) => match exceptions::excuse(&self.name(), listed.case) {
+                        Some(reason) => Outcome::Excepted { reason, failure: Failure(failure) },
+                        None => {
+                            let exchanges = transcript.exchanges();
+                            if let Some(who) = answered::by(&exchanges, self.others()) {
+                                failure.push_str(&format!("; {who}"));
+                            }
+                            Outcome::Failed { failure: Failure(failure), exchanges, transcript: transcript.render() }
+                        }
                     },
                 }
             }
@@ -266,12 +302,14 @@ impl<'s> Subject<'s> {
         let started = started.get_or_init(|| {
             let handle =
                 server.start(Conformance::new().mount(), setting.config()).map_err(|error| error.to_string())?;
-            let address = handle.local_addrs().iter().find_map(adapter_core::ListenAddr::tcp);
-            let address = address.ok_or("the server reports no TCP address")?;
-            Ok((address, Mutex::new(Some(handle))))
+            let front = front::before(&server.info(), handle.local_addrs())?;
+            let own = handle.local_addrs().iter().find_map(adapter_core::ListenAddr::tcp);
+            let address =
+                front.as_ref().map(|front| front.address).or(own).ok_or("the server reports no TCP address")?;
+            Ok(Instance { address, parts: Mutex::new(Some((handle, front))) })
         });
         match started {
-            Ok((address, _)) => {
+            Ok(Instance { address, .. }) => {
                 Ok(Endpoint { address: *address, tls: self.is_over_tls().then(secure::client).flatten() })
             }
             Err(error) => Err(format!("the server did not start: {error}").into()),

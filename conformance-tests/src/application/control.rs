@@ -67,6 +67,7 @@ fn about(environ: &Environ) -> String {
         ("run-once", concurrency.run_once),
         ("asynchronous", concurrency.asynchronous),
         ("panic-unwind", cfg!(panic = "unwind")),
+        ("http1", server.protocol == "http"),
     ] {
         text.push_str(&format!("capability {name} {flag}\n"));
     }

@@ -21,6 +21,7 @@ pub(crate) static GROUP: Group = Group {
             &["ENV-02b"],
             unix_peer,
         )
+        .needs("http1")
         .needs("unix-socket")
         .in_plain(UNIX),
         Case::must("local_is_the_server", "the server's address and actual port", &["ENV-03"], local),
@@ -50,7 +51,7 @@ pub(crate) static GROUP: Group = Group {
         Case::must("url_can_be_rebuilt", "scheme, Host, path and query as requested", &["ENV-09"], url),
         Case::must("deployed_values_arrive", "values of the deployer are in every environ", &["ENV-10"], deployed),
         Case::must("start_is_an_instant", "between the arrival of the head and the call", &["ENV-11"], start),
-        Case::must("facts_are_always_there", "on any request, whatever its form", &["ENV-13"], always),
+        Case::must("facts_are_always_there", "on any request, whatever its form", &["ENV-13"], always).needs("http1"),
     ],
 };
 

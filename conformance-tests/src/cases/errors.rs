@@ -13,6 +13,7 @@ pub(crate) static GROUP: Group = Group {
         Case::should("connection_survives_an_error", "the connection goes on after that 500", &["ERR-01b"], survives),
         Case::must("panic_is_500", "a panic of the handler is answered 500", &["ERR-02a"], panic).needs("panic-unwind"),
         Case::must("panic_stays_where_it_is", "other connections and requests go on", &["ERR-02b"], panic_contained)
+            .needs("http1")
             .needs("panic-unwind"),
         Case::must("error_text_stays_inside", "the text of an error or panic is not sent", &["ERR-03a"], generic),
         Case::must(
@@ -21,8 +22,10 @@ pub(crate) static GROUP: Group = Group {
             &["ERR-04a", "ERR-04b"],
             body_panic,
         )
+        .needs("http1")
         .needs("panic-unwind"),
-        Case::must("no_second_head", "a failed body is followed by nothing", &["ERR-04b"], no_second_head),
+        Case::must("no_second_head", "a failed body is followed by nothing", &["ERR-04b"], no_second_head)
+            .needs("http1"),
         Case::must(
             "parse_errors_are_the_servers",
             "what can't be parsed does not reach the application",
@@ -69,7 +72,8 @@ pub(crate) static GROUP: Group = Group {
             timed_out,
         )
         .with(&setting::SHORT_BODY),
-        Case::must("gone_peer_gets_no_response", "a disconnect passed on closes the connection", &["ERR-12"], gone),
+        Case::must("gone_peer_gets_no_response", "a disconnect passed on closes the connection", &["ERR-12"], gone)
+            .needs("http1"),
         Case::must(
             "chosen_status_is_sent",
             "an error with a status is answered with it",

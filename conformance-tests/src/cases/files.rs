@@ -17,7 +17,8 @@ pub(crate) static GROUP: Group = Group {
             "Content-Length that disagrees with the file",
             &["FIL-02"],
             disagreeing,
-        ),
+        )
+        .needs("http1"),
         Case::must("range_is_exact", "exactly the range named", &["FIL-04", "FIL-03"], range),
         Case::must(
             "file_is_closed",

@@ -89,6 +89,7 @@ pub(crate) static GROUP: Group = Group {
             &["HDR-23", "HDR-17a"],
             unix_strangers,
         )
+        .needs("http1")
         .needs("unix-socket")
         .in_plain(UNIX),
         Case::owned(
@@ -98,6 +99,7 @@ pub(crate) static GROUP: Group = Group {
             &["HDR-17b"],
             unix_trusted,
         )
+        .needs("http1")
         .needs("unix-socket")
         .in_plain(UNIX),
     ],

@@ -21,8 +21,10 @@ pub(crate) static GROUP: Group = Group {
             "one that is open already, beside one's own",
             &["LIF-11"],
             tcp,
-        ),
+        )
+        .needs("http1"),
         Case::owned(Level::Must, "unix_listeners_are_served", "and their path stays", &["LIF-11"], unix)
+            .needs("http1")
             .needs("unix-socket")
             .in_plain(super::UNIX),
     ],

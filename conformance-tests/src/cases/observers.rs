@@ -43,7 +43,8 @@ pub(crate) static GROUP: Group = Group {
             "and not with the handler",
             &["OBS-05", "OBS-06"],
             last_octet,
-        ),
+        )
+        .needs("http1"),
         Case::owned(
             Level::Must,
             "broken_requests_are_told",

@@ -44,7 +44,8 @@ pub(crate) static GROUP: Group = Group {
             "the length is a number where the request states it",
             &["REQ-06"],
             length_known,
-        ),
+        )
+        .needs("http1"),
         Case::must("end_is_signalled", "every framing has an end, and it stays", &["REQ-07"], end_signalled),
         Case::must("chunk_extensions_are_ignored", "extensions of chunks are no payload", &["REQ-08"], extensions),
         Case::must("unread_body_is_no_request", "a body nobody read is never taken for requests", &["REQ-12"], unread),

@@ -42,7 +42,8 @@ pub(crate) static GROUP: Group = Group {
             "the head is final before the body is asked",
             &["RSP-09", "RSP-10"],
             committed,
-        ),
+        )
+        .needs("http1"),
         Case::must("head_does_not_wait", "the head arrives while the first item is pending", &["RSP-10"], head_first),
         Case::must(
             "http10_is_kept_simple",

@@ -102,8 +102,9 @@ pub(crate) static GROUP: Group = Group {
 /// What is prompt, with room for a busy machine; far below the graceful timeout.
 const PROMPT: Duration = Duration::from_secs(5);
 
+/// Whether the server itself still accepts, whoever may stand in front of it.
 fn is_open(running: &Running) -> bool {
-    TcpStream::connect_timeout(&running.context.address(), Duration::from_secs(2)).is_ok()
+    running.addresses.iter().any(|address| TcpStream::connect_timeout(address, Duration::from_secs(2)).is_ok())
 }
 
 /// Waits until the listener is gone.
@@ -126,7 +127,7 @@ fn accepting_stops(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     running.trigger();
     refuses(&running)?;
     if let Ok(mut late) = cx.connect() {
-        let _ = late.send(cx.request("GET", "/late").bytes());
+        let _ = late.send(cx.request("GET", "/late").close().bytes());
         let _ = late.rest();
     }
     ensure!(running.seen().calls().iter().all(|call| call.uri != "/late"), "a connection was served after the trigger");
@@ -147,13 +148,12 @@ fn in_flight(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
         "channel 1 task text:a gate:go sleep:200 text:b",
     ] {
         let mut connection = cx.connect()?;
-        connection.send(cx.get(script).bytes())?;
+        connection.send(cx.get(script).close().bytes())?;
         connections.push(connection);
     }
     let mut upload = cx.connect()?;
-    upload.send(
-        cx.request("POST", "/").script("chunks 1; read; body ab").field("content-length", "3").tail("x").bytes(),
-    )?;
+    let request = cx.request("POST", "/").script("chunks 1; read; body ab").close();
+    upload.send(request.field("content-length", "3").tail("x").bytes())?;
     running.wait_for("chunk")?;
     connections.push(upload);
     lifecycle::wait_for_times(&running.records, cx.token(), "at go", 5)?;
@@ -447,7 +447,6 @@ fn trigger_anywhere(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     connection.send(cx.get("trigger; body done").bytes())?;
     let response = connection.response("GET")?;
     ensure_eq!(response.text(), "done", "the response of the handler that triggered");
-    ensure!(response.head.lists("connection", "close"), "no Connection: close in its response");
     running.wait()?.map_err(|error| Failure(error.to_string()))?;
 
     let running = life.start(lifecycle::config())?;

@@ -63,6 +63,7 @@ pub(crate) static GROUP: Group = Group {
             &["LIM-06"],
             stuck_pipelines,
         )
+        .needs("http1")
         .with(&setting::SHORT_WRITE),
         Case::must("write_timeout_starts_anew", "a slow application is no slow client", &["LIM-06"], slow_application)
             .with(&setting::SHORT_WRITE),

@@ -79,6 +79,9 @@ struct RunOptions {
     /// Speak TLS, and start the servers with it; of --external any certificate is taken.
     #[arg(long)]
     tls: bool,
+    /// The web server in front of gateways: nginx, which it is by default, or apache2.
+    #[arg(long, value_name = "NAME")]
+    front: Option<String>,
     /// Only cases whose name contains this, or that test this requirement; may be repeated.
     #[arg(long, value_name = "FILTER")]
     case: Vec<String>,
@@ -189,7 +192,7 @@ fn about_requirement(requirement: &Requirement) -> String {
 fn about_case(listed: &Listed) -> String {
     let case = listed.case;
     let mut about = format!("{}\n{}\n\nLevel: {}.", listed.name(), case.title, case.level.word());
-    if let Some(capability) = case.capability {
+    for capability in listed.capabilities() {
         about.push_str(&format!(" Only for servers that declare {capability}."));
     }
     about.push_str(&format!(" Setting: {}.\n", case.setting.name));

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crate::exceptions;
+use crate::front;
 use crate::registry::{self, Listed};
 use crate::report::{self, Count, Results};
 use crate::runner::{Outcome, Run, Subject};
@@ -31,7 +32,13 @@ pub(super) fn run(options: &RunOptions) -> Result<ExitCode, String> {
         let text = std::fs::read_to_string(path);
         exceptions::also(&text.map_err(|error| format!("cannot read {}: {error}", path.display()))?);
     }
-    let servers = chosen(&options.server)?;
+    if let Some(name) = &options.front {
+        let known = front::KINDS.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
+        let kind =
+            front::Kind::named(name).ok_or_else(|| format!("unknown web server \"{name}\"; known are: {known}"))?;
+        front::choose(kind);
+    }
+    let servers = chosen(&options.server, options.tls)?;
     if options.tls && options.external.is_none() {
         secure::everywhere()?;
         if let Some(server) = servers.iter().map(|server| server.info()).find(|info| !info.capabilities.tls) {
@@ -109,11 +116,31 @@ fn resolve(address: &str) -> Result<SocketAddr, String> {
     found.next().ok_or_else(|| format!("\"{address}\" has no address"))
 }
 
-fn chosen(names: &[String]) -> Result<Vec<Box<dyn Server>>, String> {
+/// The servers asked for by name. All there are leaves those out that can't be asked here, and says why.
+fn chosen(names: &[String], tls: bool) -> Result<Vec<Box<dyn Server>>, String> {
+    let unreachable = |server: &dyn Server| {
+        let info = server.info();
+        let missing = front::is_needed(&info.protocol).then(|| front::chosen().missing(&info.protocol)).flatten();
+        missing.map(|missing| format!("{} needs a web server in front, and {missing}", info.name))
+    };
     if names.iter().any(|name| name == "all") {
-        return Ok(servers::all());
+        let mut servers = servers::all();
+        servers.retain(|server| {
+            let gateway = tls && front::is_needed(&server.info().protocol);
+            let plain = gateway.then(|| format!("{} has no TLS of its own", server.info().name));
+            let told = plain.or_else(|| unreachable(&**server));
+            if let Some(told) = &told {
+                eprintln!("left out: {told}");
+            }
+            told.is_none()
+        });
+        return Ok(servers);
     }
-    names.iter().map(|name| servers::find(name)).collect()
+    let servers = names.iter().map(|name| servers::find(name)).collect::<Result<Vec<_>, _>>()?;
+    match servers.iter().find_map(|server| unreachable(&**server)) {
+        Some(told) => Err(told),
+        None => Ok(servers),
+    }
 }
 
 /// Runs `cases`, `jobs` at a time; the results are in the order of the cases.

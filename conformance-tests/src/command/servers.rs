@@ -41,6 +41,10 @@ pub(super) fn all() -> Vec<Box<dyn Server>> {
         Box::new(adapter_hyper::ActixServer::new()),
         #[cfg(feature = "smol")]
         Box::new(adapter_smol::SmolServer::new()),
+        #[cfg(feature = "gateway")]
+        Box::new(adapter_gateway::FastCgiServer),
+        #[cfg(feature = "gateway")]
+        Box::new(adapter_gateway::ScgiServer),
     ];
     let given = GIVEN.get().map_or(&[][..], Vec::as_slice);
     servers.extend(given.iter().map(|server| Box::new(*server) as Box<dyn Server>));

@@ -144,7 +144,7 @@ fn case(listed: &Listed, results: &[Results], requirements: &[Requirement]) -> S
             text.push_str(&format!("<p class=\"req\" title=\"Source: {source}\"><b>{id} {title}.</b> {line}</p>\n"));
         }
     }
-    let capability = case.capability.map(|name| format!(" · needs the capability {name}")).unwrap_or_default();
+    let capability = listed.capabilities().map(|name| format!(" · needs the capability {name}")).collect::<String>();
     let setting = if case.setting.name == "default" {
         String::new()
     } else {

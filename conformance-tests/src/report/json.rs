@@ -24,7 +24,7 @@ fn run(run: &Run) -> Value {
     let case = run.listed.case;
     let mut value = json!({
         "group": run.listed.group.name, "case": case.id, "title": case.title, "requirements": case.requirements,
-        "level": case.level.word(), "capability": case.capability, "setting": case.setting.name,
+        "level": case.level.word(), "capabilities": run.listed.capabilities().collect::<Vec<_>>(), "setting": case.setting.name,
         "outcome": word(&run.outcome), "milliseconds": run.duration.as_millis() as u64,
     });
     match &run.outcome {

@@ -431,6 +431,8 @@ pub(crate) static FAULTS: &[Fault] = &[
             "body_drop::panicked_sender_aborts",
             "body_drop::dropped_after_an_error",
             "body_drop::dropped_after_a_panic",
+            "body_drop::dropped_after_a_late_error",
+            "body_drop::dropped_after_a_late_panic",
             "framing::aborted_has_no_last_chunk",
             "errors::panic_in_a_body_aborts",
         ],
