@@ -9,7 +9,7 @@ use crate::lifecycle::{self, Lifecycle, Running};
 use crate::observations::Observations;
 use crate::setting::SHORT;
 use crate::wire::Connection;
-use crate::wire::http2::Http2;
+use crate::wire::http2::{AUTHORITY, Http2};
 
 /// The group.
 pub(crate) static GROUP: Group = Group {
@@ -73,6 +73,14 @@ pub(crate) static GROUP: Group = Group {
             drain,
         ),
         Case::owned(Level::Must, "forced_end_is_told", "as what it is", &["OBS-11", "OBS-06", "OBS-02"], forced),
+        Case::owned(
+            Level::Must,
+            "refused_streams_are_told",
+            "also where the library of HTTP/2 answers",
+            &["OBS-07"],
+            refused_streams,
+        )
+        .needs("http2"),
         Case::owned(
             Level::Must,
             "streams_are_told",
@@ -456,6 +464,30 @@ fn forced(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     ensure_eq!(ended, expected, "how the requests ended");
     settled(&seen)?;
     closed(&seen, "forced", &[&handler, &body])
+}
+
+fn refused_streams(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    let (running, seen) = start(life, |config| {
+        config.limits.head_bytes = 8192;
+        config.limits.header_count = 20;
+    })?;
+    let cx = &running.context;
+    let mut client = Http2::open(cx)?;
+    let usual = [(":method", "GET"), (":scheme", cx.scheme()), (":path", "/"), (":authority", AUTHORITY)];
+    let large = "a".repeat(9000);
+    let names: Vec<String> = (0..30).map(|number| format!("x-{number}")).collect();
+    let many: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "1")).collect();
+    let mut expected = Vec::new();
+    for more in [&[("x-large", large.as_str())][..], &many, &[("x-large", large.as_str())]] {
+        let fields: Vec<_> = usual.into_iter().chain(more.iter().copied()).collect();
+        let stream = client.fields(&fields, true)?;
+        ensure_eq!(client.response(stream)?.status(), 431, "the status");
+        expected.push("431");
+        ensure_eq!(seen.wait("refused", expected.len())?, expected, "what was refused");
+    }
+    ensure_eq!(seen.count("started"), 0, "requests that were started");
+    drop(client);
+    stop(running, &seen)
 }
 
 fn streams(life: &mut Lifecycle<'_>) -> Result<(), Failure> {

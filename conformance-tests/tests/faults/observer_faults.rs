@@ -24,6 +24,7 @@ pub(crate) static FAULTS: &[Fault] = &[
             "observers::response_ends_with_its_last_octet",
             "observers::broken_requests_are_told",
             "observers::refusals_are_told",
+            "observers::refused_streams_are_told",
             "observers::upgrades_are_told",
             "observers::websockets_are_told",
             "observers::blocking_work_is_told",

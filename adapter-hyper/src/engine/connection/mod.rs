@@ -229,6 +229,7 @@ impl Connection {
             Protocol::Http2(connection) => {
                 let polled = connection.as_mut().poll(cx);
                 self.shared.status.settle();
+                self.tell_of_large_heads();
                 if polled.is_pending() && !self.draining && self.shared.status.last_begun.load(Relaxed) {
                     self.drain();
                     return self.poll_protocol(cx);

@@ -85,6 +85,14 @@ impl Inflow {
         }
     }
 
+    /// Heads of HTTP/2 that h2 refuses for their size, since the last call.
+    pub(super) fn take_too_large(&mut self) -> usize {
+        match &mut self.state {
+            State::Http2(arriving) => arriving.take_too_large(),
+            _ => 0,
+        }
+    }
+
     /// What is wrong with the body.
     pub(super) fn error(&self) -> Option<&RequestBodyError> {
         match &self.state {

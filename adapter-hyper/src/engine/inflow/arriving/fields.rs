@@ -20,6 +20,9 @@ const NAMES: [u8; 61] = [
     4, 6, 7, 4, 4, 8, 17, 13, 8, 19, 13, 4, 8, 12, 18, 19, 5, 7, 7, 11, 6, 10, 25, 17, 10, 4, 3, 16,
 ];
 
+/// Lengths of the values of its first part; the others have none.
+const VALUES: [u8; 16] = [0, 3, 4, 1, 11, 4, 5, 3, 3, 3, 3, 3, 3, 3, 0, 13];
+
 /// The block can't be read, or the client has broken the rules of its table.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unreadable;
@@ -32,6 +35,8 @@ pub(super) struct Table {
     size: usize,
     /// How many there may be.
     most: usize,
+    /// What the last block counts, decoded. RFC 9113 §6.5.2
+    listed: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +53,7 @@ struct Name {
 
 impl Default for Table {
     fn default() -> Self {
-        Table { entries: VecDeque::new(), size: 0, most: MOST }
+        Table { entries: VecDeque::new(), size: 0, most: MOST, listed: 0 }
     }
 }
 
@@ -59,15 +64,16 @@ impl Table {
     /// It can't be read, and no later one can.
     pub(super) fn read(&mut self, mut block: &[u8]) -> Result<bool, Unreadable> {
         let mut is_pseudo = false;
+        self.listed = 0;
         while let Some(first) = block.first().copied() {
             // RFC 7541 §6
-            let name = match first {
-                0x80.. => self.name(number(&mut block, 7)?)?,
+            let entry = match first {
+                0x80.. => self.entry(number(&mut block, 7)?)?,
                 0x40.. => {
                     let name = self.named(&mut block, 6)?;
-                    let value = text(&mut block)?.length();
-                    self.insert(Entry { name, value });
-                    name
+                    let entry = Entry { name, value: text(&mut block)?.length() };
+                    self.insert(entry);
+                    entry
                 }
                 0x20.. => {
                     self.resize(number(&mut block, 5)?)?;
@@ -75,11 +81,11 @@ impl Table {
                 }
                 _ => {
                     let name = self.named(&mut block, 4)?;
-                    text(&mut block)?;
-                    name
+                    Entry { name, value: text(&mut block)?.length() }
                 }
             };
-            is_pseudo |= name.is_pseudo;
+            is_pseudo |= entry.name.is_pseudo;
+            self.listed = self.listed.saturating_add(entry.size());
         }
         Ok(is_pseudo)
     }
@@ -91,16 +97,24 @@ impl Table {
                 let text = text(block)?;
                 Ok(Name { length: text.length(), is_pseudo: text.begins_with_colon() })
             }
-            index => self.name(index),
+            index => Ok(self.entry(index)?.name),
         }
     }
 
-    /// The name of that number, in both tables. RFC 7541 §2.3.3
-    fn name(&self, index: usize) -> Result<Name, Unreadable> {
+    /// What the last block that was read counts, decoded: the size of a field list of RFC 9113 §6.5.2.
+    pub(super) fn listed(&self) -> usize {
+        self.listed
+    }
+
+    /// The entry of that number, in both tables. RFC 7541 §2.3.3
+    fn entry(&self, index: usize) -> Result<Entry, Unreadable> {
         let place = index.checked_sub(1).ok_or(Unreadable)?;
         match NAMES.get(place) {
-            Some(length) => Ok(Name { length: usize::from(*length), is_pseudo: place < PSEUDO }),
-            None => Ok(self.entries.get(place - NAMES.len()).ok_or(Unreadable)?.name),
+            Some(length) => {
+                let name = Name { length: usize::from(*length), is_pseudo: place < PSEUDO };
+                Ok(Entry { name, value: VALUES.get(place).copied().map_or(0, usize::from) })
+            }
+            None => self.entries.get(place - NAMES.len()).copied().ok_or(Unreadable),
         }
     }
 
@@ -291,6 +305,17 @@ mod tests {
         assert_eq!((table.entries.len(), table.size), (3, 215));
         assert_eq!(table.read(b"\xbe\xbf\xc0"), Ok(false), "none of the three is such a field");
         assert_eq!(table.read(b"\xc1"), Err(Unreadable), "there is no fourth");
+    }
+
+    #[test]
+    fn lists_are_counted_as_they_are_decoded() {
+        let mut table = Table::default();
+        // :method: GET, :scheme: http, and two times x: abc, once into the table and once out of it
+        assert_eq!(table.read(b"\x82\x86\x40\x01x\x03abc\xbe"), Ok(true));
+        assert_eq!(table.listed(), (7 + 3 + 32) + (7 + 4 + 32) + 2 * (1 + 3 + 32));
+        // accept-encoding: gzip, deflate; and an empty authority
+        assert_eq!(table.read(b"\x90\x01\0"), Ok(true));
+        assert_eq!(table.listed(), (15 + 13 + 32) + (10 + 32));
     }
 
     #[test]

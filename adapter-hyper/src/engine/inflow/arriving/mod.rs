@@ -54,6 +54,10 @@ pub(super) struct Arriving {
     octets: Vec<u8>,
     /// How many there may be.
     most: usize,
+    /// What a head may count, decoded; h2 answers one that counts as much with 431, and tells nobody.
+    most_listed: usize,
+    /// Heads for which it does.
+    too_large: usize,
     table: Table,
 }
 
@@ -108,6 +112,8 @@ impl Arriving {
             octets: Vec::new(),
             // h2 ends a connection below that: six frames, or a quarter more than there have to be.
             most: LARGEST * 8 + head_bytes.saturating_mul(2),
+            most_listed: head_bytes,
+            too_large: 0,
             table: Table::default(),
         }
     }
@@ -119,6 +125,11 @@ impl Arriving {
             At::Lost => u64::MAX,
             _ => 0,
         }
+    }
+
+    /// Heads that were too large since the last call. \[LIM-01\], \[OBS-07\]
+    pub(super) fn take_too_large(&mut self) -> usize {
+        std::mem::take(&mut self.too_large)
     }
 
     /// Whether nothing more goes through.
@@ -247,7 +258,11 @@ impl Arriving {
             return;
         }
         let Ok(is_pseudo) = self.table.read(&self.octets) else { return self.lose(&[], out) };
-        if let Some(mut held) = self.block.take().and_then(|block| block.held) {
+        let block = self.block.take();
+        if self.table.listed() >= self.most_listed && block.as_ref().is_some_and(|block| !block.is_late) {
+            self.too_large += 1;
+        }
+        if let Some(mut held) = block.and_then(|block| block.held) {
             if is_pseudo && let Some(flags) = held.get_mut(4) {
                 *flags &= !END_STREAM;
             }
