@@ -80,3 +80,25 @@ fn names_are_unique_and_titles_are_there() {
         );
     }
 }
+
+/// What spec/README.md counts, for each group and for all.
+#[test]
+fn the_readme_counts_what_is_there() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spec/README.md");
+    let readme = std::fs::read_to_string(path).expect("spec/README.md");
+    let mut groups: BTreeMap<String, [usize; 4]> = BTreeMap::new();
+    for requirement in specification::requirements() {
+        let place = requirement.level.map_or(3, |level| level as usize);
+        groups.entry(requirement.id.chars().take(3).collect()).or_default()[place] += 1;
+    }
+    for (group, [must, should, may, retired]) in &groups {
+        let row = readme.lines().find(|line| line.starts_with(&format!("| {group} | ")));
+        let row = row.unwrap_or_else(|| panic!("spec/README.md has no row for {group}"));
+        let counts = format!(" | {must} | {should} | {may} | {} | {retired} |", must + should + may);
+        assert!(row.ends_with(&counts), "{group} has{counts}, and spec/README.md says {row}");
+    }
+    let sum = |place: usize| groups.values().map(|counts| counts[place]).sum::<usize>();
+    let (must, should, may) = (sum(0), sum(1), sum(2));
+    let total = format!("| | | {must} | {should} | {may} | {} |", must + should + may);
+    assert!(readme.lines().any(|line| line == total), "all of them are {total}");
+}
