@@ -318,7 +318,7 @@ pub(crate) fn failed_upgrade(server: &str) {
 
 /// One whose startup hook fails leaves the old one's path where it is.
 pub(crate) fn upgrade_without_startup(server: &str) {
-    let (folder, path) = crate::unix::socket_path();
+    let (folder, path) = crate::listeners::socket_path();
     let mood = folder.path().join("mood");
     let mut command = command(&["--server", server, "--bind"]);
     command.arg(format!("unix:{}", path.display())).env(PROGRAM, "moody").env(MOOD, &mood);

@@ -25,7 +25,7 @@ pub(crate) struct Moody;
 
 impl Application for Moody {
     async fn call(&self, request: Request, environ: Environ) -> Result<Response, Error> {
-        crate::unix::application(request, environ).await
+        crate::served::application(request, environ).await
     }
 
     async fn startup(&self, _: &ServerInfo) -> Result<(), Error> {
@@ -245,7 +245,7 @@ fn under_load<T>(address: &str, path: &Path, meanwhile: impl FnOnce() -> T) -> (
 
 /// Rolling restarts, and an upgrade of the parent: no request fails, and all processes are others.
 pub(crate) fn replaced(server: &str) {
-    let (_folder, path) = crate::unix::socket_path();
+    let (_folder, path) = crate::listeners::socket_path();
     let unix = format!("unix:{},mode=0600", path.display());
     let args = ["--server", server, "--bind", "127.0.0.1:0", "--bind", &unix, "--workers", "2"];
     let mut served = serve(command(&args), 2, 2);
@@ -318,7 +318,7 @@ fn moody(server: &str, mood: &Path, args: &[&str]) -> Command {
 
 /// New ones that do not start change nothing.
 pub(crate) fn not_replaced(server: &str) {
-    let (folder, path) = crate::unix::socket_path();
+    let (folder, path) = crate::listeners::socket_path();
     let (mood, unix) = (folder.path().join("mood"), format!("unix:{}", path.display()));
     let served = serve(moody(server, &mood, &["--bind", "127.0.0.1:0", "--bind", &unix]), 2, 2);
     std::fs::write(&mood, "out of\ntea").expect("written");
@@ -365,7 +365,7 @@ pub(crate) fn ends(server: &str) {
     TcpListener::bind(&served.addresses[0]).expect("the port is free");
     // While one is replaced, and while the parent is.
     for (signal, said) in [("-HUP", "starting new workers, one by one"), ("-USR2", "starting the program anew")] {
-        let (folder, path) = crate::unix::socket_path();
+        let (folder, path) = crate::listeners::socket_path();
         let (mood, unix) = (folder.path().join("mood"), format!("unix:{}", path.display()));
         let served = serve(moody(server, &mood, &["--bind", "127.0.0.1:0", "--bind", &unix]), 2, 2);
         std::fs::write(&mood, "never").expect("written");
@@ -409,7 +409,7 @@ pub(crate) fn managed(server: &str) {
     let (socket, path) = manager(folder.path());
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
-    let mut command = crate::unix::activated_command(server, &["--bind", "fd:3", "--workers", "2"], listener);
+    let mut command = crate::listeners::activated_command(server, &["--bind", "fd:3", "--workers", "2"], listener);
     command.env("NOTIFY_SOCKET", path).env("WATCHDOG_USEC", "10000000");
     let served = serve(command, 2, 1);
     assert_eq!(served.address(), address);
