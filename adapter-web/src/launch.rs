@@ -476,15 +476,16 @@ impl Launcher {
             }
             Err(error) => return Err(error.into()),
         };
-        // Before anybody is told that it listens, so that whoever was told can stop it.
+        // Before anybody is told that it listens, so that whoever was told can stop it, and upgrade it.
         stop.started(&handle);
+        operator.can_be_upgraded(stop, hooks);
         if let Some(fingerprint) = self.fingerprint {
             stderr::say(format!("adapter: made a certificate {fingerprint}\n"));
         }
         if !operator.is_worker() {
             urls::lines(&info, &binds, handle.local_addrs(), &prefix).into_iter().for_each(stderr::say);
         }
-        if let Err(error) = operator.serving(stop, pulse, hooks) {
+        if let Err(error) = operator.serving(stop, pulse) {
             operator.close();
             let _ = handle.stop();
             return Err(ServeError::Io(error).into());

@@ -85,14 +85,10 @@ impl Operator {
         Ok(binds)
     }
 
-    /// Tells everybody that the server serves.
-    ///
-    /// # Errors
-    /// Nobody wants it to serve any more; or no thread can be had.
-    pub(crate) fn serving(&mut self, stop: &Stop, pulse: Option<Pulse>, hooks: Option<Duration>) -> io::Result<()> {
-        if let Some(beat) = self.beat {
-            // Its parent is watched, and upgraded.
-            return self.work(beat, stop, pulse.unwrap_or_default());
+    /// The server serves: SIGUSR2 upgrades it from now on. Not a worker, whose parent is upgraded.
+    pub(crate) fn can_be_upgraded(&self, stop: &Stop, hooks: Option<Duration>) {
+        if self.is_worker() {
+            return;
         }
         // Where the program has no name, it can't be started anew.
         if let (Some(listening), Ok(program)) = (self.listening.clone(), successor::Program::this()) {
@@ -114,6 +110,17 @@ impl Operator {
                 }
             };
             let _ = self.upgrade.set(Upgrade(Box::new(upgrade)));
+        }
+    }
+
+    /// Tells everybody that the server serves.
+    ///
+    /// # Errors
+    /// Nobody wants it to serve any more; or no thread can be had.
+    pub(crate) fn serving(&mut self, stop: &Stop, pulse: Option<Pulse>) -> io::Result<()> {
+        if let Some(beat) = self.beat {
+            // Its parent is watched.
+            return self.work(beat, stop, pulse.unwrap_or_default());
         }
         self.relieve()?;
         if let Some(metrics) = &mut self.metrics {

@@ -28,7 +28,9 @@ impl Operator {
         Ok(binds)
     }
 
-    pub(crate) fn serving(&mut self, _: &Stop, _: Option<Pulse>, _: Option<Duration>) -> io::Result<()> {
+    pub(crate) fn can_be_upgraded(&self, _: &Stop, _: Option<Duration>) {}
+
+    pub(crate) fn serving(&mut self, _: &Stop, _: Option<Pulse>) -> io::Result<()> {
         Ok(())
     }
 
