@@ -1,15 +1,18 @@
-//! The head of a response in the form of CGI: RFC 3875 §6.
+//! The head of a response in the form of CGI, RFC 3875 §6, or nearly in that of HTTP.
 
 use adapter_core::rules::response::{Framing, Plan};
 use http::{header, response};
 
+use crate::framing::Form;
+
 /// Appends `head`, which is sendable, as `plan` has its body sent.
-pub(crate) fn encode(head: &response::Parts, plan: &Plan, out: &mut Vec<u8>) {
+pub(crate) fn encode(form: Form, head: &response::Parts, plan: &Plan, out: &mut Vec<u8>) {
     // Without a phrase nginx leaves out the space before it, which RFC 9112 §4 wants.
     let reason = head.status.canonical_reason().unwrap_or("Unknown");
-    out.extend_from_slice(format!("Status: {} {reason}\r\n", head.status.as_u16()).as_bytes());
+    let begin = if form == Form::Cgi { "Status:" } else { "HTTP/1.1" };
+    out.extend_from_slice(format!("{begin} {} {reason}\r\n", head.status.as_u16()).as_bytes());
     for (name, value) in &head.headers {
-        // RFC 3875 §6.3.3: it would be the status
+        // RFC 3875 §6.3.3: it would be the status, for nginx in either form
         if name == "status" {
             tracing::error!(target: "adapter", "a field called Status can't be sent through a gateway (RFC 3875 6.3.3)");
             continue;

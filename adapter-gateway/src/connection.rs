@@ -206,7 +206,7 @@ impl<F: Framing, T: Transport> Connection<F, T> {
         let facts = plain_facts(is_head);
         let (head, body, plan) = dispatch::prepare(rejection.response(), &facts, false);
         let mut octets = Vec::with_capacity(256);
-        answer::encode(&head, &plan, &mut octets);
+        answer::encode(self.wire.framing.form(), &head, &plan, &mut octets);
         if plan.send_body {
             octets.extend_from_slice(&body.try_into_bytes().unwrap_or_default());
         }
@@ -379,7 +379,7 @@ impl<F: Framing, T: Transport> Connection<F, T> {
             observed.answered(head.status, self.wire.now());
         }
         let mut octets = Vec::with_capacity(256);
-        answer::encode(&head, &plan, &mut octets);
+        answer::encode(self.wire.framing.form(), &head, &plan, &mut octets);
         self.wire.say(&octets);
         Outgoing::new(body, &plan, facts)
     }

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use crate::framing::{Event, Framing, Malformed};
+use crate::framing::{Event, Form, Framing, Malformed};
 use crate::variables::Variables;
 
 const BEGIN_REQUEST: u8 = 1;
@@ -185,8 +185,14 @@ impl Framing for FastCgi {
             self.record(kind, id, content.get(..length).unwrap_or_default(), event)?;
             rest = behind;
         }
-        self.input = rest.to_vec();
+        let used = input.len() - rest.len();
+        input.drain(..used);
+        self.input = input;
         Ok(())
+    }
+
+    fn form(&self) -> Form {
+        Form::Cgi
     }
 
     fn data(&mut self, data: &[u8], out: &mut Vec<u8>) {

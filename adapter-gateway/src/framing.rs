@@ -33,6 +33,15 @@ pub(crate) enum Malformed {
     TooLarge,
 }
 
+/// How the head of a response begins.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub(crate) enum Form {
+    /// With the field `Status`: RFC 3875 §6.3.3.
+    Cgi,
+    /// With a status line of HTTP/1.1: RFC 9112 §4.
+    Http,
+}
+
 /// A protocol between a web server and an application.
 pub(crate) trait Framing: Send + 'static {
     /// For a connection whose requests may have variables of `limit` octets, names included.
@@ -43,6 +52,9 @@ pub(crate) trait Framing: Send + 'static {
     /// # Errors
     /// The connection is of no more use.
     fn receive(&mut self, octets: &[u8], event: &mut dyn FnMut(Event)) -> Result<(), Malformed>;
+
+    /// How the head of a response begins.
+    fn form(&self) -> Form;
 
     /// Appends `data`, a piece of the response with its head in front, to `out`.
     fn data(&mut self, data: &[u8], out: &mut Vec<u8>);

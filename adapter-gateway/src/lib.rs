@@ -1,8 +1,9 @@
-//! Applications of `adapter-core` behind a web server, by the protocols that gateways speak: FastCGI and SCGI.
+//! Applications of `adapter-core` behind a web server, by the protocols that gateways speak: CGI, FastCGI, SCGI and uwsgi.
 //!
 //! The web server has the client's socket, TLS and HTTP; it says by variables in the manner of CGI (RFC 3875) what was asked, and the application
 //! sees the same [`Request`](adapter_core::Request) and [`Environ`](adapter_core::Environ) as everywhere: the client's address, the scheme, the target as it was
-//! sent. [`Variables`] has the rest, such as `REMOTE_USER`. The servers are [`FastCgiServer`] and [`ScgiServer`]; they wait with the threads of
+//! sent. [`Variables`] has the rest, such as `REMOTE_USER`. The servers are [`FastCgiServer`], [`ScgiServer`] and [`UwsgiServer`],
+//! and [`CgiServer`] for a process a request; they wait with the threads of
 //! `adapter-smol`, so that a request that waits holds none.
 //!
 //! ```no_run
@@ -22,20 +23,27 @@
 //!
 //! # What a gateway can't do
 //! Informational responses, trailers, upgrades and WebSockets do not pass. Whether a response that breaks off looks broken to the client is the web
-//! server's doing: by FastCGI ours sends what is no record, which nginx, Apache httpd and lighttpd take for an error.
+//! server's doing. By FastCGI ours sends what is no record, which nginx, Apache httpd and HAProxy take for an error, lighttpd too where its client has the
+//! head already, and Caddy not. By SCGI and uwsgi it resets its connection, where that is TCP; nginx shows that, and so does a length that was declared.
+//! A chunked request body comes as it is sent by FastCGI through nginx and Caddy; the others need a length first, or answer 411 or 400.
 //!
 //! # Whom to trust
 //! Whoever can connect says what it likes, the client's address included: bind a Unix-domain socket, or an address that only the web server reaches.
 
 mod answer;
 mod body;
+mod cgi;
 mod connection;
+mod counted;
 mod fastcgi;
 mod framing;
+#[doc(hidden)]
+pub mod heard;
 mod scgi;
 mod server;
+mod uwsgi;
 mod variables;
 mod wire;
 
-pub use self::server::{FastCgiServer, ScgiServer};
+pub use self::server::{CgiServer, FastCgiServer, ScgiServer, UwsgiServer};
 pub use self::variables::Variables;

@@ -1,8 +1,7 @@
 //! SCGI: one request a connection, variables in a netstring, the body behind it. <https://python.ca/scgi/protocol.txt>
 
-use bytes::Bytes;
-
-use crate::framing::{Event, Framing, Malformed};
+use crate::counted::Counted;
+use crate::framing::{Event, Form, Framing, Malformed};
 use crate::variables::Variables;
 
 /// Digits of the longest length that is read.
@@ -13,8 +12,8 @@ const DIGITS: usize = 10;
 pub(crate) struct Scgi {
     limit: usize,
     head: Vec<u8>,
-    /// Octets of the body to come; `None` before the head is whole.
-    left: Option<u64>,
+    /// `None` before the head is whole.
+    body: Option<Counted>,
 }
 
 impl Scgi {
@@ -43,21 +42,12 @@ impl Scgi {
 
 impl Framing for Scgi {
     fn new(limit: usize) -> Self {
-        Scgi { limit, head: Vec::new(), left: None }
+        Scgi { limit, head: Vec::new(), body: None }
     }
 
     fn receive(&mut self, octets: &[u8], event: &mut dyn FnMut(Event)) -> Result<(), Malformed> {
-        if let Some(left) = &mut self.left {
-            let fits = octets.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-            let data = octets.get(..fits).unwrap_or_default();
-            *left -= data.len() as u64;
-            if !data.is_empty() {
-                event(Event::Data(Bytes::copy_from_slice(data)));
-                if *left == 0 {
-                    event(Event::End);
-                }
-            }
-            // What comes behind it is of no request.
+        if let Some(body) = &mut self.body {
+            body.receive(octets, event);
             return Ok(());
         }
         self.head.extend_from_slice(octets);
@@ -67,12 +57,13 @@ impl Framing for Scgi {
         let variables = variables.ok_or(Malformed::Protocol("variables without a value"))?;
         // "The first header must have the name CONTENT_LENGTH"; it is looked for anywhere.
         let length = variables.content_length().ok_or(Malformed::Protocol("no CONTENT_LENGTH"))?;
-        self.left = Some(length);
         event(Event::Request { variables, keep: false });
-        if length == 0 {
-            event(Event::End);
-        }
-        self.receive(head.get(end + 1..).unwrap_or_default(), event)
+        self.body.insert(Counted::begin(length, event)).receive(head.get(end + 1..).unwrap_or_default(), event);
+        Ok(())
+    }
+
+    fn form(&self) -> Form {
+        Form::Cgi
     }
 
     fn data(&mut self, data: &[u8], out: &mut Vec<u8>) {

@@ -1,23 +1,28 @@
-//! The servers `fastcgi` and `scgi`, on the threads and sockets of `smol`.
+//! The servers `cgi`, `fastcgi`, `scgi` and `uwsgi`, on the threads and sockets of `smol`.
 
 use std::future::Future;
+use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use adapter_core::environ;
 use adapter_core::server::{Guard, LastReference};
 use adapter_core::{
-    Capabilities, DynApplication, ListenAddr, ServeError, Server, ServerConfig, ServerHandle, ServerInfo,
+    Bind, Capabilities, Concurrency, DynApplication, ListenAddr, ServeError, Server, ServerConfig, ServerHandle,
+    ServerInfo,
 };
 use adapter_hyper::engine::{Connect, Front};
 use adapter_smol::Stream;
 
+use crate::cgi::{self, Place};
 use crate::connection::{self, Settings};
 use crate::fastcgi::FastCgi;
 use crate::framing::Framing;
 use crate::scgi::Scgi;
+use crate::uwsgi::Uwsgi;
 
 /// The server `fastcgi`: behind nginx's `fastcgi_pass`, Apache httpd's `mod_proxy_fcgi`, lighttpd, HAProxy, Caddy. As a responder, one request at a
 /// time on a connection, which is kept where the web server wants that.
@@ -28,6 +33,19 @@ pub struct FastCgiServer;
 /// response was broken off; a web server sees it by a length that was declared, and over TCP by a reset.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ScgiServer;
+
+/// The server `cgi`: one request, of which the environment of the process, its input and its output are, RFC 3875; then it ends. Behind Apache
+/// httpd's `mod_cgid` and whatever else starts programs. Hooks run in each process: [`Concurrency`] says `run_once` and `multiprocess`. What the
+/// program itself writes to its output spoils the response; its standard error is the web server's log.
+///
+/// [`wait`](ServerHandle::wait) is over when the response is out and the shutdown hook has run. A thread may wait for input until the process ends.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CgiServer;
+
+/// The server `uwsgi`: behind nginx's `uwsgi_pass` and Apache httpd's `mod_proxy_uwsgi`, by the protocol of that name. One request a connection. As
+/// for [`ScgiServer`], the protocol can't say that a response was broken off.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UwsgiServer;
 
 fn info(name: &'static str) -> ServerInfo {
     let mut can = Capabilities::none();
@@ -72,6 +90,64 @@ impl Server for ScgiServer {
 
     fn start(&self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
         start::<Scgi>(self.info(), application, config)
+    }
+}
+
+impl Server for UwsgiServer {
+    fn info(&self) -> ServerInfo {
+        info("uwsgi")
+    }
+
+    fn start(&self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
+        start::<Uwsgi>(self.info(), application, config)
+    }
+}
+
+impl Server for CgiServer {
+    fn info(&self) -> ServerInfo {
+        let mut concurrency = Concurrency::threads_and_tasks();
+        (concurrency.multiprocess, concurrency.run_once) = (true, true);
+        let mut can = Capabilities::none();
+        can.full_duplex = true;
+        info("cgi").with_concurrency(concurrency).with_capabilities(can)
+    }
+
+    fn start(&self, application: DynApplication, mut config: ServerConfig) -> Result<ServerHandle, ServeError> {
+        let _last = LastReference::of(&application);
+        // Dropped before it, should the start fail. [LIF-09]
+        let application = application;
+        if let Some(bind) = config.binds.first() {
+            return Err(ServeError::config(
+                "binds",
+                format!("{bind}: cgi listens nowhere, its one request is there already"),
+            ));
+        }
+        let place = Place::new()?;
+        let socket = place.socket();
+        config.binds.push(Bind::Unix(socket.clone()));
+        config.threads.get_or_insert(1);
+        let server = start::<Scgi>(self.info(), application, config)?;
+        let trigger = server.trigger();
+        let output = match cgi::request(std::env::vars_os()) {
+            Ok((request, length)) => {
+                cgi::converse(&socket, request, length, io::stdin(), io::stdout(), trigger.clone()).map(Some)
+            }
+            Err(rejection) => cgi::refuse(&rejection, io::stdout(), &trigger).map(|()| None),
+        };
+        let output = match output {
+            Ok(output) => output,
+            Err(error) => {
+                let _ = server.stop();
+                return Err(error.into());
+            }
+        };
+        Ok(ServerHandle::new(Vec::new(), trigger, move || {
+            let ended = server.wait();
+            // What was answered goes out before the process does; a web server that does not take it is one whose client is gone.
+            let _ = output.map(JoinHandle::join);
+            drop(place);
+            ended
+        }))
     }
 }
 

@@ -53,8 +53,9 @@ impl Variables {
     /// What was said last of the length of the body, if anything was: nginx begins with what it has of a body that it sends as it comes, as the
     /// protocol wants a length first, and says all of it where its configuration does.
     fn length(&self) -> Option<&[u8]> {
-        let said = self.iter().filter(|(name, value)| *name == b"CONTENT_LENGTH" && !value.is_empty());
-        said.map(|(_, value)| value).last()
+        let said = self.iter().filter(|(name, _)| *name == b"CONTENT_LENGTH").map(|(_, value)| value);
+        // Caddy says -1 of a body whose length it does not know.
+        said.filter(|value| !value.is_empty() && *value != b"-1").last()
     }
 
     /// Octets of the body; `None` where that is not said, or is no number.
@@ -230,6 +231,7 @@ mod tests {
             ("CONTENT_LENGTH", "3"),
             ("CONTENT_LENGTH", "5"),
             ("CONTENT_LENGTH", ""),
+            ("CONTENT_LENGTH", "-1"),
             ("CONTENT_TYPE", ""),
             ("SERVER_NAME", "example"),
             ("SERVER_PORT", "8080"),

@@ -29,9 +29,13 @@ fn registered() -> Vec<Box<dyn Server>> {
     #[cfg(feature = "threadpool")]
     servers.push(Box::new(adapter_threadpool::ThreadPoolServer::new()));
     #[cfg(feature = "gateway")]
+    servers.push(Box::new(adapter_gateway::CgiServer));
+    #[cfg(feature = "gateway")]
     servers.push(Box::new(adapter_gateway::FastCgiServer));
     #[cfg(feature = "gateway")]
     servers.push(Box::new(adapter_gateway::ScgiServer));
+    #[cfg(feature = "gateway")]
+    servers.push(Box::new(adapter_gateway::UwsgiServer));
     servers
 }
 

@@ -1,4 +1,5 @@
-//! What the fuzz targets check; see [`checks`] and [`differential`].
+//! What the fuzz targets check; see [`checks`], [`gateway`] and [`differential`].
 
 pub mod checks;
 pub mod differential;
+pub mod gateway;

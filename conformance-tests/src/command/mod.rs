@@ -79,7 +79,7 @@ struct RunOptions {
     /// Speak TLS, and start the servers with it; of --external any certificate is taken.
     #[arg(long)]
     tls: bool,
-    /// The web server in front of gateways: nginx, which it is by default, or apache2.
+    /// The web server in front of gateways: nginx, which it is by default, apache2, or another one that is known.
     #[arg(long, value_name = "NAME")]
     front: Option<String>,
     /// Only cases whose name contains this, or that test this requirement; may be repeated.

@@ -45,6 +45,8 @@ pub(super) fn all() -> Vec<Box<dyn Server>> {
         Box::new(adapter_gateway::FastCgiServer),
         #[cfg(feature = "gateway")]
         Box::new(adapter_gateway::ScgiServer),
+        #[cfg(feature = "gateway")]
+        Box::new(adapter_gateway::UwsgiServer),
     ];
     let given = GIVEN.get().map_or(&[][..], Vec::as_slice);
     servers.extend(given.iter().map(|server| Box::new(*server) as Box<dyn Server>));

@@ -34,7 +34,7 @@ static LIMITS: &[Limit] = &[
         ],
     },
     Limit {
-        is_of: |kind, protocol| kind == Kind::Apache && protocol == "scgi",
+        is_of: |kind, protocol| kind == Kind::Apache && protocol != "fastcgi",
         reason: "it answers a chunked body with 411",
         cases: &[
             "request_body::large_bodies_are_intact",
@@ -52,6 +52,21 @@ static LIMITS: &[Limit] = &[
         is_of: |kind, protocol| kind == Kind::Apache && protocol == "scgi",
         reason: "it counts what has come at once, and says its length",
         cases: &["body::hint_is_no_length", "files::made_up_file_has_no_length"],
+    },
+    Limit {
+        is_of: |kind, protocol| kind == Kind::Apache && protocol == "uwsgi",
+        reason: "it answers an encoded slash with 500",
+        cases: &["target::path_is_raw", "environment::prefix_is_empty", "environment::prefix_and_rest_are_the_path"],
+    },
+    Limit {
+        is_of: |kind, protocol| kind == Kind::Apache && protocol == "uwsgi",
+        reason: "it takes a connection that breaks for one that ends",
+        cases: &["process::failed_body_is_logged"],
+    },
+    Limit {
+        is_of: APACHE,
+        reason: "a request holds a thread of its own",
+        cases: &["concurrency::thousand_handlers_wait"],
     },
     Limit {
         is_of: APACHE,

@@ -6,6 +6,7 @@
 mod config;
 mod limits;
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -15,6 +16,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use self::config::Terms;
 pub(crate) use self::limits::limit;
 
 use adapter_core::{ListenAddr, ServerInfo};
@@ -39,10 +41,25 @@ pub enum Kind {
     Nginx,
     /// Apache httpd.
     Apache,
+    /// lighttpd.
+    Lighttpd,
+    /// HAProxy.
+    Haproxy,
+    /// Caddy.
+    Caddy,
 }
 
 /// All of them.
-pub const KINDS: &[Kind] = &[Kind::Nginx, Kind::Apache];
+pub const KINDS: &[Kind] = &[Kind::Nginx, Kind::Apache, Kind::Lighttpd, Kind::Haproxy, Kind::Caddy];
+
+/// What a web server has behind it.
+#[derive(Clone, Copy, Debug)]
+pub enum Upstream<'u> {
+    /// A gateway that listens there.
+    Listens(&'u ListenAddr),
+    /// A program that is started for each request.
+    Program(&'u Path),
+}
 
 /// Puts `kind` in front of gateways. Only the first call of a process counts; without one it is nginx.
 pub fn choose(kind: Kind) {
@@ -68,7 +85,7 @@ pub(crate) fn before(server: &ServerInfo, listening: &[ListenAddr]) -> Result<Op
         return Ok(None);
     }
     let to = listening.first().ok_or("the server reports no address")?;
-    Front::start(chosen(), &server.protocol, to).map(Some)
+    Front::start(chosen(), &server.protocol, Upstream::Listens(to)).map(Some)
 }
 
 impl Kind {
@@ -77,6 +94,9 @@ impl Kind {
         match self {
             Kind::Nginx => "nginx",
             Kind::Apache => "apache2",
+            Kind::Lighttpd => "lighttpd",
+            Kind::Haproxy => "haproxy",
+            Kind::Caddy => "caddy",
         }
     }
 
@@ -97,11 +117,44 @@ impl Kind {
         if self.program().is_none() {
             return Some(format!("{} is not installed", self.name()));
         }
-        match self {
-            Kind::Nginx => config::nginx_speaks(protocol),
-            Kind::Apache => config::apache_speaks(protocol),
+        let speaks = match self {
+            Kind::Nginx => matches!(protocol, "fastcgi" | "scgi" | "uwsgi"),
+            Kind::Apache => config::apache_module(protocol).is_some(),
+            Kind::Lighttpd => matches!(protocol, "fastcgi" | "scgi"),
+            Kind::Haproxy | Kind::Caddy => protocol == "fastcgi",
+        };
+        if !speaks {
+            return Some(format!("{} does not speak {protocol}", self.name()));
         }
-        .err()
+        let module =
+            config::apache_module(protocol).filter(|module| self == Kind::Apache && !config::apache_has(module));
+        module.map(|module| format!("mod_{module} of apache2 is not installed"))
+    }
+
+    fn config(self, terms: &Terms<'_>) -> String {
+        match self {
+            Kind::Nginx => config::nginx(terms),
+            Kind::Apache => config::apache(terms),
+            Kind::Lighttpd => config::lighttpd(terms),
+            Kind::Haproxy => config::haproxy(terms),
+            Kind::Caddy => config::caddy(terms),
+        }
+    }
+
+    /// What its program is told so that it runs with the configuration in `file`, in the foreground.
+    fn arguments(self, folder: &Path, file: &Path) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = match self {
+            Kind::Nginx => ["-e", "stderr", "-g", "daemon off;", "-p"].map(OsString::from).to_vec(),
+            Kind::Apache => ["-DFOREGROUND", "-f"].map(OsString::from).to_vec(),
+            Kind::Lighttpd => ["-D", "-f"].map(OsString::from).to_vec(),
+            Kind::Haproxy => ["-db", "-f"].map(OsString::from).to_vec(),
+            Kind::Caddy => ["run", "--adapter", "caddyfile", "--config"].map(OsString::from).to_vec(),
+        };
+        if self == Kind::Nginx {
+            arguments.extend([folder.into(), "-c".into()]);
+        }
+        arguments.push(file.into());
+        arguments
     }
 }
 
@@ -116,17 +169,25 @@ pub struct Front {
 }
 
 impl Front {
-    /// Starts `kind` in front of the gateway that speaks `protocol` at `to`. Blocks until it listens.
+    /// Starts `kind` in front of the gateway `to`, which speaks `protocol`. Blocks until it listens.
     ///
     /// # Errors
     /// It is not installed, can't speak that, or does not start; with what it said.
-    pub fn start(kind: Kind, protocol: &str, to: &ListenAddr) -> Result<Front, String> {
+    pub fn start(kind: Kind, protocol: &str, to: Upstream<'_>) -> Result<Front, String> {
         if let Some(missing) = kind.missing(protocol) {
             return Err(format!("{protocol} needs a web server in front: {missing}"));
         }
+        Self::configured(kind, |address, folder| kind.config(&Terms { protocol, address, to, folder }))
+    }
+
+    /// Starts `kind` with what `config` says for an address and a folder of its own. Blocks until it listens there.
+    ///
+    /// # Errors
+    /// It does not start; with what it said.
+    pub fn configured(kind: Kind, config: impl Fn(SocketAddr, &Path) -> String) -> Result<Front, String> {
         let mut said = String::new();
         for _ in 0..TRIES {
-            match Self::try_start(kind, protocol, to) {
+            match Self::try_start(kind, &config) {
                 Ok(front) => return Ok(front),
                 Err(error) => said = error,
             }
@@ -134,25 +195,18 @@ impl Front {
         Err(format!("{} did not start: {}", kind.name(), said.trim_end()))
     }
 
-    fn try_start(kind: Kind, protocol: &str, to: &ListenAddr) -> Result<Front, String> {
+    fn try_start(kind: Kind, config: impl Fn(SocketAddr, &Path) -> String) -> Result<Front, String> {
         let told = |error: std::io::Error| error.to_string();
         let address = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).map_err(told)?;
         let folder = tempfile::tempdir().map_err(told)?;
         let file = folder.path().join("config");
-        let config = match kind {
-            Kind::Nginx => config::nginx(protocol, address, to, folder.path()),
-            Kind::Apache => config::apache(protocol, address, to, folder.path()),
-        };
-        fs::write(&file, config).map_err(told)?;
+        fs::write(&file, config(address, folder.path())).map_err(told)?;
         let log = fs::File::create(folder.path().join("log")).map_err(told)?;
         let mut command = Command::new("sh");
         command.args(["-c", KEEPER, "sh"]).arg(kind.program().unwrap_or_default());
-        match kind {
-            Kind::Nginx => {
-                command.arg("-p").arg(folder.path()).arg("-c").arg(&file).args(["-e", "stderr", "-g", "daemon off;"])
-            }
-            Kind::Apache => command.arg("-DFOREGROUND").arg("-f").arg(&file),
-        };
+        command.args(kind.arguments(folder.path(), &file));
+        // Caddy keeps what it has been told.
+        command.env("XDG_CONFIG_HOME", folder.path()).env("XDG_DATA_HOME", folder.path());
         let output = log.try_clone().map_err(told)?;
         command.stdin(Stdio::piped()).stdout(output).stderr(log);
         let mut front = Front { address, kind, keeper: command.spawn().map_err(told)?, folder };
