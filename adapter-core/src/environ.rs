@@ -20,7 +20,7 @@ use crate::contain;
 use crate::error::Error;
 use crate::hints::EarlyHints;
 use crate::info::ServerInfo;
-use crate::observe::{ConnectionEnd, ConnectionInfo, Observer, Observers, StartedFacts, TimeLimit};
+use crate::observe::{ConnectionEnd, ConnectionInfo, Observer, Observers, RequestEnd, StartedFacts, TimeLimit};
 use crate::proxy_protocol::{Ends, Header, Reader};
 use crate::pulse::Pulse;
 use crate::refused::{Asked, Refused};
@@ -226,6 +226,15 @@ impl Connection {
     pub fn end(&self) -> Option<ConnectionEnd> {
         let place = usize::from(self.end.load(Ordering::Relaxed));
         ConnectionEnd::ALL.get(place.checked_sub(1)?).copied()
+    }
+
+    /// How its requests end that the server has broken off, where it has.
+    pub(crate) fn broken_off(&self) -> Option<RequestEnd> {
+        match self.end() {
+            Some(ConnectionEnd::Stalled) => Some(RequestEnd::TimedOut),
+            Some(ConnectionEnd::Forced) => Some(RequestEnd::Forced),
+            _ => None,
+        }
     }
 
     /// Its socket is closed, or is about to be. Tells the observers, once; dropping it does so, too, but the application may keep
@@ -644,6 +653,12 @@ impl Environ {
     /// Whether the client is gone, as far as the server knows. For blocking code. \[DIS-05\]
     pub fn is_disconnected(&self) -> bool {
         self.disconnect_signal().is_fired()
+    }
+
+    /// Why the response is not to be taken to its end: the server has broken it off, or the client is gone. `None` where neither is
+    /// known. For middleware that logs, when it sees a call or a body dropped: as [observers](crate::observe) are told. \[OBS-06\]
+    pub fn broken_off(&self) -> Option<RequestEnd> {
+        self.connection.broken_off().or_else(|| self.is_disconnected().then_some(RequestEnd::ClientGone))
     }
 
     /// A future that is ready once the server is shutting down. Endless responses should end then. Cancel safe.

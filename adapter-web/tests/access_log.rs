@@ -8,6 +8,7 @@ mod wire;
 use std::io::{self, Read as _, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::task::Poll;
 use std::time::Duration;
 
 use adapter_web::access_log::{AccessLog, Format, Writer};
@@ -347,7 +348,9 @@ fn a_503_of_a_full_queue_leaves_a_line() {
         (config.blocking_threads, config.blocking_queue) = (1, 1);
         let gate = Arc::new((Mutex::new(false), Condvar::new()));
         let at = gate.clone();
+        let (begun, begins) = mpsc::sync_channel(CLIENTS);
         let application = adapter_web::blocking(move |_request, _environ| {
+            begun.send(()).unwrap();
             let mut is_open = at.0.lock().unwrap();
             while !*is_open {
                 is_open = at.1.wait(is_open).unwrap();
@@ -358,11 +361,15 @@ fn a_503_of_a_full_queue_leaves_a_line() {
         let lines = whole_lines(server, config, Format::Common, application, |addr| {
             let (answered, answers) = mpsc::channel();
             std::thread::scope(|scope| {
-                for _ in 0..CLIENTS {
+                for client in 0..CLIENTS {
                     let answered = answered.clone();
                     scope.spawn(move || {
                         answered.send(exchange(addr, b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))
                     });
+                    if client == 0 {
+                        // Until it runs, it is the one that waits.
+                        begins.recv_timeout(wire::PATIENCE).unwrap();
+                    }
                 }
                 // One runs, one waits; nobody else is let in.
                 let mut all: Vec<String> =
@@ -471,4 +478,69 @@ fn an_id_of_the_applications_own_is_left_alone() {
     // What is made here the application finds in the request.
     let answer = client.get("/asked-id").send();
     assert_eq!(answer.text().as_bytes(), answer.headers()["x-request-id"].as_bytes());
+}
+
+/// Says so when it is dropped.
+struct Told(mpsc::SyncSender<()>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        let _ = self.0.send(());
+    }
+}
+
+/// The log and the metrics have one word for it.
+#[test]
+fn json_says_how_a_response_was_broken_off() {
+    let mut config = wire::config();
+    config.timeouts.write = Some(Duration::from_millis(300));
+    config.timeouts.graceful_shutdown = Duration::from_millis(300);
+    for server in adapter_web::servers() {
+        let (dropped, drops) = mpsc::sync_channel(9);
+        let application = move |request: Request, _: Environ| {
+            let told = Told(dropped.clone());
+            async move {
+                let path = request.uri().path().to_owned();
+                let mut begun = false;
+                Ok::<_, Error>(Response::new(Body::from_stream(futures_lite::stream::poll_fn(move |_| {
+                    let _ = &told;
+                    match (std::mem::replace(&mut begun, true), &*path) {
+                        (_, "/endless") => Poll::Ready(Some(Ok(vec![b'e'; 65_536]))),
+                        (false, _) => Poll::Ready(Some(Ok(b"one".to_vec()))),
+                        (true, "/fails") => Poll::Ready(Some(Err(Error::new("no")))),
+                        (true, _) => Poll::Pending,
+                    }
+                }))))
+            }
+        };
+        let mut kept = Vec::new();
+        let lines = whole_lines(server, config.clone(), Format::Json, application, |addr| {
+            let ask = |path: &str| {
+                let mut stream = TcpStream::connect(addr).unwrap();
+                write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+                stream.set_read_timeout(Some(wire::PATIENCE)).unwrap();
+                let mut first = [0; 1];
+                stream.read_exact(&mut first).unwrap();
+                stream
+            };
+            for path in ["/fails", "/left", "/endless"] {
+                let stream = ask(path);
+                if path == "/left" {
+                    drop(stream);
+                } else {
+                    // It takes nothing more.
+                    kept.push(stream);
+                }
+                drops.recv_timeout(wire::PATIENCE).unwrap_or_else(|_| panic!("{path} on {}", server.info().name));
+            }
+            kept.push(ask("/kept"));
+        });
+        let mut said: Vec<_> =
+            lines.iter().map(|line| object(line)).map(|line| format!("{} {}", line["target"], line["ended"])).collect();
+        said.sort_unstable();
+        let expected =
+            [r#""/endless" "timed_out""#, r#""/fails" "failed""#, r#""/kept" "forced""#, r#""/left" "client_gone""#];
+        assert_eq!(said, expected, "{}", server.info().name);
+        drop(kept);
+    }
 }

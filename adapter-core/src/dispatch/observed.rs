@@ -8,9 +8,7 @@ use std::time::Instant;
 use http::{Extensions, Method, StatusCode, Version};
 
 use crate::environ::{Connection, Environ};
-use crate::observe::{
-    ConnectionEnd, Ended, Head, Key, RequestEnd, RequestEnded, RequestStarted, Route, StartedFacts as _, scheme,
-};
+use crate::observe::{Ended, Head, Key, RequestEnd, RequestEnded, RequestStarted, Route, StartedFacts as _, scheme};
 
 thread_local! {
     /// One between two uses: most requests end where they began, before the next one begins.
@@ -186,11 +184,9 @@ impl Observed {
 impl Drop for Observed {
     fn drop(&mut self) {
         let Some(connection) = &self.connection else { return };
-        let how = match connection.end() {
-            _ if self.failed => RequestEnd::Failed,
-            Some(ConnectionEnd::Stalled) => RequestEnd::TimedOut,
-            Some(ConnectionEnd::Forced) => RequestEnd::Forced,
-            _ => RequestEnd::ClientGone,
+        let how = match self.failed {
+            true => RequestEnd::Failed,
+            false => connection.broken_off().unwrap_or(RequestEnd::ClientGone),
         };
         let now = connection.serving.runtime.now();
         self.tell(how, now);

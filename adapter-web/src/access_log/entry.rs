@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use adapter_core::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use adapter_core::observe::{ConnectionInfo, Route, known_method};
+use adapter_core::observe::{ConnectionInfo, RequestEnd, Route, known_method};
 use adapter_core::refused::Refused;
 use adapter_core::{Environ, Outcome, Request, Response, dispatch};
 use tracing::Span;
@@ -100,11 +100,13 @@ impl Entry {
             "answered"
         );
         if let Some(lines) = &self.lines {
-            let how = match complete {
-                true => "complete",
-                false if self.status.is_none() || self.environ.is_disconnected() => "client_gone",
-                false => "aborted",
+            let how = match self.environ.broken_off() {
+                _ if complete => RequestEnd::Complete,
+                Some(how) => how,
+                None if self.status.is_none() => RequestEnd::ClientGone,
+                None => RequestEnd::Failed,
             };
+            let how = how.name();
             let read = self.read.as_ref().map_or(0, |read| read.load(Ordering::Relaxed));
             lines.send(self.head.line(self.format, &End { status, read, bytes, took, how }));
         }

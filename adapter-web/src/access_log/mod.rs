@@ -28,8 +28,9 @@
 //!
 //! Every line has the same keys, null where nothing is known: `time` (RFC 3339, UTC, when the request came), `client`, `method`, `target`,
 //! `version`, `status`, `request_octets` and `response_octets` (of bodies, without framing), `duration` (seconds, until the server lets
-//! go of the body), `referer`, `user_agent`, `request_id`, `ended` and `reason`. A request has ended `complete`, `client_gone`, `aborted` (by
-//! the application or a shutdown), or was `refused` by the server, for a `reason`; `handshake_failed` is TLS.
+//! go of the body), `referer`, `user_agent`, `request_id`, `ended` and `reason`. A request has ended `complete`, `failed` (the
+//! application's body), `client_gone`, `timed_out` or `forced`, as [`RequestEnd`](adapter_core::observe::RequestEnd) has it, or was `refused` by the
+//! server, for a `reason`; `handshake_failed` is TLS.
 
 mod date;
 mod entry;
