@@ -21,6 +21,7 @@ pub const CHAPTERS: &[&str] = &[
     include_str!("14-proxy-protocol.md"),
     include_str!("15-observers.md"),
     include_str!("16-http2.md"),
+    include_str!("17-gateways.md"),
 ];
 
 /// What the servers of this project are excused from: `exceptions.toml`.

@@ -444,7 +444,6 @@ impl Environ {
     }
 
     /// Who is told what its server does.
-    #[cfg(any(feature = "axum", feature = "websocket"))]
     pub(crate) fn observers(&self) -> &Observers {
         &self.connection.serving.observers
     }

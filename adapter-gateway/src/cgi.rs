@@ -167,6 +167,7 @@ mod tests {
     use crate::framing::{Event, Framing};
     use crate::scgi::Scgi;
 
+    /// \[GWY-04\]
     #[test]
     fn an_environment_is_a_request() {
         let environment = [("REQUEST_METHOD", "POST"), ("CONTENT_LENGTH", "5"), ("HTTP_X_A", "1"), ("PATH", "/bin")];

@@ -270,6 +270,7 @@ mod tests {
         }
     }
 
+    /// \[GWY-07\]
     #[test]
     fn one_request_at_a_time_and_only_as_a_responder() {
         let mut fastcgi = FastCgi::new(1000);

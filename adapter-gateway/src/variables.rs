@@ -157,7 +157,7 @@ impl Variables {
                 b"CONTENT_LENGTH" => continue,
                 b"CONTENT_TYPE" if value.is_empty() => continue,
                 b"CONTENT_TYPE" => name,
-                // CVE-2016-5385: it would be HTTP_PROXY in the environment of a program
+                // [GWY-02] CVE-2016-5385: it would be HTTP_PROXY in the environment of a program
                 b"HTTP_PROXY" => continue,
                 name => match name.strip_prefix(b"HTTP_") {
                     // They come as variables of their own.
@@ -207,6 +207,7 @@ mod tests {
         Variables::new(pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect())
     }
 
+    /// \[GWY-01\]
     #[test]
     fn the_target_is_the_clients_where_it_is_known() {
         let raw = variables(&[("REQUEST_METHOD", "GET"), ("REQUEST_URI", "/a%20b?c=d"), ("SCRIPT_NAME", "/a b")]);
@@ -220,6 +221,7 @@ mod tests {
         assert_eq!(made.head(100).unwrap().uri, "/app/%C3%A4%20b%3F?x=%20");
     }
 
+    /// \[GWY-02\], \[GWY-03\]
     #[test]
     fn fields_are_the_clients_but_for_the_traps() {
         let head = variables(&[
@@ -255,6 +257,7 @@ mod tests {
         assert_eq!(variables(&[("SCRIPT_NAME", "/app/x"), ("PATH_INFO", "")]).mount("/app/x"), None);
     }
 
+    /// \[GWY-09\]
     #[test]
     fn addresses_and_scheme_are_the_web_servers_word() {
         let it = variables(&[
@@ -263,6 +266,7 @@ mod tests {
             ("SERVER_PORT", "443"),
             ("HTTPS", "on"),
         ]);
+        assert_eq!(variables(&[("REMOTE_PORT", "1")]).peer(), None);
         assert_eq!(it.peer().unwrap().to_string(), "[2001:db8::1]:0");
         assert_eq!(it.local().unwrap().to_string(), "10.0.0.1:443");
         assert!(it.is_https() && !variables(&[("HTTPS", "off")]).is_https());

@@ -153,6 +153,7 @@ fn a_connection_is_kept_and_bodies_come_in_any_pieces() {
     assert_eq!((seen.connections_opened, seen.requests_started, seen.octets_received), (1, 4, 33));
 }
 
+/// \[GWY-06\]
 #[test]
 fn who_aborts_or_leaves_is_noticed() {
     let running = start(&FastCgiServer, |_| {});

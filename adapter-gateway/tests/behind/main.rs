@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use adapter_core::http::StatusCode;
 use adapter_core::signal::Signal;
 use adapter_core::{
     Application, BlockingBody, Body, Bytes, DynApplication, Environ, Error, Request, Response, Server, ServerConfig,
-    blocking,
+    ServerInfo, blocking,
 };
 use adapter_gateway::{CgiServer, FastCgiServer, ScgiServer, UwsgiServer, Variables};
 use conformance_tests::front::{Front, KINDS, Kind, Upstream};
@@ -186,6 +186,7 @@ fn cases(
 ) {
     let plain = ask(addr, "GET /a%20b/%C3%A4?c=%20d HTTP/1.1\r\nx-test: 1\r\nproxy: evil", b"");
     assert_eq!(plain.status, 200, "{}", plain.head);
+    // [GWY-08] the user is a variable
     assert_eq!(
         text(&plain),
         format!("GET /a%20b/%C3%A4?c=%20d peer=true scheme=http user={user} x=Some(\"1\") proxy=None")
@@ -243,7 +244,7 @@ fn cases(
         assert_eq!(hanging.recv_timeout(PATIENCE), Ok("dropped"), "the handler goes on for nobody");
     }
 
-    // By SCGI and CGI there is no way to tell. Some web servers throw away what they have; lighttpd takes what came before its client has the
+    // [GWY-05] By SCGI and CGI there is no way to tell. Some web servers throw away what they have; lighttpd takes what came before its client has the
     // head for all of it, and Caddy whatever came.
     let broken = octets(addr, "GET /broken HTTP/1.1", b"");
     if protocol == "fastcgi" && !matches!(kind, Kind::Lighttpd | Kind::Caddy) && !broken.is_empty() {
@@ -284,6 +285,46 @@ fn run(kind: Kind, protocol: &'static str, unix: bool) {
     handle.stop().unwrap();
 }
 
+/// Tells of its hooks where they run, and of what the process is in its answer.
+struct Hooked;
+
+impl Application for Hooked {
+    async fn call(&self, request: Request, environ: Environ) -> Result<Response, Error> {
+        eprintln!("called");
+        let told = environ.server().concurrency;
+        let size = request.into_body().bytes(100).await?.len();
+        Ok(Response::new(Body::from(format!("{} {} {size}", told.run_once, told.multiprocess))))
+    }
+
+    async fn startup(&self, _server: &ServerInfo) -> Result<(), Error> {
+        eprintln!("startup");
+        Ok(())
+    }
+
+    async fn shutdown(&self) -> Result<(), Error> {
+        eprintln!("shutdown");
+        Ok(())
+    }
+}
+
+/// \[GWY-10\], \[GWY-11\]
+fn a_process_serves_one_request() {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env_clear().env(CGI, "hooks").env("HTTP_HOST", "a").env("REQUEST_METHOD", "POST");
+    command.env("REQUEST_URI", "/").env("CONTENT_LENGTH", "5");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    let mut input = process.stdin.take().unwrap();
+    // Some web servers do not close it.
+    input.write_all(b"hello, and more").unwrap();
+    let output = process.wait_with_output().unwrap();
+    drop(input);
+    let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(answer.starts_with("Status: 200 OK\r\n") && answer.ends_with("\r\n\r\ntrue true 5"), "{answer}");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "startup\ncalled\nshutdown\n");
+    assert!(output.status.success());
+}
+
 /// The configuration that is there to be copied.
 const DEPLOYED: &str = include_str!("../../../examples/deploy/nginx-fastcgi.conf");
 
@@ -312,8 +353,12 @@ fn deployed() {
 
 fn main() -> ExitCode {
     if let Some(gate) = std::env::var_os(CGI) {
-        let shared = Shared { hanging: None, gate: gate.into() };
-        let handle = CgiServer.start(application(shared), ServerConfig::default()).unwrap();
+        let application = if gate == "hooks" {
+            DynApplication::new(Hooked)
+        } else {
+            application(Shared { hanging: None, gate: gate.into() })
+        };
+        let handle = CgiServer.start(application, ServerConfig::default()).unwrap();
         handle.wait().unwrap();
         return ExitCode::SUCCESS;
     }
@@ -344,6 +389,10 @@ fn main() -> ExitCode {
             });
         }
     }
+    trials.push(Trial::test("cgi::process", || {
+        a_process_serves_one_request();
+        Ok(())
+    }));
     let missing = Kind::Nginx.missing("fastcgi");
     trials.push(match missing {
         None => Trial::test("deploy::nginx-fastcgi", || {

@@ -110,7 +110,7 @@ pub(super) fn apache(terms: &Terms<'_>) -> String {
     format!(
         "ServerRoot {folder}\nServerName localhost\nListen {address}\nPidFile {folder}/pid\nErrorLog {folder}/errors\n\
          DefaultRuntimeDir {folder}\n{modules}\
-         StartServers 1\nServerLimit 1\nThreadsPerChild 120\nThreadLimit 120\nMaxRequestWorkers 120\n\
+         StartServers 1\nServerLimit 1\nThreadsPerChild 400\nThreadLimit 400\nMaxRequestWorkers 400\nMaxSpareThreads 400\n\
          MaxKeepAliveRequests 0\nKeepAliveTimeout 3600\nTimeout 3600\n\
          LimitRequestFieldSize 65536\nLimitRequestLine 65536\nUseCanonicalPhysicalPort On\n\
          SetEnv ap_trust_cgilike_cl 1\nSetEnv REMOTE_USER somebody\nAllowEncodedSlashes NoDecode\n{place}"

@@ -128,6 +128,11 @@ static LIMITS: &[Limit] = &[
     },
     Limit {
         is_of: APACHE,
+        reason: "it writes some fields of its own accord, and has a limit for their length",
+        cases: &["response::fields_are_unchanged"],
+    },
+    Limit {
+        is_of: APACHE,
         reason: "it sends a head with the first octets behind it",
         cases: &["response::head_does_not_wait", "shutdown::deadline_forces", "shutdown::second_trigger_forces"],
     },
