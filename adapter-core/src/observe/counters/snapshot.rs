@@ -7,7 +7,7 @@ use http::StatusCode;
 use super::HistogramSnapshot;
 use crate::observe::{ConnectionEnd, RequestEnd, TimeLimit};
 
-/// What [`Counters`] have counted. Counts begin with the counters and only grow.
+/// What [`Counters`](super::Counters) have counted. Counts begin with the counters and only grow.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Snapshot {
