@@ -23,7 +23,8 @@ pub(crate) static GROUP: Group = Group {
             &["ERR-06"],
             no_descriptors,
         )
-        .alone(),
+        .alone()
+        .needs("http1"),
         Case::owned(Level::Should, "removal_of_fields_is_logged", "once per response", &["RSP-05c"], removal).alone(),
         Case::owned(Level::Should, "clamped_body_is_logged", "once", &["FRM-03d"], clamped).alone(),
         Case::owned(Level::Should, "short_body_is_logged", "once", &["FRM-04b"], short).alone(),
