@@ -13,10 +13,11 @@
 //!
 //! Modules, in the order a case passes through them: [`registry`] and the cases; [`case`], what one is; [`runner`],
 //! which starts servers ([`setting`]) and runs cases; [`context`], what a case works with; [`wire`], its client;
-//! [`application`], the other end. Then [`report`], [`specification`], [`exceptions`] and [`kills`], for reports.
+//! [`application`], the other end ([`abilities`]: how much of it there is in another language). Then [`report`], [`specification`], [`exceptions`] and [`kills`], for reports.
 //! [`secure`] is TLS: for the cases about it, and under all others. The feature
 //! `command` has the command `conformance` as a function, for one that knows a server of your own.
 
+pub mod abilities;
 pub mod alone;
 mod answered;
 pub mod application;

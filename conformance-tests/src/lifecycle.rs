@@ -93,7 +93,7 @@ impl<'s> Lifecycle<'s> {
         let front = front::before(&self.server.info(), handle.local_addrs()).map_err(std::io::Error::other)?;
         let own = addresses.first().copied().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
         let first = front.as_ref().map_or(own, |front| front.address);
-        let context = Context::new(Endpoint { address: first, tls }, self.transcript.clone());
+        let context = Context::new(Endpoint { tls, ..first.into() }, self.transcript.clone());
         Ok(Running { context, records, addresses, trigger, handle, front })
     }
 

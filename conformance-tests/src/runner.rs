@@ -4,13 +4,14 @@
 //! Cases run on the caller's thread; several may run at once.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use adapter_core::{Server, ServerHandle};
 
+use crate::abilities::Abilities;
 use crate::alone;
 use crate::answered::{self, Others};
 use crate::application::Conformance;
@@ -22,7 +23,7 @@ use crate::lifecycle::Lifecycle;
 use crate::registry::{HTTP1, Listed};
 use crate::secure;
 use crate::setting::{self, Setting};
-use crate::wire::{self, Client, Endpoint, Exchange, Transcript};
+use crate::wire::{Client, Endpoint, Exchange, Transcript};
 
 /// How long servers are waited for when the cases are over.
 const ENDING: Duration = Duration::from_secs(10);
@@ -80,6 +81,8 @@ pub enum Subject<'s> {
         tls: Option<Client>,
         /// What the server says it can do.
         capabilities: HashMap<String, bool>,
+        /// What the application there can do.
+        abilities: Abilities,
         /// Its name.
         name: String,
     },
@@ -135,27 +138,26 @@ impl<'s> Subject<'s> {
     pub fn external(endpoint: impl Into<Endpoint>) -> Result<Self, Failure> {
         let endpoint = endpoint.into();
         let address = endpoint.address;
-        let stranger = |why: &str| format!("{address} does not serve the conformance application: {why}");
-        // A name that can't be reached has no more to say.
-        let stream = TcpStream::connect_timeout(&address, wire::patience());
-        drop(stream.map_err(|error| format!("cannot connect to {address}: {error}"))?);
-        let about = context::control(&endpoint, "about").map_err(|failure| stranger(&failure.0))?;
-        let mut name = None;
+        let about = context::about(&endpoint)?;
+        let abilities = Abilities::parse(&about).map_err(|failure| format!("{address}: {failure}"))?;
+        let mut name = String::new();
         let mut capabilities = HashMap::new();
         let mut addresses = HashMap::from([("default".to_owned(), address)]);
         for line in about.lines() {
             match line.split(' ').collect::<Vec<_>>()[..] {
-                ["server", found] => name = Some(found.to_owned()),
+                ["server", found] => found.clone_into(&mut name),
                 ["capability", capability, there] => drop(capabilities.insert(capability.to_owned(), there == "true")),
-                ["setting", setting, address] => {
-                    let address = address.parse().map_err(|_| format!("not an address: {address}"))?;
-                    addresses.insert(setting.to_owned(), address);
+                ["setting", setting, there] => {
+                    // A port alone is one beside that which was asked.
+                    let port = there.strip_prefix(':').and_then(|port| port.parse().ok());
+                    let there = port.map(|port| SocketAddr::new(address.ip(), port)).or_else(|| there.parse().ok());
+                    let there = there.ok_or_else(|| format!("{line:?} of \"about\" has no address"))?;
+                    addresses.insert(setting.to_owned(), there);
                 }
                 _ => {}
             }
         }
-        let name = name.ok_or_else(|| stranger("what answers is something else"))?;
-        Ok(Subject::External { addresses, tls: endpoint.tls, capabilities, name })
+        Ok(Subject::External { addresses, tls: endpoint.tls, capabilities, abilities, name })
     }
 
     /// Its name.
@@ -251,11 +253,13 @@ impl<'s> Subject<'s> {
             Some(reason) => Outcome::Skipped(reason),
             None => {
                 let transcript = Transcript::default();
-                let result = catch_unwind(AssertUnwindSafe(|| self.script(&listed, &transcript)));
+                let abilities = self.abilities();
+                let result = catch_unwind(AssertUnwindSafe(|| self.script(&listed, &transcript, &abilities)));
                 let result = result.unwrap_or_else(|_| Err("the case itself panicked".into()));
-                match result {
-                    Ok(()) => Outcome::Passed,
-                    Err(Failure(mut failure)) => match exceptions::excuse(&self.name(), listed.case) {
+                match (abilities.lacking(), result) {
+                    (Some(lacking), _) => Outcome::Skipped(format!("the application does not know {lacking}")),
+                    (None, Ok(())) => Outcome::Passed,
+                    (None, Err(Failure(mut failure))) => match exceptions::excuse(&self.name(), listed.case) {
                         Some(reason) => Outcome::Excepted { reason, failure: Failure(failure) },
                         None => {
                             let exchanges = transcript.exchanges();
@@ -271,12 +275,24 @@ impl<'s> Subject<'s> {
         Run { listed, outcome, duration: started.elapsed() }
     }
 
-    fn script(&self, listed: &Listed, transcript: &Transcript) -> Result<(), Failure> {
+    /// What its application can do, for one case.
+    fn abilities(&self) -> Abilities {
+        match self {
+            Subject::Local { .. } => Abilities::default(),
+            Subject::External { abilities, .. } => abilities.afresh(),
+        }
+    }
+
+    fn script(&self, listed: &Listed, transcript: &Transcript, abilities: &Abilities) -> Result<(), Failure> {
         match (listed.case.script, self) {
             (Script::Shared(script), _) => {
-                let mut context = Context::new(self.endpoint(listed.case.setting)?, transcript.clone());
-                script(&mut context)?;
-                context.no_violations()
+                let endpoint = Endpoint { abilities: abilities.clone(), ..self.endpoint(listed.case.setting)? };
+                let mut context = Context::new(endpoint, transcript.clone());
+                let result = script(&mut context).and_then(|()| context.no_violations());
+                if matches!(self, Subject::External { .. }) {
+                    context.end();
+                }
+                result
             }
             (Script::Owned(_), Subject::Local { .. }) if listed.case.alone => alone::run(&self.name(), listed),
             (Script::Owned(script), Subject::Local { server, .. }) => {
@@ -293,7 +309,7 @@ impl<'s> Subject<'s> {
         let (server, instances) = match self {
             Subject::External { addresses, tls, .. } => {
                 let address = addresses.get(setting.name).copied().ok_or("an unknown setting")?;
-                return Ok(Endpoint { address, tls: tls.clone() });
+                return Ok(Endpoint { tls: tls.clone(), ..address.into() });
             }
             Subject::Local { server, instances } => (server, instances),
         };
@@ -310,7 +326,8 @@ impl<'s> Subject<'s> {
         });
         match started {
             Ok(Instance { address, .. }) => {
-                Ok(Endpoint { address: *address, tls: self.is_over_tls().then(secure::client).flatten() })
+                let tls = self.is_over_tls().then(secure::client).flatten();
+                Ok(Endpoint { tls, ..(*address).into() })
             }
             Err(error) => Err(format!("the server did not start: {error}").into()),
         }

@@ -18,9 +18,14 @@ pub fn serve(server: &dyn Server, bind: Bind) -> Result<(), ServeError> {
     let mut handles: Vec<ServerHandle> = Vec::new();
     let mut advertised = Advertised::default();
     for setting in setting::ALL.iter().filter(|setting| setting.name != setting::DEFAULT.name) {
-        let handle = server.start(Conformance::new().mount(), setting.config())?;
+        let mut config = setting.config();
+        // Whoever reaches the one reaches the others.
+        if let Bind::Tcp(address) = bind {
+            config.binds = vec![Bind::Tcp((address.ip(), 0).into())];
+        }
+        let handle = server.start(Conformance::new().mount(), config)?;
         if let Some(address) = handle.local_addrs().iter().find_map(ListenAddr::tcp) {
-            advertised.0.push((setting.name, address));
+            advertised.0.push((setting.name, address.port()));
         }
         handles.push(handle);
     }

@@ -37,24 +37,32 @@ pub fn decode_text(text: &str) -> String {
     String::from_utf8_lossy(&decode(text)).into_owned()
 }
 
-/// A checksum of a body, so that large ones need not travel back (FNV-1a, 64 bits).
-pub fn checksum(start: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(start, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
+/// A checksum of a body, so that large ones need not travel back; of the next piece with that of what came before, 0 at
+/// first. The CRC-32 of RFC 1952 §8, which every language has at hand.
+pub fn checksum(before: u32, bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!before, |sum, byte| (sum >> 8) ^ CRC[usize::from(sum as u8 ^ *byte)])
 }
 
-/// Where a checksum starts.
-pub const CHECKSUM_START: u64 = 0xcbf2_9ce4_8422_2325;
+const CRC: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut index = 0;
+    while index < 256 {
+        let (mut sum, mut bit) = (index as u32, 0);
+        while bit < 8 {
+            sum = if sum & 1 == 1 { (sum >> 1) ^ 0xedb8_8320 } else { sum >> 1 };
+            bit += 1;
+        }
+        table[index] = sum;
+        index += 1;
+    }
+    table
+};
 
-/// `length` octets of a fixed pattern in which no period is short, so that a shifted or repeated piece shows.
+/// `length` octets of a fixed pattern in which no period is short, so that a shifted or repeated piece shows: words of four
+/// octets, the little end first, the next one 0x9e3779b1 more than the last.
 pub fn pattern(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_u32;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        (state >> 24) as u8
-    };
-    std::iter::repeat_with(next).take(length).collect()
+    let words = (0_u32..).flat_map(|index| index.wrapping_mul(0x9e37_79b1).to_le_bytes());
+    words.take(length).collect()
 }
 
 /// Octets for a human: escaped, and cut in the middle where there are more than `limit`.
@@ -77,5 +85,11 @@ mod tests {
         assert_eq!(decode(&encode(&all)), all);
         assert_eq!(encode("a b;%"), "a%20b%3B%25");
         assert_eq!(decode("%zz%4"), b"%zz%4");
+    }
+
+    #[test]
+    fn others_count_the_same() {
+        assert_eq!(checksum(checksum(0, b"1234"), b"56789"), 0xcbf4_3926);
+        assert_eq!(pattern(7), [0, 0, 0, 0, 0xb1, 0x79, 0x37]);
     }
 }

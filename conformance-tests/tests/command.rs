@@ -24,8 +24,12 @@ fn is_wrong_use(arguments: &[&str], message: &str) {
 fn wrong_use_is_one_line_and_status_2() {
     is_wrong_use(&["run", "--server", "nope"], "unknown server \"nope\"");
     is_wrong_use(&["run", "--server", "hyper", "--case", "nope"], "no case is called like \"nope\"");
-    is_wrong_use(&["run", "--external", "127.0.0.1:1"], "cannot connect to 127.0.0.1:1");
+    is_wrong_use(&["run", "--external", "127.0.0.1:1"], "nobody listens at 127.0.0.1:1");
     is_wrong_use(&["run", "--external", "nowhere"], "\"nowhere\" is no HOST:PORT");
+    is_wrong_use(
+        &["run", "--external", "127.0.0.1:1", "--patience", "0s"],
+        "a patience of 0s is not between 1 ms and an hour",
+    );
     is_wrong_use(
         &["run", "--server", "hyper", "--html", "/no/such/folder/x.html"],
         "cannot write /no/such/folder/x.html",

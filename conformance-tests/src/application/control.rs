@@ -1,23 +1,23 @@
 //! Requests about the records: how a client in another process learns what the application saw.
 //!
-//! `report TOKEN`, `wait TOKEN COUNT PREFIX` (answers once COUNT events begin with PREFIX, or after [`PATIENCE`]),
-//! `open TOKEN GATE`, `violations TOKEN…` (what lint saw the server do wrong), `about`. Records are lines of
+//! `report TOKEN`, `wait TOKEN COUNT PREFIX MS` (answers once COUNT events begin with PREFIX, or after MS milliseconds),
+//! `open TOKEN GATE`, `violations TOKEN…` (what lint saw the server do wrong), `end TOKEN…` (nobody asks any more), `about`;
+//! spec/APPLICATION.md says more. Records are lines of
 //! `CALL TAB THREAD TAB TEXT`.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use adapter_core::{Body, Environ, Error, Response};
 
-use super::Records;
 use super::script;
+use super::{CONTRACT, Records};
 
-/// How long `wait` waits; the client gives up earlier.
+/// How long `wait` waits at most.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The addresses at which the command `serve` mounts the application under other settings.
+/// The ports at which the command `serve` mounts the application under other settings, at the address of the first one.
 #[derive(Clone, Debug, Default)]
-pub struct Advertised(pub Vec<(&'static str, SocketAddr)>);
+pub struct Advertised(pub Vec<(&'static str, u16)>);
 
 /// Answers a control request.
 pub(super) async fn answer(records: &Records, what: &str, environ: &Environ) -> Result<Response, Error> {
@@ -31,7 +31,8 @@ pub(super) async fn answer(records: &Records, what: &str, environ: &Environ) -> 
             let prefix = step.text(2);
             let wait = records.wait(&token, &prefix, step.number(1) as usize);
             // Answered in any case: who asked looks for itself whether the event is there.
-            let _ = environ.runtime().timeout(PATIENCE, wait).await;
+            let patience = if step.len() > 3 { Duration::from_millis(step.number(3)).min(PATIENCE) } else { PATIENCE };
+            let _ = environ.runtime().timeout(patience, wait).await;
             report(records, &token)
         }
         "open" => {
@@ -41,6 +42,10 @@ pub(super) async fn answer(records: &Records, what: &str, environ: &Environ) -> 
         "violations" => {
             let found = step.rest(0).iter().flat_map(|token| records.violations(token));
             found.map(|violation| violation + "\n").collect()
+        }
+        "end" => {
+            step.rest(0).iter().for_each(|token| records.end(token));
+            String::new()
         }
         "about" => about(environ),
         unknown => return Err(Error::new(format!("conformance: unknown control {unknown}"))),
@@ -56,7 +61,9 @@ fn report(records: &Records, token: &str) -> String {
 /// What the server says of itself, for clients that do not share its process.
 fn about(environ: &Environ) -> String {
     let server = environ.server();
-    let mut text = format!("server {}\nversion {}\n", server.name, server.version);
+    // It knows all there is.
+    let mut text = format!("contract {CONTRACT}\nserver {}\nversion {}\n", server.name, server.version);
+    text.push_str("step *\nfact *\nevent *\n");
     for (name, there) in server.capabilities.iter() {
         text.push_str(&format!("capability {name} {there}\n"));
     }
@@ -71,8 +78,8 @@ fn about(environ: &Environ) -> String {
     ] {
         text.push_str(&format!("capability {name} {flag}\n"));
     }
-    for (name, address) in environ.deployed::<Advertised>().map(|more| more.0.as_slice()).unwrap_or_default() {
-        text.push_str(&format!("setting {name} {address}\n"));
+    for (name, port) in environ.deployed::<Advertised>().map(|more| more.0.as_slice()).unwrap_or_default() {
+        text.push_str(&format!("setting {name} :{port}\n"));
     }
     text
 }

@@ -20,13 +20,13 @@ const RECORDED: usize = 512;
 /// A body seen piece by piece.
 pub(super) struct Sum {
     length: u64,
-    sum: u64,
+    sum: u32,
     first: Vec<u8>,
 }
 
 impl Sum {
     pub(super) fn new() -> Self {
-        Sum { length: 0, sum: text::CHECKSUM_START, first: Vec::new() }
+        Sum { length: 0, sum: 0, first: Vec::new() }
     }
 
     pub(super) fn add(&mut self, chunk: &[u8]) {
@@ -44,7 +44,7 @@ impl Sum {
     /// Records what was read, and that it was all.
     pub(super) fn end(&self, log: &Log) {
         self.record(log);
-        log.record(format!("read-end {} {:016x}", self.length, self.sum));
+        log.record(format!("read-end {} {:08x}", self.length, self.sum));
     }
 }
 

@@ -29,6 +29,8 @@ pub use self::records::{Event, Log, Records, is_match, matching};
 pub(crate) use self::services::TriggerSlot;
 use crate::text;
 
+/// The version of spec/APPLICATION.md.
+pub(crate) const CONTRACT: u32 = 1;
 /// The field that names the token of a request.
 pub const TOKEN: &str = "x-conformance-token";
 /// The field that holds the script of a request.

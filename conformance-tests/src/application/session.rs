@@ -64,8 +64,8 @@ fn received(received: Option<&Result<Message, websocket::Error>>, log: &Log) -> 
     match received {
         Some(Ok(Message::Text(text))) if text.len() <= 512 => log.record(format!("ws-text {}", text::encode(text))),
         Some(Ok(message)) => {
-            let sum = text::checksum(text::CHECKSUM_START, message.as_bytes());
-            log.record(format!("ws-binary {} {sum:016x}", message.len()));
+            let sum = text::checksum(0, message.as_bytes());
+            log.record(format!("ws-binary {} {sum:08x}", message.len()));
         }
         Some(Err(error)) => log.record(format!(
             "ws-error {}",

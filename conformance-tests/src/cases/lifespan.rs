@@ -116,7 +116,7 @@ fn startup_first(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
         let outcome = (|| -> Result<(), Failure> {
             wait_for(&records, LIFESPAN, "at go")?;
             // Early clients wait in the backlog, or are refused.
-            let early = Context::new(Endpoint { address, tls }, Default::default()).connect();
+            let early = Context::new(Endpoint { tls, ..address.into() }, Default::default()).connect();
             if let Ok(mut early) = early {
                 let request = "GET / HTTP/1.1\r\nhost: a\r\nx-conformance-token: early\r\n\r\n";
                 early.send(request)?;

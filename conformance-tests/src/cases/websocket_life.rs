@@ -139,8 +139,8 @@ fn not_read(cx: &mut Context) -> Result<(), Failure> {
         socket.connection.send(&frame[last..])?;
         let messages = sent.div_ceil(frame.len());
         let seen = cx.wait_for_times("ws-binary", messages)?;
-        let sum = text::checksum(text::CHECKSUM_START, &text::pattern(64 * 1024));
-        ensure_eq!(seen.count(&format!("ws-binary 65536 {sum:016x}")), messages, "messages that arrived intact");
+        let sum = text::checksum(0, &text::pattern(64 * 1024));
+        ensure_eq!(seen.count(&format!("ws-binary 65536 {sum:08x}")), messages, "messages that arrived intact");
         socket.finish()?;
     }
     Ok(())

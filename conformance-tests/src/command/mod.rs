@@ -22,10 +22,11 @@ mod servers;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::registry::{self, Listed};
 use crate::specification::{self, Requirement};
-use crate::{alone, application, kills, secure};
+use crate::{alone, application, kills, secure, wire};
 use adapter_core::{Bind, Server};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
@@ -94,6 +95,9 @@ struct RunOptions {
     /// Also excuse servers by this file, which has the form of spec/exceptions.toml.
     #[arg(long, value_name = "FILE")]
     exceptions: Option<PathBuf>,
+    /// How long to wait for anything before it is missing: a time (`3s`, `500ms`), or a factor of the usual one (`2x`).
+    #[arg(long, value_name = "TIME|FACTORx")]
+    patience: Option<String>,
     /// Cases at a time.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -127,6 +131,22 @@ pub fn main(servers: &[&'static dyn Server]) -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// A time, or a multiple of the usual one.
+fn patience(text: &str) -> Result<Duration, String> {
+    let number = |unit: &str| text.strip_suffix(unit).and_then(|number| number.parse::<f64>().ok());
+    let (number, unit) = match (number("ms"), number("s"), number("x")) {
+        (Some(number), ..) => (number, Duration::from_millis(1)),
+        (_, Some(number), _) => (number, Duration::from_secs(1)),
+        (.., Some(number)) => (number, wire::patience()),
+        _ => return Err(format!("\"{text}\" is neither a time, like 3s and 500ms, nor a factor, like 2x")),
+    };
+    let patience = Duration::try_from_secs_f64(number * unit.as_secs_f64()).unwrap_or_default();
+    if (Duration::from_millis(1)..=Duration::from_secs(3600)).contains(&patience) {
+        return Ok(patience);
+    }
+    Err(format!("a patience of {text} is not between 1 ms and an hour"))
 }
 
 /// Does what was asked. An `Err` is wrong use.

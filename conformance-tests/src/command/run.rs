@@ -1,5 +1,6 @@
 //! `conformance run`: several cases at a time, progress on stderr, the report on stdout.
 
+use std::collections::HashSet;
 use std::io::{IsTerminal, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use crate::registry::{self, Listed};
 use crate::report::{self, Count, Results};
 use crate::runner::{Outcome, Run, Subject};
 use crate::secure;
-use crate::wire::{Client, Endpoint};
+use crate::wire::{self, Client, Endpoint};
 use adapter_core::Server;
 
 use super::{Format, RunOptions, servers};
@@ -21,6 +22,9 @@ use super::{Format, RunOptions, servers};
 /// Runs what was asked for.
 pub(super) fn run(options: &RunOptions) -> Result<ExitCode, String> {
     let cases = cases(&options.case)?;
+    if let Some(patience) = &options.patience {
+        wire::set_patience(super::patience(patience)?);
+    }
     // Opened before anything runs: a report that can't be written is found at once.
     let page = match &options.html {
         None => None,
@@ -48,7 +52,7 @@ pub(super) fn run(options: &RunOptions) -> Result<ExitCode, String> {
     let subjects = match &options.external {
         Some(address) => {
             let tls = if options.tls { Some(Client::of_strangers()?) } else { None };
-            let endpoint = Endpoint { address: resolve(address)?, tls };
+            let endpoint = Endpoint { tls, ..resolve(address)?.into() };
             vec![Subject::external(endpoint).map_err(|failure| failure.0)?]
         }
         None => servers.iter().map(|server| Subject::local(&**server)).collect(),
@@ -105,10 +109,9 @@ fn cases(filters: &[String]) -> Result<Vec<Listed>, String> {
             return Err(format!("no case is called like \"{filter}\", and no requirement is; see `conformance list`"));
         }
     }
-    let chosen = |listed: &Listed| {
-        filters.iter().any(|filter| registry::matching(filter).iter().any(|found| found.name() == listed.name()))
-    };
-    Ok(registry::all().filter(chosen).collect())
+    let found = filters.iter().flat_map(|filter| registry::matching(filter));
+    let names: HashSet<String> = found.map(|listed| listed.name()).collect();
+    Ok(registry::all().filter(|listed| names.contains(&listed.name())).collect())
 }
 
 fn resolve(address: &str) -> Result<SocketAddr, String> {

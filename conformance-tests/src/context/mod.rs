@@ -3,7 +3,8 @@
 mod request;
 mod seen;
 
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use self::request::RequestBuilder;
@@ -13,7 +14,7 @@ use crate::application::{CONTROL, TOKEN};
 use crate::case::{Failure, ensure};
 use crate::text;
 use crate::wire::websocket::WebSocket;
-use crate::wire::{Connection, Endpoint, Head, Response, Transcript};
+use crate::wire::{self, Connection, Endpoint, Head, Response, Transcript};
 
 /// The server a case talks to, and the case's own token.
 pub struct Context {
@@ -252,6 +253,8 @@ impl Context {
         ensure!(statuses.contains(&status), "expected a refusal with {statuses:?}, seen a {status}");
         ensure!(!response.is_from_application(), "the {status} was made by the application");
         connection.closed()?;
+        // A server may linger until the client has closed, too.
+        drop(connection);
         self.not_called()?;
         Ok(response)
     }
@@ -318,7 +321,7 @@ impl Context {
     /// # Errors
     /// The server does not answer.
     pub fn seen(&self) -> Result<Seen, Failure> {
-        self.control(&format!("report {}", self.token)).map(|text| Seen::parse(&text))
+        self.control(&format!("report {}", self.token)).map(|text| self.seen_in(&text))
     }
 
     /// Waits until the application has recorded `event` (a word and perhaps details), then says what it saw.
@@ -334,12 +337,16 @@ impl Context {
     /// # Errors
     /// It does not come as often.
     pub fn wait_for_times(&self, event: &str, count: usize) -> Result<Seen, Failure> {
-        let text = self.control(&format!("wait {} {count} {}", self.token, text::encode(event)));
+        if !self.endpoint.abilities.asks_event(event) {
+            return Err(format!("the application does not tell of {event}").into());
+        }
+        let patience = wire::patience().as_millis();
+        let text = self.control(&format!("wait {} {count} {} {patience}", self.token, text::encode(event)));
         let text = text.map_err(|failure| {
             let seen = self.seen().map(|seen| seen.summary()).unwrap_or_default();
             Failure(format!("the application did not record \"{event}\" ({count} ×): {failure}; it recorded {seen}"))
         })?;
-        let seen = Seen::parse(&text);
+        let seen = self.seen_in(&text);
         ensure!(seen.count(event) >= count, "the application did not record \"{event}\" ({count} ×)");
         Ok(seen)
     }
@@ -366,6 +373,19 @@ impl Context {
         Ok(())
     }
 
+    fn seen_in(&self, report: &str) -> Seen {
+        Seen::parse(report, &self.endpoint.abilities)
+    }
+
+    /// Tells an application in another process that the case is over: nobody waits at its gates any more. One that does
+    /// not know of this keeps what it has.
+    pub(crate) fn end(&mut self) {
+        self.again();
+        for tokens in self.earlier.chunks(64) {
+            let _ = self.control(&format!("end {}", tokens.join(" ")));
+        }
+    }
+
     /// Asks the application about its records, on a connection that is not part of the transcript.
     pub(crate) fn control(&self, what: &str) -> Result<String, Failure> {
         control(&self.endpoint, what)
@@ -390,10 +410,37 @@ fn speaking(mut endpoint: Endpoint, protocol: &str) -> Endpoint {
     endpoint
 }
 
+/// Asks who is there before the first case.
+///
+/// # Errors
+/// In plain words: nobody, or nobody who speaks HTTP, or another application.
+pub(crate) fn about(endpoint: &Endpoint) -> Result<String, Failure> {
+    let address = endpoint.address;
+    drop(TcpStream::connect_timeout(&address, wire::patience()).map_err(|error| match error.kind() {
+        ErrorKind::ConnectionRefused => format!("nobody listens at {address}: {error}"),
+        _ => format!("cannot connect to {address}: {error}"),
+    })?);
+    let mut connection = Connection::open(endpoint, &Transcript::default())?;
+    let asked = connection.send(control_request("about")).and_then(|()| connection.response("GET"));
+    let spoken = if endpoint.tls.is_some() { "HTTP/1.1 over TLS" } else { "HTTP/1.1" };
+    let response = asked.map_err(|failure| format!("what listens at {address} does not speak {spoken}: {failure}"))?;
+    let text = response.text();
+    if response.status() != 200 || !text.lines().any(|line| line.starts_with("server ")) {
+        let status = response.status();
+        let by = response.head.get("server").map(|by| format!(" by {by}")).unwrap_or_default();
+        return Err(format!("{address} does not serve the conformance application: \"about\" was answered {status}{by}, and not as spec/APPLICATION.md says").into());
+    }
+    Ok(text)
+}
+
+fn control_request(what: &str) -> String {
+    format!("GET / HTTP/1.1\r\nhost: suite\r\n{CONTROL}: {what}\r\nconnection: close\r\n\r\n")
+}
+
 /// Sends a control request to the conformance application there.
 pub(crate) fn control(endpoint: &Endpoint, what: &str) -> Result<String, Failure> {
     let mut connection = Connection::open(endpoint, &Transcript::default())?;
-    connection.send(format!("GET / HTTP/1.1\r\nhost: suite\r\n{CONTROL}: {what}\r\nconnection: close\r\n\r\n"))?;
+    connection.send(control_request(what))?;
     let response = connection.response("GET")?;
     ensure!(response.status() == 200, "the report request was answered {}", response.status());
     Ok(response.text())

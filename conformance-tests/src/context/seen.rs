@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::abilities::Abilities;
 use crate::application::{Event, is_match};
 use crate::case::Failure;
 use crate::{mount, text};
@@ -11,6 +12,7 @@ use crate::{mount, text};
 pub struct Seen {
     /// The events.
     pub events: Vec<Event>,
+    abilities: Abilities,
 }
 
 /// One call of the application.
@@ -30,6 +32,7 @@ pub struct Call {
     pub fields: Vec<(String, Vec<u8>)>,
     /// Facts of the environ.
     env: Vec<(String, String)>,
+    abilities: Abilities,
 }
 
 impl Call {
@@ -45,6 +48,7 @@ impl Call {
 
     /// A fact of the environ, empty if it was not there.
     pub fn env(&self, name: &str) -> &str {
+        self.abilities.asks_fact(name);
         self.env.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
     }
 }
@@ -52,17 +56,17 @@ impl Call {
 impl Seen {
     /// From recorded events.
     pub fn new(events: Vec<Event>) -> Self {
-        Seen { events }
+        Seen { events, abilities: Abilities::default() }
     }
 
-    /// From the answer to a report request.
-    pub(crate) fn parse(text: &str) -> Self {
+    /// From the answer to a report request of an application that can do so much.
+    pub(crate) fn parse(text: &str, abilities: &Abilities) -> Self {
         let event = |line: &str| {
             let mut parts = line.splitn(3, '\t');
             let call = parts.next()?.parse().ok()?;
             Some(Event { call, thread: parts.next()?.to_owned(), text: parts.next()?.to_owned() })
         };
-        Seen { events: text.lines().filter_map(event).collect() }
+        Seen { events: text.lines().filter_map(event).collect(), abilities: abilities.clone() }
     }
 
     /// The calls, in the order they began.
@@ -73,7 +77,8 @@ impl Seen {
             events.entry(event.call).or_default().push(event);
         }
         let begun = self.events.iter().filter(|event| is_match(&event.text, "call"));
-        begun.map(|event| Call::of(events.get(&event.call).map_or(&[][..], Vec::as_slice))).collect()
+        let of = |event: &Event| Call::of(events.get(&event.call).map_or(&[][..], Vec::as_slice));
+        begun.map(|event| Call { abilities: self.abilities.clone(), ..of(event) }).collect()
     }
 
     /// The only call there was.
@@ -91,6 +96,7 @@ impl Seen {
 
     /// How often `event` was recorded.
     pub fn count(&self, event: &str) -> usize {
+        self.abilities.asks_event(event);
         crate::application::matching(&self.events, event)
     }
 }
@@ -134,11 +140,13 @@ impl Seen {
 
     /// Where in the order the first `event` is.
     pub fn position(&self, event: &str) -> Option<usize> {
+        self.abilities.asks_event(event);
         self.events.iter().position(|found| is_match(&found.text, event))
     }
 
     /// What follows the word `event` in each such event.
     pub fn details(&self, event: &str) -> Vec<String> {
+        self.abilities.asks_event(event);
         let found = self.events.iter().filter(|found| is_match(&found.text, event));
         found.map(|found| found.text[event.len()..].trim_start().to_owned()).collect()
     }
@@ -153,8 +161,8 @@ impl Seen {
     /// # Errors
     /// What it read instead.
     pub fn read_all(&self, body: &[u8]) -> Result<(), Failure> {
-        let sum = text::checksum(text::CHECKSUM_START, body);
-        let expected = format!("{} {sum:016x}", body.len());
+        let sum = text::checksum(0, body);
+        let expected = format!("{} {sum:08x}", body.len());
         let seen = self.details("read-end");
         if seen == [expected.as_str()] {
             return Ok(());

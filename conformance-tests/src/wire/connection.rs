@@ -11,6 +11,7 @@ use super::response::{Framing, Head, Response};
 use super::stream::{Endpoint, Stream};
 use super::tls::Ended;
 use super::transcript::{Direction, Transcript};
+use crate::abilities::Abilities;
 use crate::case::{Failure, ensure};
 use crate::text;
 
@@ -37,6 +38,7 @@ pub struct Connection {
     pub(super) stream: Stream,
     number: usize,
     transcript: Transcript,
+    abilities: Abilities,
     buffer: Vec<u8>,
     ended: Option<&'static str>,
     /// To be sent with what is sent next.
@@ -104,10 +106,16 @@ impl Connection {
             stream,
             number,
             transcript: transcript.clone(),
+            abilities: endpoint.abilities.clone(),
             buffer: Vec::new(),
             ended: None,
             held: Vec::new(),
         })
+    }
+
+    /// What the application at the other end can do.
+    pub(super) fn abilities(&self) -> &Abilities {
+        &self.abilities
     }
 
     /// The client's own address.
@@ -122,9 +130,10 @@ impl Connection {
     /// Sends `bytes`.
     ///
     /// # Errors
-    /// The server closed the connection, or does not read.
+    /// The server closed the connection, or does not read; or the application lacks what is asked for.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
         let mut bytes = bytes.as_ref();
+        self.abilities.can_answer(bytes)?;
         let mut both = std::mem::take(&mut self.held);
         if !both.is_empty() {
             both.extend_from_slice(bytes);
@@ -138,8 +147,9 @@ impl Connection {
     /// Sends `bytes` on a thread of its own, while this one reads. What the server does not take is not sent.
     ///
     /// # Errors
-    /// The socket can't be shared.
+    /// The socket can't be shared, or the application lacks what is asked for.
     pub fn send_in_background(&mut self, bytes: Vec<u8>) -> Result<Sending, Failure> {
+        self.abilities.can_answer(&bytes)?;
         self.transcript.add(self.number, Direction::Sent, &bytes);
         let mut stream = self.stream.try_clone().map_err(|error| error.to_string())?;
         // An error is what the server's closing looks like from here; the case looks at its response.
@@ -393,7 +403,8 @@ impl Connection {
                 Some(line) if line.is_empty() => return Ok(true),
                 Some(line) => {
                     let colon = line.iter().position(|byte| *byte == b':').ok_or("a trailer line without a colon")?;
-                    let name = String::from_utf8_lossy(&line[..colon]).into_owned();
+                    // RFC 9110 §5.1: in any case
+                    let name = String::from_utf8_lossy(&line[..colon]).to_ascii_lowercase();
                     response.trailers.push((name, line[colon + 1..].trim_ascii().to_vec()));
                 }
             }

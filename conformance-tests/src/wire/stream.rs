@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::tls::{Client, Ended, Session};
+use crate::abilities::Abilities;
 use crate::case::Failure;
 
 /// How long a handshake may take before the case goes on: it is finished as the case reads then. Servers that accept nobody
@@ -19,12 +20,14 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// How to speak TLS, where that is spoken.
     pub tls: Option<Client>,
+    /// What the application there can do.
+    pub abilities: Abilities,
 }
 
 impl From<SocketAddr> for Endpoint {
-    /// In plain.
+    /// In plain, where the application can do everything.
     fn from(address: SocketAddr) -> Self {
-        Endpoint { address, tls: None }
+        Endpoint { address, tls: None, abilities: Abilities::default() }
     }
 }
 

@@ -215,6 +215,9 @@ impl Http2 {
     }
 
     fn open_stream(&mut self, fields: &[(&str, &str)], flags: u8) -> Result<u32, Failure> {
+        for (_, script) in fields.iter().filter(|(name, _)| *name == DO) {
+            self.connection.abilities().can_do(script)?;
+        }
         let block = hpack::block(fields);
         let stream = self.next_stream();
         self.send(kind::HEADERS, flags, stream, &block)?;
