@@ -6,7 +6,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use adapter_core::server::Pulse;
@@ -26,6 +26,8 @@ use crate::workers::attend;
 pub(crate) struct Operator {
     manager: Manager,
     upgrade: Arc<OnceLock<Upgrade>>,
+    /// Held while a successor is being started.
+    upgrading: Arc<Mutex<()>>,
     /// How often a worker says that it lives.
     beat: Option<Duration>,
     listening: Option<Arc<Listening>>,
@@ -39,7 +41,16 @@ pub(crate) struct Operator {
 impl Operator {
     /// Before anything is bound. An `upgrade` is known once the server serves; a worker has a `beat`.
     pub(crate) fn new(manager: Manager, upgrade: Arc<OnceLock<Upgrade>>, beat: Option<Duration>) -> Self {
-        Operator { manager, upgrade, beat, listening: None, before: None, metrics: None, metrics_at: Vec::new() }
+        Operator {
+            manager,
+            upgrade,
+            upgrading: Arc::default(),
+            beat,
+            listening: None,
+            before: None,
+            metrics: None,
+            metrics_at: Vec::new(),
+        }
     }
 
     /// Whether this process serves for another one, which says where.
@@ -95,7 +106,9 @@ impl Operator {
             let (stop, manager) = (stop.clone(), self.manager.clone());
             let metrics = self.metrics.as_ref().map(Endpoint::release);
             let patience = start_patience(hooks.unwrap_or_default());
+            let upgrading = self.upgrading.clone();
             let upgrade = move || {
+                let _upgrading = upgrading.lock();
                 let tell = |process| manager.main_is(process);
                 match renewal::start(&program, &listening, patience, || stop.is_stopping(), tell) {
                     Ok(process) => {
@@ -106,6 +119,7 @@ impl Operator {
                         stop.hand_over();
                         format!("process {process} serves; draining")
                     }
+                    Err(why) if stop.is_stopping() => format!("the new program does not serve: {why}"),
                     Err(why) => format!("serving on, for the new program does not: {why}"),
                 }
             };
@@ -164,6 +178,8 @@ impl Operator {
 
 impl Drop for Operator {
     fn drop(&mut self) {
+        // One that does not serve yet is ended first: it has the listeners, and nobody else would.
+        let _upgraded = self.upgrading.lock();
         // Threads that last as long as the process know it, too.
         if let Some(listening) = &self.listening {
             // Paths are the other one's still where it was not relieved.

@@ -12,6 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::successor::{Listening, PATIENCE, Program, Role, is_gone};
 
+/// Why nothing becomes of it.
+const STOPS: &str = "this process is to stop";
 /// How often it is looked whether this process is to end meanwhile.
 const STEP: Duration = Duration::from_millis(250);
 
@@ -43,7 +45,9 @@ pub(crate) fn start(
         Err(why) => {
             // By that it learns that nobody waits for it any more.
             drop(stream);
-            Err(end(&mut child, why))
+            // Who is to stop waits a moment for it, and no more.
+            let patience = if why == STOPS { Duration::from_secs(1) } else { PATIENCE };
+            Err(end(&mut child, patience, why))
         }
     }
 }
@@ -52,7 +56,7 @@ fn until_ready(stream: &mut UnixStream, patience: Duration, stops: impl Fn() -> 
     let began = Instant::now();
     loop {
         match stream.read(&mut [0]) {
-            Ok(1..) => return if stops() { Err("this process is to stop".into()) } else { Ok(()) },
+            Ok(1..) => return if stops() { Err(STOPS.into()) } else { Ok(()) },
             Ok(0) => return Err(String::new()),
             Err(error) if is_gone(&error) => return Err(String::new()),
             Err(error)
@@ -60,7 +64,7 @@ fn until_ready(stream: &mut UnixStream, patience: Duration, stops: impl Fn() -> 
             Err(error) => return Err(error.to_string()),
         }
         if stops() {
-            return Err("this process is to stop".into());
+            return Err(STOPS.into());
         }
         if began.elapsed() >= patience {
             return Err(format!("it is not ready after {} s", patience.as_secs()));
@@ -70,13 +74,13 @@ fn until_ready(stream: &mut UnixStream, patience: Duration, stops: impl Fn() -> 
 
 /// Ends what was started, which may have workers, and says why. It has a moment to end by itself, which it may be about to where nothing
 /// is known but that it has let go of the pair.
-fn end(child: &mut Child, why: String) -> String {
+fn end(child: &mut Child, patience: Duration, why: String) -> String {
     let process = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     if let Some(process) = process.filter(|_| !why.is_empty()) {
         let _ = kill_process(process, Signal::TERM);
     }
     let began = Instant::now();
-    while began.elapsed() < PATIENCE {
+    while began.elapsed() < patience {
         match child.try_wait() {
             Ok(None) => std::thread::sleep(Duration::from_millis(10)),
             Ok(Some(status)) if why.is_empty() => return format!("it ended before it served ({status})"),

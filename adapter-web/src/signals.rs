@@ -204,6 +204,8 @@ impl Stop {
         let state = self.lock();
         match state.phase {
             Phase::Starting if state.interrupted.is_none() => Readiness::Starting,
+            // The service goes on, where another process serves.
+            _ if state.trigger.is_handed_over() => Readiness::Serving,
             // The program may have had it drain.
             Phase::Serving if !state.trigger.draining().is_fired() => Readiness::Serving,
             _ => Readiness::Draining,

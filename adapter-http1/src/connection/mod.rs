@@ -29,7 +29,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use adapter_core::contain::catch;
@@ -311,6 +311,15 @@ impl<T: Transport> Connection<T> {
     /// It as other threads see it, for while the one that runs it is in application code. Does not block.
     pub fn handle(&self) -> Handle<T> {
         Handle::new(self.shared.clone())
+    }
+
+    /// Counts as idle before it is polled for the first time: for a server that does so only once something has come. `waker` is woken
+    /// where it has to make room. Does not block. \[LIM-07\]
+    pub fn await_first(&mut self, waker: &Waker) {
+        let mut io = self.shared.io();
+        io.begin_turn(waker);
+        io.end_turn();
+        io.idle_since = Some(self.now);
     }
 
     /// Goes as far as it can at `now`. Poll it again when its waker was woken, at the [`deadline`](Self::deadline), and when the

@@ -105,6 +105,7 @@ impl Conn {
         }
         let _ = conn.handle.set(connection.handle());
         let mut task = Task { connection, waker: Waker::from(conn.clone()), armed: None };
+        task.connection.await_first(&task.waker);
         conn.arm(&mut task, Instant::now());
         *lock(&conn.task) = Some(task);
         conn

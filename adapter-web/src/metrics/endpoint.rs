@@ -27,6 +27,8 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const REST: usize = 64 << 10;
 /// How long nothing is accepted after that has failed, mostly for want of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long the end of the process waits for those that are connected.
+const LAST: Duration = Duration::from_millis(500);
 
 /// What there is to tell.
 pub(crate) struct Site {
@@ -67,7 +69,7 @@ impl Endpoint {
         for listener in &listeners {
             listener.set_nonblocking(true)?;
         }
-        let answering = Answering { woken, listeners, connections: Vec::new(), accepts: None, site };
+        let answering = Answering { woken, listeners, connections: Vec::new(), accepts: None, ends: false, site };
         Ok(Endpoint { wake: Arc::new(wake), answering: Some(answering), thread: None })
     }
 
@@ -104,6 +106,8 @@ struct Answering {
     connections: Vec<Connection>,
     /// When to accept again; `None` is at any time.
     accepts: Option<Instant>,
+    /// Nothing more is said by `woken`.
+    ends: bool,
     site: Site,
 }
 
@@ -129,7 +133,7 @@ impl Answering {
             self.wait();
             let mut said = [0];
             match self.woken.read(&mut said) {
-                Ok(0) => return,
+                Ok(0) => return self.finish(),
                 Ok(_) => self.listeners.clear(),
                 Err(error) if is_to_come(&error) => {}
                 Err(_) => return,
@@ -144,9 +148,23 @@ impl Answering {
         }
     }
 
+    /// The process ends: who is connected is answered, within a moment.
+    fn finish(&mut self) {
+        self.listeners.clear();
+        self.ends = true;
+        let until = Instant::now() + LAST;
+        self.connections.iter_mut().for_each(|connection| connection.deadline = connection.deadline.min(until));
+        while !self.connections.is_empty() {
+            let (now, site) = (Instant::now(), &self.site);
+            self.connections.retain_mut(|connection| connection.deadline > now && connection.go_on(site));
+            self.wait();
+        }
+    }
+
     /// Waits until there is something to do.
     fn wait(&self) {
-        let mut fds = vec![PollFd::from_borrowed_fd(self.woken.as_fd(), PollFlags::IN)];
+        let woken = PollFd::from_borrowed_fd(self.woken.as_fd(), PollFlags::IN);
+        let mut fds: Vec<_> = (!self.ends).then_some(woken).into_iter().collect();
         if self.accepts.is_none() {
             fds.extend(self.listeners.iter().map(|listener| PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN)));
         }

@@ -108,6 +108,9 @@ impl Parent {
                 self.begin_end();
                 self.workers.iter_mut().for_each(Worker::retire);
             }
+            Err(why) if self.stage == Stage::Stopping => {
+                say(&format!("SIGUSR2: the new program does not serve: {why}"));
+            }
             Err(why) => say(&format!("SIGUSR2: serving on, for the new program does not: {why}")),
         }
     }

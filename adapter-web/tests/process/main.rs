@@ -88,6 +88,7 @@ mod unix {
             ("upgrades_lose_no_request", operator::upgrades),
             ("websockets_are_told_of_an_upgrade", websockets::upgrade),
             ("an_upgrade_that_fails_changes_nothing", operator::failed_upgrade),
+            ("an_upgrade_that_hangs_ends_with_the_program", operator::hanging_upgrade),
             ("an_upgrade_that_does_not_start_leaves_the_path", operator::upgrade_without_startup),
             ("the_first_signal_behind_an_upgrade_does_not_force", operator::signal_behind_upgrade),
             ("port_and_rust_log_are_honoured", operator::conventions),

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use adapter_web::{Application, Environ, Error, Request, Response, ServerInfo};
 
-use crate::program::{DEADLINE, PROGRAM, answer, ask, command, connect, start, talk, until};
+use crate::program::{DEADLINE, PROGRAM, answer, ask, command, command_at, connect, start, talk, until};
 use crate::workers::MOOD;
 
 /// A program whose startup hook never ends.
@@ -317,6 +317,30 @@ pub(crate) fn failed_upgrade(server: &str) {
     assert!(talk(connect(&address), "/").ends_with("\r\n\r\nhello"));
     program.signal("-TERM");
     assert_eq!(program.end().0.code(), Some(0));
+}
+
+/// A new program that never serves ends with the one that has started it, and holds no port.
+pub(crate) fn hanging_upgrade(server: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("program");
+    let this = std::env::current_exe().expect("this binary has a path");
+    std::os::unix::fs::symlink(this, &path).expect("a link");
+    let program = start(command_at(&path, &["--server", server, "--bind", "127.0.0.1:0"]));
+    let address = program.address();
+    std::fs::remove_file(&path).expect("a file");
+    std::fs::write(&path, "#!/bin/sh\necho hangs >&2\nexec sleep 1000\n").expect("a file");
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+    program.signal("-USR2");
+    let mut said = [program.line(), program.line()];
+    said.sort_unstable();
+    assert_eq!(said, ["adapter: SIGUSR2: starting the program anew", "hangs"]);
+    program.signal("-TERM");
+    // Its end is that of who holds stderr, which the new one does, too.
+    let (ended, stderr, _) = program.end();
+    assert_eq!(ended.code(), Some(0), "{stderr:?}");
+    let why = "adapter: SIGUSR2: the new program does not serve: this process is to stop";
+    assert!(stderr.iter().any(|line| line == why), "{stderr:?}");
+    std::net::TcpListener::bind(&address).expect("the port is free");
 }
 
 /// One whose startup hook fails leaves the old one's path where it is.

@@ -27,7 +27,12 @@ impl Drop for Program {
 }
 
 pub(crate) fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(std::env::current_exe().expect("this binary has a path"));
+    command_at(&std::env::current_exe().expect("this binary has a path"), args)
+}
+
+/// The program by another path.
+pub(crate) fn command_at(path: &std::path::Path, args: &[&str]) -> Command {
+    let mut command = Command::new(path);
     command.args(args).env(PROGRAM, "1").stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("ADAPTER_") && name != PROGRAM) {

@@ -9,6 +9,7 @@ use futures_lite::stream;
 /// |---|---|
 /// | `/who` | `PEER SCHEME` as the server tells them |
 /// | `/hop` | the address of the socket's own peer |
+/// | `/forwarded` | the fields that may say who the client is, a line each, as they came |
 /// | `/sum`, `/live/sum` | length and sum of the octets of the request body |
 /// | `/live/events` | an event, and another one once `/go` was asked for |
 /// | `/live/echo` | the request body, streamed back |
@@ -25,6 +26,11 @@ pub(crate) fn application() -> impl Application {
                     Ok(text(format!("{peer} {}", environ.scheme())))
                 }
                 "/hop" => Ok(text(environ.socket_peer_addr().map_or("unix".to_owned(), |peer| peer.to_string()))),
+                "/forwarded" => {
+                    let fields = request.headers().iter();
+                    let fields = fields.filter(|(name, _)| name.as_str().contains("forwarded") || *name == "x-real-ip");
+                    Ok(text(fields.map(|(name, value)| format!("{name}: {}\n", value.to_str().unwrap())).collect()))
+                }
                 "/sum" | "/live/sum" => sum(request).await.map(text),
                 "/live/events" => Ok(events(gone)),
                 "/go" => {

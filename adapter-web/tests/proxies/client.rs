@@ -79,6 +79,14 @@ pub(crate) fn forged(proxy: &Proxy) {
     }
 }
 
+/// Fields that other settings would believe are the proxy's own, or not there.
+pub(crate) fn stripped(proxy: &Proxy) {
+    let forged = "X-Real-IP: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Forwarded-Host: evil\r\nX-Forwarded-Port: 666\r\nX-Forwarded-Prefix: /evil\r\n";
+    let answer = ask(proxy, &format!("GET /forwarded HTTP/1.1\r\nHost: a.example\r\n{forged}\r\n"));
+    assert!(!answer.contains("6.6.6.6") && !answer.contains("evil") && !answer.contains("666"), "{answer}");
+    assert!(answer.contains(&format!("x-real-ip: {CLIENT}\n")), "{answer}");
+}
+
 /// The proxy keeps its connections to the server, and the server its own.
 pub(crate) fn kept(proxy: &Proxy) {
     if matches!(proxy.by, Upstream::ProxyV1 | Upstream::ProxyV2) {

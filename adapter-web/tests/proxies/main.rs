@@ -23,8 +23,9 @@ use crate::proxy::{Kind, Proxy, Upstream};
 /// A name, and what it does with a proxy that listens.
 type Case = (&'static str, fn(&Proxy));
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 8] = [
     ("nothing_forged_is_believed", client::forged),
+    ("nothing_forged_is_passed_on", client::stripped),
     ("connections_are_used_again", client::kept),
     ("websockets", client::websocket),
     ("events_come_at_once", client::events),

@@ -354,7 +354,25 @@ fn idle_makes_room(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     let last = &mut held[CAP - 1];
     last.send(cx.get("body last").bytes())?;
     ensure_eq!(last.response("GET")?.text(), "last", "the response to the last that was idle");
-    Ok(())
+    silent_make_room(life)
+}
+
+/// So do those on which nothing has come at all.
+fn silent_make_room(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    let mut config = lifecycle::config();
+    config.limits.connections = 3;
+    config.timeouts.header_read = Some(Duration::from_secs(60));
+    let running = life.start(config)?;
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        silent.push(running.context.connect()?);
+    }
+    let asked = Instant::now();
+    let mut late = running.context.connect()?;
+    late.send(running.context.get("body in; header connection close").bytes())?;
+    ensure_eq!(late.response("GET")?.text(), "in", "the response to one beyond those that are silent");
+    ensure!(asked.elapsed() < Duration::from_secs(10), "it took {:?}", asked.elapsed());
+    silent[0].closed()
 }
 
 /// A chunked body with this at its end is a read error.
