@@ -154,9 +154,12 @@ impl Answering {
         self.ends = true;
         let until = Instant::now() + LAST;
         self.connections.iter_mut().for_each(|connection| connection.deadline = connection.deadline.min(until));
-        while !self.connections.is_empty() {
+        loop {
             let (now, site) = (Instant::now(), &self.site);
             self.connections.retain_mut(|connection| connection.deadline > now && connection.go_on(site));
+            if self.connections.is_empty() {
+                return;
+            }
             self.wait();
         }
     }
