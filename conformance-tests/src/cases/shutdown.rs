@@ -125,12 +125,21 @@ fn accepting_stops(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     busy.send(cx.get("gate go; body done").bytes())?;
     running.wait_for("at go")?;
     running.trigger();
-    refuses(&running)?;
-    if let Ok(mut late) = cx.connect() {
-        let _ = late.send(cx.request("GET", "/late").close().bytes());
-        let _ = late.rest();
+    let (triggered, mut served) = (Instant::now(), 0);
+    loop {
+        refuses(&running)?;
+        if let Ok(mut late) = cx.connect() {
+            let _ = late.send(cx.request("GET", "/late").close().bytes());
+            let _ = late.rest();
+        }
+        let before =
+            std::mem::replace(&mut served, running.seen().calls().iter().filter(|call| call.uri == "/late").count());
+        if served == before {
+            break;
+        }
+        // Where a server has several listeners at its address, one that is being closed refuses while another one accepts.
+        ensure!(triggered.elapsed() < PROMPT, "a connection was served after the trigger");
     }
-    ensure!(running.seen().calls().iter().all(|call| call.uri != "/late"), "a connection was served after the trigger");
     running.open("go");
     ensure_eq!(busy.response("GET")?.text(), "done", "the response under way");
     running.wait()?.map_err(|error| error.to_string().into())
