@@ -655,7 +655,8 @@ impl Environ {
     }
 
     /// Why the response is not to be taken to its end: the server has broken it off, or the client is gone. `None` where neither is
-    /// known. For middleware that logs, when it sees a call or a body dropped: as [observers](crate::observe) are told. \[OBS-06\]
+    /// known. For middleware that logs, when it sees a call or a body dropped: as [observers](crate::observe) are told. Does not
+    /// block. \[OBS-06\]
     pub fn broken_off(&self) -> Option<RequestEnd> {
         self.connection.broken_off().or_else(|| self.is_disconnected().then_some(RequestEnd::ClientGone))
     }

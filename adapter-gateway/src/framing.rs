@@ -42,7 +42,8 @@ pub(crate) enum Form {
     Http,
 }
 
-/// A protocol between a web server and an application.
+/// A protocol between a web server and an application. What is given here is for protocols of one request a connection, where a response
+/// is what is written until the connection ends.
 pub(crate) trait Framing: Send + 'static {
     /// For a connection whose requests may have variables of `limit` octets, names included.
     fn new(limit: usize) -> Self;
@@ -57,17 +58,23 @@ pub(crate) trait Framing: Send + 'static {
     fn form(&self) -> Form;
 
     /// Appends `data`, a piece of the response with its head in front, to `out`.
-    fn data(&mut self, data: &[u8], out: &mut Vec<u8>);
+    fn data(&mut self, data: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(data);
+    }
 
     /// The response is whole.
-    fn end(&mut self, out: &mut Vec<u8>);
+    fn end(&mut self, _out: &mut Vec<u8>) {}
 
     /// The response is broken off: appends what shows that, as far as the protocol can.
-    fn broken(&mut self, out: &mut Vec<u8>);
+    fn broken(&mut self, _out: &mut Vec<u8>) {}
 
     /// Whether the end of the connection is the end of the response, so that one that is broken off needs a reset.
-    fn ends_by_close(&self) -> bool;
+    fn ends_by_close(&self) -> bool {
+        true
+    }
 
     /// Whether a body without a declared length may follow.
-    fn has_open_bodies(&self) -> bool;
+    fn has_open_bodies(&self) -> bool {
+        false
+    }
 }

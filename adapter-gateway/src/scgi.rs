@@ -65,22 +65,6 @@ impl Framing for Scgi {
     fn form(&self) -> Form {
         Form::Cgi
     }
-
-    fn data(&mut self, data: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(data);
-    }
-
-    fn end(&mut self, _out: &mut Vec<u8>) {}
-
-    fn broken(&mut self, _out: &mut Vec<u8>) {}
-
-    fn ends_by_close(&self) -> bool {
-        true
-    }
-
-    fn has_open_bodies(&self) -> bool {
-        false
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,33 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use libtest_mimic::{Arguments, Trial};
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let has_python = Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success());
+    if !has_python && !arguments.list {
+        eprintln!("foreign: ignored, there is no python3");
+    }
+    let trial = |name: &str, test: fn()| {
+        Trial::test(name, move || {
+            test();
+            Ok(())
+        })
+    };
+    let trials = vec![
+        trial("what_the_application_lacks_skips_its_cases_by_name", what_the_application_lacks_skips_its_cases_by_name),
+        trial(
+            "who_is_no_conformance_application_is_told_before_the_first_case",
+            who_is_no_conformance_application_is_told_before_the_first_case,
+        ),
+        trial("the_application_of_python_does_what_it_is_told", the_application_of_python_does_what_it_is_told)
+            .with_ignored_flag(!has_python),
+        trial("the_chapter_names_every_step", the_chapter_names_every_step),
+    ];
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
 fn run(address: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_conformance"));
     command.args(["run", "--format", "json", "--patience", "5s", "--external", address]).args(arguments);
@@ -34,7 +61,6 @@ fn outcomes(output: &Output) -> Vec<(String, String)> {
 }
 
 /// Of an application that knows so little no case can pass: that they are skipped is what it says of itself.
-#[test]
 fn what_the_application_lacks_skips_its_cases_by_name() {
     // One answer to all: to "about", and a record of one call.
     let address = answering(concat!(
@@ -56,7 +82,6 @@ fn what_the_application_lacks_skips_its_cases_by_name() {
     assert_eq!(outcomes(&output)[0].0, "failed");
 }
 
-#[test]
 fn who_is_no_conformance_application_is_told_before_the_first_case() {
     let other = "HTTP/1.1 404 Not Found\r\nserver: nginx\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     let newer = "HTTP/1.1 200 OK\r\ncontent-length: 26\r\nconnection: close\r\n\r\ncontract 2\nserver tomorrow\n";
@@ -83,16 +108,12 @@ impl Drop for Serving {
 }
 
 /// The application of Python on the server of its standard library, which speaks HTTP/1.0.
-#[test]
 fn the_application_of_python_does_what_it_is_told() {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("foreign/wsgi.py");
     let mut command = Command::new("python3");
     command.arg(program).arg("127.0.0.1:0").stdout(Stdio::piped()).stderr(Stdio::null());
-    let Ok(child) = command.env("PYTHONDONTWRITEBYTECODE", "1").spawn() else {
-        eprintln!("not run: there is no python3 here");
-        return;
-    };
-    let mut serving = Serving(child);
+    let child = command.env("PYTHONDONTWRITEBYTECODE", "1").spawn();
+    let mut serving = Serving(child.expect("python3 was there"));
     let mut line = String::new();
     BufReader::new(serving.0.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
     let address = line.trim().rsplit(' ').next().unwrap_or_default().to_owned();
@@ -110,7 +131,6 @@ fn the_application_of_python_does_what_it_is_told() {
 }
 
 /// The steps of the sources, and those of the chapter.
-#[test]
 fn the_chapter_names_every_step() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: &str| std::fs::read_to_string(root.join(path)).expect(path);

@@ -46,6 +46,9 @@ fn main() -> ExitCode {
         }
         for server in adapter_web::servers() {
             for upstream in kind.upstreams() {
+                if matches!(upstream, Upstream::Http2) && server.info().capabilities.get("http2") != Some(true) {
+                    continue;
+                }
                 let name = format!("{}::{}::{}", server.info().name, kind.name(), upstream.name());
                 trials.push(match missing.clone() {
                     None => Trial::test(name, move || {
@@ -65,13 +68,13 @@ fn run(server: &dyn Server, kind: Kind, upstream: Upstream) {
     let folder = tempfile::tempdir().unwrap();
     let mut config = ServerConfig::default().threads(4);
     let bind = match upstream {
-        Upstream::Tcp => "127.0.0.1:0".to_owned(),
+        Upstream::Tcp | Upstream::Http2 => "127.0.0.1:0".to_owned(),
         Upstream::ProxyV1 | Upstream::ProxyV2 => "127.0.0.1:0,proxy".to_owned(),
         Upstream::Unix => format!("unix:{}", folder.path().join("app.sock").display()),
     };
     config.binds.push(bind.parse().unwrap());
     match upstream {
-        Upstream::Tcp => config.trusted_proxies = vec![[127, 0, 0, 1].into()],
+        Upstream::Tcp | Upstream::Http2 => config.trusted_proxies = vec![[127, 0, 0, 1].into()],
         Upstream::Unix => config.trusted_proxies = vec![TrustedProxy::Unix],
         // It speaks for the client there, and not by fields.
         Upstream::ProxyV1 | Upstream::ProxyV2 => config.proxy_protocol_from = vec![[127, 0, 0, 1].into()],

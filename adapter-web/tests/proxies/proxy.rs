@@ -25,6 +25,8 @@ pub(crate) enum Upstream {
     Unix,
     ProxyV1,
     ProxyV2,
+    /// By prior knowledge.
+    Http2,
 }
 
 impl Upstream {
@@ -34,6 +36,7 @@ impl Upstream {
             Upstream::Unix => "unix",
             Upstream::ProxyV1 => "proxy-v1",
             Upstream::ProxyV2 => "proxy-v2",
+            Upstream::Http2 => "http2",
         }
     }
 }
@@ -54,7 +57,8 @@ impl Kind {
     /// How it can ask a server.
     pub(crate) fn upstreams(self) -> &'static [Upstream] {
         match self {
-            Kind::Haproxy => &[Upstream::Tcp, Upstream::Unix, Upstream::ProxyV1, Upstream::ProxyV2],
+            Kind::Haproxy => &[Upstream::Tcp, Upstream::Unix, Upstream::ProxyV1, Upstream::ProxyV2, Upstream::Http2],
+            Kind::Caddy => &[Upstream::Tcp, Upstream::Unix, Upstream::Http2],
             _ => &[Upstream::Tcp, Upstream::Unix],
         }
     }
@@ -121,20 +125,21 @@ impl Proxy {
     pub(crate) fn start(kind: Kind, by: Upstream, upstream: &ListenAddr, folder: &Path) -> Self {
         let folder = folder.join(kind.name());
         fs::create_dir(&folder).unwrap();
-        // The port is free now; who takes it meanwhile makes the next one be tried.
+        // The port is free now; who takes it meanwhile makes the next one be tried. Other tests listen at 127.0.0.1.
         (0..5).find_map(|_| Self::try_start(kind, by, upstream, &folder)).expect("it starts")
     }
 
     fn try_start(kind: Kind, by: Upstream, upstream: &ListenAddr, folder: &Path) -> Option<Self> {
-        let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let addr = TcpListener::bind("127.0.0.3:0").unwrap().local_addr().unwrap();
         let (place, upstream) = match upstream {
             ListenAddr::Unix(path) => kind.unix(path),
             other => ("127.0.0.1:8080", other.to_string()),
         };
-        let mut config = kind.config().replace(place, &upstream).replace(":8000", &format!(":{}", addr.port()));
+        let mut config = kind.config().replace(place, &upstream);
+        config = config.replace("127.0.0.1:8000", &addr.to_string()).replace(":8000", &format!(":{}", addr.port()));
         config = config.replace("/run/apache2", &folder.display().to_string());
         match kind {
-            Kind::Caddy => config.insert_str(0, "{\n\tadmin off\n\tdefault_bind 127.0.0.1\n}\n"),
+            Kind::Caddy => config.insert_str(0, "{\n\tadmin off\n\tdefault_bind 127.0.0.3\n}\n"),
             // Its workers are of another user where it is root's, who may not go into the folder of the socket.
             Kind::Nginx if rustix::process::geteuid().is_root() => config.insert_str(0, "user root;\n"),
             _ => {}
@@ -144,6 +149,10 @@ impl Proxy {
             // As haproxy.cfg says in a comment.
             Upstream::ProxyV1 => config.replace(" check\n", " check send-proxy\n"),
             Upstream::ProxyV2 => config.replace(" check\n", " check send-proxy-v2\n"),
+            // The one and the other.
+            Upstream::Http2 => {
+                config.replace(" check\n", " check proto h2\n").replace("reverse_proxy ", "reverse_proxy h2c://")
+            }
         };
         let path = folder.join("config");
         fs::write(&path, config).unwrap();

@@ -26,6 +26,8 @@ pub(crate) static GROUP: Group = Group {
 };
 
 const LARGE: usize = 8 << 20;
+/// More than the operating system takes of a response that nobody reads.
+const UNREAD: usize = 20_000_000;
 /// Longer than what comes to mind as a default, 5 s.
 const LONG: Duration = Duration::from_secs(6);
 
@@ -78,7 +80,12 @@ fn patience(cx: &mut Context) -> Result<(), Failure> {
     idle.send(cx.get("body x").bytes())?;
     ensure_eq!(idle.response("GET")?.text(), "x", "the body");
     slow.push(("an idle connection", idle, cx.get("body x").bytes()));
+    let mut reader = cx.connect()?;
+    reader.small_window();
+    reader.send(cx.get(&format!("size {UNREAD}")).bytes())?;
     cx.pause(LONG.as_millis() as u64)?;
+    let response = reader.response("GET").map_err(|failure| format!("a slow reader: {failure}"))?;
+    ensure_eq!(response.body.len(), UNREAD, "the octets for a slow reader");
     for (what, mut connection, rest) in slow {
         connection.send(rest)?;
         let response = connection.response("GET").map_err(|failure| format!("{what}: {failure}"))?;

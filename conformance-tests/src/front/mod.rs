@@ -197,7 +197,8 @@ impl Front {
 
     fn try_start(kind: Kind, config: impl Fn(SocketAddr, &Path) -> String) -> Result<Front, String> {
         let told = |error: std::io::Error| error.to_string();
-        let address = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).map_err(told)?;
+        // The port is free now; nobody else of the suite listens at that address, who could answer in its place.
+        let address = TcpListener::bind("127.0.0.3:0").and_then(|free| free.local_addr()).map_err(told)?;
         let folder = tempfile::tempdir().map_err(told)?;
         let file = folder.path().join("config");
         fs::write(&file, config(address, folder.path())).map_err(told)?;

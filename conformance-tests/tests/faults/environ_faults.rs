@@ -124,6 +124,16 @@ impl Drop for Place {
     }
 }
 
+/// 5 s where there is no limit.
+macro_rules! limited {
+    ($name:literal, $limit:ident) => {
+        Fault::new($name, &["unlimited::everything_may_take_long"]).config(|config| {
+            let limit = &mut config.timeouts.$limit;
+            *limit = limit.or(Some(Duration::from_secs(5)));
+        })
+    };
+}
+
 pub(crate) static FAULTS: &[Fault] = &[
     Fault::new(
         "environ_of_somebody_else",
@@ -174,10 +184,11 @@ pub(crate) static FAULTS: &[Fault] = &[
         .config(|config| config.limits.body_bytes = config.limits.body_bytes.or(Some(1 << 20))),
     Fault::new("connections_are_limited_all_the_same", &["unlimited::connections_may_be_long"])
         .config(|config| config.limits.requests_per_connection = config.limits.requests_per_connection.or(Some(1000))),
-    Fault::new("time_is_limited_all_the_same", &["unlimited::everything_may_take_long"]).config(|config| {
-        let limit = |time: &mut Option<Duration>| *time = time.or(Some(Duration::from_secs(5)));
-        limit(&mut config.timeouts.body_read);
-    }),
+    limited!("heads_are_limited_all_the_same", header_read),
+    limited!("idling_is_limited_all_the_same", keep_alive),
+    limited!("reading_is_limited_all_the_same", body_read),
+    limited!("writing_is_limited_all_the_same", write),
+    limited!("handlers_are_limited_all_the_same", handler),
     Fault::new("any_field_is_believed", &["forwarded::named_field_is_the_only_one"]).config(|config| {
         if matches!(config.forwarded, ForwardedFields::Named(_)) {
             config.forwarded = ForwardedFields::XForwarded;
