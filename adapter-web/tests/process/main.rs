@@ -62,8 +62,8 @@ mod unix {
             trial("the_macro_tells_the_programs_own_version", usage::own_version),
             trial("a_server_that_was_added_is_known_by_name", usage::added_server),
         ];
-        trials
-            .push(trial("systemd_takes_the_units", operator::units).with_ignored_flag(!operator::units_are_verified()));
+        let judged = |judge: &str, trial: Trial| trial.with_ignored_flag(!operator::is_installed(judge));
+        trials.push(judged("systemd-analyze", trial("systemd_takes_the_units", operator::units)));
         type Case = (&'static str, fn(&str));
         let cases: &[Case] = &[
             ("a_port_in_use_is_one_line_and_status_1", usage::port_in_use),
@@ -132,7 +132,10 @@ mod unix {
             ("a_build_without_tls_says_so", usage::without_tls),
         ];
         if let Some(server) = adapter_web::registry::names().into_iter().next() {
-            trials.push(trial("metrics_are_scraped_by_prometheus", move || metrics::prometheus(&server)));
+            let (scraped, read) = (server.clone(), server);
+            let prometheus = trial("metrics_are_scraped_by_prometheus", move || metrics::prometheus(&scraped));
+            trials.push(judged("prometheus", prometheus));
+            trials.push(judged("promtool", trial("promtool_takes_the_page", move || metrics::promtool(&read))));
         }
         for server in adapter_web::registry::names() {
             for &(name, case) in cases {

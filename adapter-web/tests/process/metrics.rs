@@ -134,7 +134,14 @@ pub(crate) fn busy(server: &str) {
     drop(held);
 }
 
-/// A Prometheus scrapes it, where one is installed; it asks for OpenMetrics.
+/// [`page`] asks it, too, where it is installed; here it is seen whether it is.
+pub(crate) fn promtool(server: &str) {
+    let (_program, address, metrics) = serving(server, &[]);
+    assert!(talk(connect(&address), "/").ends_with("\r\n\r\nhello"));
+    until_page(&metrics, |page| page.sum("http_server_request_duration_seconds_count", &[]) >= 1.0);
+}
+
+/// A Prometheus scrapes it; it asks for OpenMetrics.
 pub(crate) fn prometheus(server: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let (program, address, metrics) = serving(server, &[]);
@@ -147,11 +154,8 @@ pub(crate) fn prometheus(server: &str) {
     let mut command = Command::new("prometheus");
     command.arg(format!("--config.file={}", settings.display())).arg(format!("--web.listen-address={listens}"));
     command.arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()));
-    let Ok(scraper) = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn() else {
-        println!("skipped: prometheus is not installed");
-        return;
-    };
-    let _scraper = Ended(scraper);
+    let scraper = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let _scraper = Ended(scraper.expect("prometheus was there"));
     assert!(talk(connect(&address), "/").ends_with("\r\n\r\nhello"));
     let deadline = Instant::now() + 3 * DEADLINE;
     let until = |query: &str, is: &str| {

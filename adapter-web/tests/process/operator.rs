@@ -394,10 +394,9 @@ pub(crate) fn conventions(server: &str) {
     }
 }
 
-/// Where systemd is installed; its manager need not run.
-pub(crate) fn units_are_verified() -> bool {
-    let has = |command: &str| Command::new(command).arg("--version").output().is_ok_and(|it| it.status.success());
-    has("systemd-analyze")
+/// Whether a judge is installed; of systemd, the manager need not run.
+pub(crate) fn is_installed(judge: &str) -> bool {
+    Command::new(judge).arg("--version").output().is_ok_and(|it| it.status.success())
 }
 
 /// The units of `examples/deploy`, and the one with TLS, are what systemd takes, but for what is newer than it.
