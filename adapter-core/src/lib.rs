@@ -13,6 +13,8 @@ pub mod contain;
 pub mod dispatch;
 pub mod environ;
 mod error;
+#[cfg(feature = "files")]
+pub mod files;
 pub mod hints;
 mod info;
 mod instead;
