@@ -1,4 +1,4 @@
-//! The server `smol`: HTTP on async-executor and async-io, without tokio's runtime. Linux only.
+//! The server `smol`: HTTP on async-executor and async-io, without tokio's runtime.
 //!
 //! * [`SmolServer`]: a server with threads of its own, to be picked by name.
 //! * [`serve`], [`serve_on`]: for a program that runs smol already.
@@ -37,8 +37,9 @@
 //!   that is busy has its tasks taken by the others. A handler that blocks holds one thread, not the connections that
 //!   happen to live there. A thread each with its own listener and executor (as `actix` has it) saves a tenth of the
 //!   system calls (2.04 a request for 2.35) and loses that.
-//! * A socket has news: the kernel marks the server's epoll set, and that marks async-io's. The thread that waits there
-//!   wakes one task of ours, which reads from the set whose tasks have news and wakes those.
+//! * A socket has news: on Linux the kernel marks the server's epoll set, and that marks async-io's. The thread that waits there
+//!   wakes one task of ours, which reads from the set whose tasks have news and wakes those. Elsewhere async-io has the
+//!   sockets themselves, and that thread wakes the connection's task; each wait is a system call or two more.
 //! * A timer is due: the same thread wakes the task that waits for it.
 //! * Blocking work is done: the `adapter-blocking` thread wakes the task that waits for it.
 //! * A task is woken while all `adapter-smol` threads sleep: the one that waits for events is interrupted through
@@ -48,15 +49,11 @@
 //! Reads and writes are attempted first and wait for an event only when the kernel has nothing (more) to give or no room;
 //! a read that does not fill the buffer has emptied the socket, so the next one waits without asking.
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-compile_error!("adapter-smol needs epoll: Linux or Android");
-
 mod connection;
-mod readiness;
-mod receive;
 mod runtime;
 mod serve;
 mod server;
+mod socket;
 mod transport;
 
 pub use adapter_listen::Listeners;

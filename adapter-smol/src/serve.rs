@@ -17,8 +17,8 @@ use futures_lite::future::or;
 
 use crate::SmolServer;
 use crate::connection::Connecting;
-use crate::readiness::Watch;
 use crate::runtime::{Own, SmolDriver, Theirs};
+use crate::socket::Watch;
 use crate::transport::{Accepting, Stream};
 
 /// Serves inside this future, until `shutdown` is ready; then drains and returns.
@@ -176,7 +176,7 @@ impl<S: Spawn + Clone> Serve<'_, S> {
             },
             async move {
                 if let Err(error) = watching.run().await {
-                    tracing::error!(target: "adapter", %error, "epoll failed; connections stand still");
+                    tracing::error!(target: "adapter", %error, "waiting for sockets failed; connections stand still");
                 }
             },
         ));

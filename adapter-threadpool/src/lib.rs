@@ -1,4 +1,4 @@
-//! A thread-pool HTTP/1.1 server. Linux only.
+//! A thread-pool HTTP/1.1 server.
 #![doc = include_str!("../README.md")]
 
 mod connection;

@@ -44,7 +44,7 @@ impl Server for ThreadPoolServer {
         can.trailers = true;
         can.early_hints = true;
         can.full_duplex = true;
-        can.unix_socket = true;
+        can.unix_socket = cfg!(unix);
         can.upgrade = true;
         can.websocket = true;
         can.tls = true;

@@ -16,10 +16,10 @@ use adapter_core::rules::Rejection;
 use adapter_core::tls::Tls;
 use adapter_http1::connection::{Connection, Handle, Held, Secured, Settings, Turn, Turned};
 use http::StatusCode;
-use rustix::event::epoll::EventFlags;
 
 use self::socket::Socket;
 use crate::engine::client::{Accepted, Client, Reported, Step, Uncorked};
+use crate::engine::poller::flag;
 use crate::engine::schedule::Job;
 use crate::engine::{Engine, accept, lock};
 
@@ -89,7 +89,7 @@ impl Conn {
         tls: Option<&Tls>,
         accepted: Accepted,
     ) -> Arc<dyn Client> {
-        let Accepted { token, socket, peer, local, proxy, .. } = accepted;
+        let Accepted { token, stream, peer, local, proxy, .. } = accepted;
         let conn = Arc::new(Conn {
             engine: engine.clone(),
             token,
@@ -98,7 +98,7 @@ impl Conn {
             handle: OnceLock::new(),
             task: Mutex::default(),
         });
-        let transport = settings.secure(Socket::new(socket, conn.clone()), tls);
+        let transport = settings.secure(Socket::new(stream, conn.clone()), tls);
         let mut connection = Connection::new(settings.clone(), transport, peer, local, Instant::now());
         if proxy {
             connection = connection.behind_proxy();
@@ -213,18 +213,17 @@ impl Conn {
 
 impl Client for Conn {
     fn on_event(&self, flags: u32) -> Reported {
-        let flags = EventFlags::from_bits_retain(flags);
         let mut bits = 0;
-        if flags.contains(EventFlags::IN) {
+        if flags & flag::READABLE != 0 {
             bits |= bit::READABLE;
         }
-        if flags.contains(EventFlags::OUT) {
+        if flags & flag::WRITABLE != 0 {
             bits |= bit::WRITABLE;
         }
-        if flags.contains(EventFlags::RDHUP) {
+        if flags & flag::ENDED != 0 {
             bits |= bit::ENDED | bit::READABLE;
         }
-        if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
+        if flags & flag::BROKEN != 0 {
             bits |= bit::GONE | bit::READABLE | bit::WRITABLE;
         }
         let is_end = bits & (bit::ENDED | bit::GONE) != 0;

@@ -4,31 +4,26 @@
 //! once the stream is the application's, to its task. Sockets are registered once and edge-triggered, so each attempt
 //! that falls short is remembered in the connection's bits.
 
-use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use adapter_http1::connection::{Transport, Wait};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use rustix::net::sockopt::set_socket_linger;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown};
 
 use super::{Conn, Others, bit};
 use crate::engine::lock;
+use crate::engine::poller::{Attempt, Stream};
 
 /// A connected socket. Dropping it closes it, also under a thread that waits for it.
 pub(super) struct Socket {
-    socket: Arc<OwnedFd>,
+    stream: Arc<Stream>,
     conn: Arc<Conn>,
 }
 
 impl Socket {
-    pub(super) fn new(socket: Arc<OwnedFd>, conn: Arc<Conn>) -> Self {
-        Socket { socket, conn }
+    pub(super) fn new(stream: Arc<Stream>, conn: Arc<Conn>) -> Self {
+        Socket { stream, conn }
     }
 
     /// Leaves word with who polls; the leader reports to the connection anyway.
@@ -71,24 +66,28 @@ impl Transport for Socket {
                 return Poll::Pending;
             }
             self.conn.clear(bit::READABLE);
-            match recv(&self.socket, &mut *buffer, RecvFlags::empty()) {
-                Ok((_, count)) => {
+            match self.stream.read(buffer) {
+                Attempt::Moved(count) => {
                     if count == 0 {
                         self.conn.set(bit::ENDED);
                     }
-                    // A short read has emptied the socket; but an end that came with the data gives no edge of its own.
-                    if count == buffer.len() || self.conn.has(bit::ENDED | bit::GONE) {
+                    // A short read may have emptied the socket; but an end that came with the data gives no edge of its own.
+                    if count == buffer.len() || !Stream::SHORT_READ_EMPTIES || self.conn.has(bit::ENDED | bit::GONE) {
                         self.conn.set(bit::READABLE);
                     }
                     return Poll::Ready(Ok(count));
                 }
-                Err(Errno::AGAIN) => {}
-                Err(Errno::INTR) => {
+                // What was reported as broken, and is not, would be tried for ever.
+                Attempt::Blocked if !Stream::SHORT_READ_EMPTIES && self.conn.has(bit::GONE) => {
+                    return Poll::Ready(Err(ErrorKind::ConnectionReset.into()));
+                }
+                Attempt::Blocked => {}
+                Attempt::Interrupted => {
                     self.conn.set(bit::READABLE);
                 }
-                Err(error) => {
+                Attempt::Failed(error) => {
                     self.conn.set(bit::GONE);
-                    return Poll::Ready(Err(error.into()));
+                    return Poll::Ready(Err(error));
                 }
             }
         }
@@ -103,19 +102,15 @@ impl Transport for Socket {
                     return Poll::Pending;
                 }
             }
-            let written = match parts {
-                [only, ..] if only.len() == most => send(&self.socket, only, SendFlags::NOSIGNAL),
-                _ => sendmsg(&self.socket, parts, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL),
-            };
-            match written {
-                Ok(count) => {
+            match self.stream.write(parts, most) {
+                Attempt::Moved(count) => {
                     if self.conn.has(bit::WANT_WRITE) {
                         self.conn.clear(bit::WANT_WRITE);
                     }
                     return Poll::Ready(Ok(count));
                 }
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
+                Attempt::Interrupted => {}
+                Attempt::Blocked => {
                     // An edge that came before this mark would be overlooked: then it is tried again.
                     if self.conn.set(bit::WANT_WRITE) & bit::WRITABLE != 0 {
                         self.conn.clear(bit::WRITABLE);
@@ -123,17 +118,16 @@ impl Transport for Socket {
                     }
                 }
                 // [ERR-07] quiet: the client is gone
-                Err(error) => {
+                Attempt::Failed(error) => {
                     self.conn.set(bit::GONE);
-                    return Poll::Ready(Err(error.into()));
+                    return Poll::Ready(Err(error));
                 }
             }
         }
     }
 
     fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // It may be gone already.
-        let _ = shutdown(&self.socket, Shutdown::Write);
+        self.stream.end();
         Poll::Ready(Ok(()))
     }
 
@@ -150,8 +144,7 @@ impl Transport for Socket {
     }
 
     fn has_input(&self) -> bool {
-        let mut octet = [MaybeUninit::<u8>::uninit()];
-        recv(&self.socket, &mut octet, RecvFlags::PEEK | RecvFlags::DONTWAIT).is_ok_and(|(_, count)| count > 0)
+        self.stream.has_input()
     }
 
     fn hold(&mut self) -> bool {
@@ -160,38 +153,26 @@ impl Transport for Socket {
     }
 
     fn waiter(&self) -> Option<Arc<dyn Wait>> {
-        Some(Arc::new(Waiter { socket: self.socket.clone(), conn: self.conn.clone() }))
+        let conn = self.conn.clone();
+        self.stream.waiter(move || {
+            conn.set(bit::READABLE);
+        })
     }
 
     fn limit_unsent(&self, limit: Duration) {
-        adapter_listen::limit_unsent(&self.socket, limit);
+        self.stream.limit_unsent(limit);
     }
 
     fn reset_on_close(&mut self) {
-        let _ = set_socket_linger(&self.socket, Some(Duration::ZERO));
+        self.stream.reset_on_close();
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if Arc::strong_count(&self.socket) > 1 {
+        if Arc::strong_count(&self.stream) > 1 {
             // A thread that waits holds it for a moment.
-            let _ = shutdown(&self.socket, Shutdown::Both);
+            self.stream.cut();
         }
-    }
-}
-
-/// Blocks a worker that is in application code which reads a request body: poll(2) is quicker than another thread's report.
-struct Waiter {
-    socket: Arc<OwnedFd>,
-    conn: Arc<Conn>,
-}
-
-impl Wait for Waiter {
-    fn wait(&self, timeout: Option<Duration>) {
-        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        // An error is one of the socket, and shows when it is read.
-        let _ = poll(&mut [PollFd::new(&*self.socket, PollFlags::IN)], timeout.as_ref());
-        self.conn.set(bit::READABLE);
     }
 }

@@ -1,19 +1,18 @@
 //! Accepting connections; run by the leader. \[ERR-06\], \[LIM-07\], \[SHU-01\]
 //!
-//! Listeners are level-triggered. One that reports a client while the server is full, or that fails, is taken out of the
+//! The poller tells of a listener until nobody waits there. One that tells of a client while the server is full, or that fails, is taken out of the
 //! poller by itself; closing a connection brings the former back, a timer the latter. While a client waits at the limit,
 //! the connections that have been idle for longest are asked to make room.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use adapter_core::ListenAddr;
-use adapter_listen::{AcceptError, ListenSocket, Listener, UnixPath, classify, complain};
-use rustix::net::{SocketFlags, acceptfrom_with, getsockname, sockopt};
+use adapter_listen::{AcceptError, Listener, UnixPath, classify, complain};
 
 use super::client::{Accepted, Client};
+use super::poller::{Listening, Stream};
 use super::{Engine, Tick, after, earlier, lock};
 
 /// Connections accepted before others get their turn.
@@ -35,7 +34,7 @@ struct Inner {
 }
 
 struct Entry {
-    socket: ListenSocket,
+    socket: Listening,
     addr: ListenAddr,
     /// Whether each connection must be asked for its local address.
     is_wildcard: bool,
@@ -56,16 +55,9 @@ enum Watch {
 }
 
 impl Entry {
-    fn fd(&self) -> BorrowedFd<'_> {
-        match &self.socket {
-            ListenSocket::Tcp(listener) => listener.as_fd(),
-            ListenSocket::Unix(listener) => listener.as_fd(),
-        }
-    }
-
     fn rest(&mut self, engine: &Engine, watch: Watch) {
         self.watch = watch;
-        engine.poller.remove(self.fd());
+        engine.poller.remove(&mut self.socket);
     }
 }
 
@@ -76,13 +68,9 @@ pub(crate) fn listen(engine: &Engine, listeners: Vec<Listener>) -> std::io::Resu
         let (tls, proxy) = (listener.tls(), listener.proxy());
         let (socket, addr, unlink) = listener.into_parts();
         let is_wildcard = addr.tcp().is_some_and(|addr| addr.ip().is_unspecified());
-        let entry = Entry { socket, addr, is_wildcard, tls, proxy, watch: Watch::Yes, _unlink: unlink };
-        if matches!(entry.socket, ListenSocket::Tcp(_)) {
-            // Accepted sockets inherit it (Linux), which saves a call for each.
-            sockopt::set_tcp_nodelay(entry.fd(), true)?;
-        }
-        engine.poller.add_listener(entry.fd(), inner.listeners.len())?;
-        inner.listeners.push(entry);
+        let mut socket = Listening::new(socket)?;
+        engine.poller.listen(&mut socket, inner.listeners.len())?;
+        inner.listeners.push(Entry { socket, addr, is_wildcard, tls, proxy, watch: Watch::Yes, _unlink: unlink });
     }
     Ok(())
 }
@@ -93,7 +81,8 @@ pub(crate) fn accept(engine: &Arc<Engine>, which: u64) {
     let mut failed = Vec::new();
     let mut errors = Vec::new();
     let mut retry = 0;
-    for (_, entry) in inner.listeners.iter_mut().enumerate().filter(|(n, _)| which & 1 << (*n).min(63) != 0) {
+    for (index, entry) in inner.listeners.iter_mut().enumerate().filter(|(n, _)| which & 1 << (*n).min(63) != 0) {
+        let mut may_wait = true;
         for n in 0..AT_A_TIME {
             // [LIM-07] the next one waits in the backlog
             if engine.connections.is_full() {
@@ -101,21 +90,23 @@ pub(crate) fn accept(engine: &Arc<Engine>, which: u64) {
                 if n == 0 {
                     // A connection that ends from the look at their number on finds this: it waits for the lock.
                     entry.rest(engine, Watch::NotWhileFull);
+                    may_wait = false;
                 }
                 break;
             }
-            match acceptfrom_with(entry.fd(), SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
-                Ok((socket, peer)) => {
-                    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-                    failed.extend(admit(engine, entry, socket, peer));
-                }
-                Err(error) => match classify(&error.into()) {
-                    AcceptError::WouldBlock => break,
+            match entry.socket.accept() {
+                Ok((stream, peer)) => failed.extend(admit(engine, entry, stream, peer)),
+                Err(error) => match classify(&error) {
+                    AcceptError::WouldBlock => {
+                        may_wait = false;
+                        break;
+                    }
                     AcceptError::Retry => {}
                     AcceptError::Backoff(wait) => {
                         // [ERR-06] this listener rests, the others do not
                         let until = after(engine.now(), Some(wait));
                         entry.rest(engine, Watch::NotUntil(until));
+                        may_wait = false;
                         retry = earlier(retry, until);
                         errors.push((error, entry.addr.clone()));
                         break;
@@ -123,9 +114,11 @@ pub(crate) fn accept(engine: &Arc<Engine>, which: u64) {
                 },
             }
         }
+        if may_wait && let Err(error) = engine.poller.tell_again(&mut entry.socket, index) {
+            tracing::error!(target: "adapter", %error, "a listener could not be watched on");
+        }
     }
     for (error, listener) in errors {
-        let error = error.into();
         complain(&error, &listener);
         engine.serving().accept_failed(&error);
     }
@@ -179,7 +172,7 @@ impl Inner {
         }
         for (index, entry) in self.listeners.iter_mut().enumerate().filter(|(_, entry)| which(entry.watch)) {
             entry.watch = Watch::Yes;
-            if let Err(error) = engine.poller.add_listener(entry.fd(), index) {
+            if let Err(error) = engine.poller.listen(&mut entry.socket, index) {
                 tracing::error!(target: "adapter", %error, "a listener could not be resumed");
             }
         }
@@ -198,29 +191,29 @@ pub(crate) fn close(engine: &Arc<Engine>) {
     }
     let mut inner = lock(&engine.acceptor.0);
     inner.closed = true;
-    let listeners = std::mem::take(&mut inner.listeners);
+    let mut listeners = std::mem::take(&mut inner.listeners);
     drop(inner);
-    for entry in &listeners {
-        engine.poller.remove(entry.fd());
+    for entry in &mut listeners {
+        engine.poller.remove(&mut entry.socket);
     }
 }
 
 /// Gives the connection back if it can't be served.
-fn admit(engine: &Arc<Engine>, entry: &Entry, socket: OwnedFd, peer: Option<SocketAddr>) -> Option<Arc<dyn Client>> {
+fn admit(engine: &Arc<Engine>, entry: &Entry, mut stream: Stream, peer: Option<SocketAddr>) -> Option<Arc<dyn Client>> {
     let local = if entry.is_wildcard {
-        match getsockname(&socket).ok().and_then(|addr| SocketAddr::try_from(addr).ok()) {
-            Some(addr) => ListenAddr::Tcp(addr),
-            None => entry.addr.clone(),
-        }
+        stream.local_addr().map_or_else(|| entry.addr.clone(), ListenAddr::Tcp)
     } else {
         entry.addr.clone()
     };
-    let socket = Arc::new(socket);
     let connect = engine.connect();
-    let accepted = |token| Accepted { token, socket: socket.clone(), peer, local, tls: entry.tls, proxy: entry.proxy };
-    let (token, conn) = engine.connections.insert(|token| connect(engine, accepted(token)));
-    // After this line events may come.
-    if let Err(error) = engine.poller.add_connection(&*socket, token) {
+    let mut watched = Ok(());
+    let conn = engine.connections.insert(|token| {
+        // Events find the connection: they wait for the lock that is held here.
+        watched = engine.poller.add(&mut stream, token);
+        let stream = Arc::new(stream);
+        connect(engine, Accepted { token, stream, peer, local, tls: entry.tls, proxy: entry.proxy })
+    });
+    if let Err(error) = watched {
         tracing::error!(target: "adapter", %error, "a connection could not be registered");
         return Some(conn);
     }

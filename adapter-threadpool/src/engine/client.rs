@@ -1,19 +1,19 @@
 //! What the engine needs of a connection. It knows nothing else of it.
 
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use adapter_core::ListenAddr;
 
 use super::Engine;
+use super::poller::Stream;
 
 /// A connection, as the threads of the engine see it.
 ///
 /// The leader reports events and timers, wakers report from anywhere; the first report puts the connection into the queue, and one
 /// worker at a time runs it. Every report after [`run`](Client::run) has begun leads to another run.
 pub(crate) trait Client: Send + Sync {
-    /// The poller reported `flags`; says what is to be done about it. Called under a lock: wakes nobody.
+    /// The poller reported `flags`, bits of [`flag`](super::poller::flag); says what is to be done about it. Called under a lock: wakes nobody.
     fn on_event(&self, flags: u32) -> Reported;
 
     /// The timer entry fired. Called under a lock.
@@ -55,8 +55,8 @@ pub(crate) trait Client: Send + Sync {
 pub(crate) struct Accepted {
     /// What events and timers name it by.
     pub(crate) token: u64,
-    /// Not watched by the poller yet.
-    pub(crate) socket: Arc<OwnedFd>,
+    /// Watched by the poller.
+    pub(crate) stream: Arc<Stream>,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) local: ListenAddr,
     /// Whether its listener has TLS.

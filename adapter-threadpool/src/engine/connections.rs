@@ -41,7 +41,7 @@ impl Connections {
     }
 
     /// Adds the connection `make` makes for its token.
-    pub(crate) fn insert(&self, make: impl FnOnce(u64) -> Arc<dyn Client>) -> (u64, Arc<dyn Client>) {
+    pub(crate) fn insert(&self, make: impl FnOnce(u64) -> Arc<dyn Client>) -> Arc<dyn Client> {
         let mut slots = lock(&self.slots);
         let index = slots.free.pop().unwrap_or_else(|| {
             slots.entries.push(Slot::default());
@@ -52,7 +52,7 @@ impl Connections {
         let conn = make(token);
         slot.conn = Some(conn.clone());
         self.count.fetch_add(1, Ordering::SeqCst);
-        (token, conn)
+        conn
     }
 
     /// Removes it; `true` if there was no room before and is now.

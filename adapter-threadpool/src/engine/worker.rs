@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::{Client, Step};
-use super::poller::{BATCH, Event, Poller, Source};
+use super::poller::{BATCH, Events, Source, events, told};
 use super::runtime::enter_worker;
 use super::schedule::{Done, Job, Permit, Turn};
 use super::timers::Due;
@@ -13,7 +13,7 @@ use super::{Engine, accept};
 
 /// What a worker keeps between turns.
 struct Desk {
-    events: Vec<Event>,
+    events: Events,
     due: Vec<Due>,
     ready: Vec<Job>,
     tell: Vec<Arc<dyn Client>>,
@@ -22,8 +22,7 @@ struct Desk {
 /// The life of a worker.
 pub(crate) fn run(engine: &Arc<Engine>) {
     enter_worker();
-    let mut desk =
-        Desk { events: Vec::with_capacity(BATCH), due: Vec::new(), ready: Vec::with_capacity(BATCH), tell: Vec::new() };
+    let mut desk = Desk { events: events(), due: Vec::new(), ready: Vec::with_capacity(BATCH), tell: Vec::new() };
     let mut done = Done::Born;
     loop {
         done = match engine.next_turn(done, &mut desk.ready) {
@@ -79,8 +78,8 @@ fn lead(engine: &Arc<Engine>, desk: &mut Desk, block: bool) {
     let ready = &mut desk.ready;
     let mut listeners = 0_u64;
     let (mut corked, mut left) = (false, false);
-    let tokens = desk.events.iter().filter_map(|event| match Poller::source(event) {
-        Source::Connection(token) => Some((token, { event.flags }.bits())),
+    let tokens = desk.events.iter().map(told).filter_map(|(source, flags)| match source {
+        Source::Connection(token) => Some((token, flags)),
         Source::Listener(index) => {
             listeners |= 1 << index.min(63);
             None
