@@ -449,6 +449,32 @@ fn files_are_sent_from_offset_to_end() {
     assert!(collect(body).is_err(), "[FIL-02]");
 }
 
+/// A server that sends a part of a file by itself, and pulls the rest.
+#[test]
+fn what_a_server_sends_of_a_file_is_not_pulled() {
+    use std::io::Write as _;
+    let file = || {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"0123456789").unwrap();
+        file
+    };
+    let (told, outcome) = mpsc::channel();
+    let body = Body::from_file(file(), 2..).unwrap().on_finish(move |outcome, count| _ = told.send((outcome, count)));
+    let mut body = Exact::new(body, 6);
+    let part = |body: &Exact| body.file_part().map(|part| (part.position, part.length));
+    assert_eq!(part(&body), Some((2, 6)), "no more than is owed");
+    body.file_sent(4);
+    assert_eq!((part(&body), body.remaining()), (Some((6, 2)), 2));
+    let piece = body.next_frame().unwrap().unwrap().into_data().unwrap();
+    assert_eq!((piece, part(&body)), ("67".into(), None));
+    assert!(body.next_frame().is_none());
+    drop(body);
+    assert!(matches!(outcome.recv_timeout(DEADLINE), Ok((_, 6 | 8))), "as of any body that is longer than it said");
+
+    assert!(Body::from_file(file(), 10..).unwrap().file_part().is_none(), "nothing is left");
+    assert!(Body::from("text").file_part().is_none());
+}
+
 #[cfg(unix)]
 #[test]
 fn what_is_no_ordinary_file_has_no_length() {

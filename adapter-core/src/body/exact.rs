@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use crate::body::Body;
+use crate::body::{Body, FilePart};
 use crate::error::Error;
 
 /// A body that ended before its declared length.
@@ -54,6 +54,20 @@ impl Exact {
     /// Whether pulling it blocks the thread, see [`Body::is_blocking`].
     pub fn is_blocking(&self) -> bool {
         self.body.is_blocking()
+    }
+
+    /// As [`Body::file_part`], as much of it as is owed.
+    pub fn file_part(&self) -> Option<FilePart<'_>> {
+        let part = self.body.file_part().filter(|_| !self.failed)?;
+        let length = part.length.min(self.remaining);
+        (length > 0).then_some(FilePart { length, ..part })
+    }
+
+    /// As [`Body::file_sent`].
+    pub fn file_sent(&mut self, count: u64) {
+        let count = count.min(self.remaining);
+        self.remaining -= count;
+        self.body.file_sent(count);
     }
 
     /// The next frame for a caller that may block, as [`Body::next_frame`].

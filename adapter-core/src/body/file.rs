@@ -80,6 +80,19 @@ impl FileChunks {
         self.known.then_some(self.remaining)
     }
 
+    /// The file, where to read of it next, and how many octets are to come: of an ordinary one, of which nothing was read ahead.
+    pub(super) fn part(&self) -> Option<FilePart<'_>> {
+        let position = self.position.filter(|_| self.known && self.first.is_empty() && self.remaining > 0)?;
+        Some(FilePart { file: &self.file, position, length: self.remaining })
+    }
+
+    /// So many octets of that were sent.
+    pub(super) fn skip(&mut self, count: u64) {
+        let count = count.min(self.remaining);
+        self.remaining -= count;
+        self.position = self.position.map(|position| position.saturating_add(count));
+    }
+
     pub(super) fn next(&mut self) -> Option<Result<Bytes, Error>> {
         if self.remaining == 0 {
             return None;
@@ -112,6 +125,17 @@ impl FileChunks {
         piece.truncate(count);
         Ok(piece.into())
     }
+}
+
+/// What comes next of a body, as a part of a file: for servers that can send that without reading it.
+#[derive(Clone, Copy, Debug)]
+pub struct FilePart<'b> {
+    /// The file. Its own offset is not the body's.
+    pub file: &'b File,
+    /// Where the part begins.
+    pub position: u64,
+    /// How many octets it has, at least one. The file may be shorter by now.
+    pub length: u64,
 }
 
 /// Opens a file for a body. A FIFO is refused: opening it waits for somebody who writes, for ever if nobody does, and

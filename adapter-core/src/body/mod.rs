@@ -37,6 +37,7 @@ pub(crate) use self::inspect::Inspect;
 
 use self::channel::Receiver;
 use self::file::FileChunks;
+pub use self::file::FilePart;
 use self::finish::Finish;
 use crate::contain;
 use crate::error::Error;
@@ -247,6 +248,26 @@ impl Body {
         match std::mem::replace(&mut ManuallyDrop::new(self).kind, Kind::Empty) {
             Kind::Full(data) => Ok(data),
             _ => Ok(Bytes::new()),
+        }
+    }
+
+    /// What comes next, if it is a part of a file and nobody looks at it on its way. Sent so, it is to be told to
+    /// [`file_sent`](Self::file_sent); it may also be pulled as any body. For servers.
+    pub fn file_part(&self) -> Option<FilePart<'_>> {
+        let is_seen = self.extras.as_ref().is_some_and(|extras| !extras.inspectors.is_empty());
+        match &self.kind {
+            Kind::File(file) if !is_seen => file.part(),
+            _ => None,
+        }
+    }
+
+    /// The first `count` octets of [`file_part`](Self::file_part) are sent: what comes next begins behind them.
+    pub fn file_sent(&mut self, count: u64) {
+        if let Kind::File(file) = &mut self.kind {
+            file.skip(count);
+            if let Some(extras) = &mut self.extras {
+                extras.finish.count(count);
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use http::{HeaderMap, response};
 use http_body::Body as _;
 
 use super::{error_response, log_broken};
-use crate::body::{Body, Exact};
+use crate::body::{Body, Exact, FilePart};
 use crate::contain;
 use crate::rules;
 use crate::rules::request::Facts;
@@ -68,6 +68,22 @@ impl Outgoing {
     /// Whether [`poll_piece`](Self::poll_piece) blocks: what is there goes out before. \[BOD-04\]
     pub fn is_blocking(&self) -> bool {
         self.blocking
+    }
+
+    /// What comes next, if it is a part of a file that can be sent as it is; to be told to [`file_sent`](Self::file_sent) then. One
+    /// that turns out to be shorter is for [`poll_piece`](Self::poll_piece) to find out.
+    pub fn file_part(&self) -> Option<FilePart<'_>> {
+        match &self.source {
+            Source::Exact(body) => body.file_part(),
+            Source::Open(_) => None,
+        }
+    }
+
+    /// The first `count` octets of [`file_part`](Self::file_part) are sent.
+    pub fn file_sent(&mut self, count: u64) {
+        if let Source::Exact(body) = &mut self.source {
+            body.file_sent(count);
+        }
     }
 
     /// The next piece, until [`Piece::End`] or [`Piece::Broken`]; not to be asked after that. Blocks only as the body does

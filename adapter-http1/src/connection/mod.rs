@@ -54,7 +54,7 @@ use self::io::Io;
 use self::phase::Phase;
 pub use self::secured::Secured;
 pub use self::served::Served;
-pub use self::transport::{Transport, Wait};
+pub use self::transport::{SendFile, Transport, Wait};
 use crate::head::{self, Found};
 
 thread_local! {

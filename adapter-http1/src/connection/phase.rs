@@ -1,5 +1,6 @@
 //! Where a connection is, and how it goes on from there.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adapter_core::dispatch::{Exchange, Grace, Outgoing};
@@ -8,6 +9,8 @@ use adapter_core::rules::request::Facts;
 use adapter_core::runtime::Queued;
 use adapter_core::upgrade::Tether;
 use http::request::Parts;
+
+use super::transport::SendFile;
 
 /// How long octets are read in all that nobody wants. \[KAP-13\]
 const LINGER_MOST: Duration = Duration::from_secs(30);
@@ -152,5 +155,7 @@ pub(super) struct Sending {
     pub(super) complete: bool,
     /// Pieces in a row that came quickly, of a body that blocks.
     pub(super) quick: u32,
+    /// What sends it, where it is a file and that can be had.
+    pub(super) files: Option<Arc<dyn SendFile>>,
     pub(super) grace: Grace,
 }

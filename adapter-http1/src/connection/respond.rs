@@ -4,6 +4,7 @@
 //! The body is pulled and dropped without the lock. An async one is pulled until it is pending, one that blocks goes out piece
 //! by piece (\[BOD-04\]). Where there is no room the body waits with the connection (\[BOD-16\]).
 
+use std::io::ErrorKind;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -36,6 +37,25 @@ const GATHER: usize = 64 * 1024;
 /// gathered, see [`Transport::hold`].
 const QUICK_PIECES: u32 = 8;
 const QUICK: Duration = Duration::from_micros(100);
+/// Octets of a file that are sent at a time: between two of them it is seen whether the server ends.
+const FILE: u64 = 1024 * 1024;
+
+impl Sending {
+    /// Sends of the file that comes next, past the output, which is empty; how much, or `None` where a piece has to be read: it is no file,
+    /// there is no room for it now, or it has become shorter. What is read then finds out which, and waits in the output, as any piece does.
+    fn send_file(&mut self) -> Option<u64> {
+        let part = self.body.file_part()?;
+        match self.files.as_ref()?.try_send_file(part.file, part.position, part.length.min(FILE)) {
+            Ok(count) if count > 0 => {
+                self.body.file_sent(count as u64);
+                return Some(count as u64);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            _ => self.files = None,
+        }
+        None
+    }
+}
 
 impl<T: Transport> Connection<T> {
     /// Calls the application and polls it once: most handlers are ready then.
@@ -163,7 +183,9 @@ impl<T: Transport> Connection<T> {
                 observed.answered(head.status, *now);
             }
             if let Some(body) = Outgoing::new(body, &plan, &facts) {
-                let sending = Sending { body, close: plan.close, complete: false, quick: 0, grace: Grace::default() };
+                let files = body.file_part().and_then(|_| shared.io().transport.as_ref()?.file_sender());
+                let grace = Grace::default();
+                let sending = Sending { body, close: plan.close, complete: false, quick: 0, files, grace };
                 self.phase = Phase::Sending(Box::new(sending));
                 self.turn.woken = true;
             }
@@ -220,6 +242,7 @@ impl<T: Transport> Connection<T> {
                 || sending.complete
                 || !self.turn.permit
                 || io.output.gathered() >= GATHER
+                || sending.files.is_some()
                 || (blocks && (sending.quick < QUICK_PIECES || io.must_flush()));
             let flushed = if flush_first { io.flush(self.now) } else { Flush::Done };
             drop(io);
@@ -264,6 +287,15 @@ impl<T: Transport> Connection<T> {
                 return Flow::Again;
             }
             pieces += 1;
+            if let Some(sent) = sending.send_file() {
+                // Nothing else is on its way, so the client has taken something.
+                self.now = self.shared.now();
+                if let Some(observed) = &mut self.observed {
+                    observed.sent(sent);
+                }
+                sending.grace.renew();
+                continue;
+            }
             let turn = self.shared.settings.turn();
             let polled = sending.body.poll_piece(cx);
             drop(turn);

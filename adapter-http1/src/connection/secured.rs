@@ -8,7 +8,7 @@ use std::time::Duration;
 use adapter_core::tls::pump::{Pump, Raw};
 use adapter_core::tls::{TlsError, TlsInfo};
 
-use super::transport::{Transport, Wait};
+use super::transport::{SendFile, Transport, Wait};
 
 /// A [`Transport`] over another one, plain or under TLS. [`Settings::secure`](super::Settings::secure) makes it.
 #[derive(Debug)]
@@ -129,6 +129,11 @@ impl<T: Transport> Transport for Secured<T> {
 
     fn waiter(&self) -> Option<Arc<dyn Wait>> {
         self.transport.waiter()
+    }
+
+    fn file_sender(&self) -> Option<Arc<dyn SendFile>> {
+        // What is sealed has to be read.
+        if self.pump.is_some() { None } else { self.transport.file_sender() }
     }
 
     fn limit_unsent(&self, limit: Duration) {

@@ -1,5 +1,6 @@
 //! What a connection needs of a socket.
 
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -101,6 +102,12 @@ pub trait Transport: Send + 'static {
         None
     }
 
+    /// What hands a part of a file to the operating system without reading it first. Asked once for each body that is a file; used where
+    /// application code may block, while nothing else is written. Default: there is no such thing, and files are read.
+    fn file_sender(&self) -> Option<Arc<dyn SendFile>> {
+        None
+    }
+
     /// A drop is coming that is not the client's doing: what the operating system still holds for the client is to be thrown
     /// away once it has taken nothing of it for `limit`. Does nothing where that can't be had. \[LIM-06\]
     fn limit_unsent(&self, limit: Duration) {
@@ -117,6 +124,17 @@ pub trait Transport: Send + 'static {
 
     /// Makes the coming drop reset the connection (`SO_LINGER` of zero), so that the client can't take what it has for the whole.
     fn reset_on_close(&mut self);
+}
+
+/// Sends parts of files.
+pub trait SendFile: Send + Sync {
+    /// Hands octets of `file` from `position` on, at most `length` of them, to the operating system, and says how many it took; 0: the file
+    /// ends there. Blocks as reading the file does, and does not wait for the client. Called without the connection's lock.
+    ///
+    /// # Errors
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock): there is no room now, and a [`poll_write`](Transport::poll_write) has to be told so to be
+    /// woken. Any other: this can't be had of that file, or the connection is broken; it is read and written then, which shows which.
+    fn try_send_file(&self, file: &File, position: u64, length: u64) -> io::Result<usize>;
 }
 
 /// Blocks a thread until a transport can be read.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use adapter_http1::connection::{Transport, Wait};
+use adapter_http1::connection::{SendFile, Transport, Wait};
 
 use super::{Conn, Others, bit};
 use crate::engine::lock;
@@ -157,6 +157,10 @@ impl Transport for Socket {
         self.stream.waiter(move || {
             conn.set(bit::READABLE);
         })
+    }
+
+    fn file_sender(&self) -> Option<Arc<dyn SendFile>> {
+        self.stream.file_sender()
     }
 
     fn limit_unsent(&self, limit: Duration) {

@@ -3,18 +3,20 @@
 //! Connections are registered once, edge-triggered for everything, so that no request needs an `epoll_ctl`; listeners are
 //! level-triggered.
 
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use adapter_http1::connection::Wait;
+use adapter_http1::connection::{SendFile, Wait};
 use adapter_listen::ListenSocket;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fs::sendfile;
 use rustix::io::Errno;
 use rustix::net::{
     RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, acceptfrom_with, getsockname, recv, send,
@@ -191,6 +193,36 @@ impl Stream {
     /// another thread's report.
     pub(crate) fn waiter(self: &Arc<Self>, then: impl Fn() + Send + Sync + 'static) -> Option<Arc<dyn Wait>> {
         Some(Arc::new(Waiter { stream: self.clone(), then }))
+    }
+
+    /// What sends files without reading them.
+    pub(crate) fn file_sender(self: &Arc<Self>) -> Option<Arc<dyn SendFile>> {
+        ignores_sigpipe().then(|| self.clone() as Arc<dyn SendFile>)
+    }
+}
+
+/// Whether the process outlives a write to who has left. sendfile(2) has no MSG_NOSIGNAL.
+fn ignores_sigpipe() -> bool {
+    static IGNORES: LazyLock<bool> = LazyLock::new(|| {
+        // As std has it, and a program may not. proc(5): what is ignored, as a bit for each signal, the first one being 1.
+        const SIGPIPE: u64 = 1 << (13 - 1);
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        ignored.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).is_some_and(|bits| bits & SIGPIPE != 0)
+    });
+    *IGNORES
+}
+
+impl SendFile for Stream {
+    fn try_send_file(&self, file: &File, position: u64, length: u64) -> io::Result<usize> {
+        let mut position = position;
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        loop {
+            match sendfile(&self.0, file, Some(&mut position), length) {
+                Err(Errno::INTR) => {}
+                sent => return Ok(sent?),
+            }
+        }
     }
 }
 

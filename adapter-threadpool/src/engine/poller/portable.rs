@@ -9,7 +9,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use adapter_http1::connection::Wait;
+use adapter_http1::connection::{SendFile, Wait};
 use adapter_listen::ListenSocket;
 use mio::event::Event;
 use mio::{Interest, Poll, Registry, Token, Waker};
@@ -179,6 +179,12 @@ pub(crate) enum Stream {
 impl Stream {
     /// Whether a read that does not fill its buffer has emptied the socket, so that the next one waits without asking.
     pub(crate) const SHORT_READ_EMPTIES: bool = false;
+
+    /// What sends files without reading them: nothing, here.
+    #[expect(clippy::unused_self, reason = "elsewhere there is something")]
+    pub(crate) fn file_sender(self: &Arc<Self>) -> Option<Arc<dyn SendFile>> {
+        None
+    }
 
     fn socket(&self) -> SockRef<'_> {
         match self {
