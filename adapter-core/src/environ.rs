@@ -139,6 +139,8 @@ pub struct Connection {
     secured: OnceLock<Box<TlsInfo>>,
     /// What a proxy has said in front of everything.
     announced: OnceLock<Box<Announced>>,
+    /// Whether `scheme` is `https`, once that was asked: the connection is shared then, and it stays.
+    https: OnceLock<bool>,
     blocking_jobs: AtomicUsize,
     /// Why it ends, one more than its place in [`ConnectionEnd::ALL`]; zero before anybody has said so.
     end: AtomicU8,
@@ -188,6 +190,7 @@ impl Connection {
             disconnected: Signal::new(),
             secured: OnceLock::new(),
             announced: OnceLock::new(),
+            https: OnceLock::new(),
             blocking_jobs: AtomicUsize::new(0),
             end: AtomicU8::new(0),
             is_closed: AtomicBool::new(true),
@@ -368,9 +371,13 @@ impl Connection {
     /// Cheaper than to ask its scheme.
     #[inline]
     fn is_https(&self) -> bool {
-        self.secured.get().is_some()
-            || self.announced.get().is_some_and(|it| it.header.tls)
-            || self.scheme == Scheme::HTTPS
+        self.secured.get().is_some() || self.announced.get().is_some_and(|it| it.header.tls) || self.has_https()
+    }
+
+    /// Whether its own scheme is `https`. Each request asks, and to compare schemes takes a while.
+    #[inline]
+    fn has_https(&self) -> bool {
+        *self.https.get_or_init(|| self.scheme == Scheme::HTTPS)
     }
 
     fn scheme(&self) -> &Scheme {

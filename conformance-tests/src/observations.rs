@@ -108,6 +108,9 @@ impl Observer for Inner {
         let how = request.how.name();
         let is_late = request.to_first.is_some_and(|to_first| to_first > request.to_last);
         let late = if is_late { " last before first" } else { "" };
+        let milliseconds = |took: Duration| took.as_millis();
+        let to_first = request.to_first.map_or("-".to_owned(), |took| milliseconds(took).to_string());
+        self.told(format!("took {to_first} {}", milliseconds(request.to_last)));
         self.told(format!("ended {method} {version:?} {status} {how} in={received} out={sent} route={route}{late}"));
     }
 

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{Extensions, Method, StatusCode, Version};
 
@@ -28,14 +28,18 @@ pub struct Observed {
     /// What others than [`Counters`](crate::observe::Counters) want to know of it.
     head: Option<(Method, Version, bool)>,
     began: Instant,
-    /// The time of the response's head.
-    answered: Option<(StatusCode, Instant)>,
+    /// The status, and how long after the beginning the response's head was there.
+    answered: Option<(StatusCode, Duration)>,
+    /// An instant, and how long after the beginning it was.
+    seen: (Instant, Duration),
     route: Option<Route>,
     received: u64,
     /// As `received`, where another reads them.
     meter: Option<Meter>,
     sent: u64,
     failed: bool,
+    /// There is more to tell of it than to most: others than `Counters` want to know, it has a route, or a meter, or has failed.
+    special: bool,
 }
 
 impl Observed {
@@ -55,6 +59,7 @@ impl Observed {
             it.key = Key::begun(head.method, head.version, environ.is_https());
         }
         it.began = now;
+        it.seen = (now, Duration::ZERO);
         it.connection = Some(connection.clone());
         if observers.has_others() {
             it.begin_for_others(environ, head);
@@ -66,6 +71,7 @@ impl Observed {
     fn begin_for_others(&mut self, environ: &Environ, head: Head<'_>) {
         environ.observers().tell_others(|one| one.request_started(&RequestStarted::new(head, environ)));
         self.head = Some((head.method.clone(), head.version, environ.is_https()));
+        self.special = true;
     }
 
     /// None that anybody asks for.
@@ -77,11 +83,13 @@ impl Observed {
             head: None,
             began: now,
             answered: None,
+            seen: (now, Duration::ZERO),
             route: None,
             received: 0,
             meter: None,
             sent: 0,
             failed: false,
+            special: false,
         })
     }
 
@@ -90,13 +98,30 @@ impl Observed {
     pub fn routed(&mut self, extensions: &Extensions) {
         if !extensions.is_empty() {
             self.route = extensions.get::<Route>().cloned();
+            self.special |= self.route.is_some();
         }
     }
 
-    /// The head of the response is on its way.
+    /// The head of the response is on its way, just `now`.
     #[inline]
     pub fn answered(&mut self, status: StatusCode, now: Instant) {
-        self.answered = Some((status, now));
+        let after = self.after(now);
+        self.answered_after(status, after);
+    }
+
+    /// [`answered`](Self::answered) for who counts the time from the [beginning](Self::begin) by itself.
+    #[inline]
+    pub fn answered_after(&mut self, status: StatusCode, after: Duration) {
+        self.answered = Some((status, after));
+    }
+
+    /// How long after its beginning that is. Most ask twice in one moment.
+    #[inline]
+    fn after(&mut self, now: Instant) -> Duration {
+        if self.seen.0 != now {
+            self.seen = (now, now.saturating_duration_since(self.began));
+        }
+        self.seen.1
     }
 
     /// So many octets more of the request's body were read.
@@ -107,6 +132,7 @@ impl Observed {
 
     /// For who reads the request's body apart from this.
     pub fn meter(&mut self) -> Meter {
+        self.special = true;
         self.meter.get_or_insert_default().clone()
     }
 
@@ -118,26 +144,33 @@ impl Observed {
 
     /// The body has failed, and the response is broken off. \[OBS-06\]
     pub fn failed(&mut self) {
-        self.failed = true;
+        (self.failed, self.special) = (true, true);
     }
 
-    /// The last octet is with the operating system. \[OBS-05\]
+    /// The last octet is with the operating system, just `now`. \[OBS-05\]
+    #[inline]
     pub fn delivered(mut self: Box<Self>, now: Instant) {
-        let is_plain = self.route.is_none() && self.meter.is_none() && self.head.is_none() && !self.failed;
+        let after = self.after(now);
+        self.delivered_after(after);
+    }
+
+    /// [`delivered`](Self::delivered) for who counts the time from the [beginning](Self::begin) by itself. No earlier than its answer.
+    pub fn delivered_after(mut self: Box<Self>, after: Duration) {
         match self.answered {
             // Most: nobody but `Counters` wants to know of it, and it went out in one piece.
-            Some((status, at)) if is_plain && at == now => {
+            Some((status, at)) if !self.special && at >= after => {
                 let Some(connection) = self.connection.take() else { return };
                 if let Some(counters) = connection.serving.observers.counters() {
                     let key = self.key.ended(Some(status), RequestEnd::Complete);
-                    let took = now.saturating_duration_since(self.began);
-                    counters.ended_at_once(key, self.received, self.sent, took);
+                    counters.ended_at_once(key, self.received, self.sent, at);
                 }
             }
             _ => {
-                self.tell(if self.failed { RequestEnd::Failed } else { RequestEnd::Complete }, now);
+                let after = self.answered.map_or(after, |(_, at)| at.max(after));
+                self.tell(if self.failed { RequestEnd::Failed } else { RequestEnd::Complete }, after);
                 // What is a request's own goes now.
-                (self.route, self.meter, self.head, self.failed) = (None, None, None, false);
+                (self.route, self.meter, self.head) = (None, None, None);
+                (self.failed, self.special) = (false, false);
             }
         }
         // For the next one.
@@ -147,15 +180,15 @@ impl Observed {
     }
 
     #[inline(never)]
-    fn tell(&mut self, how: RequestEnd, now: Instant) {
+    fn tell(&mut self, how: RequestEnd, to_last: Duration) {
         let Some(connection) = self.connection.take() else { return };
         let ended = Ended {
             key: self.key.ended(self.answered.map(|(status, _)| status), how),
             route: self.route.as_ref().map(Route::as_str),
             received: self.received + self.meter.as_ref().map_or(0, |meter| meter.0.load(Relaxed)),
             sent: self.sent,
-            to_first: self.answered.map(|(_, at)| at.saturating_duration_since(self.began)),
-            to_last: now.saturating_duration_since(self.began),
+            to_first: self.answered.map(|(_, after)| after),
+            to_last,
         };
         if let Some(counters) = connection.serving.observers.counters() {
             counters.ended(&ended);
@@ -189,7 +222,8 @@ impl Drop for Observed {
             false => connection.broken_off().unwrap_or(RequestEnd::ClientGone),
         };
         let now = connection.serving.runtime.now();
-        self.tell(how, now);
+        let after = self.after(now);
+        self.tell(how, after);
     }
 }
 

@@ -74,7 +74,7 @@ impl Drop for Queue {
     fn drop(&mut self) {
         let observed = self.observed.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(observed) = observed.filter(|_| !self.is_lost.load(Relaxed)) {
-            observed.delivered(self.in_flight.shared.answering_at());
+            observed.delivered_after(self.in_flight.age());
         }
     }
 }

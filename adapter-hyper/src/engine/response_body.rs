@@ -261,8 +261,8 @@ impl Drop for ResponseBody {
                     queue.deliver(observed);
                 }
             }
-            _ if shared.status.is_multiplexed() => observed.delivered(shared.answering_at()),
-            _ => shared.socket().deliver(observed),
+            _ if shared.status.is_multiplexed() => observed.delivered_after(self.in_flight.age()),
+            _ => shared.socket().deliver(observed, self.in_flight.begun()),
         }
     }
 }

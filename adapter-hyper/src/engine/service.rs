@@ -185,9 +185,7 @@ impl Answer {
         };
         if self.rare.is_none() && answer.as_ref().is_some_and(is_usual) {
             let (head, body) = answer.take().expect("invariant: there is an answer").into_parts();
-            if let Some(observed) = &mut in_flight.observed {
-                observed.answered(head.status, in_flight.shared.answering_at());
-            }
+            in_flight.answered(head.status);
             in_flight.shared.status.commit(false);
             let body = ResponseBody::full(body.try_into_bytes().unwrap_or_default(), in_flight);
             Poll::Ready(Ok(http::Response::from_parts(head, body)))
@@ -255,9 +253,7 @@ impl Answer {
         }
         let declared =
             if head.status == StatusCode::NOT_MODIFIED { rules::declared_length(&head.headers) } else { None };
-        if let Some(observed) = &mut in_flight.observed {
-            observed.answered(head.status, in_flight.shared.answering_at());
-        }
+        in_flight.answered(head.status);
         in_flight.shared.status.commit(plan.close);
         let body = ResponseBody::new(body, &plan, declared, in_flight, rare.unanswered.take());
         Poll::Ready(Ok(http::Response::from_parts(head, body)))

@@ -47,6 +47,13 @@ pub(crate) static GROUP: Group = Group {
         .needs("http1"),
         Case::owned(
             Level::Must,
+            "durations_are_told",
+            "with what the application computes, and to the last octet",
+            &["OBS-12"],
+            durations,
+        ),
+        Case::owned(
+            Level::Must,
             "broken_requests_are_told",
             "by the application, the client, the clock or the operator",
             &["OBS-04", "OBS-06", "OBS-10"],
@@ -279,6 +286,31 @@ fn last_octet(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
         let ended = seen.wait("ended", before + 21)?;
         let last = ended.last().map(String::as_str).unwrap_or_default();
         ensure!(last.contains(" 200 client_gone "), "how a response ended that the client left ({script}): {last}");
+    }
+    stop(running, &seen)
+}
+
+fn durations(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    let (running, seen) = start(life, |_| {})?;
+    let cx = &running.context;
+    // What the head takes at least, and all of it.
+    let cases = [
+        ("busy 60; body x", 60, 60),
+        ("sleep 60; busy 60; body x", 120, 120),
+        ("blocking; sleep 60; body x", 60, 60),
+        ("busy 60; stream text:a sleep:60 text:b", 60, 120),
+        ("blocking; iter text:a sleep:60 text:b", 0, 60),
+        ("busy 60; error x", 60, 60),
+    ];
+    for (count, (script, head, all)) in cases.into_iter().enumerate() {
+        let mut connection = cx.connect()?;
+        connection.send(cx.get(script).close().bytes())?;
+        connection.rest()?;
+        let told = seen.wait("took", count + 1)?.pop().unwrap_or_default();
+        let mut numbers = told.split(' ').map(|number| number.parse::<u64>().unwrap_or(0));
+        let (to_first, to_last) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        ensure!(to_first >= head, "\"{script}\" took {head} ms to the head, and {to_first} ms were told");
+        ensure!(to_last >= all, "\"{script}\" took {all} ms, and {to_last} ms were told");
     }
     stop(running, &seen)
 }

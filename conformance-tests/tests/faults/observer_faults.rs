@@ -21,6 +21,7 @@ pub(crate) static FAULTS: &[Fault] = &[
             "observers::connections_are_told_once",
             "observers::ends_by_time_are_told",
             "observers::requests_are_told_once",
+            "observers::durations_are_told",
             "observers::response_ends_with_its_last_octet",
             "observers::broken_requests_are_told",
             "observers::refusals_are_told",
@@ -58,6 +59,12 @@ pub(crate) static FAULTS: &[Fault] = &[
     wrong("octets_are_not_counted", &["observers::requests_are_told_once"], |config| {
         between(config, |wrong| wrong.no_octets = true);
     }),
+    wrong("heads_take_no_time", &["observers::durations_are_told"], |config| {
+        between(config, |wrong| wrong.instant_heads = true);
+    }),
+    wrong("requests_end_with_their_heads", &["observers::durations_are_told"], |config| {
+        between(config, |wrong| wrong.instant_bodies = true);
+    }),
     wrong("refusals_are_told_twice", &["observers::refusals_are_told"], |config| {
         between(config, |wrong| wrong.refused_twice = true);
     }),
@@ -87,6 +94,8 @@ struct Wrong {
     by_client: bool,
     complete: bool,
     no_octets: bool,
+    instant_heads: bool,
+    instant_bodies: bool,
     refused_twice: bool,
     timeless: bool,
     endless: bool,
@@ -141,6 +150,12 @@ impl Observer for Wrong {
         }
         if self.no_octets {
             (request.received, request.sent) = (0, 0);
+        }
+        if self.instant_heads {
+            request.to_first = request.to_first.map(|_| Duration::ZERO);
+        }
+        if self.instant_bodies {
+            request.to_last = request.to_first.unwrap_or_default();
         }
         self.each(|one| one.request_ended(&request));
     }

@@ -83,6 +83,15 @@ pub struct HistogramSnapshot {
 }
 
 impl HistogramSnapshot {
+    /// What is in `other`, too.
+    pub(super) fn add(&mut self, other: &HistogramSnapshot) {
+        for (all, bucket) in self.buckets.iter_mut().zip(&other.buckets) {
+            *all += bucket;
+        }
+        self.count += other.count;
+        self.sum = self.sum.saturating_add(other.sum);
+    }
+
     pub(super) fn of<'a>(parts: impl Iterator<Item = &'a Histogram>) -> Self {
         let (mut buckets, mut sum) = (vec![0; BUCKETS], 0_u64);
         for part in parts {

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 pub use self::histogram::{BOUNDS, HistogramSnapshot};
-use self::histogram::{Histogram, Sample, add, nanos};
+use self::histogram::{Histogram, add, nanos};
 pub(crate) use self::series::Key;
 use self::series::Requests;
 pub use self::snapshot::{RequestsSnapshot, Snapshot};
@@ -59,6 +59,7 @@ struct Shard {
     handshakes_failed: AtomicU64,
     started: AtomicU64,
     received: AtomicU64,
+    /// Both without those that were over [at once](Counters::ended_at_once).
     sent: AtomicU64,
     to_first: Histogram,
     upgraded: AtomicU64,
@@ -138,13 +139,11 @@ impl Counters {
     /// A request without a route has ended, and the head of its response went out with the last octet, as most do.
     #[inline(always)]
     pub(crate) fn ended_at_once(&self, key: Key, received: u64, sent: u64, took: Duration) {
-        let (number, took) = (thread_number(), Sample::from(took));
-        self.requests.record(key, number, took);
-        let shard = &self.shards[number & (self.shards.len() - 1)];
-        shard.to_first.record(took);
-        add(&shard.sent, sent);
-        if received > 0 {
-            add(&shard.received, received);
+        if !self.requests.record_at_once(key, thread_number(), took.into(), sent) {
+            let (route, to_first, to_last) = (None, Some(took), took);
+            self.ended(&Ended { key, route, received, sent, to_first, to_last });
+        } else if received > 0 {
+            add(&self.shard().received, received);
         }
     }
 
@@ -172,6 +171,9 @@ impl Counters {
         let connections_closed =
             ConnectionEnd::ALL.iter().enumerate().map(|(n, why)| (*why, listed(&|shard| &shard.closed[n]))).collect();
         let (requests, requests_uncategorized) = self.requests.snapshot();
+        let (at_once, sent_at_once) = self.requests.at_once();
+        let mut to_first = histogram(|it| &it.to_first);
+        to_first.add(&at_once);
         let requests_ended = requests.iter().map(|it| it.durations.count).sum::<u64>() + requests_uncategorized;
         let (upgrades_ended, websockets_closed) = (total(|it| &it.upgrades_ended), total(|it| &it.websockets_closed));
         let (blocking_ended, blocking_dropped) = (total(|it| &it.ran), total(|it| &it.dropped));
@@ -198,8 +200,8 @@ impl Counters {
                 .filter(|(_, count)| *count > 0)
                 .collect(),
             octets_received: total(|it| &it.received),
-            octets_sent: total(|it| &it.sent),
-            to_first: histogram(|it| &it.to_first),
+            octets_sent: total(|it| &it.sent) + sent_at_once,
+            to_first,
             upgrades: total(|it| &it.upgraded),
             websockets: total(|it| &it.websockets),
             blocking_queued: total(|it| &it.queued),

@@ -33,37 +33,44 @@ struct Series {
 /// The part of a series that one thread counts in.
 #[derive(Default)]
 #[repr(align(64))]
-struct Part(Histogram);
+struct Part {
+    durations: Histogram,
+    /// Octets of response bodies, of requests that were over [at once](Key::at_once).
+    sent: AtomicU64,
+}
 
 impl Requests {
     pub(super) fn new(parts: usize) -> Self {
         Requests { places: (0..PLACES).map(|_| OnceLock::new()).collect(), others: AtomicU64::new(0), parts }
     }
 
-    /// One more without a route, that took `sample`, counted by the thread of that `number`.
+    /// One more without a route, that was over at once, took `sample` and sent so many octets, counted by the thread of that `number`;
+    /// `false` where there is no room for it.
     #[inline]
-    pub(super) fn record(&self, key: Key, number: usize, sample: Sample) {
+    pub(super) fn record_at_once(&self, key: Key, number: usize, sample: Sample, sent: u64) -> bool {
+        let key = key.at_once();
         // Most are in their first place.
-        if let Some(series) = self.places.get(key.place()).and_then(OnceLock::get)
-            && series.is(key, None)
-            && let Some(part) = series.part(number)
-        {
-            return part.0.record(sample);
-        }
-        self.record_routed(key, None, number, sample);
+        let first = self.places.get(key.place()).and_then(OnceLock::get).filter(|series| series.is(key, None));
+        let Some(part) = first.or_else(|| self.series(key, None)).and_then(|series| series.part(number)) else {
+            return false;
+        };
+        part.durations.record(sample);
+        add(&part.sent, sent);
+        true
     }
 
-    /// The same, where it may have a `route`.
+    /// One more, that may have a `route`.
     #[inline(never)]
     pub(super) fn record_routed(&self, key: Key, route: Option<&str>, number: usize, sample: Sample) {
         let series = self.series(key, route).or_else(|| self.series(key, None));
         match series.and_then(|series| series.part(number)) {
-            Some(part) => part.0.record(sample),
+            Some(part) => part.durations.record(sample),
             None => add(&self.others, 1),
         }
     }
 
     /// The series of `key` and `route`, made if there is none; `None` where there is no room.
+    #[inline(never)]
     fn series(&self, key: Key, route: Option<&str>) -> Option<&Series> {
         // FNV-1a: short, and an application's routes are no enemies.
         let octets = route.unwrap_or_default().bytes();
@@ -78,8 +85,26 @@ impl Requests {
 
     /// Each series, and how many requests are in none.
     pub(super) fn snapshot(&self) -> (Vec<RequestsSnapshot>, u64) {
-        let series = self.places.iter().filter_map(OnceLock::get).map(Series::snapshot).collect();
-        (series, self.others.load(Ordering::Relaxed))
+        let mut all: Vec<RequestsSnapshot> = Vec::new();
+        for series in self.places.iter().filter_map(OnceLock::get) {
+            let one = series.snapshot();
+            // Over at once or not is of no interest to who reads it.
+            match all.iter_mut().find(|other| other.is_alike(&one)) {
+                Some(other) => other.durations.add(&one.durations),
+                None => all.push(one),
+            }
+        }
+        (all, self.others.load(Ordering::Relaxed))
+    }
+
+    /// What those that were over at once took, and what they sent.
+    pub(super) fn at_once(&self) -> (HistogramSnapshot, u64) {
+        let parts = || {
+            let series = self.places.iter().filter_map(OnceLock::get).filter(|series| series.key.is_at_once());
+            series.flat_map(|series| &series.parts)
+        };
+        let sent = parts().map(|part| part.sent.load(Ordering::Relaxed)).sum();
+        (HistogramSnapshot::of(parts().map(|part| &part.durations)), sent)
     }
 }
 
@@ -107,7 +132,7 @@ impl Series {
             scheme: self.key.scheme(),
             route: self.route.as_deref().map(str::to_owned),
             how: self.key.how(),
-            durations: HistogramSnapshot::of(self.parts.iter().map(|part| &part.0)),
+            durations: HistogramSnapshot::of(self.parts.iter().map(|part| &part.durations)),
         }
     }
 }
@@ -117,6 +142,8 @@ impl Series {
 pub(crate) struct Key(u64);
 
 impl Key {
+    const AT_ONCE: u64 = 1 << 20;
+
     /// Of a request that has not ended yet.
     #[inline]
     pub(crate) fn begun(method: &Method, version: Version, is_https: bool) -> Self {
@@ -154,8 +181,18 @@ impl Key {
         scheme(self.0 >> 16 & 1 == 1)
     }
 
+    /// Of one whose head went out with the last octet: the time to the first is that to the last.
+    #[inline]
+    fn at_once(self) -> Self {
+        Key(self.0 | Self::AT_ONCE)
+    }
+
+    fn is_at_once(self) -> bool {
+        self.0 & Self::AT_ONCE != 0
+    }
+
     pub(super) fn how(self) -> RequestEnd {
-        RequestEnd::ALL.get((self.0 >> 17) as usize).copied().unwrap_or(RequestEnd::Complete)
+        RequestEnd::ALL.get((self.0 >> 17 & 0b111) as usize).copied().unwrap_or(RequestEnd::Complete)
     }
 
     /// Where it is looked for first, without a route.

@@ -118,3 +118,11 @@ pub struct RequestsSnapshot {
     /// How long they took, to the last octet.
     pub durations: HistogramSnapshot,
 }
+
+impl RequestsSnapshot {
+    /// Whether both have the same in common.
+    pub(super) fn is_alike(&self, other: &Self) -> bool {
+        let of = |it: &Self| (it.method, it.status, it.version, it.scheme, it.how);
+        of(self) == of(other) && self.route == other.route
+    }
+}

@@ -59,11 +59,6 @@ impl Shared {
         })
     }
 
-    /// The time of what is answered in this turn.
-    pub(super) fn answering_at(&self) -> Instant {
-        self.engine.instant(self.status.now())
-    }
-
     pub(super) fn socket(&self) -> MutexGuard<'_, Socket> {
         self.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -140,7 +135,7 @@ impl Shared {
         let mut socket = self.socket();
         let flushed = socket.poll_flush(&self.status, cx);
         if matches!(flushed, Poll::Ready(Ok(()))) && socket.has_undelivered() {
-            socket.delivered(self.answering_at());
+            socket.delivered(self.status.now());
         }
         flushed
     }

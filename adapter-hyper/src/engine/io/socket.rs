@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use adapter_core::RequestBodyError;
 use adapter_core::dispatch::Observed;
@@ -76,9 +76,8 @@ pub(in crate::engine) struct Socket {
     tries: bool,
     /// hyper has more than there was room for.
     pub(super) hyper_waits: bool,
-    /// Requests whose responses hyper has to the last octet, where somebody wants to know. HTTP/1.
-    #[expect(clippy::vec_box, reason = "they are in boxes already")]
-    undelivered: Vec<Box<Observed>>,
+    /// Requests whose responses hyper has to the last octet, with when they began, where somebody wants to know. HTTP/1.
+    undelivered: Vec<(Box<Observed>, u64)>,
 }
 
 impl Socket {
@@ -101,9 +100,10 @@ impl Socket {
         }
     }
 
-    /// hyper has all of the response to `observed`: it has ended once that is out.
-    pub(in crate::engine) fn deliver(&mut self, observed: Box<Observed>) {
-        self.undelivered.push(observed);
+    /// hyper has all of the response to `observed`, which began then: it has ended once that is out.
+    #[inline]
+    pub(in crate::engine) fn deliver(&mut self, observed: Box<Observed>, begun: u64) {
+        self.undelivered.push((observed, begun));
     }
 
     /// Whether there are such, and hyper has given all of them.
@@ -113,9 +113,16 @@ impl Socket {
     }
 
     /// They are out, as of `now`.
-    #[cold]
-    pub(super) fn delivered(&mut self, now: Instant) {
-        self.undelivered.drain(..).for_each(|observed| observed.delivered(now));
+    #[inline(never)]
+    pub(super) fn delivered(&mut self, now: u64) {
+        let deliver = |(observed, begun): (Box<Observed>, u64)| {
+            observed.delivered_after(Duration::from_nanos(now.saturating_sub(begun)));
+        };
+        match self.undelivered.len() {
+            // Most.
+            1 => self.undelivered.pop().into_iter().for_each(deliver),
+            _ => self.undelivered.drain(..).for_each(deliver),
+        }
     }
 
     /// Nothing more will go out.
