@@ -9,8 +9,8 @@
 //!
 //! ```text
 //! $ hello --server actix --bind 127.0.0.1:8080 --bind unix:/run/hello.sock --access-log
-//! adapter: actix 0.1.0 listening on http://127.0.0.1:8080
-//! adapter: actix 0.1.0 listening on unix:/run/hello.sock
+//! adapter: actix 0.2.0 listening on http://127.0.0.1:8080
+//! adapter: actix 0.2.0 listening on unix:/run/hello.sock
 //! ```
 //!
 //! * [`serve!`](crate::serve!) is all a program without flags of its own needs; [`serve`](fn@serve) is the function behind it.
