@@ -179,6 +179,11 @@ pub struct Args {
     #[arg(long, env = "ADAPTER_LIST_SERVERS", value_parser = BoolishValueParser::new())]
     pub list_servers: bool,
 
+    /// Ask the program that has this address for --metrics-bind whether it serves, and exit: status 0, or 1 and why not. For containers, which
+    /// may have nothing else to ask with
+    #[arg(long, value_name = "ADDR", value_parser = tcp)]
+    pub healthcheck: Option<Bind>,
+
     /// Bytes of a request head; beyond it 431
     #[arg(long, env = "ADAPTER_LIMIT_HEAD_BYTES", value_name = "SIZE", help_heading = "Limits",
         default_value_t = Size(limits().head_bytes as u64))]

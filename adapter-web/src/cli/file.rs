@@ -15,7 +15,7 @@ use super::exit::Exit;
 use super::parse;
 
 /// Flags that say what to do once, and are no settings.
-pub(super) const NO_SETTINGS: [&str; 5] = ["config", "print-config", "list-servers", "help", "version"];
+pub(super) const NO_SETTINGS: [&str; 6] = ["config", "print-config", "list-servers", "healthcheck", "help", "version"];
 
 /// Bytes that are read. A device may have no end.
 const MOST: u64 = 1024 * 1024;

@@ -35,6 +35,7 @@ mod args;
 mod binds;
 mod exit;
 mod file;
+mod health;
 mod log;
 mod parse;
 mod print;

@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Command, FromArgMatches, Parser};
 
 use super::exit::Exit;
-use super::{file, print};
+use super::{file, health, print};
 use crate::stderr;
 
 /// Parses this process's command line and environment.
@@ -41,6 +41,7 @@ pub(crate) fn parse_with<P: FromArgMatches>(
         command = file::apply(plain.clone(), &path)?;
         matches = command.try_get_matches_from_mut(&args).map_err(|error| exit(&error))?;
     }
+    health::asked(&matches)?;
     let printed = print::asked(&matches, &plain)?;
     let parsed = P::from_arg_matches_mut(&mut matches).map_err(|error| exit(&error.format(&mut command)))?;
     let unused = |(name, value): (OsString, OsString)| unused(&named, &name, value.is_empty());

@@ -62,6 +62,12 @@ fn serving(server: &str, more: &[&str]) -> (Program, String, String) {
     (program, address, metrics)
 }
 
+/// What a health check of a container says: its status, and what is on stderr and stdout.
+fn health(metrics: &str) -> (Option<i32>, String, String) {
+    let (ended, stderr, stdout) = start(command(&["--healthcheck", metrics])).end();
+    (ended.code(), stderr.join("\n"), stdout.join("\n"))
+}
+
 /// From before it serves to its end.
 pub(crate) fn life(server: &str) {
     let metrics = free();
@@ -73,12 +79,17 @@ pub(crate) fn life(server: &str) {
     lines.sort();
     assert_eq!(lines, [format!("adapter: metrics on http://{metrics}/metrics"), "starting".into()]);
     is_ready(&metrics, "starting");
+    let not_ready = format!("error: --healthcheck: /readyz of {metrics} answers 503");
+    assert_eq!(health(&metrics), (Some(1), not_ready.clone(), String::new()));
     program.signal("-TERM");
     program.end();
+    let (status, stderr, _) = health(&metrics);
+    assert!(status == Some(1) && stderr.starts_with(&format!("error: --healthcheck: {metrics}: ")), "{stderr}");
     assert!(TcpStream::connect(&metrics).is_err(), "it ends with the program");
 
     let (program, address, metrics) = serving(server, &["--drain-delay", "1h"]);
     is_ready(&metrics, "serving");
+    assert_eq!(health(&metrics), (Some(0), String::new(), "ready".into()));
     let quiet = page(&metrics);
     assert_eq!(quiet.value("adapter_requests_total", &[]), Some(0.0));
     let about = [("server", server), ("version", env!("CARGO_PKG_VERSION"))];
