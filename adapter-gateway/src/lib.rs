@@ -32,6 +32,7 @@
 
 mod answer;
 mod body;
+#[cfg(unix)]
 mod cgi;
 mod connection;
 mod counted;

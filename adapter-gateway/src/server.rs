@@ -1,22 +1,26 @@
 //! The servers `cgi`, `fastcgi`, `scgi` and `uwsgi`, on the threads and sockets of `smol`.
 
 use std::future::Future;
+#[cfg(unix)]
 use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+#[cfg(unix)]
 use std::thread::JoinHandle;
 
+#[cfg(unix)]
+use adapter_core::Bind;
 use adapter_core::environ;
 use adapter_core::server::{Guard, LastReference};
 use adapter_core::{
-    Bind, Capabilities, Concurrency, DynApplication, ListenAddr, ServeError, Server, ServerConfig, ServerHandle,
-    ServerInfo,
+    Capabilities, Concurrency, DynApplication, ListenAddr, ServeError, Server, ServerConfig, ServerHandle, ServerInfo,
 };
 use adapter_hyper::engine::{Connect, Front};
 use adapter_smol::Stream;
 
+#[cfg(unix)]
 use crate::cgi::{self, Place};
 use crate::connection::{self, Settings};
 use crate::fastcgi::FastCgi;
@@ -38,6 +42,8 @@ pub struct ScgiServer;
 /// httpd's `mod_cgid` and whatever else starts programs. Hooks run in each process: [`Concurrency`] says `run_once` and `multiprocess`. What the
 /// program itself writes to its output spoils the response; its standard error is the web server's log.
 ///
+/// Where there are no Unix-domain sockets, [`start`](Server::start) fails with [`ServeError::Config`].
+///
 /// [`wait`](ServerHandle::wait) is over when the response is out and the shutdown hook has run. A thread may wait for input until the process ends.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CgiServer;
@@ -49,7 +55,7 @@ pub struct UwsgiServer;
 
 fn info(name: &'static str) -> ServerInfo {
     let mut can = Capabilities::none();
-    (can.unix_socket, can.full_duplex) = (true, true);
+    (can.unix_socket, can.full_duplex) = (cfg!(unix), true);
     ServerInfo::new(name, env!("CARGO_PKG_VERSION")).with_capabilities(can).with_protocol(name)
 }
 
@@ -112,6 +118,15 @@ impl Server for CgiServer {
         info("cgi").with_concurrency(concurrency).with_capabilities(can)
     }
 
+    #[cfg(not(unix))]
+    fn start(&self, application: DynApplication, _: ServerConfig) -> Result<ServerHandle, ServeError> {
+        let _last = LastReference::of(&application);
+        // Dropped before it. [LIF-09]
+        let _application = application;
+        Err(ServeError::config("server", "cgi needs Unix-domain sockets, which this system does not have"))
+    }
+
+    #[cfg(unix)]
     fn start(&self, application: DynApplication, mut config: ServerConfig) -> Result<ServerHandle, ServeError> {
         let _last = LastReference::of(&application);
         // Dropped before it, should the start fail. [LIF-09]

@@ -19,6 +19,8 @@ use crate::access_log::{self, AccessLog, Format};
 #[cfg(unix)]
 use crate::cli::Again;
 use crate::cli::{self, Args, Exit, Plain};
+#[cfg(not(unix))]
+use crate::console::{Operator, Stop};
 #[cfg(unix)]
 use crate::control::{Control, LogFile, Trust};
 #[cfg(unix)]
@@ -33,8 +35,6 @@ use crate::signals::{Signals, Stop};
 use crate::successor::{self, Listening, Predecessor};
 #[cfg(unix)]
 use crate::systemd::Manager;
-#[cfg(not(unix))]
-use crate::unattended::{Operator, Stop};
 #[cfg(unix)]
 use crate::workers::{self, Plan};
 use crate::{inherited, logging, registry, stderr, urls};
@@ -343,7 +343,7 @@ impl Launcher {
             stop.hush();
         }
         #[cfg(not(unix))]
-        let stop = Stop::of(trigger);
+        let stop = Stop::watch(trigger, launcher.drain_delay).map_err(ServeError::Io)?;
         #[cfg(unix)]
         let mut operator = Operator::new(manager, upgrade, beat);
         #[cfg(not(unix))]

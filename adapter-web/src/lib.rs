@@ -134,6 +134,9 @@
 
 pub mod access_log;
 pub mod cli;
+#[cfg(any(not(unix), test))]
+#[cfg_attr(unix, allow(dead_code, reason = "here only its tests are run"))]
+mod console;
 #[cfg(unix)]
 mod control;
 #[cfg(unix)]
@@ -152,12 +155,11 @@ mod renewal;
 #[cfg(unix)]
 mod signals;
 mod stderr;
+mod steps;
 #[cfg(unix)]
 mod successor;
 #[cfg(unix)]
 mod systemd;
-#[cfg(not(unix))]
-mod unattended;
 mod urls;
 #[cfg(unix)]
 mod workers;

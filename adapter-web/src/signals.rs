@@ -1,8 +1,7 @@
 //! What signals do. SIGINT and SIGTERM stop the server: the first one drains, the second forces, the third kills. \[SHU-07\]
 //! SIGQUIT forces at once. SIGHUP, SIGUSR1 and SIGUSR2 stop nothing, see [`control`](crate::control).
 //!
-//! A signal that comes again within a second of the first of its kind is the same one: a terminal sends Ctrl-C to every
-//! process of its group, and wrappers such as `npm run` pass it on to the one that has it already. With a delay before the
+//! With a delay before the
 //! draining the first one begins the delay, and the second ends it. A draining that began without one, behind an upgrade or as the
 //! parent of a worker wanted it, is nobody's first signal.
 //!
@@ -24,11 +23,9 @@ use signal_hook::low_level;
 use crate::control::{Ask, Control, name};
 use crate::metrics::Readiness;
 use crate::stderr;
+use crate::steps::{Phase, Step, Steps};
 use crate::successor::Listening;
 use crate::systemd::Manager;
-
-/// Within this time the same signal is one signal.
-const ONE: Duration = Duration::from_secs(1);
 
 /// The watching thread.
 pub(crate) struct Signals {
@@ -43,15 +40,7 @@ pub(crate) struct Stop(Arc<Mutex<State>>);
 
 struct State {
     trigger: ShutdownTrigger,
-    phase: Phase,
-    /// How long to go on before draining.
-    delay: Duration,
-    /// When the last one of each kind counted.
-    counted: Vec<(i32, Instant)>,
-    /// Whether an operator wants it to end, by now.
-    is_asked: bool,
-    /// What ended the startup.
-    interrupted: Option<i32>,
+    steps: Steps,
     /// Who is told of the end.
     manager: Manager,
     /// What is closed when the draining begins.
@@ -60,60 +49,9 @@ struct State {
     is_hushed: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
-    Starting,
-    Serving,
-    /// Serving, for the time before the draining.
-    Delaying,
-    Draining,
-    Forced,
-}
-
-/// What a signal leads to.
-#[derive(Debug, PartialEq, Eq)]
-enum Step {
-    Interrupt,
-    Delay,
-    Drain,
-    /// It drains already.
-    Wait,
-    Force,
-    Kill,
-}
-
 impl State {
-    /// `None`: it was an earlier one once more.
     fn receive(&mut self, signal: i32, now: Instant) -> Option<Step> {
-        match self.counted.iter_mut().find(|(known, _)| *known == signal) {
-            Some((_, at)) if now.saturating_duration_since(*at) < ONE => return None,
-            Some((_, at)) => *at = now,
-            None => self.counted.push((signal, now)),
-        }
-        let step = match (self.phase, signal) {
-            (Phase::Starting, _) if self.interrupted.is_some() => Step::Kill,
-            (Phase::Starting, _) => Step::Interrupt,
-            (Phase::Forced, _) => Step::Kill,
-            (_, SIGQUIT) => Step::Force,
-            (Phase::Draining, _) => {
-                if self.is_asked {
-                    Step::Force
-                } else {
-                    Step::Wait
-                }
-            }
-            (Phase::Serving, _) if !self.delay.is_zero() => Step::Delay,
-            (Phase::Serving | Phase::Delaying, _) => Step::Drain,
-        };
-        self.is_asked = true;
-        match step {
-            Step::Interrupt => self.interrupted = Some(signal),
-            Step::Delay => self.phase = Phase::Delaying,
-            Step::Drain => self.phase = Phase::Draining,
-            Step::Force => self.phase = Phase::Forced,
-            Step::Wait | Step::Kill => {}
-        }
-        Some(step)
+        self.steps.receive(signal, signal == SIGQUIT, now)
     }
 
     fn drain(&self) {
@@ -132,17 +70,7 @@ impl State {
 impl Stop {
     /// For a server that starts with `trigger`, and goes on for `delay` when it is told to drain.
     pub(crate) fn new(trigger: ShutdownTrigger, delay: Duration, manager: Manager) -> Self {
-        let state = State {
-            trigger,
-            phase: Phase::Starting,
-            delay,
-            counted: Vec::new(),
-            is_asked: false,
-            interrupted: None,
-            manager,
-            listening: None,
-            is_hushed: false,
-        };
+        let state = State { trigger, steps: Steps::new(delay), manager, listening: None, is_hushed: false };
         Stop(Arc::new(Mutex::new(state)))
     }
 
@@ -155,9 +83,7 @@ impl Stop {
         let mut state = self.lock();
         // A server that does not know of the configuration's has one of its own.
         state.trigger = handle.trigger();
-        state.phase = Phase::Serving;
-        if state.interrupted.is_some() {
-            state.phase = Phase::Draining;
+        if state.steps.started() {
             state.drain();
         }
     }
@@ -176,7 +102,7 @@ impl Stop {
     pub(crate) fn abandon(&self) {
         let is_wanted = {
             let state = self.lock();
-            state.phase <= Phase::Serving && state.interrupted.is_none()
+            state.steps.phase <= Phase::Serving && state.steps.interrupted.is_none()
         };
         if is_wanted {
             stderr::say("adapter: the parent of this worker has ended, so it ends\n".into());
@@ -186,24 +112,24 @@ impl Stop {
 
     /// The signal that came before the server had started.
     pub(crate) fn interrupted(&self) -> Option<i32> {
-        self.lock().interrupted
+        self.lock().steps.interrupted
     }
 
     /// Whether the end is to come at once.
     pub(crate) fn is_forced(&self) -> bool {
-        self.lock().phase == Phase::Forced
+        self.lock().steps.phase == Phase::Forced
     }
 
     /// Whether the server is told to end.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.lock().phase != Phase::Serving
+        self.lock().steps.phase != Phase::Serving
     }
 
     /// Whether requests are to be sent here.
     pub(crate) fn readiness(&self) -> Readiness {
         let state = self.lock();
-        match state.phase {
-            Phase::Starting if state.interrupted.is_none() => Readiness::Starting,
+        match state.steps.phase {
+            Phase::Starting if state.steps.interrupted.is_none() => Readiness::Starting,
             // The service goes on, where another process serves.
             _ if state.trigger.is_handed_over() => Readiness::Serving,
             // The program may have had it drain.
@@ -216,8 +142,8 @@ impl Stop {
     pub(crate) fn hand_over(&self) {
         let mut state = self.lock();
         state.manager = Manager::default();
-        if state.phase == Phase::Serving {
-            state.phase = Phase::Draining;
+        if state.steps.phase == Phase::Serving {
+            state.steps.phase = Phase::Draining;
             state.close();
             state.trigger.hand_over();
         }
@@ -227,16 +153,7 @@ impl Stop {
         let mut state = self.lock();
         let Some(step) = state.receive(signal, Instant::now()) else { return };
         let name = name(signal);
-        let says = match step {
-            Step::Interrupt => "stopping before it has started, once more to kill".into(),
-            Step::Delay => {
-                format!("draining in {}, once more to drain now", crate::cli::Period(state.delay))
-            }
-            Step::Drain => "draining, once more to force".into(),
-            Step::Wait => "draining already, once more to force".into(),
-            Step::Force => "stopping at once, once more to kill".into(),
-            Step::Kill => "killed".into(),
-        };
+        let says = step.says(state.steps.delay);
         if !state.is_hushed {
             stderr::say(format!("adapter: {name}: {says}\n"));
         }
@@ -244,18 +161,18 @@ impl Stop {
         match step {
             Step::Interrupt | Step::Drain => state.drain(),
             Step::Delay => {
-                let (stop, delay) = (self.clone(), state.delay);
+                let (stop, delay) = (self.clone(), state.steps.delay);
                 let waiting = move || {
                     thread::sleep(delay);
                     let mut state = stop.lock();
-                    if state.phase == Phase::Delaying {
-                        state.phase = Phase::Draining;
+                    if state.steps.phase == Phase::Delaying {
+                        state.steps.phase = Phase::Draining;
                         state.drain();
                     }
                 };
                 // It ends with the process.
                 if thread::Builder::new().name("adapter-drain-delay".into()).spawn(waiting).is_err() {
-                    state.phase = Phase::Draining;
+                    state.steps.phase = Phase::Draining;
                     state.drain();
                 }
             }
@@ -318,11 +235,12 @@ mod tests {
     use adapter_core::tls::Tls;
 
     use super::*;
+    use crate::steps::ONE;
 
     fn state(phase: Phase, delay: u64) -> State {
         let stop = Stop::new(ShutdownTrigger::new(), Duration::from_secs(delay), Manager::default());
         let mut state = Arc::into_inner(stop.0).and_then(|state| state.into_inner().ok()).expect("nobody else's");
-        state.phase = phase;
+        state.steps.phase = phase;
         state
     }
 
@@ -343,7 +261,7 @@ mod tests {
     #[test]
     fn a_draining_that_nobody_asked_for_is_no_first_signal() {
         let stop = Stop::new(ShutdownTrigger::new(), Duration::from_secs(3600), Manager::default());
-        stop.lock().phase = Phase::Serving;
+        stop.lock().steps.phase = Phase::Serving;
         stop.hand_over();
         let now = Instant::now();
         let steps = [0, 1, 2].map(|at| stop.lock().receive(SIGTERM, now + at * ONE));
@@ -412,7 +330,7 @@ mod tests {
             low_level::raise(SIGHUP).expect("a signal of this process's");
             reloaded.recv_timeout(Duration::from_secs(30)).expect("read again");
         }
-        assert_eq!(signals.stop().lock().phase, Phase::Starting);
+        assert_eq!(signals.stop().lock().steps.phase, Phase::Starting);
     }
 
     #[test]
