@@ -133,35 +133,42 @@
 //! without it need another `--bind`. [`Environ::socket_peer_addr`] is the proxy itself.
 
 pub mod access_log;
+#[cfg(feature = "cli")]
 pub mod cli;
-#[cfg(any(not(unix), test))]
+#[cfg(all(feature = "cli", any(not(unix), test)))]
 #[cfg_attr(unix, allow(dead_code, reason = "here only its tests are run"))]
 mod console;
-#[cfg(unix)]
+#[cfg(all(feature = "cli", unix))]
 mod control;
-#[cfg(unix)]
+#[cfg(all(feature = "cli", unix))]
 mod descriptors;
+#[cfg(feature = "cli")]
 mod inherited;
+#[cfg(feature = "cli")]
 mod launch;
+#[cfg(feature = "cli")]
 mod logging;
-#[cfg(unix)]
+#[cfg(all(feature = "cli", unix))]
 mod metrics;
-#[cfg(unix)]
+#[cfg(all(feature = "cli", unix))]
 mod operator;
 mod output;
 pub mod registry;
-#[cfg(unix)]
+#[cfg(all(feature = "cli", unix))]
 mod renewal;
-#[cfg(unix)]
+#[cfg(all(feature = "cli", unix))]
 mod signals;
+#[cfg(feature = "cli")]
 mod stderr;
+#[cfg(feature = "cli")]
 mod steps;
-#[cfg(unix)]
+#[cfg(all(feature = "cli", unix))]
 mod successor;
-#[cfg(unix)]
+#[cfg(all(feature = "cli", unix))]
 mod systemd;
+#[cfg(feature = "cli")]
 mod urls;
-#[cfg(unix)]
+#[cfg(all(feature = "cli", unix))]
 mod workers;
 
 pub use adapter_core::*;
@@ -198,7 +205,9 @@ pub mod tls {
 }
 
 pub use self::access_log::AccessLog;
+#[cfg(feature = "cli")]
 pub use self::cli::{Args, Exit};
+#[cfg(feature = "cli")]
 pub use self::launch::{Launcher, Program, run, serve};
 pub use self::registry::servers;
 

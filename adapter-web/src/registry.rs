@@ -103,6 +103,7 @@ pub(crate) fn all() -> Vec<&'static dyn Server> {
 }
 
 /// Whether `server` is one of this build's, and not of another crate.
+#[cfg(feature = "cli")]
 pub(crate) fn is_ours(server: &dyn Server) -> bool {
     let name = server.info().name;
     SERVERS.iter().any(|own| own.info().name == name)

@@ -59,7 +59,8 @@ use crate::output::Queue;
 pub const TARGET: &str = "adapter_web::access";
 
 /// What the access log writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[non_exhaustive]
 pub enum Format {
     /// Nothing; the application is not wrapped at all
