@@ -135,14 +135,26 @@ impl Output {
     }
 
     /// The buffer to append to.
+    #[inline]
     pub fn appendable(&mut self) -> &mut Vec<u8> {
-        if !self.large.is_empty() || !self.tail.is_empty() {
-            // Rare: something is added behind a large piece that could not be written.
-            let large = std::mem::take(&mut self.large);
-            self.buffer.extend_from_slice(&large);
-            self.buffer.extend_from_slice(std::mem::take(&mut self.tail));
+        if !self.is_one_piece() {
+            self.join();
         }
         &mut self.buffer
+    }
+
+    /// Whether all of it is in the buffer: most of the time.
+    #[inline]
+    fn is_one_piece(&self) -> bool {
+        self.large.is_empty() && self.tail.is_empty()
+    }
+
+    /// Something is added behind a large piece that could not be written.
+    #[cold]
+    fn join(&mut self) {
+        let large = std::mem::take(&mut self.large);
+        self.buffer.extend_from_slice(&large);
+        self.buffer.extend_from_slice(std::mem::take(&mut self.tail));
     }
 
     /// Appends `data` and then `tail`: by copying, or beside the buffer if it is large.
@@ -167,8 +179,7 @@ impl Output {
 
     /// What is to be written, if it is in one piece: most of the time.
     pub fn single(&self) -> Option<&[u8]> {
-        let one = self.large.is_empty() && self.tail.is_empty();
-        one.then(|| self.buffer.get(self.sent..).unwrap_or_default())
+        self.is_one_piece().then(|| self.buffer.get(self.sent..).unwrap_or_default())
     }
 
     /// What is to be written, in pieces.
@@ -178,7 +189,18 @@ impl Output {
     }
 
     /// The first `count` octets were written.
+    #[inline]
     pub fn sent(&mut self, count: usize) {
+        if self.is_one_piece() && count >= self.buffer.len() - self.sent {
+            self.buffer.clear();
+            self.sent = 0;
+        } else {
+            self.sent_in_part(count);
+        }
+    }
+
+    #[inline(never)]
+    fn sent_in_part(&mut self, count: usize) {
         let from_head = count.min(self.buffer.len() - self.sent);
         self.sent += from_head;
         let left = count - from_head;
