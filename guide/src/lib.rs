@@ -1,5 +1,5 @@
 //! The pages of the guide as documentation, so that `cargo test` compiles every block of Rust in them and runs those that can be
-//! run. `tests/programs` asks the programs.
+//! run. `tests/programs` asks the programs, `tests/links.rs` follows the links.
 //!
 //! Blocks that are `rust,ignore` are compiled elsewhere: `tests/pieces.rs` knows where.
 
@@ -52,4 +52,6 @@ mod pages {
     mod moving {}
     #[doc = include_str!("writing-a-server.md")]
     mod writing_a_server {}
+    #[doc = include_str!("../../README.md")]
+    mod readme {}
 }
