@@ -1,7 +1,7 @@
 //! The pages of the guide as documentation, so that `cargo test` compiles every block of Rust in them and runs those that can be
 //! run. `tests/programs` asks the programs, `tests/links.rs` follows the links.
 //!
-//! Blocks that are `rust,ignore` are compiled elsewhere: `tests/pieces.rs` knows where.
+//! Blocks that are `rust,ignore` are compiled elsewhere: `tests/pages.rs` knows where.
 
 /// One module for each page.
 #[cfg(doctest)]
