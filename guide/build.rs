@@ -2,7 +2,7 @@
 //! `tests/programs` includes. So what is asked there is what a reader copies, to the letter. Several blocks of one name are one
 //! file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::path::Path;
 use std::{env, fs};
@@ -10,12 +10,16 @@ use std::{env, fs};
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=src");
     let out = env::var("OUT_DIR")?;
+    let mut names = BTreeSet::new();
     for entry in fs::read_dir("src")? {
         let path = entry?.path();
         if path.extension().is_none_or(|extension| extension != "md") {
             continue;
         }
         for (name, program) in programs(&fs::read_to_string(&path)?) {
+            if !names.insert(name.to_owned()) {
+                return Err(format!("{}: another page has a program called {name}", path.display()).into());
+            }
             fs::write(Path::new(&out).join(format!("{name}.rs")), program)?;
         }
     }

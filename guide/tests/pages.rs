@@ -29,6 +29,21 @@ fn every_page_is_in_the_table_of_contents_and_among_the_doctests() {
     }
 }
 
+#[test]
+fn every_program_is_asked() {
+    let programs: String = ["answers", "begin", "keeping", "live", "other"]
+        .map(|file| read(&format!("tests/programs/{file}.rs")))
+        .concat();
+    for page in pages() {
+        for name in read(&format!("src/{page}")).lines().filter_map(|line| line.strip_prefix("<!-- program: ")) {
+            let name = name.trim_end_matches(" -->");
+            // That one is a module of `my_server`.
+            let is_included = name == "server" || programs.contains(&format!("\"/{name}.rs\""));
+            assert!(is_included, "tests/programs does not include the program {name} of {page}");
+        }
+    }
+}
+
 /// The blocks of Rust that doctests leave out: info string and text.
 fn ignored(page: &str) -> Vec<(String, String)> {
     let mut blocks = Vec::new();
