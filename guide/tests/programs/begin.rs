@@ -11,7 +11,9 @@ mod hello {
     fn it_says_which_server_answers() {
         let names = std::cell::RefCell::new(Vec::new());
         super::each(hello, |url| names.borrow_mut().push(super::get(url)));
-        let expected = ["hyper", "actix", "smol", "threadpool"].map(|name| format!("Hello, World! This is {name}.\n"));
+        let servers = adapter_web::registry::servers().into_iter().map(|server| server.info().name);
+        let expected: Vec<_> = servers.map(|name| format!("Hello, World! This is {name}.\n")).collect();
+        assert!(!expected.is_empty());
         assert_eq!(names.into_inner(), expected);
     }
 }

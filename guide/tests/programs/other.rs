@@ -5,6 +5,7 @@ use adapter_web::testing::Client;
 mod requires {
     include!(concat!(env!("OUT_DIR"), "/requires.rs"));
 
+    #[cfg(target_os = "linux")] // which threadpool is for
     #[test]
     fn a_server_without_http2_is_refused() {
         let launcher = |server: &str| {
@@ -56,6 +57,7 @@ mod from_rouille {
 }
 
 /// The server that a page writes; what the suite says of it is `conformance-tests/tests/minimal_server.rs`.
+#[cfg(unix)]
 mod my_server {
     include!(concat!(env!("OUT_DIR"), "/my_server.rs"));
 
