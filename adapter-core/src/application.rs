@@ -55,8 +55,8 @@ pub trait Application: Send + Sync + 'static {
     /// Called once per request, concurrently from several threads or tasks. The future must not block its thread
     /// (wrap blocking code in [`blocking`](crate::blocking()) or [`Runtime::run_blocking`](crate::Runtime::run_blocking)).
     ///
-    /// The response head is committed when the future returns `Ok` (\[RSP-09\]). `Err` and panics before that are
-    /// answered by the server, see [`Error::status`]; they never end the server (\[ERR-01\], \[ERR-02\]).
+    /// The response head is committed when the future returns `Ok`. `Err` and panics before that are answered by the
+    /// server, see [`Error::status`]; they never end the server. \[RSP-09\], \[ERR-01\], \[ERR-02\]
     ///
     /// *Cancellation*: the future is dropped at any await point when the client has gone (see
     /// [`Environ::disconnected`]) or at the shutdown deadline. Work that must complete whoever waits for it belongs into
@@ -89,16 +89,16 @@ pub trait Application: Send + Sync + 'static {
         DynApplication(Arc::new(self))
     }
 
-    /// Called once per `serve`, after the listeners are bound and before the first connection is accepted (\[LIF-01\]).
-    /// An error makes `serve` return it, and nothing is accepted (\[LIF-02\]). Default: does nothing.
+    /// Called once per `serve`, after the listeners are bound and before the first connection is accepted. An error
+    /// makes `serve` return it, and nothing is accepted. Default: does nothing. \[LIF-01\], \[LIF-02\]
     fn startup(&self, server: &ServerInfo) -> impl Future<Output = Result<(), Error>> + Send {
         let _ = server;
         async { Ok(()) }
     }
 
-    /// Called once per `serve`, after the last connection is closed (\[LIF-06\]) and what was
-    /// [spawned](crate::Runtime::spawn) has ended, or was dropped at the deadline (\[RTM-05b\]). An error is reported by
-    /// [`ServerHandle::wait`](crate::ServerHandle::wait). Default: does nothing.
+    /// Called once per `serve`, after the last connection is closed and what was [spawned](crate::Runtime::spawn) has
+    /// ended, or was dropped at the deadline. An error is reported by
+    /// [`ServerHandle::wait`](crate::ServerHandle::wait). Default: does nothing. \[LIF-06\], \[RTM-05b\]
     fn shutdown(&self) -> impl Future<Output = Result<(), Error>> + Send {
         async { Ok(()) }
     }

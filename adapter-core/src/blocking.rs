@@ -17,8 +17,8 @@ use crate::runtime::{BlockingJob, task_channel};
 /// Makes a blocking callable an [`Application`].
 ///
 /// `f` may block as long as it likes: on every server it runs where that holds up nobody else. It learns that the
-/// client is gone from an error of its next read, or from [`Environ::is_disconnected`] (\[DIS-05\]); it is never
-/// interrupted.
+/// client is gone from an error of its next read, or from [`Environ::is_disconnected`]; it is never interrupted.
+/// \[DIS-05\]
 ///
 /// ```
 /// use std::{thread::sleep, time::Duration};

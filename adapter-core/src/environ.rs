@@ -124,13 +124,13 @@ impl fmt::Debug for Serving {
 pub struct Connection {
     /// The server.
     pub serving: Arc<Serving>,
-    /// The address of the last hop, the socket's peer; `None` for Unix-domain sockets (\[ENV-02\]).
+    /// The address of the last hop, the socket's peer; `None` for Unix-domain sockets. \[ENV-02\]
     pub peer_addr: Option<SocketAddr>,
-    /// The address it was accepted on, with the actual port (\[ENV-03\]).
+    /// The address it was accepted on, with the actual port. \[ENV-03\]
     pub local_addr: ListenAddr,
-    /// `https` under TLS (\[ENV-01\]).
+    /// `https` under TLS. \[ENV-01\]
     pub scheme: Scheme,
-    /// Facts of TLS, if it is used (\[ENV-12\]).
+    /// Facts of TLS, if it is used. \[ENV-12\]
     pub tls: Option<Box<TlsInfo>>,
     /// Fired when the client is gone. Requests that share a connection but end alone (HTTP/2) have their own, see
     /// [`Environ::with_disconnect`].
@@ -267,8 +267,9 @@ impl Connection {
         self.serving.observers.tell(|one| one.handshake_failed(self.told_to_observers(), why));
     }
 
-    /// Blocking jobs of its requests that wait for a thread or run on one, also where the request is over: what runs can't be
-    /// stopped (\[DIS-05b\]), and must not be forgotten where one connection can begin any number of requests (HTTP/2).
+    /// Blocking jobs of its requests that wait for a thread or run on one, also where the request is over: what runs
+    /// can't be stopped, and must not be forgotten where one connection can begin any number of requests (HTTP/2).
+    /// \[DIS-05b\]
     pub fn blocking_jobs(&self) -> usize {
         self.blocking_jobs.load(Ordering::Relaxed)
     }
@@ -408,8 +409,8 @@ impl Drop for Connection {
 
 /// What the server knows of a request beyond its head and body. Cheap to clone; may outlive the request.
 ///
-/// It is an argument and not a request extension, so that what every server must provide can't be missing (\[ENV-13\]);
-/// [`http::Extensions`] are for what middleware adds (\[ENV-07\]).
+/// It is an argument and not a request extension, so that what every server must provide can't be missing;
+/// [`http::Extensions`] are for what middleware adds. \[ENV-13\], \[ENV-07\]
 ///
 /// ```
 /// # use adapter_core::{Body, Environ, Error, Request, Response};
@@ -439,7 +440,7 @@ struct Special {
 }
 
 impl Environ {
-    /// A fresh environment for one request (\[ENV-08\]). For servers.
+    /// A fresh environment for one request. For servers. \[ENV-08\]
     #[inline]
     pub fn new(connection: Arc<Connection>, received_at: Instant) -> Self {
         let special = connection
@@ -461,8 +462,8 @@ impl Environ {
     }
 
     /// A copy for the next request of the same connection, as cheap as a clone. `None` where somebody still holds the
-    /// last copy, or where it has something of its own request; make a fresh one then (\[ENV-08\]). For servers that
-    /// save allocations.
+    /// last copy, or where it has something of its own request; make a fresh one then. For servers that save
+    /// allocations. \[ENV-08\]
     #[inline]
     pub fn again(&mut self, received_at: Instant) -> Option<Self> {
         if let Some(special) = &mut self.special {
@@ -510,7 +511,7 @@ impl Environ {
         self
     }
 
-    /// Believes the forwarded fields in `headers` if the peer is a trusted proxy (\[HDR-17b\]). For servers.
+    /// Believes the forwarded fields in `headers` if the peer is a trusted proxy. For servers. \[HDR-17b\]
     #[must_use]
     #[inline]
     pub fn with_forwarded(self, headers: &HeaderMap) -> Self {
@@ -553,8 +554,8 @@ impl Environ {
         &self.connection.serving.info
     }
 
-    /// The scheme of the last hop, or what a trusted proxy said, by the PROXY protocol (\[PRX-08\]) or in a forwarded field.
-    /// \[ENV-01\]
+    /// The scheme of the last hop, or what a trusted proxy said, by the PROXY protocol or in a forwarded field.
+    /// \[PRX-08\], \[ENV-01\]
     pub fn scheme(&self) -> &Scheme {
         match self.forwarded().and_then(|forwarded| forwarded.scheme.as_ref()) {
             Some(scheme) => scheme,
@@ -562,9 +563,10 @@ impl Environ {
         }
     }
 
-    /// The client's address: of the last hop, or what a trusted proxy said, by the PROXY protocol or in a forwarded field. `None`
-    /// for Unix-domain sockets, and where a trusted proxy forwards for a client it does not name (\[HDR-22\]): who lets certain
-    /// addresses in must not let `None` in. A proxy that hides the port gives port 0. \[ENV-02a\]
+    /// The client's address: of the last hop, or what a trusted proxy said, by the PROXY protocol or in a forwarded
+    /// field. `None` for Unix-domain sockets, and where a trusted proxy forwards for a client it does not name: who
+    /// lets certain addresses in must not let `None` in. A proxy that hides the port gives port 0. \[HDR-22\],
+    /// \[ENV-02a\]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         match self.forwarded() {
             Some(forwarded) => forwarded.peer,
@@ -649,9 +651,9 @@ impl Environ {
         }
     }
 
-    /// A future that is ready once the client is gone; may be asked for again and again (\[DIS-06\]). A client that only
-    /// ended its half of the stream may still read: the handler, or its body, is dropped once it has kept such a client
-    /// waiting for 250 ms with nothing sent; a reset drops it at once (\[DIS-01\]). Cancel safe.
+    /// A future that is ready once the client is gone; may be asked for again and again. A client that only ended its
+    /// half of the stream may still read: the handler, or its body, is dropped once it has kept such a client waiting
+    /// for 250 ms with nothing sent; a reset drops it at once. Cancel safe. \[DIS-06\], \[DIS-01\]
     pub fn disconnected(&self) -> Fired {
         self.disconnect_signal().fired()
     }

@@ -33,7 +33,7 @@ pub enum Fault {
 /// use [`Error::source`] to reach the cause.
 ///
 /// The server answers an error that arrives before the response head is committed with [`Error::status`] and a generic
-/// body; the details go to the log (\[ERR-03\]).
+/// body; the details go to the log. \[ERR-03\]
 ///
 /// ```
 /// use adapter_core::{Error, Fault};

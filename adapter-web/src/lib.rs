@@ -1,28 +1,50 @@
 //! Write an HTTP application once, pick its server by name when it starts.
 //!
-//! This crate is what an application depends on: all of [`adapter_core`], the servers behind features, and a command
-//! line that every program gets for free.
+//! This crate is what an application depends on: the interface, which is all of [`adapter_core`], the servers behind features, and a
+//! command line that every program gets for free.
 //!
 //! ```no_run
 #![doc = include_str!("../examples/hello.rs")]
 //! ```
 //!
 //! ```text
-//! $ hello --server actix --bind 127.0.0.1:8080 --bind unix:/run/hello.sock --access-log
-//! adapter: actix 0.2.0 listening on http://127.0.0.1:8080
-//! adapter: actix 0.2.0 listening on unix:/run/hello.sock
+//! $ cargo run
+//! adapter: hyper 0.2.0 listening on http://127.0.0.1:8080
+//! $ cargo run -- --server threadpool --bind 127.0.0.1:9000 --access-log
+//! adapter: threadpool 0.2.0 listening on http://127.0.0.1:9000
 //! ```
 //!
-//! * [`serve!`](crate::serve!) is all a program without flags of its own needs; [`serve`](fn@serve) is the function behind it.
-//! * [`cli`] shares the command line with programs that have flags of their own, and turns every way to end into one
-//!   line and an exit status.
-//! * [`Launcher`] picks the server, honours inherited sockets and signals, and waits.
-//! * [`registry`] knows the servers by name, for programs that want nothing of the above, and takes in those of others.
-//! * `axum(router)`, with the feature `axum`, is what an axum program serves in place of `axum::serve`; `tokio::application`,
-//!   with the feature `tokio`, brings tokio's libraries to the servers that do not run on tokio.
-//! * [`access_log`] writes Common or Combined Log Format or JSON, and gives each request an id and a `tracing` span.
+//! The repository has a guide (`guide/src/introduction.md`), with a page for each thing that one wants to do, from JSON with a
+//! database to upgrades that lose no request.
+//!
+//! # What comes next
+//!
+//! | to | there is |
+//! |---|---|
+//! | answer | an async function as above, or a type of your own that is an [`Application`], with state and hooks |
+//! | run code that blocks | [`blocking()`], and [`Runtime::run_blocking`] for one call within async code |
+//! | read a request | [`Request`], whose body is a [`RequestBody`], or a [`BlockingBody`] in code that blocks |
+//! | know the client, sleep, spawn | [`Environ`], [`Environ::runtime`] |
+//! | answer at once, piece by piece, by a file | [`Response`], [`Body`] |
+//! | fail with a status | [`Error`] |
+#![cfg_attr(feature = "websocket", doc = "| talk both ways | [`websocket`] |")]
+#![cfg_attr(
+    feature = "files",
+    doc = "| serve a folder, or answer with a file | [`files::Directory`], [`files::send`] |"
+)]
+//! | open a database before anybody is served | [`at_startup()`] |
+#![cfg_attr(feature = "axum", doc = "| serve an axum `Router`, as it is | [`axum()`] |")]
+#![cfg_attr(feature = "tokio", doc = "| use tokio's libraries on every server | [`tokio::application`] |")]
+//! | start it, also with flags of your own | [`serve!`](crate::serve!), [`cli`], [`Launcher`] |
+//! | test it without a socket, and find its mistakes | [`testing::Client`], [`lint::Lint`] |
+//! | see what it does | [`access_log`], [`observe`] |
+//!
+//! Numbers in brackets at the end of a paragraph, such as \[BOD-04\], are requirements of the specification, which servers follow.
+//! An application's author can pass them over.
 //!
 //! Nothing here touches a request unless the access log is on.
+//!
+//! Who writes a server begins at [`server`], and adds it to the [`registry`].
 //!
 //! # Embedding
 //!

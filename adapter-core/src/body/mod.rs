@@ -46,7 +46,7 @@ use crate::request_body::{BlockingBody, RequestBody};
 type Chunks = Box<dyn Iterator<Item = Result<Bytes, Error>> + Send>;
 type Frames = Pin<Box<dyn http_body::Body<Data = Bytes, Error = Error> + Send>>;
 
-/// The body of a response. `Send`, not `Sync` (\[BOD-20\]).
+/// The body of a response. `Send`, not `Sync`. \[BOD-20\]
 ///
 /// ```
 /// use adapter_core::Body;
@@ -88,9 +88,9 @@ impl Body {
     /// The pieces a blocking iterator yields, in order: WSGI's response iterable.
     ///
     /// Items are chunks or `Result`s of chunks, see [`IntoChunk`]. The server calls `next()` only where blocking is
-    /// allowed, sends what was yielded before it waits for more (\[BOD-04\]), skips empty items (\[BOD-05\]), stops at
-    /// the first error and breaks the response off then (\[BOD-14\]). While the client takes nothing it has no thread, and
-    /// may go on on another one (\[CON-11\], \[BOD-21\]).
+    /// allowed, sends what was yielded before it waits for more, skips empty items, stops at the first error and breaks
+    /// the response off then. While the client takes nothing it has no thread, and may go on on another one.
+    /// \[BOD-04\], \[BOD-05\], \[BOD-14\], \[CON-11\], \[BOD-21\]
     ///
     /// ```
     /// use std::{thread::sleep, time::Duration};
@@ -131,7 +131,7 @@ impl Body {
     }
 
     /// A body fed from any thread, task or callback, also after the handler has returned; it ends when the last
-    /// [`BodySender`] is dropped (\[BOD-08\]). At most `capacity` chunks wait in between; a capacity of 0 counts as 1.
+    /// [`BodySender`] is dropped. At most `capacity` chunks wait in between; a capacity of 0 counts as 1. \[BOD-08\]
     ///
     /// ```
     /// # use adapter_core::Body;
@@ -150,19 +150,19 @@ impl Body {
         (sender, Kind::Channel(receiver).into())
     }
 
-    /// A part of a file. An unbounded start means the file's current offset (\[FIL-01\]), an unbounded end the end it
-    /// has now; a range that reaches beyond the end is cut there (\[FIL-02\], \[FIL-04\]). The file is closed when the
-    /// body is dropped (\[FIL-05\]). Its offset is left alone on Unix: clones of one open file
-    /// ([`File::try_clone`](std::fs::File::try_clone)) can be sent at the same time.
+    /// A part of a file. An unbounded start means the file's current offset, an unbounded end the end it has now; a
+    /// range that reaches beyond the end is cut there. The file is closed when the body is dropped. Its offset is left
+    /// alone on Unix: clones of one open file ([`File::try_clone`](std::fs::File::try_clone)) can be sent at the same
+    /// time. \[FIL-01\], \[FIL-02\], \[FIL-04\], \[FIL-05\]
     ///
-    /// What is no ordinary file is read until it ends, with a length that is not known: pipes, FIFOs, devices, and files
-    /// that the system makes up, such as those of `/proc`, of which the first piece is read at once (\[FIL-08b\]). A
-    /// reader that waits for a pipe holds a blocking thread, also when the client has gone, until the pipe has
-    /// something to give or is closed.
+    /// What is no ordinary file is read until it ends, with a length that is not known: pipes, FIFOs, devices, and
+    /// files that the system makes up, such as those of `/proc`, of which the first piece is read at once. A reader
+    /// that waits for a pipe holds a blocking thread, also when the client has gone, until the pipe has something to
+    /// give or is closed. \[FIL-08b\]
     ///
     /// # Errors
-    /// A directory (\[FIL-08a\]); a range that does not begin at 0 of what has no positions; what the operating system
-    /// says of the file's size and offset. Blocks as file metadata does, and, for a file that is on no disk, a read.
+    /// A directory; a range that does not begin at 0 of what has no positions; what the operating system says of the
+    /// file's size and offset. Blocks as file metadata does, and, for a file that is on no disk, a read. \[FIL-08a\]
     pub fn from_file(file: std::fs::File, range: impl RangeBounds<u64>) -> std::io::Result<Self> {
         Ok(Kind::File(Box::new(FileChunks::new(file, range)?)).into())
     }
@@ -176,8 +176,8 @@ impl Body {
         Body::from_file(file::open(path.as_ref())?, ..)
     }
 
-    /// With trailers after the last byte; sent where the client and the protocol allow it, else dropped
-    /// (\[TRL-04\], \[TRL-05\]).
+    /// With trailers after the last byte; sent where the client and the protocol allow it, else dropped. \[TRL-04\],
+    /// \[TRL-05\]
     #[must_use]
     pub fn with_trailers(mut self, trailers: HeaderMap) -> Self {
         self.extras.get_or_insert_default().trailers = Some(trailers);
@@ -185,8 +185,8 @@ impl Body {
     }
 
     /// Calls `hook` once, when the server is done with this body: [`Outcome::Complete`] if it took every byte, else
-    /// [`Outcome::Aborted`], also when the client went away (\[BOD-18\]). Runs on a server thread and must not block
-    /// for long. Several hooks run in the order they were added.
+    /// [`Outcome::Aborted`], also when the client went away. Runs on a server thread and must not block for long.
+    /// Several hooks run in the order they were added. \[BOD-18\]
     ///
     /// ```
     /// # use adapter_core::{Body, Outcome};

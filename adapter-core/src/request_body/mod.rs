@@ -29,8 +29,8 @@ pub trait Source: Send {
     /// The next frame. Called only when the application wants one, and never again after an end or an error.
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>>;
 
-    /// The next frame, for a caller that may block: at most for as long as `within` says, then [`RequestBodyError::TimedOut`]
-    /// (\[LIM-12\]). By default blocks on [`poll_frame`](Self::poll_frame).
+    /// The next frame, for a caller that may block: at most for as long as `within` says, then
+    /// [`RequestBodyError::TimedOut`]. By default blocks on [`poll_frame`](Self::poll_frame). \[LIM-12\]
     fn next_frame(
         mut self: Pin<&mut Self>,
         within: Option<Duration>,
@@ -78,8 +78,8 @@ impl Wake for Unpark {
 
 /// The body of a request.
 ///
-/// Dropping it means "discard the rest" (\[REQ-20\]). It can outlive the handler and become a response body with
-/// `Body::from` (\[REQ-18\]).
+/// Dropping it means "discard the rest". It can outlive the handler and become a response body with `Body::from`.
+/// \[REQ-20\], \[REQ-18\]
 ///
 /// ```
 /// # use adapter_core::{Body, Environ, Error, Request, Response};

@@ -147,8 +147,8 @@ impl Upgrade {
     /// Accepts, and runs `handler` on the WebSocket as a task of the server. Return the response from the application.
     ///
     /// When the handler returns, the WebSocket closes with 1000, or with 1011 where it fails or panics; an
-    /// [`Error`](super::Error) of the WebSocket itself is no failure (\[UPG-15b\]). At the server's shutdown it is closed
-    /// with 1001 and the handler receives the end; a handler that still runs at the deadline is dropped (\[UPG-22\]).
+    /// [`Error`](super::Error) of the WebSocket itself is no failure. At the server's shutdown it is closed with 1001
+    /// and the handler receives the end; a handler that still runs at the deadline is dropped. \[UPG-15b\], \[UPG-22\]
     ///
     /// # Errors
     /// [`HandshakeError::Taken`], [`HandshakeError::Unsendable`].
