@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -17,8 +17,8 @@ use adapter_core::environ::Serving;
 use adapter_core::signal::Signal;
 use adapter_core::tls::Tls;
 use adapter_core::{
-    Body, Bytes, DynApplication, Environ, Error, ListenAddr, Request, Response, Runtime, ServerConfig, ServerInfo,
-    ShutdownTrigger,
+    Body, Bytes, DynApplication, Environ, Error, ListenAddr, Request, RequestBody, Response, Runtime, ServerConfig,
+    ServerInfo, ShutdownTrigger,
 };
 use adapter_http1::connection::{Connection, End, Secured, Settings, Turn, Turned};
 
@@ -39,6 +39,8 @@ thread_local! {
     static PERMIT: Cell<bool> = const { Cell::new(true) };
     /// Something of the application's has run, or was dropped, without.
     static TRESPASSED: Cell<bool> = const { Cell::new(false) };
+    /// What `/keep` has kept.
+    static KEPT: RefCell<Option<RequestBody>> = const { RefCell::new(None) };
 }
 
 /// What is the application's runs.
@@ -100,6 +102,19 @@ async fn answer(request: Request, gate: Signal, alive: Arc<AtomicUsize>) -> Resu
                 }
             });
             return Ok(Response::new(Body::from_stream(Box::pin(stream))));
+        }
+        "keep" => {
+            KEPT.set(Some(body));
+            let (first, rest) = path.split_at(1);
+            let pieces = [first.to_owned(), rest.to_owned()].map(Ok::<_, Error>);
+            match rest {
+                "keep/whole" => path,
+                _ => return Ok(Response::new(Body::from_stream(futures_lite::stream::iter(pieces)))),
+            }
+        }
+        "kept" => {
+            let mut kept = KEPT.take().expect("something was kept");
+            format!("{:?}, {}", kept.chunk().await, body.text(99).await?)
         }
         "fail" => return Err(Error::from("a failure that was asked for")),
         _ => path,
@@ -395,6 +410,29 @@ fn who_takes_a_little_is_not_given_up() {
         life.passes(time);
         life.run();
         assert!(life.connection.is_none(), "who takes nothing is ({request})");
+    }
+}
+
+/// \[REQ-15\], \[REQ-03\] an application may keep a body that it has not read, and the next request has one of its own.
+#[test]
+fn what_was_kept_of_a_request_gives_nothing_of_the_next() {
+    let post = |path, body| {
+        let fields = "Host: a\r\nTransfer-Encoding: chunked";
+        format!("POST {path} HTTP/1.1\r\n{fields}\r\n\r\n5\r\n{body}\r\n0\r\n\r\n").into_bytes()
+    };
+    for (keep, at_once) in
+        [("/keep/whole", false), ("/keep/whole", true), ("/keep/pieces", false), ("/keep/pieces", true)]
+    {
+        let mut life = Life::begin(Instant::now(), false, false);
+        life.change(|wire| wire.room = usize::MAX / 2);
+        life.say(&post(keep, "first"));
+        if !at_once {
+            life.run();
+        }
+        life.say(&post("/kept/2", "other"));
+        life.run();
+        let said: Vec<_> = responses(&life.heard()).into_iter().map(|said| said.body).collect();
+        assert_eq!(said, [keep.as_bytes(), b"Some(Err(Disconnected)), other"]);
     }
 }
 
