@@ -14,6 +14,8 @@ use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use adapter_core::environ::Serving;
+use adapter_core::hints::{EarlyHints, HintError};
+use adapter_core::http::HeaderMap;
 use adapter_core::signal::Signal;
 use adapter_core::tls::Tls;
 use adapter_core::{
@@ -40,7 +42,7 @@ thread_local! {
     /// Something of the application's has run, or was dropped, without.
     static TRESPASSED: Cell<bool> = const { Cell::new(false) };
     /// What `/keep` has kept.
-    static KEPT: RefCell<Option<RequestBody>> = const { RefCell::new(None) };
+    static KEPT: RefCell<Option<(RequestBody, EarlyHints)>> = const { RefCell::new(None) };
 }
 
 /// What is the application's runs.
@@ -71,7 +73,7 @@ impl Drop for Alive {
 const DRIP: usize = 70_000;
 
 /// Answers in the way that the path names, and says the path.
-async fn answer(request: Request, gate: Signal, alive: Arc<AtomicUsize>) -> Result<Response, Error> {
+async fn answer(request: Request, environ: Environ, gate: Signal, alive: Arc<AtomicUsize>) -> Result<Response, Error> {
     let handler = Alive::new(&alive);
     let path = request.uri().path().to_owned();
     let mut body = request.into_body();
@@ -104,7 +106,9 @@ async fn answer(request: Request, gate: Signal, alive: Arc<AtomicUsize>) -> Resu
             return Ok(Response::new(Body::from_stream(Box::pin(stream))));
         }
         "keep" => {
-            KEPT.set(Some(body));
+            let hints = environ.early_hints().expect("there are hints").clone();
+            assert_eq!(hints.send(&HeaderMap::new()), Ok(()));
+            KEPT.set(Some((body, hints)));
             let (first, rest) = path.split_at(1);
             let pieces = [first.to_owned(), rest.to_owned()].map(Ok::<_, Error>);
             match rest {
@@ -113,7 +117,8 @@ async fn answer(request: Request, gate: Signal, alive: Arc<AtomicUsize>) -> Resu
             }
         }
         "kept" => {
-            let mut kept = KEPT.take().expect("something was kept");
+            let (mut kept, hints) = KEPT.take().expect("something was kept");
+            assert_eq!(hints.send(&HeaderMap::new()), Err(HintError::TooLate));
             format!("{:?}, {}", kept.chunk().await, body.text(99).await?)
         }
         "fail" => return Err(Error::from("a failure that was asked for")),
@@ -153,7 +158,7 @@ impl Life {
             move |request: Request, environ: Environ| {
                 let is_told = environ.peer_addr().is_some_and(|peer| peer.port() == if proxied { 4711 } else { 9 });
                 assert!(is_told, "who the client is");
-                let mut answer = Box::pin(answer(request, gate.clone(), alive.clone()));
+                let mut answer = Box::pin(answer(request, environ, gate.clone(), alive.clone()));
                 poll_fn(move |cx| {
                     trespass();
                     answer.as_mut().poll(cx)
@@ -413,26 +418,30 @@ fn who_takes_a_little_is_not_given_up() {
     }
 }
 
-/// \[REQ-15\], \[REQ-03\] an application may keep a body that it has not read, and the next request has one of its own.
+/// \[REQ-15\], \[REQ-03\], \[INF-03\] an application may keep a body that it has not read, and its hints; the next request has its own.
 #[test]
 fn what_was_kept_of_a_request_gives_nothing_of_the_next() {
-    let post = |path, body| {
+    let post = |path, body: &str| {
         let fields = "Host: a\r\nTransfer-Encoding: chunked";
-        format!("POST {path} HTTP/1.1\r\n{fields}\r\n\r\n5\r\n{body}\r\n0\r\n\r\n").into_bytes()
+        format!("POST {path} HTTP/1.1\r\n{fields}\r\n\r\n5\r\n{body}\r\n0\r\n\r\n")
     };
-    for (keep, at_once) in
-        [("/keep/whole", false), ("/keep/whole", true), ("/keep/pieces", false), ("/keep/pieces", true)]
-    {
+    let ways = ["/keep/whole", "/keep/pieces"].into_iter().flat_map(|path| {
+        let unread = (path, post(path, "first"), "Some(Err(Disconnected)), other");
+        [unread, (path, format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"), "None, other")]
+    });
+    for ((path, keep, kept), at_once) in ways.flat_map(|way| [(way.clone(), false), (way, true)]) {
         let mut life = Life::begin(Instant::now(), false, false);
         life.change(|wire| wire.room = usize::MAX / 2);
-        life.say(&post(keep, "first"));
+        life.say(keep.as_bytes());
         if !at_once {
             life.run();
         }
-        life.say(&post("/kept/2", "other"));
+        life.say(post("/kept/2", "other").as_bytes());
         life.run();
-        let said: Vec<_> = responses(&life.heard()).into_iter().map(|said| said.body).collect();
-        assert_eq!(said, [keep.as_bytes(), b"Some(Err(Disconnected)), other"]);
+        let heard = life.heard();
+        let finals = heard.strip_prefix(b"HTTP/1.1 103 Early Hints\r\n\r\n").expect("the first request's hints");
+        let said: Vec<_> = responses(finals).into_iter().map(|said| said.body).collect();
+        assert_eq!(said, [path.as_bytes(), kept.as_bytes()]);
     }
 }
 
