@@ -24,6 +24,7 @@ use adapter_core::{
 };
 use adapter_http1::connection::{Connection, End, Secured, Settings, Turn, Turned};
 
+mod chosen;
 mod client;
 #[path = "../../../adapter-core/tests/toy_tls/mod.rs"]
 mod toy_tls;
@@ -415,33 +416,6 @@ fn who_takes_a_little_is_not_given_up() {
         life.passes(time);
         life.run();
         assert!(life.connection.is_none(), "who takes nothing is ({request})");
-    }
-}
-
-/// \[REQ-15\], \[REQ-03\], \[INF-03\] an application may keep a body that it has not read, and its hints; the next request has its own.
-#[test]
-fn what_was_kept_of_a_request_gives_nothing_of_the_next() {
-    let post = |path, body: &str| {
-        let fields = "Host: a\r\nTransfer-Encoding: chunked";
-        format!("POST {path} HTTP/1.1\r\n{fields}\r\n\r\n5\r\n{body}\r\n0\r\n\r\n")
-    };
-    let ways = ["/keep/whole", "/keep/pieces"].into_iter().flat_map(|path| {
-        let unread = (path, post(path, "first"), "Some(Err(Disconnected)), other");
-        [unread, (path, format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"), "None, other")]
-    });
-    for ((path, keep, kept), at_once) in ways.flat_map(|way| [(way.clone(), false), (way, true)]) {
-        let mut life = Life::begin(Instant::now(), false, false);
-        life.change(|wire| wire.room = usize::MAX / 2);
-        life.say(keep.as_bytes());
-        if !at_once {
-            life.run();
-        }
-        life.say(post("/kept/2", "other").as_bytes());
-        life.run();
-        let heard = life.heard();
-        let finals = heard.strip_prefix(b"HTTP/1.1 103 Early Hints\r\n\r\n").expect("the first request's hints");
-        let said: Vec<_> = responses(finals).into_iter().map(|said| said.body).collect();
-        assert_eq!(said, [path.as_bytes(), kept.as_bytes()]);
     }
 }
 
