@@ -145,4 +145,16 @@ mod tests {
         }
         signal.wait();
     }
+
+    #[test]
+    fn fires_once_and_where_it_was_to_be_fired_by_a_drop() {
+        let signal = Signal::new();
+        let guard = signal.fire_on_drop();
+        assert!(!signal.is_fired());
+        assert_eq!(format!("{signal:?}"), "Signal(false)");
+        drop(guard);
+        assert!(signal.is_fired());
+        assert!(!signal.fire(), "it was fired before");
+        assert!(Signal::new().fire());
+    }
 }

@@ -139,4 +139,34 @@ mod tests {
             assert_eq!(tracker.open(), 0);
         });
     }
+
+    #[test]
+    fn who_waits_goes_on_when_there_are_fewer() {
+        let tracker = Tracker::default();
+        let (first, second) = (tracker.add(), tracker.add());
+        block_on(async {
+            let mut below = Box::pin(tracker.below(2));
+            let mut enter = Box::pin(tracker.enter(1));
+            assert!(poll_once(&mut below).await.is_none() && poll_once(&mut enter).await.is_none());
+            drop(first);
+            assert!(poll_once(&mut below).await.is_some() && poll_once(&mut enter).await.is_none());
+            drop(second);
+            let third = poll_once(&mut enter).await;
+            assert_eq!((third.is_some(), tracker.open()), (true, 1));
+        });
+    }
+
+    #[test]
+    fn listeners_are_counted_apart_from_connections() {
+        let tracker = Tracker::default();
+        let (first, second, _connection) = (tracker.listening(), tracker.listening(), tracker.add());
+        block_on(async {
+            let mut closed = Box::pin(tracker.closed());
+            assert!(poll_once(&mut closed).await.is_none());
+            drop(first);
+            assert!(poll_once(&mut closed).await.is_none(), "one is left");
+            drop(second);
+            assert!(poll_once(&mut closed).await.is_some());
+        });
+    }
 }

@@ -228,3 +228,136 @@ impl Output {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Fill(usize),
+        Consume(usize),
+        Unread(usize),
+        Settle,
+        Clear,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let sizes = || prop_oneof![0_usize..9, Just(BUFFER - 1), Just(BUFFER)];
+        let step = prop_oneof![
+            4 => sizes().prop_map(Step::Fill),
+            4 => sizes().prop_map(Step::Consume),
+            1 => (0_usize..9).prop_map(Step::Unread),
+            2 => Just(Step::Settle),
+            1 => Just(Step::Clear),
+        ];
+        vec(step, 0..40)
+    }
+
+    proptest! {
+        #[test]
+        fn input_is_a_queue(steps in steps()) {
+            let (mut input, mut spare) = (Input::default(), Spare::default());
+            let (mut expected, mut most) = (Vec::new(), BUFFER);
+            let mut octets = (0_u8..251).cycle();
+            for step in steps {
+                match step {
+                    Step::Fill(count) => {
+                        let space = input.space(&mut spare);
+                        prop_assert!(!space.is_empty());
+                        let count = count.min(space.len());
+                        for place in &mut space[..count] {
+                            *place = octets.next().unwrap();
+                            expected.push(*place);
+                        }
+                        input.filled(count);
+                    }
+                    Step::Consume(count) => {
+                        input.consume(count);
+                        expected.drain(..count.min(expected.len()));
+                    }
+                    Step::Unread(count) => {
+                        let front: Vec<u8> = octets.by_ref().take(count).collect();
+                        input.unread(&front);
+                        expected.splice(..0, front);
+                    }
+                    Step::Settle => {
+                        input.settle(&mut spare);
+                        prop_assert_eq!(input.data.len(), expected.len(), "no more is held than is needed");
+                    }
+                    Step::Clear => {
+                        input.clear();
+                        expected.clear();
+                    }
+                }
+                prop_assert_eq!(input.bytes(), &expected);
+                prop_assert_eq!((input.len(), input.is_empty()), (expected.len(), expected.is_empty()));
+                most = most.max(expected.len());
+                prop_assert!(input.data.len() <= 4 * most, "it grows with what is held");
+            }
+        }
+
+        #[test]
+        fn output_comes_in_order(pieces in vec((0_usize..3, any::<bool>(), 0_usize..40_000), 0..12)) {
+            let (mut output, mut spare) = (Output::default(), Spare::default());
+            let (mut expected, mut written) = (Vec::new(), Vec::new());
+            for (n, (kind, tailed, take)) in pieces.into_iter().enumerate() {
+                let data = vec![n as u8; [3, COPY, COPY + 1][kind]];
+                let tail: &[u8] = if tailed { b"tail" } else { b"" };
+                expected.extend([&data[..], tail].concat());
+                if kind == 0 {
+                    output.buffer(&mut spare).extend([&data[..], tail].concat());
+                } else {
+                    output.append(data.into(), if tailed { b"tail" } else { b"" });
+                }
+                let left = expected.len() - written.len();
+                let held: Vec<u8> = output.parts().iter().flat_map(|part| part.to_vec()).collect();
+                prop_assert_eq!(&held[..], &expected[written.len()..]);
+                prop_assert_eq!(output.is_empty(), left == 0);
+                // What is behind a large piece is not counted: it is a few octets.
+                prop_assert!(output.gathered() <= left && output.gathered() + 4 >= left);
+                if let Some(single) = output.single() {
+                    prop_assert_eq!(single, &held[..]);
+                }
+                let count = take.min(left);
+                written.extend_from_slice(&held[..count]);
+                output.sent(count);
+                output.settle(&mut spare);
+            }
+            let rest: Vec<u8> = output.parts().iter().flat_map(|part| part.to_vec()).collect();
+            prop_assert_eq!([written, rest].concat(), expected);
+            output.clear();
+            prop_assert!(output.is_empty() && output.gathered() == 0 && output.single() == Some(&[]));
+        }
+    }
+
+    #[test]
+    fn empty_buffers_are_lent_on() {
+        let mut spare = Spare::default();
+        let mut output = Output::default();
+        output.buffer(&mut spare).extend_from_slice(&[0; 100]);
+        output.settle(&mut spare);
+        assert_eq!(spare.output.capacity(), 0, "there is something in it");
+        output.sent(100);
+        output.settle(&mut spare);
+        let capacity = spare.output.capacity();
+        assert!(capacity >= 100 && output.buffer.capacity() == 0);
+        Output::default().settle(&mut spare);
+        assert_eq!(spare.output.capacity(), capacity, "who has none gives none");
+        output.buffer(&mut spare).reserve(4 * BUFFER + 1);
+        output.settle(&mut spare);
+        assert_eq!(spare.output.capacity(), 0, "large ones are not kept");
+
+        let mut input = Input::default();
+        input.space(&mut spare);
+        input.filled(2);
+        input.consume(1);
+        input.settle(&mut spare);
+        assert_eq!((spare.input.len(), input.data.len()), (BUFFER, 1));
+        let place = spare.input.as_ptr();
+        assert_eq!(Input::default().space(&mut spare).as_ptr(), place);
+    }
+}

@@ -446,6 +446,68 @@ mod tests {
         large.resize(64 * 1024, b'x');
         assert_eq!(status(&large[..60_000]), None);
         assert_eq!(status(&large), Some(431));
+        // One that comes whole is measured, too.
+        let whole = |length: usize| [&large[..length - 4], b"\r\n\r\n"].concat();
+        assert_eq!(status(&whole(limits.head_bytes)), Some(200));
+        assert_eq!(status(&whole(limits.head_bytes + 1)), Some(431));
+    }
+
+    /// \[REQ-21\], \[REQ-22b\]
+    #[test]
+    fn lengths_that_count_for_nothing_are_not_passed_on() {
+        let lengths = |fields: &str| {
+            let input = format!("POST / HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
+            let head = parse(input.as_bytes(), &Limits::default()).unwrap().unwrap();
+            let values = head.parts.headers.get_all("content-length").iter();
+            values.map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(lengths("Content-Length: 7\r\n"), ["7"]);
+        assert_eq!(lengths("Content-Length: 7\r\nContent-Length: 7\r\n"), ["7"]);
+        for both in [
+            "Content-Length: 7\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: chunked\r\nContent-Length: 7\r\nContent-Length: 8\r\n",
+        ] {
+            assert!(lengths(both).is_empty(), "{both}");
+        }
+    }
+
+    #[test]
+    fn what_changes_nothing_is_not_parsed_again() {
+        let limits = Limits::default();
+        let mut attempts = Attempts::default();
+        assert!(!attempts.is_worth_another(b"", &limits), "nothing has come");
+        assert!(attempts.is_worth_another(b"G", &limits));
+        let whole =
+            |length: usize| [b"GET / HTTP/1.1\r\nA: ", vec![b'x'; length].as_slice()].concat()[..length].to_vec();
+        let mut told = |before: usize, after: &[u8]| {
+            attempts.was_in_vain(&after[..before]);
+            attempts.is_worth_another(after, &limits)
+        };
+        assert!(told(100, &whole(2048)), "short ones are always parsed");
+        assert!(!told(100, &whole(2049)), "no line has ended");
+        assert!(told(2100, &[&whole(2199)[..], b"\n"].concat()), "one has");
+        assert!(!told(2200, &[&whole(2199)[..], b"\nx"].concat()), "not since");
+        for limit in [too_long_from(&limits), limits.head_bytes] {
+            assert!(!told(limit - 2, &whole(limit - 1)), "{limit}");
+            assert!(told(limit - 1, &whole(limit)), "{limit}");
+            assert!(told(limit - 1, &whole(limit + 1)), "{limit}");
+            assert!(!told(limit, &whole(limit + 1)), "{limit}");
+        }
+    }
+
+    #[test]
+    fn a_map_is_kept_if_it_is_small_and_there_is_none() {
+        let map = |fields: usize| HeaderMap::<HeaderValue>::with_capacity(fields);
+        let mut spare = Spare::default();
+        spare.recycle(map(1000));
+        assert_eq!(spare.headers.capacity(), 0);
+        let mut used = map(8);
+        used.insert("a", HeaderValue::from_static("b"));
+        let capacity = used.capacity();
+        spare.recycle(used);
+        assert_eq!((spare.headers.len(), spare.headers.capacity()), (0, capacity));
+        spare.recycle(map(30));
+        assert_eq!(spare.headers.capacity(), capacity, "there was one");
     }
 
     proptest! {

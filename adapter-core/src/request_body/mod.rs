@@ -6,6 +6,8 @@
 mod blocking;
 mod error;
 mod pace;
+#[cfg(test)]
+mod tests;
 
 use std::future::poll_fn;
 use std::pin::Pin;

@@ -51,7 +51,7 @@ pub fn header_value() -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use super::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
     #[test]
     fn is_rendered_again_in_the_next_second() {
@@ -63,6 +63,25 @@ mod tests {
         });
         assert_eq!(seen(now), [b'x'; super::LENGTH]);
         assert_ne!(seen(now + Duration::from_millis(1)), [b'x'; super::LENGTH]);
+    }
+
+    #[test]
+    fn holds_for_the_rest_of_the_second_and_no_longer() {
+        let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let second = Duration::from_secs(1);
+        super::CACHED.with_borrow_mut(|cached| {
+            loop {
+                let (before, now) = (clock(), Instant::now());
+                super::render(cached, now);
+                let (after, left) = (clock(), cached.until.unwrap() - now);
+                // Not where another second has begun meanwhile.
+                if before.as_secs() == after.as_secs() {
+                    let rest = |at: Duration| second - Duration::from_nanos(at.subsec_nanos().into());
+                    assert!(rest(after) <= left && left <= rest(before), "{left:?}");
+                    break;
+                }
+            }
+        });
     }
 
     #[test]

@@ -64,6 +64,43 @@ fn host_is_needed_once_and_well_formed() {
     }
 }
 
+/// \[HDR-24\] RFC 3986 §3.2.2, §3.2.3
+#[test]
+fn the_same_authority_may_be_written_in_ways() {
+    let same = |a: &str, b: &str, scheme| host::is_same(a.as_bytes(), b.as_bytes(), scheme);
+    for (a, b, scheme) in [
+        ("a.example", "A.Example", None),
+        ("a:80", "a", Some("http")),
+        ("a:443", "a:", Some("https")),
+        ("a:0080", "a:80", None),
+        ("[::1]:80", "[::1]", Some("http")),
+        ("[::1]:8080", "[::1]:8080", Some("http")),
+    ] {
+        assert!(same(a, b, scheme) && same(b, a, scheme), "{a} {b}");
+    }
+    for (a, b, scheme) in [
+        ("a", "b", None),
+        ("a:80", "a:81", None),
+        ("a:12", "a:21", None),
+        ("a:80", "a", Some("https")),
+        ("a:443", "a", Some("http")),
+        ("a:80", "a", None),
+        ("[::1]", "[::2]", Some("http")),
+        ("[::1]:1", "[::1]", Some("http")),
+    ] {
+        assert!(!same(a, b, scheme) && !same(b, a, scheme), "{a} {b}");
+    }
+}
+
+#[test]
+fn a_length_is_declared_by_one_number() {
+    let declared = |fields| super::declared_length(&headers(fields));
+    assert_eq!(declared(&[("content-length", "7")]), Some(7));
+    assert_eq!(declared(&[]), None);
+    assert_eq!(declared(&[("content-length", "x")]), None);
+    assert_eq!(declared(&[("content-length", "7"), ("content-length", "7")]), None);
+}
+
 #[test]
 fn most_requests_and_responses_are_simple() {
     let fields: Fields<'_> =
@@ -128,8 +165,13 @@ fn framing_of_requests_is_decided() {
     assert_eq!(body(&[("transfer-encoding", "Chunked")]), BodyLength::Unknown);
     assert_eq!(body(&[("transfer-encoding", " ,chunked, ")]), BodyLength::Unknown);
     assert_eq!(get(Version::HTTP_2, &[]).unwrap().body, BodyLength::Unknown);
-    let both = get(Version::HTTP_11, &[("transfer-encoding", "chunked"), ("content-length", "7")]).unwrap();
-    assert_eq!((both.body, both.keep_alive), (BodyLength::Unknown, false));
+    for both in [("transfer-encoding", "chunked"), ("content-length", "7")].repeat(2).windows(2).chain([
+        // [REQ-21] it means nothing behind a transfer coding, so that it may be anything
+        &[("transfer-encoding", "chunked"), ("content-length", "x")][..],
+    ]) {
+        let both = get(Version::HTTP_11, both).unwrap();
+        assert_eq!((both.body, both.keep_alive), (BodyLength::Unknown, false));
+    }
 
     assert_eq!(refused(&[("content-length", "7"), ("content-length", "8")]), "400 REQ-22a");
     for bad in ["", "+3", "-3", "0x3", "3, 3", "3 3", "18446744073709551616", "\u{663}"] {
@@ -139,6 +181,10 @@ fn framing_of_requests_is_decided() {
     assert_eq!(refused(&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")]), "400 REQ-25b");
     for bad in ["", "gzip", "chunked, gzip", "chunked;q=1", "xchunked"] {
         assert_eq!(refused(&[("transfer-encoding", bad)]), "400 REQ-24", "{bad}");
+    }
+    for first in ["\u{fc}", "\u{fc}, gzip"] {
+        let fields = [("transfer-encoding", first), ("transfer-encoding", "chunked")];
+        assert_eq!(refused(&fields), "400 REQ-24", "no coding is called so");
     }
     assert_eq!(get(Version::HTTP_10, &[("transfer-encoding", "chunked")]), Err("400 REQ-26".into()));
     assert_eq!(refused(&[("content-length", "1073741825")]), "413 LIM-03a");
@@ -172,6 +218,7 @@ fn cookies_of_http2_are_one_field() {
     };
     assert_eq!(joined(&[("a", "b")]), (vec![], 1));
     assert_eq!(joined(&[("cookie", "a=b; c=d")]), (vec!["a=b; c=d".into()], 1));
+    assert_eq!(joined(&[("cookie", "a=b"), ("cookie", "c=d")]), (vec!["a=b; c=d".into()], 1));
     assert_eq!(joined(&[("cookie", "a=b"), ("x", "y"), ("cookie", ""), ("cookie", "c")]), (vec!["a=b; ; c".into()], 2));
     let mut other = request("GET", "/", Version::HTTP_11, &[("cookie", "a"), ("cookie", "b")]);
     cookies::join(&mut other);

@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -14,14 +14,17 @@ use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use adapter_core::environ::Serving;
+use adapter_core::hints::{EarlyHints, HintError};
+use adapter_core::http::HeaderMap;
 use adapter_core::signal::Signal;
 use adapter_core::tls::Tls;
 use adapter_core::{
-    Body, Bytes, DynApplication, Environ, Error, ListenAddr, Request, Response, Runtime, ServerConfig, ServerInfo,
-    ShutdownTrigger,
+    Body, Bytes, DynApplication, Environ, Error, ListenAddr, Request, RequestBody, Response, Runtime, ServerConfig,
+    ServerInfo, ShutdownTrigger,
 };
 use adapter_http1::connection::{Connection, End, Secured, Settings, Turn, Turned};
 
+mod chosen;
 mod client;
 #[path = "../../../adapter-core/tests/toy_tls/mod.rs"]
 mod toy_tls;
@@ -39,6 +42,8 @@ thread_local! {
     static PERMIT: Cell<bool> = const { Cell::new(true) };
     /// Something of the application's has run, or was dropped, without.
     static TRESPASSED: Cell<bool> = const { Cell::new(false) };
+    /// What `/keep` has kept.
+    static KEPT: RefCell<Option<(RequestBody, EarlyHints)>> = const { RefCell::new(None) };
 }
 
 /// What is the application's runs.
@@ -69,7 +74,7 @@ impl Drop for Alive {
 const DRIP: usize = 70_000;
 
 /// Answers in the way that the path names, and says the path.
-async fn answer(request: Request, gate: Signal, alive: Arc<AtomicUsize>) -> Result<Response, Error> {
+async fn answer(request: Request, environ: Environ, gate: Signal, alive: Arc<AtomicUsize>) -> Result<Response, Error> {
     let handler = Alive::new(&alive);
     let path = request.uri().path().to_owned();
     let mut body = request.into_body();
@@ -100,6 +105,22 @@ async fn answer(request: Request, gate: Signal, alive: Arc<AtomicUsize>) -> Resu
                 }
             });
             return Ok(Response::new(Body::from_stream(Box::pin(stream))));
+        }
+        "keep" => {
+            let hints = environ.early_hints().expect("there are hints").clone();
+            assert_eq!(hints.send(&HeaderMap::new()), Ok(()));
+            KEPT.set(Some((body, hints)));
+            let (first, rest) = path.split_at(1);
+            let pieces = [first.to_owned(), rest.to_owned()].map(Ok::<_, Error>);
+            match rest {
+                "keep/whole" => path,
+                _ => return Ok(Response::new(Body::from_stream(futures_lite::stream::iter(pieces)))),
+            }
+        }
+        "kept" => {
+            let (mut kept, hints) = KEPT.take().expect("something was kept");
+            assert_eq!(hints.send(&HeaderMap::new()), Err(HintError::TooLate));
+            format!("{:?}, {}", kept.chunk().await, body.text(99).await?)
         }
         "fail" => return Err(Error::from("a failure that was asked for")),
         _ => path,
@@ -138,7 +159,7 @@ impl Life {
             move |request: Request, environ: Environ| {
                 let is_told = environ.peer_addr().is_some_and(|peer| peer.port() == if proxied { 4711 } else { 9 });
                 assert!(is_told, "who the client is");
-                let mut answer = Box::pin(answer(request, gate.clone(), alive.clone()));
+                let mut answer = Box::pin(answer(request, environ, gate.clone(), alive.clone()));
                 poll_fn(move |cx| {
                     trespass();
                     answer.as_mut().poll(cx)

@@ -205,14 +205,31 @@ fn connection_limits(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     drop(late);
     ensure_eq!(ends(&seen, 2)?, ["idle", "late"], "a head that was late");
     ensure_eq!(seen.of("timeout"), ["keep_alive", "header_read"], "the time limits");
+    // The first head is waited for from the beginning, and a later one is no idleness either once it has begun.
+    let mut silent = cx.connect()?;
+    silent.rest()?;
+    drop(silent);
+    let mut later = cx.connect()?;
+    later.send(cx.get("body x").bytes())?;
+    later.response("GET")?;
+    later.send("GET / HTTP/1.1\r\n")?;
+    later.rest()?;
+    drop(later);
+    ensure_eq!(
+        ends(&seen, 4)?,
+        ["idle", "late", "late", "late"],
+        "a first head that never began, and a later one that was late"
+    );
+    let limits = ["keep_alive", "header_read", "header_read", "header_read"];
+    ensure_eq!(seen.of("timeout"), limits, "the time limits");
     let mut stalled = cx.connect()?;
     stalled.small_window();
     stalled.send(cx.get("stream forever:size:65536").bytes())?;
     stalled.head()?;
-    let how = seen.wait("ended", 2)?;
-    ensure!(how[1].contains(" timed_out "), "how a request ended whose client takes nothing: {}", how[1]);
-    ensure_eq!(ends(&seen, 3)?, ["idle", "late", "stalled"], "a client that takes nothing");
-    ensure_eq!(seen.of("timeout"), ["keep_alive", "header_read", "write"], "the time limits");
+    let how = seen.wait("ended", 3)?;
+    ensure!(how[2].contains(" timed_out "), "how a request ended whose client takes nothing: {}", how[2]);
+    ensure_eq!(ends(&seen, 5)?.last().map(String::as_str), Some("stalled"), "a client that takes nothing");
+    ensure_eq!(seen.of("timeout").last().map(String::as_str), Some("write"), "the time limit");
     drop(stalled);
     stop(running, &seen)
 }

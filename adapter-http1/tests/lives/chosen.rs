@@ -1,0 +1,71 @@
+//! Lives that are chosen, for what happens too seldom in random ones or is no matter there.
+
+use std::time::{Duration, Instant};
+
+use super::Life;
+use super::client::responses;
+
+/// The life of a connection in plain to a client that takes everything.
+fn life() -> Life {
+    let mut life = Life::begin(Instant::now(), false, false);
+    life.change(|wire| wire.room = usize::MAX / 2);
+    life
+}
+
+/// \[REQ-15\], \[REQ-03\], \[INF-03\] an application may keep a body that it has not read, and its hints; the next request has its own.
+#[test]
+fn what_was_kept_of_a_request_gives_nothing_of_the_next() {
+    let post = |path, body: &str| {
+        let fields = "Host: a\r\nTransfer-Encoding: chunked";
+        format!("POST {path} HTTP/1.1\r\n{fields}\r\n\r\n5\r\n{body}\r\n0\r\n\r\n")
+    };
+    let ways = ["/keep/whole", "/keep/pieces"].into_iter().flat_map(|path| {
+        let unread = (path, post(path, "first"), "Some(Err(Disconnected)), other");
+        [unread, (path, format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"), "None, other")]
+    });
+    for ((path, keep, kept), at_once) in ways.flat_map(|way| [(way.clone(), false), (way, true)]) {
+        let mut life = life();
+        life.say(keep.as_bytes());
+        if !at_once {
+            life.run();
+        }
+        life.say(post("/kept/2", "other").as_bytes());
+        life.run();
+        let heard = life.heard();
+        let finals = heard.strip_prefix(b"HTTP/1.1 103 Early Hints\r\n\r\n").expect("the first request's hints");
+        let said: Vec<_> = responses(finals).into_iter().map(|said| said.body).collect();
+        assert_eq!(said, [path.as_bytes(), kept.as_bytes()]);
+    }
+}
+
+/// \[REQ-29\] what is known when the head of the response is sent decides.
+#[test]
+fn an_end_because_of_a_body_is_announced() {
+    for (length, ends) in [(10, false), (1 << 30, true)] {
+        let mut life = life();
+        life.say(format!("POST /leave/1 HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n").as_bytes());
+        life.run();
+        let heard = String::from_utf8(life.heard()).unwrap();
+        assert_eq!(heard.contains("\r\nconnection: close\r\n"), ends, "{heard}");
+    }
+}
+
+/// \[LIM-04a\] the time for a head begins with its first octet where a response came before, and with the connection where none did.
+#[test]
+fn each_head_has_the_whole_time() {
+    let left = |life: &Life| life.connection.as_ref().and_then(|connection| Some(connection.deadline()? - life.now()));
+    let mut life = life();
+    life.run();
+    let whole = left(&life).expect("there is a limit");
+    life.passes(Duration::from_secs(1));
+    life.say(b"GET /hello/1");
+    life.run();
+    assert_eq!(left(&life), Some(whole - Duration::from_secs(1)));
+    life.say(b" HTTP/1.1\r\nHost: a\r\n\r\n");
+    life.run();
+    assert_eq!(responses(&life.heard()).len(), 1);
+    life.passes(Duration::from_secs(1));
+    life.say(b"GET /hello/2");
+    life.run();
+    assert_eq!(left(&life), Some(whole));
+}
