@@ -32,6 +32,7 @@ pub fn bind_tcp(binds: &[Bind]) -> Result<Vec<TcpListener>, ServeError> {
     }
     let blocking = |listener: super::Listener| match listener.into_parts() {
         (ListenSocket::Tcp(listener), ..) => listener.set_nonblocking(false).map(|()| listener).map_err(Into::into),
+        #[cfg(unix)]
         _ => Err(only_tcp()),
     };
     bind_all(binds, false)?.into_iter().map(blocking).collect()

@@ -10,9 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(unix)]
+use adapter_core::ServerInfo;
+#[cfg(unix)]
 use adapter_core::observe::Counters;
-use adapter_core::server::{Believed, LastReference};
-use adapter_core::{Application, Bind, DynApplication, ServeError, Server, ServerConfig, ServerInfo};
+#[cfg(unix)]
+use adapter_core::server::Believed;
+use adapter_core::server::LastReference;
+use adapter_core::{Application, Bind, DynApplication, ServeError, Server, ServerConfig};
 use futures_lite::future::{block_on, or};
 
 use crate::access_log::{self, AccessLog, Format};
@@ -470,11 +474,13 @@ impl Launcher {
         let (pulse, hooks) = (self.config.pulse.clone(), self.config.timeouts.hooks);
         let mut handle = match self.server.start(application, self.config) {
             Ok(handle) => handle,
-            #[cfg(unix)]
-            Err(ServeError::Interrupted) if let Some(signal) = stop.interrupted() => {
-                return Err(Exit::signalled(signal));
+            Err(error) => {
+                #[cfg(unix)]
+                if let (ServeError::Interrupted, Some(signal)) = (&error, stop.interrupted()) {
+                    return Err(Exit::signalled(signal));
+                }
+                return Err(error.into());
             }
-            Err(error) => return Err(error.into()),
         };
         // Before anybody is told that it listens, so that whoever was told can stop it, and upgrade it.
         stop.started(&handle);

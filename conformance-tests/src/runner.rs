@@ -168,7 +168,7 @@ impl<'s> Subject<'s> {
         }
     }
 
-    /// Whether it has a capability: one it declares, or one of its concurrency model or of the build.
+    /// Whether it has a capability: one it declares, or one of its concurrency model, of the build, or of the operating system.
     pub fn has(&self, capability: &str) -> bool {
         match self {
             // Who says nothing of it is somebody who was asked by it.
@@ -180,6 +180,7 @@ impl<'s> Subject<'s> {
                 match capability {
                     HTTP1 => !front::is_needed(&info.protocol),
                     "panic-unwind" => cfg!(panic = "unwind"),
+                    "descriptor-limit" => cfg!(unix),
                     "asynchronous" => info.concurrency.asynchronous,
                     "multithread" => info.concurrency.multithread,
                     name => info.capabilities.get(name).unwrap_or(false),

@@ -159,9 +159,13 @@ impl Transport for Stream {
     }
 
     fn reset_on_close(&mut self) {
-        if let Stream::Tcp(socket) = self {
-            // It fails only for a socket that is closed already.
-            let _ = SockRef::from(&*socket).set_linger(Some(Duration::ZERO));
+        match self {
+            Stream::Tcp(socket) => {
+                // It fails only for a socket that is closed already.
+                let _ = SockRef::from(&*socket).set_linger(Some(Duration::ZERO));
+            }
+            #[cfg(unix)]
+            Stream::Unix(_) => {}
         }
     }
 }

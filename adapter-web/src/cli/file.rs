@@ -42,6 +42,7 @@ pub(super) fn apply(command: Command, path: &Path) -> Result<Command, Exit> {
 
 /// The same of those of `keys` that are not in `but`. Other keys are not looked at, unless they are close to one of them: what was
 /// meant by that is not to be guessed.
+#[cfg_attr(not(unix), allow(dead_code, reason = "nothing is read again without signals"))]
 pub(super) fn apply_some(command: Command, path: &Path, keys: &[&str], but: &[&str]) -> Result<Command, Exit> {
     let fault = |problem: String| Exit::usage(format_args!("{}: {problem}", path.display()));
     let mut table = table(path).map_err(fault)?;

@@ -30,6 +30,7 @@
 //! Wrong use ends in exactly one line on stderr and exit status 2, a failure at run time in one line and status 1.
 //! Everything here runs on the main thread, before and after serving.
 
+#[cfg_attr(not(unix), allow(dead_code, reason = "nothing is read again without signals"))]
 mod again;
 mod args;
 mod binds;
@@ -49,6 +50,7 @@ use clap::Parser;
 #[cfg(unix)]
 pub(crate) use self::again::Again;
 pub use self::args::Args;
+#[cfg(unix)]
 pub(crate) use self::args::MOST_WORKERS;
 pub use self::binds::Binds;
 pub use self::exit::Exit;

@@ -52,6 +52,7 @@ pub(crate) fn parse_with<P: FromArgMatches>(
 }
 
 /// What the defaults of `command` say, and nobody else.
+#[cfg_attr(not(unix), allow(dead_code, reason = "nothing is read again without signals"))]
 pub(super) fn defaults<P: FromArgMatches>(mut command: Command) -> Result<P, Exit> {
     let mut matches = command.try_get_matches_from_mut([""]).map_err(|error| exit(&error))?;
     P::from_arg_matches_mut(&mut matches).map_err(|error| exit(&error.format(&mut command)))

@@ -4,6 +4,7 @@ use crate::case::{Case, Failure, Group, Level, ensure, ensure_eq};
 use crate::context::{Context, Seen};
 use crate::lifecycle::{self, Lifecycle};
 use crate::setting;
+use crate::wire::ask_unix;
 
 use super::UNIX;
 
@@ -74,18 +75,12 @@ fn peer(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn unix_peer(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
-    use std::io::{Read, Write};
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let path = folder.path().join("socket");
     let mut config = lifecycle::config();
     config.binds.push(adapter_core::Bind::Unix(path.clone()));
     let running = life.start(config)?;
-    let mut stream =
-        std::os::unix::net::UnixStream::connect(&path).map_err(|error| format!("cannot connect: {error}"))?;
-    stream.set_read_timeout(Some(crate::wire::patience())).map_err(|error| error.to_string())?;
-    stream.write_all(&running.context.get("body x").close().bytes()).map_err(|error| error.to_string())?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).map_err(|error| format!("cannot read the response: {error}"))?;
+    let answer = ask_unix(&path, &running.context.get("body x").close().bytes())?;
     ensure!(answer.ends_with(b"\r\n\r\nx"), "the response over a Unix socket: {}", crate::text::show(&answer, 300));
     let seen: Seen = running.seen();
     let call = seen.call()?;

@@ -1,14 +1,12 @@
 //! Whom forwarded fields are believed from, which of them, and what comes of those that can't be read. HDR-21 to HDR-23, HDR-26 to HDR-28
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
-
 use adapter_core::server::TrustedProxy;
 
 use crate::case::{Case, Failure, Group, Level, ensure, ensure_eq};
 use crate::context::Context;
 use crate::lifecycle::{self, Lifecycle};
 use crate::setting;
+use crate::wire::ask_unix;
 
 use super::UNIX;
 
@@ -245,11 +243,8 @@ fn over_unix(life: &mut Lifecycle<'_>, trusted: Vec<TrustedProxy>, peer: &str, s
     config.binds.push(adapter_core::Bind::Unix(path.clone()));
     config.trusted_proxies = trusted;
     let running = life.start(config)?;
-    let mut stream = UnixStream::connect(&path).map_err(|error| format!("cannot connect: {error}"))?;
-    stream.set_read_timeout(Some(crate::wire::patience())).map_err(|error| error.to_string())?;
     let request = running.context.get("").field("x-forwarded-for", "203.0.113.9").field("x-forwarded-proto", "https");
-    stream.write_all(&request.close().bytes()).map_err(|error| error.to_string())?;
-    stream.read_to_end(&mut Vec::new()).map_err(|error| format!("cannot read the response: {error}"))?;
+    ask_unix(&path, &request.close().bytes())?;
     let seen = running.seen();
     let call = seen.call()?;
     ensure_eq!(call.env("peer"), peer, "the peer address");

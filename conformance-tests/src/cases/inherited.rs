@@ -1,14 +1,15 @@
 //! Listeners that somebody else has opened. LIF-11
 
-use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::net::{UnixListener, UnixStream};
 
 use adapter_core::{Bind, ServerConfig};
 
 use crate::case::{Case, Failure, Group, Level, ensure, ensure_eq};
-use crate::lifecycle::{self, Lifecycle, Running};
+use crate::lifecycle::{self, Lifecycle};
+#[cfg(unix)]
 use crate::text;
+#[cfg(unix)]
+use crate::wire::ask_unix;
 
 /// The group.
 pub(crate) static GROUP: Group = Group {
@@ -61,26 +62,20 @@ fn tcp(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     next.stop()
 }
 
+#[cfg(unix)]
 fn unix(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let path = folder.path().join("socket");
-    let listener = UnixListener::bind(&path).map_err(|error| error.to_string())?;
+    let listener = std::os::unix::net::UnixListener::bind(&path).map_err(|error| error.to_string())?;
     let running = life.start(with([listener.into()]))?;
-    let answer = ask(&running, UnixStream::connect(&path))?;
+    let answer = ask_unix(&path, &running.context.get("body x").close().bytes())?;
     ensure!(answer.ends_with(b"\r\n\r\nx"), "the response over a Unix socket: {}", text::show(&answer, 300));
     running.stop()?;
     ensure!(path.exists(), "the path of a listener that is somebody else's was removed");
     Ok(())
 }
 
-fn ask(running: &Running, stream: std::io::Result<UnixStream>) -> Result<Vec<u8>, Failure> {
-    let mut answer = Vec::new();
-    let exchange = || {
-        let mut stream = stream?;
-        stream.set_read_timeout(Some(crate::wire::patience()))?;
-        stream.write_all(&running.context.get("body x").close().bytes())?;
-        stream.read_to_end(&mut answer)
-    };
-    exchange().map_err(|error| format!("no answer over a Unix socket: {error}"))?;
-    Ok(answer)
+#[cfg(not(unix))]
+fn unix(_: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    Err("std has no listeners of Unix-domain sockets on this system".into())
 }

@@ -1,9 +1,12 @@
 //! What needs a process of its own: the log, and file descriptors that run out. ERR-06, and what is to be logged
 
+#[cfg(unix)]
 use std::fs::File;
 use std::time::{Duration, Instant};
 
+#[cfg(unix)]
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+#[cfg(unix)]
 use socket2::{Domain, Socket, Type};
 
 use crate::case::{Case, Failure, Group, Level, ensure, ensure_eq};
@@ -24,7 +27,8 @@ pub(crate) static GROUP: Group = Group {
             no_descriptors,
         )
         .alone()
-        .needs("http1"),
+        .needs("http1")
+        .needs("descriptor-limit"),
         Case::owned(Level::Should, "removal_of_fields_is_logged", "once per response", &["RSP-05c"], removal).alone(),
         Case::owned(Level::Should, "clamped_body_is_logged", "once", &["FRM-03d"], clamped).alone(),
         Case::owned(Level::Should, "short_body_is_logged", "once", &["FRM-04b"], short).alone(),
@@ -34,6 +38,12 @@ pub(crate) static GROUP: Group = Group {
     ],
 };
 
+#[cfg(not(unix))]
+fn no_descriptors(_: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    Err("this system has no limit of descriptors that a process can set".into())
+}
+
+#[cfg(unix)]
 fn no_descriptors(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
     const FEW: u64 = 512;
     let running = life.start(lifecycle::config())?;

@@ -1,8 +1,6 @@
 //! Listeners with the PROXY protocol: who may speak there, what is a header, and what comes of it. PRX-01 to PRX-11
 
-use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use adapter_core::server::TrustedProxy;
@@ -15,7 +13,7 @@ use crate::context::RequestBuilder;
 use crate::lifecycle::{self, Lifecycle, Running};
 use crate::setting::SHORT;
 use crate::wire::http2::Http2;
-use crate::wire::{Connection, patience};
+use crate::wire::{Connection, ask_unix, patience};
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// 203.0.113.9:4711 to 192.0.2.1:443
@@ -508,11 +506,7 @@ fn unix(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
         config.binds.push(Bind::Unix(path.clone()).with_proxy_protocol());
         config.proxy_protocol_from.push(TrustedProxy::Unix);
     })?;
-    let mut stream = UnixStream::connect(&path).map_err(|error| format!("cannot connect: {error}"))?;
-    stream.set_read_timeout(Some(patience())).map_err(|error| error.to_string())?;
-    let request = [LINE, &running.context.get("").close().bytes()].concat();
-    stream.write_all(&request).map_err(|error| error.to_string())?;
-    stream.read_to_end(&mut Vec::new()).map_err(|error| format!("cannot read the response: {error}"))?;
+    ask_unix(&path, &[LINE, &running.context.get("").close().bytes()].concat())?;
     told(&running, None, (SOURCE, DESTINATION, "http"))?;
     running.stop()
 }

@@ -36,7 +36,10 @@ impl Terms<'_> {
 pub(super) fn nginx(terms: &Terms<'_>) -> String {
     let Terms { protocol, address, folder, .. } = terms;
     let (to, folder) = (terms.upstream("unix:"), folder.display());
+    #[cfg(unix)]
     let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
+    #[cfg(not(unix))]
+    let user = "";
     let keep = if *protocol == "fastcgi" { "fastcgi_keep_conn on;" } else { "" };
     let mut params = String::new();
     for (name, value) in [

@@ -14,6 +14,7 @@ mod stream;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 pub(crate) mod tls;
 mod transcript;
+mod unix;
 pub mod websocket;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +25,7 @@ pub use self::response::{Framing, Head, Response};
 pub use self::stream::Endpoint;
 pub use self::tls::Client;
 pub use self::transcript::{Direction, Exchange, Transcript};
+pub(crate) use self::unix::ask_unix;
 
 static PATIENCE: AtomicU64 = AtomicU64::new(15_000);
 
