@@ -17,6 +17,7 @@ use adapter_web::http::HeaderValue;
 use adapter_web::{Args, Launcher};
 use clap::Parser;
 
+/// Serves a folder over HTTP
 #[derive(Parser)]
 struct Cli {
     #[command(flatten)]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::encoding::Coding;
 use super::path::Wanted;
+use super::unlinked;
 
 /// What a path names.
 pub(super) enum Found {
@@ -64,17 +65,30 @@ pub(super) fn open(root: &Path, relative: &Path, codings: &[Coding]) -> io::Resu
         return Ok(None);
     }
     for (name, coding) in variants.chain([(relative.to_owned(), None)]) {
-        let Some(path) = below(root, &name)? else { continue };
-        if !std::fs::metadata(&path)?.is_file() {
-            continue;
-        }
-        let file = File::open(&path)?;
-        let metadata = file.metadata()?;
-        if metadata.is_file() {
-            return Ok(Some(Opened { file, metadata, name: relative.to_owned(), coding }));
+        match open_one(root, &name) {
+            Ok(None) => {}
+            Ok(Some((file, metadata))) => {
+                return Ok(Some(Opened { file, metadata, name: relative.to_owned(), coding }));
+            }
+            // A variant that can't be read takes nothing from who can do without.
+            Err(error) if coding.is_some() => {
+                tracing::warn!(target: "adapter", ?name, %error, "a compressed file can't be sent; the plain one is");
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(None)
+}
+
+/// The file `relative` below `root`; `None` where there is none.
+fn open_one(root: &Path, relative: &Path) -> io::Result<Option<(File, Metadata)>> {
+    let Some(path) = below(root, relative)? else { return Ok(None) };
+    if !std::fs::metadata(&path)?.is_file() {
+        return Ok(None);
+    }
+    let Some(file) = unlinked::open(root, &path)? else { return Ok(None) };
+    let metadata = file.metadata()?;
+    Ok(metadata.is_file().then_some((file, metadata)))
 }
 
 /// Where `relative` is, links followed; `None` where it is not there, or where links lead out of `root`.
@@ -83,6 +97,7 @@ fn below(root: &Path, relative: &Path) -> io::Result<Option<PathBuf>> {
     match root.join(relative).canonicalize() {
         Ok(path) => Ok(Some(path).filter(|path| path.starts_with(root))),
         Err(error) if matches!(error.kind(), NotFound | NotADirectory | InvalidFilename | InvalidInput) => Ok(None),
+        Err(error) if unlinked::is_circle(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -30,6 +30,7 @@ mod listing;
 mod path;
 mod range;
 mod respond;
+mod unlinked;
 
 use std::future::Future;
 use std::io;
@@ -60,8 +61,12 @@ use crate::error::Error;
 /// * **Fields**: Content-Type by the name's extension, Content-Length, Last-Modified, ETag, Accept-Ranges; Cache-Control where you
 ///   [say so](Self::cache_control). Conditional requests and ranges are answered as RFC 9110 §13 and §14 have it.
 ///
-/// What is missing is answered 404, what may not be read 403, each with a line of text; a server that has run out of descriptors
-/// 500, as any other error. [`find`](Self::find) answers only what there is, for who has something else to answer with.
+/// What is missing is answered 404, what may not be read 403, each with a line of text; where the process has no more descriptors 503, as
+/// each answer holds a file open; any other error is 500. [`find`](Self::find) answers only what there is, for who has something else to answer with.
+///
+/// A link is followed where it ends inside, also to a hidden name. `path` itself may be a link, which is followed once, when this is made: who
+/// deploys by changing it starts the program anew, by SIGUSR2 without losing a request. A tag (ETag) is a file's size and time of change: a
+/// build that gives all files the same time has to give those that change another name.
 ///
 /// Files are opened anew for each request, and so are seen to change. Replace a file by renaming another one to its name: one that is
 /// written in place is sent as it is just then. Cheap to clone.
@@ -340,9 +345,11 @@ fn failed(error: io::Error, path: &Path) -> Error {
     let status = match error.kind() {
         NotFound | NotADirectory => StatusCode::NOT_FOUND,
         PermissionDenied => StatusCode::FORBIDDEN,
+        _ if unlinked::is_out_of_files(&error) => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    Error::new(io::Error::new(error.kind(), format!("{}: {error}", path.display()))).with_status(status)
+    // A name may have lines in it, which would be lines of the log.
+    Error::new(io::Error::new(error.kind(), format!("{path:?}: {error}"))).with_status(status)
 }
 
 /// Runs `work` where blocking is allowed.

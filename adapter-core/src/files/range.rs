@@ -35,7 +35,7 @@ pub(super) fn parts(headers: &HeaderMap, length: u64) -> Parts {
 /// What of `set` there is, in its order; `None` where it is malformed.
 fn read(set: &str, length: u64) -> Option<Vec<Range<u64>>> {
     let (unit, set) = set.split_once('=')?;
-    if !unit.trim().eq_ignore_ascii_case("bytes") {
+    if !unit.eq_ignore_ascii_case("bytes") {
         return None;
     }
     let mut parts = Vec::new();
@@ -44,7 +44,8 @@ fn read(set: &str, length: u64) -> Option<Vec<Range<u64>>> {
         has_any = true;
         let (first, last) = one.split_once('-')?;
         let part = match (first, last) {
-            // The last so many.
+            // The last so many. §14.1.2: of nothing that is all there is, which no part can say.
+            ("", last) if number(last)? > 0 && length == 0 => return None,
             ("", last) => length.saturating_sub(number(last)?)..length,
             (first, "") => number(first)?..length,
             (first, last) => {
@@ -119,7 +120,7 @@ mod tests {
             ("bytes=-5000", some(&[(0, 1000)])),
             ("bytes=999-2000", some(&[(999, 1000)])),
             ("bytes=0-99999999999999999999999", some(&[(0, 1000)])),
-            ("Bytes = 1-2".replace(" = ", "=").as_str(), some(&[(1, 3)])),
+            ("Bytes=1-2", some(&[(1, 3)])),
             ("bytes= 1-2 , ,", some(&[(1, 3)])),
             ("bytes=1000-", Parts::Unsatisfiable),
             ("bytes=-0", Parts::Unsatisfiable),
@@ -130,6 +131,8 @@ mod tests {
             assert_eq!(of(set, 1000), expected, "{set}");
         }
         assert_eq!(of("bytes=0-0", 0), Parts::Unsatisfiable);
+        assert_eq!(of("bytes=-0", 0), Parts::Unsatisfiable);
+        assert_eq!(of("bytes=-1", 0), Parts::Whole);
     }
 
     #[test]
@@ -146,6 +149,8 @@ mod tests {
             "bytes=1-2-3",
             "bytes=+1-2",
             "bytes=1 -2",
+            "bytes =1-2",
+            " bytes=1-2x",
             "items=0-1",
             "bytes=0-1,x",
             "0-1",

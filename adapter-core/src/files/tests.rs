@@ -285,12 +285,45 @@ fn links_are_followed_within_and_not_out() {
     }
     let answer = client.get("/hello.txt").header("accept-encoding", "gzip").send();
     assert_eq!((told(&answer).as_str(), answer.header("content-encoding")), ("200 0123456789", None));
-    assert_eq!(client.get("/circle").send().status(), 500);
+    assert_eq!(client.get("/circle").send().status(), 404);
     // The root itself may be a link.
     let link = outside.path().join("link");
     symlink(root, &link).unwrap();
     let [client, _] = clients(&Directory::new(&link).unwrap());
     assert_eq!(told(&client.get("/hello.txt").send()), "200 0123456789");
+}
+
+/// What is put in the way after the path was looked at is not followed, and not waited for.
+#[cfg(unix)]
+#[test]
+fn what_comes_in_between_is_not_opened() {
+    use std::os::unix::fs::symlink;
+    let (folder, outside) = (folder(), folder());
+    let (root, outside) = (folder.path().canonicalize().unwrap(), outside.path().canonicalize().unwrap());
+    let opened = |path: &str| unlinked::open(&root, &root.join(path)).unwrap().is_some();
+    assert!(opened("hello.txt") && opened("sub/index.html"));
+    fs::rename(root.join("sub"), root.join("was")).unwrap();
+    symlink(outside.join("sub"), root.join("sub")).unwrap();
+    fs::remove_file(root.join("hello.txt")).unwrap();
+    symlink(outside.join("hello.txt"), root.join("hello.txt")).unwrap();
+    assert!(!opened("hello.txt") && !opened("sub/index.html") && !opened("none") && !opened("app.js/x"));
+    let fifo = root.join("fifo");
+    if std::process::Command::new("mkfifo").arg(&fifo).status().is_ok_and(|made| made.success()) {
+        let file = unlinked::open(&root, &fifo).unwrap().expect("it is opened, and nobody writes to it");
+        assert!(!file.metadata().unwrap().is_file());
+    }
+}
+
+/// A variant that is of no use takes nothing from who can do without.
+#[cfg(unix)]
+#[test]
+fn a_variant_that_cannot_be_read_is_none() {
+    let folder = folder();
+    std::os::unix::fs::symlink("app.js.zst", folder.path().join("app.js.zst")).unwrap();
+    fs::create_dir(folder.path().join("hello.txt.br")).unwrap();
+    let [client, _] = clients(&Directory::new(folder.path()).unwrap().precompressed());
+    assert_eq!(told(&client.get("/app.js").header("accept-encoding", "zstd").send()), "200 plain");
+    assert_eq!(told(&client.get("/hello.txt").header("accept-encoding", "br").send()), "200 0123456789");
 }
 
 /// One that waits for somebody who writes would hold its thread.

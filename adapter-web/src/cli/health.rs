@@ -28,6 +28,10 @@ pub(super) fn asked(matches: &ArgMatches) -> Result<(), Exit> {
             Ok(status) if status == "200" => return Err(Exit::done("ready\n")),
             // Who answers is the one that was meant.
             Ok(status) => return Err(Exit::failed(format_args!("--healthcheck: /readyz of {addr} answers {status}"))),
+            // What a timeout of a socket is called depends on the system.
+            Err(error) if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => {
+                problem = format!("{addr}: no answer within {} s", PATIENCE.as_secs());
+            }
             Err(error) => problem = format!("{addr}: {error}"),
         }
     }

@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
 use adapter_http1::connection::{SendFile, Wait};
@@ -197,7 +197,7 @@ impl Stream {
 
     /// What sends files without reading them.
     pub(crate) fn file_sender(self: &Arc<Self>) -> Option<Arc<dyn SendFile>> {
-        ignores_sigpipe().then(|| self.clone() as Arc<dyn SendFile>)
+        ignores_sigpipe().then(|| Arc::new(Sender(Arc::downgrade(self))) as Arc<dyn SendFile>)
     }
 }
 
@@ -213,12 +213,16 @@ fn ignores_sigpipe() -> bool {
     *IGNORES
 }
 
-impl SendFile for Stream {
+/// Does not keep the socket open: whoever cuts a connection off closes it.
+struct Sender(Weak<Stream>);
+
+impl SendFile for Sender {
     fn try_send_file(&self, file: &File, position: u64, length: u64) -> io::Result<usize> {
+        let Some(stream) = self.0.upgrade() else { return Err(io::ErrorKind::NotConnected.into()) };
         let mut position = position;
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         loop {
-            match sendfile(&self.0, file, Some(&mut position), length) {
+            match sendfile(&stream.0, file, Some(&mut position), length) {
                 Err(Errno::INTR) => {}
                 sent => return Ok(sent?),
             }
