@@ -245,6 +245,8 @@ impl<T: Transport> Connection<T> {
                 || sending.files.is_some()
                 || (blocks && (sending.quick < QUICK_PIECES || io.must_flush()));
             let flushed = if flush_first { io.flush(self.now) } else { Flush::Done };
+            // Also where nothing is left to be written: what was cut off has thrown it away, and a body may go on for ever.
+            let flushed = if io.broken { Flush::Broken } else { flushed };
             drop(io);
             match flushed {
                 Flush::Done => {}

@@ -1,9 +1,11 @@
 //! Lives that are chosen, for what happens too seldom in random ones or is no matter there.
 
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use super::Life;
 use super::client::responses;
+use super::world::Dice;
 
 /// The life of a connection in plain to a client that takes everything.
 fn life() -> Life {
@@ -68,4 +70,23 @@ fn each_head_has_the_whole_time() {
     life.say(b"GET /hello/2");
     life.run();
     assert_eq!(left(&life), Some(whole));
+}
+
+/// \[LIM-06\], \[BOD-10\] what is cut off has ended, also where the body could go on for ever, and a permit comes late.
+#[test]
+fn an_endless_body_ends_with_its_connection() {
+    for seed in 1..50 {
+        let mut life = life();
+        life.ration = Some(Dice(seed));
+        life.change(|wire| wire.room = 10_000);
+        life.say(b"GET /endless/1 HTTP/1.1\r\nHost: a\r\n\r\n");
+        life.run();
+        assert_eq!(life.alive.load(SeqCst), 1, "the client takes nothing, and has time");
+        for _ in 0..3 {
+            life.passes(Duration::from_secs(60));
+            life.run();
+        }
+        assert!(life.connection.is_none(), "it takes nothing, and is not ended ({seed})");
+        assert_eq!(life.alive.load(SeqCst), 0, "the body is still there ({seed})");
+    }
 }

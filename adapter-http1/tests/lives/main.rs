@@ -106,6 +106,16 @@ async fn answer(request: Request, environ: Environ, gate: Signal, alive: Arc<Ato
             });
             return Ok(Response::new(Body::from_stream(Box::pin(stream))));
         }
+        // Has always more, in pieces of which a turn gathers less than is written by itself.
+        "endless" => {
+            let piece = Ok::<_, Error>(Bytes::from(vec![b'x'; 1000]));
+            let stream = futures_lite::stream::repeat_with(move || {
+                let _ = &handler;
+                trespass();
+                piece.as_ref().map(Bytes::clone).map_err(|_| Error::from("never"))
+            });
+            return Ok(Response::new(Body::from_stream(stream)));
+        }
         "keep" => {
             let hints = environ.early_hints().expect("there are hints").clone();
             assert_eq!(hints.send(&HeaderMap::new()), Ok(()));
