@@ -70,8 +70,10 @@ pub(crate) struct Control {
     upgrade: Arc<OnceLock<Upgrade>>,
 }
 
-/// What starts the program anew. Returns when that is done, with what there is to say.
-pub(crate) struct Upgrade(pub(crate) Box<dyn Fn() -> String + Send + Sync>);
+/// What starts the program anew. Returns when that is done, and what there is to say has been given to what says it.
+pub(crate) struct Upgrade(pub(crate) Box<Upgrading>);
+
+type Upgrading = dyn Fn(&dyn Fn(&str)) + Send + Sync;
 
 impl std::fmt::Debug for Upgrade {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -178,8 +180,7 @@ impl Reloaded {
         let (upgrade, upgrading) = (self.upgrade.clone(), self.upgrading.clone());
         let work = move || {
             if let Some(upgrade) = upgrade.get() {
-                let said = (upgrade.0)();
-                say(SIGUSR2, &said);
+                (upgrade.0)(&|said| say(SIGUSR2, said));
             }
             upgrading.store(false, Ordering::SeqCst);
         };

@@ -107,10 +107,11 @@ impl Operator {
             let metrics = self.metrics.as_ref().map(Endpoint::release);
             let patience = start_patience(hooks.unwrap_or_default());
             let upgrading = self.upgrading.clone();
-            let upgrade = move || {
+            let upgrade = move |say: &dyn Fn(&str)| {
+                // Until it is said, too: the end of the process waits for this.
                 let _upgrading = upgrading.lock();
                 let tell = |process| manager.main_is(process);
-                match renewal::start(&program, &listening, patience, || stop.is_stopping(), tell) {
+                let said = match renewal::start(&program, &listening, patience, || stop.is_stopping(), tell) {
                     Ok(process) => {
                         // Before the drain, which is nobody's business any more.
                         if let Some(metrics) = &metrics {
@@ -121,7 +122,8 @@ impl Operator {
                     }
                     Err(why) if stop.is_stopping() => format!("the new program does not serve: {why}"),
                     Err(why) => format!("serving on, for the new program does not: {why}"),
-                }
+                };
+                say(&said);
             };
             let _ = self.upgrade.set(Upgrade(Box::new(upgrade)));
         }
