@@ -171,9 +171,13 @@ impl<'s> Subject<'s> {
     /// Whether it has a capability: one it declares, or one of its concurrency model, of the build, or of the operating system.
     pub fn has(&self, capability: &str) -> bool {
         match self {
-            // Who says nothing of it is somebody who was asked by it.
             Subject::External { capabilities, .. } => {
-                capabilities.get(capability).copied().unwrap_or(capability == HTTP1)
+                capabilities.get(capability).copied().unwrap_or(match capability {
+                    // Who says nothing of it is somebody who was asked by it.
+                    HTTP1 => true,
+                    "descriptor-limit" => cfg!(unix),
+                    _ => false,
+                })
             }
             Subject::Local { server, .. } => {
                 let info = server.info();
