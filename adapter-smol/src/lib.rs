@@ -39,7 +39,8 @@
 //!   system calls (2.04 a request for 2.35) and loses that.
 //! * A socket has news: on Linux the kernel marks the server's epoll set, and that marks async-io's. The thread that waits there
 //!   wakes one task of ours, which reads from the set whose tasks have news and wakes those. Elsewhere async-io has the
-//!   sockets themselves, and that thread wakes the connection's task; that is 8.7 system calls a request with 32 clients where epoll has 2.6 (measured on Linux).
+//!   sockets themselves, and that thread wakes the connection's task; that is 8.7 system calls
+//!   a request with 32 clients where epoll has 2.6 (measured on Linux).
 //! * A timer is due: the same thread wakes the task that waits for it.
 //! * Blocking work is done: the `adapter-blocking` thread wakes the task that waits for it.
 //! * A task is woken while all `adapter-smol` threads sleep: the one that waits for events is interrupted through
