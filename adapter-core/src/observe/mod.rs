@@ -2,7 +2,7 @@
 //!
 //! An [`Observer`] is told at the same points by every server: connections, TLS handshakes, requests and how they ended, blocking
 //! work, timeouts, panics, the drain. Give one to a server with [`ServerConfig::observe`](crate::ServerConfig::observe);
-//! [`Counters`] is the one that is built in. Requirements: OBS-01 to OBS-11.
+//! [`Counters`] is the one that is built in. Requirements: OBS-01 to OBS-12.
 //!
 //! ```
 //! use std::sync::atomic::{AtomicU64, Ordering};

@@ -275,6 +275,10 @@ impl<T: Transport> Connection<T> {
                 let close = sending.close;
                 // The body is dropped here.
                 self.phase = Phase::Head;
+                if self.observed.is_some() {
+                    // What is pulled may have taken its time.
+                    self.now = self.shared.now();
+                }
                 let mut io = self.shared.io();
                 if let Some(observed) = self.observed.take() {
                     io.deliver(observed, self.now);

@@ -1,7 +1,6 @@
 //! What counts as being answered.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use adapter_core::dispatch::Observed;
 use http::StatusCode;
@@ -14,7 +13,7 @@ pub(super) struct InFlight {
     /// Where somebody wants to know how it ends. Boxed, because hyper moves it about.
     pub(super) observed: Option<Box<Observed>>,
     /// When it began, as [`Status::now`](super::status::Status::now) has it.
-    begun: u64,
+    pub(super) begun: u64,
 }
 
 impl InFlight {
@@ -30,27 +29,14 @@ impl InFlight {
         shared.status.response_goes_on();
         InFlight { shared: shared.clone(), observed: None, begun: shared.status.now() }
     }
-}
 
-impl InFlight {
     /// Tells who wants to know that the response has this status, and that its head is there now: the application may have taken its
     /// time within this turn of the connection.
     #[inline]
     pub(super) fn answered(&mut self, status: StatusCode) {
         if let Some(observed) = &mut self.observed {
-            let after = self.shared.engine.now().saturating_sub(self.begun);
-            observed.answered_after(status, Duration::from_nanos(after));
+            observed.answered_after(status, self.shared.engine.since(self.begun));
         }
-    }
-
-    /// When it began.
-    pub(super) fn begun(&self) -> u64 {
-        self.begun
-    }
-
-    /// How long after its beginning this turn is.
-    pub(super) fn age(&self) -> Duration {
-        Duration::from_nanos(self.shared.status.now().saturating_sub(self.begun))
     }
 }
 

@@ -157,6 +157,11 @@ impl Engine {
         self.epoch.elapsed().as_nanos() as u64
     }
 
+    /// How long ago `time` was.
+    fn since(&self, time: u64) -> Duration {
+        Duration::from_nanos(self.now().saturating_sub(time))
+    }
+
     fn instant(&self, time: u64) -> Instant {
         self.epoch + Duration::from_nanos(time)
     }

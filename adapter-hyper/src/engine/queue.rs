@@ -20,8 +20,8 @@ pub(super) struct Queue {
     chunks: AtomicUsize,
     /// Woken when there are none.
     waiter: Mutex<Option<Waker>>,
-    /// The request, once all of the response is here, where somebody wants to know how it ends.
-    observed: Mutex<Option<Box<Observed>>>,
+    /// The request and when it began, once all of the response is here, where somebody wants to know how it ends.
+    observed: Mutex<Option<(Box<Observed>, u64)>>,
     /// A chunk was thrown away with the connection.
     is_lost: AtomicBool,
 }
@@ -49,9 +49,9 @@ impl Queue {
         Bytes::from_owner(Chunk { bytes, queue: self.clone() })
     }
 
-    /// All of the response to `observed` is here: it has ended once hyper holds none of it.
-    pub(super) fn deliver(&self, observed: Box<Observed>) {
-        *self.observed.lock().unwrap_or_else(PoisonError::into_inner) = Some(observed);
+    /// All of the response to `observed`, which began then, is here: it has ended once hyper holds none of it.
+    pub(super) fn deliver(&self, observed: Box<Observed>, begun: u64) {
+        *self.observed.lock().unwrap_or_else(PoisonError::into_inner) = Some((observed, begun));
     }
 
     /// Ready when hyper holds none.
@@ -73,8 +73,8 @@ impl Drop for Queue {
     /// reset behind its end can't be told from what was written.
     fn drop(&mut self) {
         let observed = self.observed.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(observed) = observed.filter(|_| !self.is_lost.load(Relaxed)) {
-            observed.delivered_after(self.in_flight.age());
+        if let Some((observed, begun)) = observed.filter(|_| !self.is_lost.load(Relaxed)) {
+            observed.delivered_after(self.in_flight.shared.engine.since(begun));
         }
     }
 }

@@ -254,15 +254,15 @@ impl ResponseBody {
 impl Drop for ResponseBody {
     fn drop(&mut self) {
         let Some(observed) = self.in_flight.observed.take().filter(|_| self.is_whole()) else { return };
-        let shared = &self.in_flight.shared;
+        let (shared, begun) = (&self.in_flight.shared, self.in_flight.begun);
         match &self.kind {
-            Kind::Flowing(flowing) if flowing.queue.is_some() => {
-                if let Some(queue) = &flowing.queue {
-                    queue.deliver(observed);
-                }
-            }
-            _ if shared.status.is_multiplexed() => observed.delivered_after(self.in_flight.age()),
-            _ => shared.socket().deliver(observed, self.in_flight.begun()),
+            Kind::Flowing(flowing) => match &flowing.queue {
+                Some(queue) => queue.deliver(observed, begun),
+                // It may have taken its time in this turn.
+                None => shared.socket().deliver(observed, begun, shared.engine.now()),
+            },
+            _ if shared.status.is_multiplexed() => observed.delivered_after(shared.engine.since(begun)),
+            _ => shared.socket().deliver(observed, begun, begun),
         }
     }
 }

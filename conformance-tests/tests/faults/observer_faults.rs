@@ -22,6 +22,7 @@ pub(crate) static FAULTS: &[Fault] = &[
             "observers::ends_by_time_are_told",
             "observers::requests_are_told_once",
             "observers::durations_are_told",
+            "observers::durations_of_streams_are_told",
             "observers::response_ends_with_its_last_octet",
             "observers::broken_requests_are_told",
             "observers::refusals_are_told",
@@ -59,12 +60,20 @@ pub(crate) static FAULTS: &[Fault] = &[
     wrong("octets_are_not_counted", &["observers::requests_are_told_once"], |config| {
         between(config, |wrong| wrong.no_octets = true);
     }),
-    wrong("heads_take_no_time", &["observers::durations_are_told"], |config| {
-        between(config, |wrong| wrong.instant_heads = true);
-    }),
-    wrong("requests_end_with_their_heads", &["observers::durations_are_told"], |config| {
-        between(config, |wrong| wrong.instant_bodies = true);
-    }),
+    wrong(
+        "heads_take_no_time",
+        &["observers::durations_are_told", "observers::durations_of_streams_are_told"],
+        |config| {
+            between(config, |wrong| wrong.instant_heads = true);
+        },
+    ),
+    wrong(
+        "requests_end_with_their_heads",
+        &["observers::durations_are_told", "observers::durations_of_streams_are_told"],
+        |config| {
+            between(config, |wrong| wrong.instant_bodies = true);
+        },
+    ),
     wrong("refusals_are_told_twice", &["observers::refusals_are_told"], |config| {
         between(config, |wrong| wrong.refused_twice = true);
     }),

@@ -76,8 +76,16 @@ pub(in crate::engine) struct Socket {
     tries: bool,
     /// hyper has more than there was room for.
     pub(super) hyper_waits: bool,
-    /// Requests whose responses hyper has to the last octet, with when they began, where somebody wants to know. HTTP/1.
-    undelivered: Vec<(Box<Observed>, u64)>,
+    /// Requests whose responses hyper has to the last octet, where somebody wants to know. HTTP/1.
+    undelivered: Vec<Undelivered>,
+}
+
+/// A request whose response hyper has to the last octet.
+struct Undelivered {
+    observed: Box<Observed>,
+    begun: u64,
+    /// It was not whole before that: a turn begins before what happens in it.
+    whole: u64,
 }
 
 impl Socket {
@@ -100,10 +108,10 @@ impl Socket {
         }
     }
 
-    /// hyper has all of the response to `observed`, which began then: it has ended once that is out.
+    /// hyper has all of the response to `observed`, which began then and was `whole` then, or later: it has ended once that is out.
     #[inline]
-    pub(in crate::engine) fn deliver(&mut self, observed: Box<Observed>, begun: u64) {
-        self.undelivered.push((observed, begun));
+    pub(in crate::engine) fn deliver(&mut self, observed: Box<Observed>, begun: u64, whole: u64) {
+        self.undelivered.push(Undelivered { observed, begun, whole });
     }
 
     /// Whether there are such, and hyper has given all of them.
@@ -115,8 +123,8 @@ impl Socket {
     /// They are out, as of `now`.
     #[inline(never)]
     pub(super) fn delivered(&mut self, now: u64) {
-        let deliver = |(observed, begun): (Box<Observed>, u64)| {
-            observed.delivered_after(Duration::from_nanos(now.saturating_sub(begun)));
+        let deliver = |Undelivered { observed, begun, whole }| {
+            observed.delivered_after(Duration::from_nanos(now.max(whole).saturating_sub(begun)));
         };
         match self.undelivered.len() {
             // Most.
