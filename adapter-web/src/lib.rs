@@ -175,6 +175,8 @@ mod metrics;
 #[cfg(all(feature = "cli", unix))]
 mod operator;
 mod output;
+#[cfg(feature = "cli")]
+mod program;
 pub mod registry;
 #[cfg(all(feature = "cli", unix))]
 mod renewal;
@@ -230,7 +232,9 @@ pub use self::access_log::AccessLog;
 #[cfg(feature = "cli")]
 pub use self::cli::{Args, Exit};
 #[cfg(feature = "cli")]
-pub use self::launch::{Launcher, Program, run, serve};
+pub use self::launch::{Launcher, run};
+#[cfg(feature = "cli")]
+pub use self::program::{Program, serve};
 pub use self::registry::servers;
 
 /// The programs that others are compared with compile as they stand.

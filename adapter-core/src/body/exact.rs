@@ -56,14 +56,14 @@ impl Exact {
         self.body.is_blocking()
     }
 
-    /// As [`Body::file_part`], as much of it as is owed.
+    /// As [`Body::file_part`], as much of it as is owed. Does not block, never panics.
     pub fn file_part(&self) -> Option<FilePart<'_>> {
         let part = self.body.file_part().filter(|_| !self.failed)?;
         let length = part.length.min(self.remaining);
         (length > 0).then_some(FilePart { length, ..part })
     }
 
-    /// As [`Body::file_sent`].
+    /// As [`Body::file_sent`]. Does not block, never panics.
     pub fn file_sent(&mut self, count: u64) {
         let count = count.min(self.remaining);
         self.remaining -= count;

@@ -86,11 +86,12 @@ impl FileChunks {
         Some(FilePart { file: &self.file, position, length: self.remaining })
     }
 
-    /// So many octets of that were sent.
-    pub(super) fn skip(&mut self, count: u64) {
+    /// So many octets of that were sent; gives how many of them there were.
+    pub(super) fn skip(&mut self, count: u64) -> u64 {
         let count = count.min(self.remaining);
         self.remaining -= count;
         self.position = self.position.map(|position| position.saturating_add(count));
+        count
     }
 
     pub(super) fn next(&mut self) -> Option<Result<Bytes, Error>> {

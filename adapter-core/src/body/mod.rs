@@ -251,8 +251,8 @@ impl Body {
         }
     }
 
-    /// What comes next, if it is a part of a file and nobody looks at it on its way. Sent so, it is to be told to
-    /// [`file_sent`](Self::file_sent); it may also be pulled as any body. For servers.
+    /// What comes next, if it is a part of an ordinary file and nobody looks at it on its way. Sent so, it is to be told to
+    /// [`file_sent`](Self::file_sent); it may also be pulled as any body. Does not block, never panics. For servers.
     pub fn file_part(&self) -> Option<FilePart<'_>> {
         let is_seen = self.extras.as_ref().is_some_and(|extras| !extras.inspectors.is_empty());
         match &self.kind {
@@ -261,10 +261,11 @@ impl Body {
         }
     }
 
-    /// The first `count` octets of [`file_part`](Self::file_part) are sent: what comes next begins behind them.
+    /// The first `count` octets of [`file_part`](Self::file_part) are sent: what comes next begins behind them, and its hooks count them. Of
+    /// more than there are the rest is ignored; of a body without such a part, all. Does not block, never panics. For servers.
     pub fn file_sent(&mut self, count: u64) {
         if let Kind::File(file) = &mut self.kind {
-            file.skip(count);
+            let count = file.skip(count);
             if let Some(extras) = &mut self.extras {
                 extras.finish.count(count);
             }

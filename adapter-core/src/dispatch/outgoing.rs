@@ -71,7 +71,7 @@ impl Outgoing {
     }
 
     /// What comes next, if it is a part of a file that can be sent as it is; to be told to [`file_sent`](Self::file_sent) then. One
-    /// that turns out to be shorter is for [`poll_piece`](Self::poll_piece) to find out.
+    /// that turns out to be shorter is for [`poll_piece`](Self::poll_piece) to find out. Does not block, never panics.
     pub fn file_part(&self) -> Option<FilePart<'_>> {
         match &self.source {
             Source::Exact(body) => body.file_part(),

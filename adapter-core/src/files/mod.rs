@@ -299,11 +299,7 @@ impl Settings {
     fn respond(&self, opened: Opened, asked: &Asked) -> Result<Response, Error> {
         let name = opened.name.clone();
         let with_slashes = name.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/");
-        let told = Told {
-            varies: self.precompressed,
-            cache_control: self.caches.of(&with_slashes).cloned(),
-            ..Told::default()
-        };
+        let told = Told { varies: self.precompressed, cache_control: self.caches.of(&with_slashes).cloned() };
         respond(opened, &asked.method, &asked.headers, &told).map_err(|error| failed(error, &name))
     }
 }

@@ -21,9 +21,6 @@ pub(super) struct Told {
     /// The answer depends on Accept-Encoding.
     pub(super) varies: bool,
     pub(super) cache_control: Option<HeaderValue>,
-    /// Instead of the one that the name stands for.
-    pub(super) content_type: Option<HeaderValue>,
-    pub(super) now: Option<SystemTime>,
 }
 
 /// The answer to a request of `method` with `headers` for `opened`: all of it, parts of it, or that the client has it.
@@ -33,9 +30,8 @@ pub(super) struct Told {
 pub(super) fn respond(opened: Opened, method: &Method, headers: &HeaderMap, told: &Told) -> io::Result<Response> {
     let Opened { file, metadata, name, coding } = opened;
     let length = metadata.len();
-    let now = told.now.unwrap_or_else(SystemTime::now);
-    let validators = Validators::new(length, metadata.modified().ok(), coding, now);
-    let content_type = told.content_type.clone().unwrap_or_else(|| content_type(&name));
+    let validators = Validators::new(length, metadata.modified().ok(), coding, SystemTime::now());
+    let content_type = content_type(&name);
     let mut response = match validators.judge(method, headers) {
         Verdict::Failed => return Ok(plain(StatusCode::PRECONDITION_FAILED, "Precondition Failed")),
         Verdict::NotModified => with_status(StatusCode::NOT_MODIFIED, Body::empty()),
@@ -89,7 +85,7 @@ fn unsatisfiable(length: u64) -> Response {
 }
 
 /// What a name stands for; text is UTF-8, as what is written today is.
-pub(super) fn content_type(name: &std::path::Path) -> HeaderValue {
+fn content_type(name: &std::path::Path) -> HeaderValue {
     let Some(guess) = mime_guess::from_path(name).first_raw() else {
         return HeaderValue::from_static("application/octet-stream");
     };

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use adapter_http1::connection::{SendFile, Wait};
 use adapter_listen::ListenSocket;
-use mio::event::Event;
+use mio::event::{self, Event};
 use mio::{Interest, Poll, Registry, Token, Waker};
 use socket2::SockRef;
 
@@ -95,39 +95,22 @@ impl Poller {
 
     /// Watches a connection until it is dropped.
     pub(crate) fn add(&self, stream: &mut Stream, token: u64) -> io::Result<()> {
-        let (token, both) = (Token(token as usize), Interest::READABLE | Interest::WRITABLE);
-        match stream {
-            Stream::Tcp(stream) => self.registry.register(stream, token, both),
-            #[cfg(unix)]
-            Stream::Unix(stream) => self.registry.register(stream, token, both),
-        }
+        self.registry.register(stream.source(), Token(token as usize), Interest::READABLE | Interest::WRITABLE)
     }
 
     /// Watches a listener until it is removed.
     pub(crate) fn listen(&self, listener: &mut Listening, index: usize) -> io::Result<()> {
-        match listener {
-            Listening::Tcp(listener) => self.registry.register(listener, of_listener(index), Interest::READABLE),
-            #[cfg(unix)]
-            Listening::Unix(listener) => self.registry.register(listener, of_listener(index), Interest::READABLE),
-        }
+        self.registry.register(listener.source(), of_listener(index), Interest::READABLE)
     }
 
     /// More may wait at a listener than was accepted: tells that once more.
     pub(crate) fn tell_again(&self, listener: &mut Listening, index: usize) -> io::Result<()> {
-        match listener {
-            Listening::Tcp(listener) => self.registry.reregister(listener, of_listener(index), Interest::READABLE),
-            #[cfg(unix)]
-            Listening::Unix(listener) => self.registry.reregister(listener, of_listener(index), Interest::READABLE),
-        }
+        self.registry.reregister(listener.source(), of_listener(index), Interest::READABLE)
     }
 
     pub(crate) fn remove(&self, listener: &mut Listening) {
         // It may not be registered, which is what is wanted.
-        let _ = match listener {
-            Listening::Tcp(listener) => self.registry.deregister(listener),
-            #[cfg(unix)]
-            Listening::Unix(listener) => self.registry.deregister(listener),
-        };
+        let _ = self.registry.deregister(listener.source());
     }
 }
 
@@ -151,6 +134,14 @@ impl Listening {
             #[cfg(unix)]
             ListenSocket::Unix(listener) => Listening::Unix(mio::net::UnixListener::from_std(listener)),
         })
+    }
+
+    fn source(&mut self) -> &mut dyn event::Source {
+        match self {
+            Listening::Tcp(listener) => listener,
+            #[cfg(unix)]
+            Listening::Unix(listener) => listener,
+        }
     }
 
     /// A client that waits, and its address if it has one.
@@ -184,6 +175,14 @@ impl Stream {
     #[expect(clippy::unused_self, reason = "elsewhere there is something")]
     pub(crate) fn file_sender(self: &Arc<Self>) -> Option<Arc<dyn SendFile>> {
         None
+    }
+
+    fn source(&mut self) -> &mut dyn event::Source {
+        match self {
+            Stream::Tcp(stream) => stream,
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream,
+        }
     }
 
     fn socket(&self) -> SockRef<'_> {
