@@ -34,7 +34,7 @@ pub struct Connection {
     /// Facts of TLS, if it is used. \[ENV-12\]
     pub tls: Option<Box<TlsInfo>>,
     /// Fired when the client is gone. Requests that share a connection but end alone (HTTP/2) have their own, see
-    /// [`Environ::with_disconnect`].
+    /// [`Environ::with_disconnect`](super::Environ::with_disconnect).
     pub disconnected: Signal,
     /// As `tls`, of a handshake that ended when the connection was shared already.
     pub(super) secured: OnceLock<Box<TlsInfo>>,

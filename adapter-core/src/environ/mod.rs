@@ -259,7 +259,7 @@ impl Environ {
         self.received_at
     }
 
-    /// A value the deployer put into [`ServerConfig::values`], by its type. \[ENV-10\]
+    /// A value the deployer put into [`ServerConfig::values`](crate::ServerConfig::values), by its type. \[ENV-10\]
     pub fn deployed<T: Any + Send + Sync>(&self) -> Option<&T> {
         self.connection.serving.values.get::<T>()
     }
