@@ -83,6 +83,8 @@ impl Engine {
         http1
             .keep_alive(config.keep_alive)
             .header_read_timeout(None)
+            // While a request is answered the engine watches for the client's end: hyper would take a buffer of 8 KiB to do so.
+            .half_close(true)
             // The limit of a head is the next line's; this one is for bodies, and small buffers halve their speed.
             .max_buf_size(limits.head_bytes.max(BUFFER))
             .max_header_size(limits.head_bytes)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use adapter_core::tls::pump::{Pump, Raw};
 use adapter_core::tls::{TlsError, TlsInfo};
-use hyper::rt::{ReadBuf, ReadBufCursor};
+use hyper::rt::ReadBufCursor;
 
 use super::transport::Transport;
 
@@ -43,7 +43,7 @@ struct Below<T> {
 
 impl<T: Transport> Raw for Below<T> {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.transport.poll_read(cx, ReadBuf::new(buffer).unfilled())
+        self.transport.poll_read_slice(cx, buffer)
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
@@ -87,6 +87,10 @@ impl<T: Transport> Transport for Secured<T> {
         }
         LENT.set(lent);
         polled
+    }
+
+    fn poll_read_slice(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.pump.poll_read(&mut self.below, cx, buffer)
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {

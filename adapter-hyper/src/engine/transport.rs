@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use adapter_core::ListenAddr;
 use adapter_core::tls::{Tls, TlsError, TlsInfo};
-use hyper::rt::ReadBufCursor;
+use hyper::rt::{ReadBuf, ReadBufCursor};
 
 /// A connected, non-blocking byte stream. Dropping it closes it. What is pending wakes the task that polled last; an error, of
 /// whichever kind, ends the connection.
@@ -48,6 +48,11 @@ pub trait Transport: Send + Unpin + 'static {
     /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) is an end, too, for HTTP; whoever has taken the connection over sees it as the
     /// error that it is.
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<usize>>;
+
+    /// [`poll_read`](Self::poll_read) into octets that are there. Default: by that.
+    fn poll_read_slice(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll_read(cx, ReadBuf::new(buffer).unfilled())
+    }
 
     /// Hands bytes, never none, to the operating system and says how many it took.
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;

@@ -133,6 +133,12 @@ impl Transport for Stream {
         })
     }
 
+    fn poll_read_slice(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(buffer);
+        let poll = on!(self, socket => Pin::new(socket).poll_read(cx, &mut buffer));
+        poll.map_ok(|()| buffer.filled().len())
+    }
+
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         on!(self, socket => Pin::new(socket).poll_write(cx, bytes))
     }

@@ -283,38 +283,46 @@ impl Scan {
     /// and complete.
     #[inline]
     fn advance(&mut self, input: &[u8]) -> (usize, bool) {
-        let (mut begun, mut announced) = (self.begun, self.announced);
-        let mut rest = input;
-        while let Some(end) = memchr::memchr(b'\n', rest) {
-            let (piece, after) = rest.split_at(end);
-            rest = after.get(1..).unwrap_or_default();
-            let kept;
-            let line = if self.seen == 0 {
-                piece
-            } else {
-                kept = self.rejoin(piece);
-                &kept
+        let mut at = 0;
+        while let Some(first) = input.get(at) {
+            let rest = input.get(at..).unwrap_or_default();
+            let Some(end) = memchr::memchr(b'\n', rest) else {
+                self.keep(rest);
+                break;
             };
-            match line {
-                [] | [b'\r'] | [b'\r', 0, ..] => {
-                    // Empty lines in front of a request line are ignored (RFC 9112 §2.2).
-                    if begun && announced {
-                        (self.begun, self.announced) = (false, false);
-                        return (input.len() - rest.len(), true);
-                    }
-                    begun = false;
-                }
-                _ => {
-                    announced |= begun && announces_body(line);
-                    begun = true;
-                }
+            at += end + 1;
+            // Most lines are fields that say nothing of a body, or the request line.
+            if self.seen == 0 && !matches!(first, b'\r' | b'\n' | b'c' | b'C' | b't' | b'T') {
+                self.begun = true;
+            } else if self.line_ends(rest.get(..end).unwrap_or_default()) {
+                return (at, true);
             }
         }
-        (self.begun, self.announced) = (begun, announced);
-        if !rest.is_empty() {
-            self.keep(rest);
-        }
         (input.len(), false)
+    }
+
+    /// The line under way ends with `piece`. `true`: and with it a head that announces a body.
+    fn line_ends(&mut self, piece: &[u8]) -> bool {
+        let kept;
+        let line = if self.seen == 0 {
+            piece
+        } else {
+            kept = self.rejoin(piece);
+            &kept
+        };
+        match line {
+            // Empty lines in front of a request line are ignored (RFC 9112 §2.2).
+            [] | [b'\r'] | [b'\r', 0, ..] => {
+                let ended = self.begun && self.announced;
+                (self.begun, self.announced) = (false, false);
+                ended
+            }
+            _ => {
+                self.announced |= self.begun && announces_body(line);
+                self.begun = true;
+                false
+            }
+        }
     }
 
     /// As much as matters of the line that `piece` ends, with 0 for what there is not: no line that hyper takes has such an
@@ -345,11 +353,8 @@ impl Scan {
 /// Whether a field line is one from which hyper takes that there is a body. RFC 9112 §6.3
 #[inline]
 fn announces_body(line: &[u8]) -> bool {
-    // Most lines do not begin so.
-    matches!(line.first(), Some(b'c' | b'C' | b't' | b'T')) && {
-        let is = |name: &[u8]| line.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name));
-        is(b"content-length:") || is(b"transfer-encoding:")
-    }
+    let is = |name: &[u8]| line.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name));
+    is(b"content-length:") || is(b"transfer-encoding:")
 }
 
 #[cfg(test)]

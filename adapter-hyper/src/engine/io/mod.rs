@@ -162,7 +162,8 @@ impl hyper::rt::Write for Handle {
             return socket.poll_write_frames(&self.0.status, cx, bytes);
         }
         let polled = socket.poll_write(&self.0.status, cx, bytes);
-        socket.hyper_waits = polled.is_pending();
+        // What could not be written is still hyper's.
+        socket.hyper_waits = !matches!(polled, Poll::Ready(Ok(_)));
         polled
     }
 

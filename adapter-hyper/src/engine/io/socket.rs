@@ -188,7 +188,7 @@ impl Socket {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        self.io.poll_read(cx, ReadBuf::new(buffer).unfilled())
+        self.io.poll_read_slice(cx, buffer)
     }
 
     /// Reads what hyper would read next, after a takeover.
@@ -215,26 +215,29 @@ impl Socket {
 
     /// Looks for the end of the client's stream where hyper does not: it stops reading while the application leaves a
     /// body unread, or a pipelined request waits. What comes before the end, at most [`AHEAD`] bytes, is for hyper to
-    /// read later. [`Ahead::Full`]: nothing will wake the task, look again. \[DIS-01\],
-    /// \[DIS-03\]
+    /// read later. [`Ahead::Full`]: nothing will wake the task, look again. \[DIS-01\], \[DIS-03\]
     pub(in crate::engine) fn poll_ahead(&mut self, shared: &Shared, cx: &mut Context<'_>) -> Ahead {
-        while self.inflow.raw().len() < AHEAD {
-            let mut buffer = [0; 4096];
-            match self.poll_read_raw(cx, &mut buffer) {
-                Poll::Pending => return Ahead::Waits,
-                read if is_end(&read) => {
-                    if shared.status.client_ended() {
-                        shared.environ.disconnected.fire();
+        let looked = LENT.with_borrow_mut(|input| {
+            input.resize(INPUT, 0);
+            while self.inflow.raw().len() < AHEAD {
+                match self.poll_read_raw(cx, input.get_mut(..AHEAD).unwrap_or_default()) {
+                    Poll::Pending => return Ahead::Waits,
+                    read if is_end(&read) => {
+                        if shared.status.client_ended() {
+                            shared.environ.disconnected.fire();
+                        }
+                        return Ahead::Waits;
                     }
-                    return Ahead::Waits;
-                }
-                Poll::Ready(Ok(count)) => self.inflow.raw().extend_from_slice(&buffer[..count]),
-                Poll::Ready(Err(_)) => {
-                    shared.environ.disconnected.fire();
-                    return Ahead::Reset;
+                    Poll::Ready(Ok(count)) => self.inflow.raw().extend_from_slice(&input[..count]),
+                    Poll::Ready(Err(_)) => {
+                        shared.environ.disconnected.fire();
+                        return Ahead::Reset;
+                    }
                 }
             }
-        }
+            Ahead::Full
+        });
+        let Ahead::Full = looked else { return looked };
         if self.io.was_reset() {
             shared.environ.disconnected.fire();
             return Ahead::Reset;
