@@ -66,11 +66,12 @@ pub trait Application: Send + Sync + 'static {
     /// [`call`](Self::call) as a future that owns all it needs, `owner` being what holds `self`; overridden where that
     /// saves a reference count and moves of the request. A panic is contained here and logged.
     #[doc(hidden)]
-    fn call_owned(&self, owner: &DynApplication, request: Request, environ: Environ) -> Pin<Box<dyn Handler>>
+    fn call_owned(&self, owner: &DynApplication, given: &mut Arguments) -> Pin<Box<dyn Handler>>
     where
         Self: Sized,
     {
         let owner = owner.clone();
+        let (request, environ) = arguments(given);
         let future = async move {
             let this = (*owner.0).as_any().downcast_ref::<Self>();
             let this = this.expect("invariant: an application is called by what holds it");
@@ -115,9 +116,21 @@ where
         async { future.await.map_err(Into::into) }
     }
 
-    fn call_owned(&self, _: &DynApplication, request: Request, environ: Environ) -> Pin<Box<dyn Handler>> {
-        boxed(|| Handling { future: self(request, environ) })
+    fn call_owned(&self, _: &DynApplication, given: &mut Arguments) -> Pin<Box<dyn Handler>> {
+        boxed(|| {
+            let (request, environ) = arguments(given);
+            Handling { future: self(request, environ) }
+        })
     }
+}
+
+/// What an application is called with, until it takes them: a request is large, and every move of one costs 50 instructions.
+pub(crate) type Arguments = Option<(Request, Environ)>;
+
+/// Them, which nobody has taken yet.
+#[inline(always)]
+pub(crate) fn arguments(given: &mut Arguments) -> (Request, Environ) {
+    given.take().expect("invariant: an application is called once with them")
 }
 
 /// The response of a handler.
@@ -205,7 +218,7 @@ impl<A: Application> Application for Arc<A> {
 /// The object-safe twin of [`Application`].
 #[async_trait::async_trait]
 trait Erased: Send + Sync + 'static {
-    fn call(&self, owner: &DynApplication, request: Request, environ: Environ) -> Pin<Box<dyn Handler>>;
+    fn call(&self, owner: &DynApplication, given: &mut Arguments) -> Pin<Box<dyn Handler>>;
     fn as_any(&self) -> &dyn Any;
     async fn startup(&self, server: &ServerInfo) -> Result<(), Error>;
     async fn shutdown(&self) -> Result<(), Error>;
@@ -213,8 +226,8 @@ trait Erased: Send + Sync + 'static {
 
 #[async_trait::async_trait]
 impl<A: Application> Erased for A {
-    fn call(&self, owner: &DynApplication, request: Request, environ: Environ) -> Pin<Box<dyn Handler>> {
-        Application::call_owned(self, owner, request, environ)
+    fn call(&self, owner: &DynApplication, given: &mut Arguments) -> Pin<Box<dyn Handler>> {
+        Application::call_owned(self, owner, given)
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -255,14 +268,14 @@ impl DynApplication {
 
     /// [`Application::call`] as a future that owns all it needs.
     #[inline]
-    pub(crate) fn call_erased(&self, request: Request, environ: Environ) -> Pin<Box<dyn Handler>> {
-        self.0.call(self, request, environ)
+    pub(crate) fn call_erased(&self, given: &mut Arguments) -> Pin<Box<dyn Handler>> {
+        self.0.call(self, given)
     }
 }
 
 impl Application for DynApplication {
     fn call(&self, request: Request, environ: Environ) -> impl Future<Output = Result<Response, Error>> + Send {
-        answer(self.call_erased(request, environ))
+        answer(self.call_erased(&mut Some((request, environ))))
     }
 
     fn erase(self) -> DynApplication {

@@ -6,7 +6,7 @@ use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::{PoisonError, RwLock};
 
-use crate::application::{Application, DynApplication, Handler, Handling, Request, Response, boxed};
+use crate::application::{Application, Arguments, DynApplication, Handler, Handling, Request, Response, boxed};
 use crate::contain;
 use crate::environ::Environ;
 use crate::error::Error;
@@ -95,9 +95,9 @@ where
         self.made()?.call(request, environ).await
     }
 
-    fn call_owned(&self, _: &DynApplication, request: Request, environ: Environ) -> Pin<Box<dyn Handler>> {
+    fn call_owned(&self, _: &DynApplication, given: &mut Arguments) -> Pin<Box<dyn Handler>> {
         match self.made() {
-            Ok(made) => made.call_erased(request, environ),
+            Ok(made) => made.call_erased(given),
             Err(error) => boxed(|| Handling { future: ready(Err(error)) }),
         }
     }

@@ -43,7 +43,7 @@ pub use crate::instead::{answered_instead, instead};
 pub fn call(application: &DynApplication, mut request: Request, environ: Environ) -> Call {
     // [LIM-12]
     request.body_mut().set_min_rate(environ.connection().serving.min_rate);
-    Call(Some(application.call_erased(request, environ)))
+    Call(Some(application.call_erased(&mut Some((request, environ)))))
 }
 
 /// The future of [`call`].

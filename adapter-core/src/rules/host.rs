@@ -15,13 +15,7 @@ use super::Rejection;
 /// ```
 pub fn is_valid(value: &[u8]) -> bool {
     // One pass over the usual name or IPv4 address, up to a port.
-    let mut end = 0;
-    for byte in value {
-        if !REG_NAME[usize::from(*byte)] {
-            break;
-        }
-        end += 1;
-    }
+    let end = value.iter().position(|byte| !REG_NAME[usize::from(*byte)]).unwrap_or(value.len());
     let rest = value.get(end..).unwrap_or_default();
     match rest {
         [] => true,
@@ -110,10 +104,16 @@ fn is_reg_name(host: &[u8]) -> bool {
 fn is_port(port: &[u8]) -> bool {
     match port {
         [] | [b':'] => true,
-        [b':', digits @ ..] => {
-            digits.len() <= 5
-                && digits.iter().all(u8::is_ascii_digit)
-                && digits.iter().fold(0_u32, |sum, digit| sum * 10 + u32::from(digit - b'0')) <= 65_535
+        [b':', digits @ ..] if digits.len() <= 5 => {
+            let mut number = 0;
+            for digit in digits {
+                let value = digit.wrapping_sub(b'0');
+                if value > 9 {
+                    return false;
+                }
+                number = number * 10 + u32::from(value);
+            }
+            number <= 65_535
         }
         _ => false,
     }

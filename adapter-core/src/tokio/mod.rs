@@ -43,7 +43,7 @@ use ::tokio::runtime::Handle;
 use pin_project_lite::pin_project;
 
 use self::shared::Shared;
-use crate::application::{Application, DynApplication, Handler, Request, Response, answer, boxed};
+use crate::application::{Application, Arguments, DynApplication, Handler, Request, Response, answer, boxed};
 use crate::contain;
 use crate::environ::Environ;
 use crate::error::Error;
@@ -64,15 +64,15 @@ pub trait Begin: Application {
     type Handler: Handler + 'static;
 
     /// Calls it; may panic.
-    fn begin(&self, request: Request, environ: Environ) -> Self::Handler;
+    fn begin(&self, given: &mut Arguments) -> Self::Handler;
 }
 
 impl Begin for DynApplication {
     type Handler = Pin<Box<dyn Handler>>;
 
     #[inline(always)]
-    fn begin(&self, request: Request, environ: Environ) -> Self::Handler {
-        self.call_erased(request, environ)
+    fn begin(&self, given: &mut Arguments) -> Self::Handler {
+        self.call_erased(given)
     }
 }
 
@@ -99,20 +99,19 @@ impl<A: Application> WithTokio<A> {
 
 impl<A: Begin> WithTokio<A> {
     #[inline(always)]
-    fn begin(&self, request: Request, environ: Environ) -> Entered<A> {
-        // No closure: a request is large, and moved into each.
+    fn begin(&self, given: &mut Arguments) -> Entered<A> {
         let _entered = self.0.missing().map(Handle::enter);
-        Entered { handler: Some(self.0.application().begin(request, environ)), shared: self.0.clone() }
+        Entered { handler: Some(self.0.application().begin(given)), shared: self.0.clone() }
     }
 }
 
 impl<A: Begin> Application for WithTokio<A> {
     fn call(&self, request: Request, environ: Environ) -> impl Future<Output = Result<Response, Error>> + Send {
-        answer(self.begin(request, environ))
+        answer(self.begin(&mut Some((request, environ))))
     }
 
-    fn call_owned(&self, _: &DynApplication, request: Request, environ: Environ) -> Pin<Box<dyn Handler>> {
-        boxed(|| self.begin(request, environ))
+    fn call_owned(&self, _: &DynApplication, given: &mut Arguments) -> Pin<Box<dyn Handler>> {
+        boxed(|| self.begin(given))
     }
 
     async fn startup(&self, server: &ServerInfo) -> Result<(), Error> {

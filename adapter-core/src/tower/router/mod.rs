@@ -18,7 +18,7 @@ use http::uri::PathAndQuery;
 use http::{Extensions, HeaderValue, StatusCode, Uri, header};
 
 use self::routing::Routing;
-use crate::application::{Application, DynApplication, Request, Response, answer};
+use crate::application::{Application, Arguments, DynApplication, Request, Response, answer};
 use crate::environ::Environ;
 use crate::error::Error;
 use crate::observe::Route;
@@ -73,7 +73,7 @@ pub fn axum(router: Router) -> WithTokio<Routed> {
 /// run on tokio, the router has no tokio: wrap it by [`axum()`](axum()) then.
 impl Application for Router {
     fn call(&self, request: Request, environ: Environ) -> impl Future<Output = Result<Response, Error>> + Send {
-        answer(Routing::begin(self, None, request, environ))
+        answer(Routing::begin(self, None, &mut Some((request, environ))))
     }
 
     fn erase(self) -> DynApplication {
@@ -92,7 +92,7 @@ pub struct Routed {
 
 impl Application for Routed {
     fn call(&self, request: Request, environ: Environ) -> impl Future<Output = Result<Response, Error>> + Send {
-        answer(self.begin(request, environ))
+        answer(self.begin(&mut Some((request, environ))))
     }
 }
 
@@ -100,13 +100,14 @@ impl Begin for Routed {
     type Handler = Routing;
 
     #[inline(always)]
-    fn begin(&self, request: Request, environ: Environ) -> Routing {
-        let router = match environ.connection().serving.observers.is_empty() {
-            true => &self.router,
+    fn begin(&self, given: &mut Arguments) -> Routing {
+        let is_observed = given.as_ref().is_some_and(|(_, environ)| !environ.connection().serving.observers.is_empty());
+        let router = match is_observed {
+            false => &self.router,
             // What is matched is known within the router only, and a layer there is not for nothing.
-            false => self.observed.get_or_init(|| self.router.clone().layer(from_fn(name_route))),
+            true => self.observed.get_or_init(|| self.router.clone().layer(from_fn(name_route))),
         };
-        Routing::begin(router, Some(&self.room), request, environ)
+        Routing::begin(router, Some(&self.room), given)
     }
 }
 

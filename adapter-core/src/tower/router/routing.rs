@@ -18,8 +18,7 @@ use super::short::taken;
 use super::upgrade::Offered;
 use super::watched::{Failure, watched};
 use super::{instead_of_axums, unmount};
-use crate::application::{Handler, Request, Response};
-use crate::environ::Environ;
+use crate::application::{Arguments, Handler, Request, Response, arguments};
 use crate::error::Error;
 use crate::tower::from_service::no_length_for_head;
 
@@ -37,9 +36,11 @@ pin_project! {
 impl Routing {
     /// Calls `router`. Panics as its layers do.
     #[inline(always)]
-    pub(super) fn begin(router: &Router, room: Option<&Extensions>, request: Request, environ: Environ) -> Routing {
+    pub(super) fn begin(router: &Router, room: Option<&Extensions>, given: &mut Arguments) -> Routing {
+        let (request, environ) = arguments(given);
         let mut failure = None;
-        let mut request = request.map(|body| watched(body, &mut failure));
+        let (head, body) = request.into_parts();
+        let mut request = Request::from_parts(head, watched(body, &mut failure));
         if let Some(room) = room
             && request.extensions().is_empty()
         {
