@@ -21,6 +21,9 @@ use super::in_flight::InFlight;
 use super::io::Shared;
 use super::queue::Queue;
 
+/// Octets of a body that hyper gets at a time. It copies what the client does not take at once, however much that is.
+pub(super) const PIECE: usize = 64 * 1024;
+
 /// What hyper gets as the body of a response. Small, because hyper moves it about.
 pub(super) struct ResponseBody {
     kind: Kind,
@@ -32,7 +35,7 @@ enum Kind {
     None,
     /// Not sent, but its length is: hyper takes the length of a 304 only from a body. \[NOB-06b\]
     Unsent(u64),
-    /// In memory, and as long as was said: most bodies.
+    /// In memory, as long as was said, and one [`PIECE`]: most bodies.
     Full(Bytes),
     Flowing(Box<Flowing>),
 }
@@ -40,6 +43,8 @@ enum Kind {
 /// A body that comes in pieces.
 struct Flowing {
     source: Source,
+    /// What is left of a piece that is more than one for hyper. HTTP/1 only.
+    rest: Bytes,
     /// A failure that waits until what came before it is written.
     failure: Option<Error>,
     waited: bool,
@@ -89,6 +94,7 @@ impl ResponseBody {
             let queue = multiplexed.then(|| Queue::new(InFlight::goes_on(shared)));
             Kind::Flowing(Box::new(Flowing {
                 source,
+                rest: Bytes::new(),
                 failure: None,
                 waited: false,
                 close_delimited,
@@ -100,7 +106,7 @@ impl ResponseBody {
             (Framing::None, Some(length)) => Kind::Unsent(length),
             _ if !plan.send_body => Kind::None,
             (Framing::Length(length), _) => match body.try_into_bytes() {
-                Ok(bytes) if !multiplexed && bytes.len() as u64 == length => {
+                Ok(bytes) if !multiplexed && bytes.len() as u64 == length && bytes.len() <= PIECE => {
                     if let Some(observed) = &mut in_flight.observed {
                         observed.sent(length);
                     }
@@ -119,6 +125,13 @@ impl ResponseBody {
 
 impl Flowing {
     fn poll_frame(&mut self, cx: &mut Context<'_>, shared: &Shared) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if self.queue.is_none() && shared.status.holds_body() {
+            return Poll::Pending;
+        }
+        if !self.rest.is_empty() {
+            let piece = self.rest.split_to(self.rest.len().min(PIECE));
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
         if self.failure.is_none() {
             let next = match &mut self.source {
                 Source::Exact(body) => ready!(Pin::new(body).poll_frame(cx)),
@@ -128,10 +141,14 @@ impl Flowing {
             let error = match next {
                 Some(Err(error)) => error,
                 Some(Ok(frame)) => {
-                    return Poll::Ready(Some(Ok(match &self.queue {
-                        Some(queue) => frame.map_data(|bytes| queue.push(bytes)),
-                        None => frame,
-                    })));
+                    let queue = self.queue.clone();
+                    return Poll::Ready(Some(Ok(frame.map_data(|mut bytes| match queue {
+                        Some(queue) => queue.push(bytes),
+                        None => {
+                            self.rest = bytes.split_off(bytes.len().min(PIECE));
+                            bytes
+                        }
+                    }))));
                 }
                 None => return Poll::Ready(None),
             };
@@ -169,18 +186,22 @@ impl Flowing {
         self.failure.is_none() && self.is_whole()
     }
 
-    /// Whether the application has given all of it.
+    /// Whether the application has given all of it, and hyper has that.
     fn is_whole(&self) -> bool {
-        match &self.source {
-            Source::Exact(body) => body.is_end_stream(),
-            Source::Open(body) => body.is_end_stream(),
-            Source::Gone => true,
-        }
+        self.rest.is_empty()
+            && match &self.source {
+                Source::Exact(body) => body.is_end_stream(),
+                Source::Open(body) => body.is_end_stream(),
+                Source::Gone => true,
+            }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Exact(body) => body.size_hint(),
+            Source::Exact(body) => {
+                let left = body.size_hint().exact().map(|left| left + self.rest.len() as u64);
+                left.map_or_else(SizeHint::new, SizeHint::with_exact)
+            }
             // A length we did not promise must not be promised by hyper: trailers need chunks.
             Source::Open(_) => SizeHint::new(),
             Source::Gone => SizeHint::with_exact(0),
@@ -196,9 +217,13 @@ impl http_body::Body for ResponseBody {
         let this = &mut *self;
         if let Kind::Flowing(flowing) = &mut this.kind {
             let next = ready!(flowing.poll_frame(cx, &this.in_flight.shared));
+            let count = next.as_ref().and_then(|next| next.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
+            if flowing.queue.is_none() {
+                this.in_flight.shared.status.body_given(count);
+            }
             if let Some(observed) = &mut this.in_flight.observed {
                 match &next {
-                    Some(Ok(frame)) => observed.sent(frame.data_ref().map_or(0, |data| data.len() as u64)),
+                    Some(Ok(_)) => observed.sent(count as u64),
                     Some(Err(_)) => {
                         observed.failed();
                         if flowing.queue.is_none() {

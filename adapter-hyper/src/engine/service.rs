@@ -24,7 +24,7 @@ use hyper::body::Incoming;
 use super::in_flight::InFlight;
 use super::io::Shared;
 use super::request_body::request_body;
-use super::response_body::{ResponseBody, Unanswered};
+use super::response_body::{PIECE, ResponseBody, Unanswered};
 use super::switch::Switch;
 
 /// Serves the requests of one connection.
@@ -181,7 +181,8 @@ impl Answer {
         let is_usual = |response: &Response| {
             let length = response.body().len().filter(|_| response.body().is_bytes());
             response.extensions().is_empty()
-                && length.is_some_and(|length| response::is_simple(response, &self.facts, length))
+                && length
+                    .is_some_and(|length| length <= PIECE as u64 && response::is_simple(response, &self.facts, length))
         };
         if self.rare.is_none() && answer.as_ref().is_some_and(is_usual) {
             let (head, body) = answer.take().expect("invariant: there is an answer").into_parts();

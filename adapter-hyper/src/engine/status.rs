@@ -27,6 +27,10 @@ pub(super) const LINGER_AT_MOST: Duration = Duration::from_secs(30);
 /// How long it has where the server is shutting down.
 pub(super) const LAST_LINGER: Duration = Duration::from_millis(250);
 
+/// Octets of a body that hyper holds at least when it gets no more: three pieces then, which leave in one write. A client that takes
+/// nothing costs that, where hyper would hold 400 KiB, or a piece however large. HTTP/1. \[BOD-16\]
+const HELD: usize = 128 * 1024 + 1;
+
 /// How long after a GOAWAY new streams are served, because the client may not have seen it yet. RFC 9113 §6.8
 const CROSSING: Duration = Duration::from_secs(1);
 
@@ -86,6 +90,10 @@ pub(super) struct Status {
     blocked: AtomicU64,
     /// Responses under way: at most 1 in HTTP/1, streams in HTTP/2.
     open: AtomicUsize,
+    /// Octets of a body that hyper holds. HTTP/1 only.
+    held: AtomicUsize,
+    /// It wants more of it, and is to get that when it holds less.
+    body_held: AtomicBool,
     /// Chunks of HTTP/2 that hyper holds, because the client has made no room for them.
     queued: AtomicUsize,
     /// Since when there are some.
@@ -299,6 +307,35 @@ impl Status {
         if self.phase() == Phase::Busy && self.open.load(Acquire) == 0 {
             self.enter(Phase::Idle);
         }
+    }
+
+    /// hyper gets that much of a body.
+    pub(super) fn body_given(&self, count: usize) {
+        self.held.store(self.held.load(Relaxed) + count, Relaxed);
+    }
+
+    /// hyper has written that much, framing included.
+    pub(super) fn hyper_wrote(&self, count: usize) {
+        let held = self.held.load(Relaxed);
+        if held > 0 {
+            self.held.store(held.saturating_sub(count), Relaxed);
+        }
+    }
+
+    /// Whether hyper, which asks for more of a body, holds enough of it. HTTP/1 only.
+    pub(super) fn holds_body(&self) -> bool {
+        let holds = self.held.load(Relaxed) >= HELD;
+        self.body_held.store(holds, Relaxed);
+        holds
+    }
+
+    /// Whether it was told so, and does not any more: nobody else wakes the task for that. `true` once.
+    pub(super) fn body_goes_on(&self) -> bool {
+        let goes_on = self.body_held.load(Relaxed) && self.held.load(Relaxed) < HELD;
+        if goes_on {
+            self.body_held.store(false, Relaxed);
+        }
+        goes_on
     }
 
     /// hyper holds one chunk more, since `now`. HTTP/2 only.

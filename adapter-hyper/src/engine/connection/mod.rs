@@ -35,6 +35,9 @@ use super::transport::Transport;
 use super::upload::Rest;
 use super::{Engine, Spawner};
 
+/// Pieces of a body that go out in one turn of the connection's task, before others get theirs.
+const PIECES: u32 = 16;
+
 /// One connection, a future that is ready once it has ended; spawn it. Polls the application's futures and bodies, never what
 /// blocks, and contains their panics. Cancel safe: dropping it closes the connection and drops what is under way.
 #[must_use = "futures do nothing unless polled"]
@@ -452,6 +455,17 @@ impl Future for Connection {
         }
         if this.poll_protocol(cx).is_ready() {
             return Poll::Ready(());
+        }
+        let mut pieces = 0;
+        while this.shared.status.body_goes_on() {
+            pieces += 1;
+            if pieces == PIECES {
+                cx.waker().wake_by_ref();
+                break;
+            }
+            if this.poll_protocol(cx).is_ready() {
+                return Poll::Ready(());
+            }
         }
         if this.draining && this.is_without_request() {
             this.shared.environ.ends(ConnectionEnd::Drained);

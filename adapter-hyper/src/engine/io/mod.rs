@@ -162,6 +162,9 @@ impl hyper::rt::Write for Handle {
             return socket.poll_write_frames(&self.0.status, cx, bytes);
         }
         let polled = socket.poll_write(&self.0.status, cx, bytes);
+        if let Poll::Ready(Ok(count)) = polled {
+            self.0.status.hyper_wrote(count);
+        }
         // What could not be written is still hyper's.
         socket.hyper_waits = !matches!(polled, Poll::Ready(Ok(_)));
         polled
