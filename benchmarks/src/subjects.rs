@@ -55,6 +55,8 @@ pub enum Route {
     Secure,
     /// Under TLS: `POST /count`, which reads the body and answers with its length.
     SecureCount,
+    /// `GET /` over HTTP/2 by prior knowledge.
+    Http2,
 }
 
 use Route::*;
@@ -118,6 +120,21 @@ pub const SECURED: &[Subject] = &[
     Subject { name: "nginx", build: Build::Nginx, arguments: &[], threads: Threads::Workers, routes: &[Secure] },
 ];
 
+/// The subject that ratios in HTTP/2 are relative to.
+pub const BASE_H2: &str = "bare-hyper-h2";
+
+/// Ours, where they have HTTP/2, and the base.
+pub const MULTIPLEXED: &[Subject] = &[
+    multiplexed("hyper", &["--server", "hyper"]),
+    multiplexed("actix", &["--server", "actix"]),
+    multiplexed("smol", &["--server", "smol"]),
+    peer(BASE_H2, "peer-bare-hyper", &["--http2"], Threads::Workers, &[Http2]),
+];
+
+const fn multiplexed(name: &'static str, arguments: &'static [&'static str]) -> Subject {
+    Subject { name, build: Build::Example("testbed"), arguments, threads: Threads::Workers, routes: &[Http2] }
+}
+
 const fn secured(name: &'static str, arguments: &'static [&'static str], threads: Threads) -> Subject {
     Subject { name, build: Build::Secured("testbed"), arguments, threads, routes: SECURE }
 }
@@ -172,8 +189,8 @@ impl Subject {
 /// The names a server can be asked for by, each once.
 pub fn names() -> Vec<&'static str> {
     let plain = SUBJECTS.iter().map(|subject| subject.name);
-    let secured = SECURED.iter().map(|subject| subject.name);
-    plain.chain(secured.filter(|name| SUBJECTS.iter().all(|subject| subject.name != *name))).collect()
+    let others = SECURED.iter().chain(MULTIPLEXED).map(|subject| subject.name);
+    plain.chain(others.filter(|name| SUBJECTS.iter().all(|subject| subject.name != *name))).collect()
 }
 
 /// A subject with its program, or the reason why there is none.
@@ -236,7 +253,7 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_the_base_is_one() {
-        for (subjects, base) in [(SUBJECTS, BASE), (SECURED, BASE_TLS)] {
+        for (subjects, base) in [(SUBJECTS, BASE), (SECURED, BASE_TLS), (MULTIPLEXED, BASE_H2)] {
             let mut names: Vec<_> = subjects.iter().map(|subject| subject.name).collect();
             names.sort_unstable();
             names.dedup();

@@ -46,8 +46,7 @@ pub(super) fn sample(
 ) -> Result<f64, String> {
     let output = bench.scratch().join(format!("callgrind.{}", built.subject.name));
     start.patience = Duration::from_secs(60);
-    start.under = ["valgrind", "--tool=callgrind", "--quiet"].map(String::from).into();
-    start.under.push(format!("--callgrind-out-file={}", output.display()));
+    start.under = under(&output);
     let server = bench.start(built, &start)?;
     let plan = Plan { path: "/", connections: CONNECTIONS, depth: 1, threads: 1, cpu: None, tls };
     let mut load = Steady::open(server.address, &plan)?;
@@ -59,8 +58,15 @@ pub(super) fn sample(
     Ok(total as f64 / requests as f64)
 }
 
+/// What a server runs under to be counted, into `output`.
+pub(super) fn under(output: &Path) -> Vec<String> {
+    let mut under: Vec<String> = ["valgrind", "--tool=callgrind", "--quiet"].map(String::from).into();
+    under.push(format!("--callgrind-out-file={}", output.display()));
+    under
+}
+
 /// Tells the running callgrind to zero its counters (`-z`) or to dump them (`-d`).
-fn control(server: &Server, what: &str) -> Result<(), String> {
+pub(super) fn control(server: &Server, what: &str) -> Result<(), String> {
     let output = Command::new("callgrind_control")
         .args([what, &server.id().to_string()])
         .stdin(Stdio::null())
@@ -74,7 +80,7 @@ fn control(server: &Server, what: &str) -> Result<(), String> {
 }
 
 /// The total of the dump that `-d` made; the first dump has `.1` after the name.
-fn total(output: &Path) -> Result<u64, String> {
+pub(super) fn total(output: &Path) -> Result<u64, String> {
     let dump = PathBuf::from(format!("{}.1", output.display()));
     let text = std::fs::read_to_string(&dump).map_err(|error| format!("callgrind made no dump: {error}"))?;
     parse_total(&text).ok_or_else(|| "callgrind's dump has no total".into())

@@ -4,6 +4,7 @@ mod blocking;
 mod chat;
 mod echo;
 mod get;
+mod h2;
 mod idle;
 mod instructions;
 mod stalling;
@@ -36,13 +37,28 @@ pub enum Measurement {
     Stalling,
     Chat,
     Tls,
+    H2,
 }
 
 use Measurement::*;
 
 impl Measurement {
-    pub const ALL: [Self; 13] =
-        [Get, Pipeline, Instructions, Syscalls, Idle, Sleep, Echo, Stream, Starvation, Blocking, Stalling, Chat, Tls];
+    pub const ALL: [Self; 14] = [
+        Get,
+        Pipeline,
+        Instructions,
+        Syscalls,
+        Idle,
+        Sleep,
+        Echo,
+        Stream,
+        Starvation,
+        Blocking,
+        Stalling,
+        Chat,
+        Tls,
+        H2,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -59,6 +75,7 @@ impl Measurement {
             Stalling => "stalling",
             Chat => "chat",
             Tls => "tls",
+            H2 => "h2",
         }
     }
 
@@ -77,6 +94,7 @@ impl Measurement {
             Stalling => "an axum handler that blocks its own thread for 50 ms, 200 clients: requests a second",
             Chat => "a chat room of 5,000 WebSockets and 5,000 long-polls: a message to all",
             Tls => "under TLS: instructions, handshakes, GET /, 64 MiB down and up, idle connections",
+            H2 => "HTTP/2: instructions, requests a second, CPU time; by h2load",
         }
     }
 
@@ -95,6 +113,7 @@ impl Measurement {
             Stalling => vec![stalling::run(bench)],
             Chat => vec![chat::run(bench)],
             Tls => tls::run(bench),
+            H2 => vec![h2::run(bench)],
         }
     }
 }

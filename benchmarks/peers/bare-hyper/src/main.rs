@@ -1,14 +1,14 @@
 //! hyper 1 with nothing around it: the base of every ratio.
 //! By default one tokio multi-thread runtime; `--current-thread` starts one runtime per thread, each with its own
-//! SO_REUSEPORT listener.
+//! SO_REUSEPORT listener. `--http2` serves that instead of HTTP/1.
 
 mod application;
 
 use std::time::Duration;
 
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use peer_support::Arguments;
 
 struct Tokio;
@@ -26,13 +26,14 @@ impl application::Runtime for Tokio {
 
 fn main() {
     let arguments = Arguments::parse();
+    let http2 = arguments.has("--http2");
     if arguments.has("--current-thread") {
         std::thread::scope(|scope| {
             for _ in 0..arguments.threads {
                 let listener = arguments.listen_nonblocking(true);
                 scope.spawn(move || {
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                    runtime.expect("runtime").block_on(serve(listener));
+                    runtime.expect("runtime").block_on(serve(listener, http2));
                 });
             }
         });
@@ -42,11 +43,11 @@ fn main() {
             tokio::runtime::Builder::new_multi_thread().worker_threads(arguments.threads).enable_all().build();
         let runtime = runtime.expect("runtime");
         // Accepting on a worker rather than on the main thread saves a hand-over per connection.
-        runtime.block_on(async { tokio::spawn(serve(listener)).await.expect("the accept loop does not panic") });
+        runtime.block_on(async { tokio::spawn(serve(listener, http2)).await.expect("the accept loop does not panic") });
     }
 }
 
-async fn serve(listener: std::net::TcpListener) {
+async fn serve(listener: std::net::TcpListener, http2: bool) {
     let listener = tokio::net::TcpListener::from_std(listener).expect("listener");
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -56,7 +57,11 @@ async fn serve(listener: std::net::TcpListener) {
         let _ = stream.set_nodelay(true);
         tokio::spawn(async move {
             let service = service_fn(application::answer::<Tokio>);
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            if http2 {
+                let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+            } else {
+                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            }
         });
     }
 }
