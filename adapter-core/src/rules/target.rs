@@ -69,7 +69,8 @@ fn normalize_any(head: &mut request::Parts) {
 
 /// The target was checked: userinfo is the only part of an authority that a Host may not have.
 fn host_value(authority: &str) -> Option<HeaderValue> {
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let user = authority.bytes().rposition(|octet| octet == b'@').map_or(0, |at| at + 1);
+    let host = authority.get(user..).unwrap_or_default();
     HeaderValue::from_str(host).ok()
 }
 

@@ -29,6 +29,14 @@ impl Frames {
                 rest = rest.get(count..).unwrap_or_default();
                 continue;
             }
+            // Nearly always a head is written in one piece.
+            if self.head == 0
+                && let Some(([a, b, c, ..], after)) = rest.split_first_chunk::<HEAD>()
+            {
+                self.left = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
+                rest = after;
+                continue;
+            }
             if self.head < 3 {
                 self.length = self.length << 8 | usize::from(*first);
             }
