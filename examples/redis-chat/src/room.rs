@@ -49,16 +49,19 @@ impl Room {
         let Page { entries, whole } = page;
         let mut state = self.lock();
         let Some(last) = entries.last().map(|entry| entry.id) else { return };
+        // Who came before this process had read anything, and may have been away for long.
+        let is_full = state.last == Id::default() && entries.len() >= HISTORY;
+        let has_missed = |member: &Member| is_full && member.seen != Id::default();
         // One frame however many they are: it fits where nothing waits.
-        let told =
-            |known: usize| Told::News { messages: entries[known..].iter().collect(), last, gap: !whole }.to_json();
-        let all = told(0);
+        let told = |known: usize, gap| Told::News { messages: entries[known..].iter().collect(), last, gap }.to_json();
+        let all = told(0, !whole);
         state.members.retain(|_, member| {
             let known = entries.partition_point(|entry| entry.id <= member.seen);
             let sent = match known {
+                0 if has_missed(member) => member.sender.try_send(told(0, true)),
                 0 => member.sender.try_send(all.as_str()),
                 _ if known == entries.len() => return true,
-                _ => member.sender.try_send(told(known)),
+                _ => member.sender.try_send(told(known, !whole)),
             };
             member.seen = last;
             sent.is_ok()

@@ -8,6 +8,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use redis_chat::application;
 use redis_chat::message::{HISTORY, Id, Said};
 use redis_chat::store::{Memory, News, Page, Store, Unavailable};
@@ -256,6 +257,58 @@ fn while_the_store_is_away_nobody_is_disconnected_and_nothing_accepted_is_lost()
             [bert.hear(), bert.hear()].map(|(id, _, text)| (id, text)),
             [(second, "unheard".to_owned()), (third, "three".to_owned())]
         );
+        handle.stop().unwrap();
+    }
+}
+
+#[test]
+fn who_comes_before_the_history_is_there_is_told_of_what_is_gone() {
+    for server in servers() {
+        let store = Faulty { kept: Arc::default(), away: watch::Sender::new(true) };
+        for number in 0..=HISTORY {
+            let said = Said::new(&format!("k{number}"), "Bert", &number.to_string()).unwrap();
+            store.kept.say(&said).now_or_never().unwrap().unwrap();
+        }
+        let open = store.clone();
+        let (handle, addr) = serve(server, application(move || Ok(open.clone())));
+        let (mut anna, welcome) = Member::enter(addr, "name=Anna&since=1-0");
+        assert_eq!((messages(&welcome).len(), &welcome["gap"]), (0, &json!(false)));
+        let (mut new, _) = Member::enter(addr, "name=new");
+        store.away.send_replace(false);
+        for (member, gap) in [(&mut anna, true), (&mut new, false)] {
+            let news = member.read().unwrap()["news"].take();
+            assert_eq!((messages(&news).len(), &news["gap"]), (HISTORY, &json!(gap)));
+        }
+        handle.stop().unwrap();
+    }
+}
+
+/// Another process says something at the last moment before this one listens.
+struct Late(Memory);
+
+impl Store for Late {
+    type News = watch::Receiver<Id>;
+
+    async fn say(&self, said: &Said) -> Result<Id, Unavailable> {
+        self.0.say(said).await
+    }
+
+    async fn read(&self, after: Id) -> Result<Page, Unavailable> {
+        self.0.read(after).await
+    }
+
+    async fn listen(&self) -> Result<Self::News, Unavailable> {
+        self.0.say(&Said::new("late", "Bert", "late").unwrap()).await?;
+        self.0.listen().await
+    }
+}
+
+#[test]
+fn what_is_said_just_before_it_listens_is_heard() {
+    for server in servers() {
+        let (handle, addr) = serve(server, application(|| Ok(Late(Memory::default()))));
+        let (mut anna, welcome) = Member::enter(addr, "name=Anna&since=0-0");
+        assert_eq!(anna.hear_all(&welcome, 1)[0].1, "late");
         handle.stop().unwrap();
     }
 }

@@ -33,6 +33,16 @@ pub(crate) fn redis() {
         news.next().await.unwrap();
         assert_eq!(other.say(&said("across", "across")).await.unwrap(), id);
 
+        // At once, and not only because it looks now and then.
+        let mut listening = server.connection();
+        listening.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut listening = listening.as_pubsub();
+        listening.subscribe("chat:messages").unwrap();
+        let id = store.say(&said("soon", "at once")).await.unwrap();
+        assert_eq!(listening.get_message().unwrap().get_payload::<String>().unwrap(), id.to_string());
+        drop(listening);
+        assert_eq!(other.say(&said("soon", "at once")).await.unwrap(), id);
+
         // Whose connection is lost is told.
         let mut connection = server.connection();
         let killed: usize = redis::cmd("CLIENT").arg(&["KILL", "TYPE", "pubsub"]).query(&mut connection).unwrap();
@@ -40,7 +50,7 @@ pub(crate) fn redis() {
         while news.next().await.is_ok() {}
         // A connection that was lost long ago is made anew at once.
         let _: usize = redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal"]).query(&mut connection).unwrap();
-        assert_eq!(other.say(&said("across", "across")).await.unwrap(), id);
+        assert_eq!(other.say(&said("soon", "at once")).await.unwrap(), id);
 
         // What is somebody else's is not taken for the chat's.
         let mut connection = server.connection();

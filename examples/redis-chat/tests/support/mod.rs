@@ -79,12 +79,15 @@ impl Member {
     /// The next frame.
     ///
     /// # Errors
-    /// The connection is lost, or closed.
+    /// The connection is lost, or closed, or there is nothing for too long.
     pub(crate) fn read(&mut self) -> Result<Value, String> {
+        let deadline = Instant::now() + PATIENCE;
         loop {
             match self.socket.read().map_err(|error| error.to_string())? {
                 Message::Text(text) => return serde_json::from_str(&text).map_err(|error| error.to_string()),
                 Message::Close(close) => return Err(format!("closed: {close:?}")),
+                // A server that says nothing pings.
+                _ if Instant::now() > deadline => return Err("nothing is said".to_owned()),
                 _ => {}
             }
         }
