@@ -40,6 +40,8 @@ mod pages {
     mod deploying {}
     #[doc = include_str!("proxies.md")]
     mod proxies {}
+    #[doc = include_str!("several-machines.md")]
+    mod several_machines {}
     #[doc = include_str!("tls.md")]
     mod tls {}
     #[doc = include_str!("watching.md")]

@@ -10,6 +10,9 @@ fn read(path: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// Before a block that is a piece of a file.
+const FROM: &str = "<!-- from: ";
+
 /// The files of the pages.
 fn pages() -> BTreeSet<String> {
     let entries = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).expect("src");
@@ -65,10 +68,29 @@ fn what_is_not_a_doctest_is_a_program() {
     for page in pages() {
         for (marker, text) in ignored(&read(&format!("src/{page}"))) {
             // The one of the suite is conformance-tests/tests/minimal_server.rs, with another path.
-            let is_known = marker.starts_with("<!-- program: ") || text.contains("conformance_tests::main(&[");
+            let is_known = marker.starts_with("<!-- program: ")
+                || marker.starts_with(FROM)
+                || text.contains("conformance_tests::main(&[");
             assert!(is_known, "nobody compiles this block of {page}:\n{text}");
         }
     }
+}
+
+/// Examples have tests of their own, so what a page shows of one has to be the example.
+#[test]
+fn what_is_shown_of_an_example_stands_there() {
+    let mut shown = 0;
+    for page in pages() {
+        let text = read(&format!("src/{page}"));
+        for piece in text.split(FROM).skip(1) {
+            let (path, rest) = piece.split_once(" -->\n```").unwrap_or_else(|| panic!("{page}: no block:\n{piece}"));
+            let block = rest.split_once('\n').and_then(|(_, rest)| rest.split_once("\n```"));
+            let (block, _) = block.unwrap_or_else(|| panic!("{page}: the block does not end:\n{rest}"));
+            assert!(read(&format!("../{path}")).contains(block), "{page}: {path} has this no more:\n{block}");
+            shown += 1;
+        }
+    }
+    assert!(shown > 0, "none was found");
 }
 
 /// The suite is run on the example, so what the page shows has to be the example.
