@@ -1,7 +1,13 @@
 //! Lives that are chosen, for what happens too seldom in random ones or is no matter there.
 
 use std::sync::atomic::Ordering::SeqCst;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
+
+use adapter_core::http::StatusCode;
+use adapter_core::rules::Rejection;
+use adapter_core::server::SPARED;
+use adapter_http1::connection::{End, Turn, Turned};
 
 use super::Life;
 use super::client::responses;
@@ -88,5 +94,81 @@ fn an_endless_body_ends_with_its_connection() {
         }
         assert!(life.connection.is_none(), "it takes nothing, and is not ended ({seed})");
         assert_eq!(life.alive.load(SeqCst), 0, "the body is still there ({seed})");
+    }
+}
+
+/// \[SHU-04\] who has said nothing at all may be about to: a drain waits for that, but not for long.
+#[test]
+fn a_drain_spares_a_fresh_connection_for_a_moment() {
+    let mut life = Life::begin(Instant::now(), true, false);
+    life.change(|wire| wire.incoming.clear());
+    life.run();
+    life.trigger.drain();
+    life.told = true;
+    life.passes(SPARED / 2);
+    life.run();
+    let until = life.connection.as_ref().expect("it has a moment").deadline().expect("it is for a moment");
+    assert_eq!(until - life.now(), SPARED / 2);
+    life.passes(SPARED / 2);
+    life.run();
+    assert!(life.connection.is_none(), "its moment has passed");
+}
+
+/// \[TGT-20\] where HTTP/2 is not served its preface is a request of HTTP/1 that can't be answered but by a refusal.
+#[test]
+fn a_preface_is_refused_where_nobody_speaks_http2() {
+    let mut life = life();
+    life.say(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    life.run();
+    let said: Vec<_> = responses(&life.heard()).into_iter().map(|said| said.status).collect();
+    assert_eq!(said, [505]);
+}
+
+/// A permit is for what is the application's: an end that is forced needs none where there is nothing of it.
+#[test]
+fn who_is_idle_is_cut_without_a_permit() {
+    let mut life = life();
+    life.say(b"GET /hello/1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    life.run();
+    assert_eq!(responses(&life.heard()).len(), 1);
+    life.trigger.force();
+    let now = life.now();
+    let connection = life.connection.as_mut().expect("it is idle");
+    let turned = connection.turn(&mut Context::from_waker(Waker::noop()), now, Turn { permit: false, woken: false });
+    assert!(matches!(turned, Turned::Ended(End::Closed)));
+}
+
+/// \[LIM-07\], \[OBS-07\] whoever has no permit to give may refuse the request that waits for one.
+#[test]
+fn a_request_that_waits_for_a_permit_can_be_refused() {
+    const BUSY: Rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE, "LIM-07", "there is no room");
+    let mut life = life();
+    life.say(b"GET /hello/1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    let (mut cx, now) = (Context::from_waker(Waker::noop()), life.now());
+    let connection = life.connection.as_mut().expect("it is open");
+    let without = || Turn { permit: false, woken: false };
+    let turned = connection.turn(&mut cx, now, without());
+    assert!(matches!(turned, Turned::NeedsPermit { is_new: true }), "it is a new request");
+    connection.refuse(&BUSY, now);
+    assert!(matches!(connection.turn(&mut cx, now, without()), Turned::Parked | Turned::Again | Turned::Ended(_)));
+    let said: Vec<_> = responses(&life.heard()).into_iter().map(|said| said.status).collect();
+    assert_eq!(said, [503]);
+}
+
+/// \[TLS-09\], \[DIS-04\] an end without close_notify is an end: the client may still read. A reset is none.
+#[test]
+fn who_ends_without_close_notify_may_still_read() {
+    for reset in [false, true] {
+        let mut life = Life::begin(Instant::now(), true, false);
+        life.change(|wire| wire.room = usize::MAX / 2);
+        life.say(b"GET /late/1 HTTP/1.1\r\nHost: a\r\n\r\n");
+        life.run();
+        assert_eq!(life.alive.load(SeqCst), 1, "the application has it");
+        life.change(|wire| (wire.ended, wire.reset) = (true, reset));
+        life.run();
+        assert_eq!(life.alive.load(SeqCst), usize::from(!reset), "a reset needs no grace, an end has one");
+        life.gate.fire();
+        life.run();
+        assert_eq!(responses(&life.heard()).len(), usize::from(!reset));
     }
 }
