@@ -15,6 +15,8 @@ pub mod environ;
 mod error;
 #[cfg(feature = "files")]
 pub mod files;
+#[cfg(any(feature = "axum", feature = "deflate"))]
+mod frame_cursor;
 pub mod hints;
 mod info;
 mod instead;

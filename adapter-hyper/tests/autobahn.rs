@@ -1,5 +1,5 @@
-//! The cases of the Autobahn test suite against an echo, sections 1 to 7 and 9, by a raw client. Compression (12, 13) is
-//! not offered.
+//! The cases of the Autobahn test suite against an echo, sections 1 to 7 and 9, by a raw client. Compression (12, 13) is in
+//! `adapter-web/tests/websocket_deflate.rs`.
 //!
 //! A case is what the client sends and what must come back, in the numbering of that suite. 6.4 wants the connection to
 //! fail as soon as the text can't be UTF-8 any more; it fails at the end of the frame, which the suite calls non-strict.

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::mpsc;
 
 use adapter_core::http::{Method, Request as HttpRequest, StatusCode, Version};
-use adapter_core::websocket::{Error as SocketError, Upgrade};
+use adapter_core::websocket::{Deflate, Error as SocketError, Upgrade};
 use adapter_core::{Body, Bytes, Environ, Error, Request, Response};
 use h2::client::SendRequest;
 use h2::ext::Protocol;
@@ -26,6 +26,7 @@ async fn echo(request: Request, environ: Environ) -> Result<Response, Error> {
     }
     assert_eq!(request.uri(), "/chat?room=1");
     let upgrade = Upgrade::from_request(&request, &environ)?.protocols(["echo"]);
+    let upgrade = upgrade.deflate(Deflate::default().server_context_takeover(true).min_message_bytes(0));
     Ok(upgrade.accept(|mut socket| async move {
         while let Some(message) = socket.recv().await {
             socket.send(message?).await?;
@@ -139,6 +140,31 @@ fn the_same_application_has_websockets_over_http2() {
             two.end().await;
         });
         server.stop();
+    }
+}
+
+/// RFC 7692 §7.2.3.1, §7.2.3.2
+#[test]
+fn messages_are_compressed_over_http2_too() {
+    const COMPRESSED: u8 = 0xc0 | TEXT;
+    for server in servers() {
+        let server = start(&*server, echo, config());
+        run(async {
+            let mut client = connect(server.addr).await;
+            let offer = ("sec-websocket-extensions", "permessage-deflate; client_max_window_bits");
+            let (head, mut stream) = open(&mut client, &[VERSION, offer]).await;
+            assert_eq!(head.headers()["sec-websocket-extensions"], "permessage-deflate; client_no_context_takeover");
+            let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+            stream.send(frame(COMPRESSED, &hello));
+            let (first, payload) = stream.frame().await;
+            assert_eq!((first, &payload[..]), (COMPRESSED, &hello[..]));
+            stream.send(frame(COMPRESSED, &hello));
+            let (first, payload) = stream.frame().await;
+            assert_eq!((first, payload.len()), (COMPRESSED, 5), "it refers to the one before");
+            stream.send(frame(0xc0 | 9, b""));
+            assert_eq!(stream.frame().await.1[..2], 1002_u16.to_be_bytes());
+            stream.end().await;
+        });
     }
 }
 

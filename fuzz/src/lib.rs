@@ -1,5 +1,6 @@
-//! What the fuzz targets check; see [`checks`], [`gateway`] and [`differential`].
+//! What the fuzz targets check; see [`checks`], [`gateway`], [`websocket`] and [`differential`].
 
 pub mod checks;
 pub mod differential;
 pub mod gateway;
+pub mod websocket;

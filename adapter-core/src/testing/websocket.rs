@@ -43,6 +43,9 @@ impl RequestBuilder {
     /// # Ok::<_, websocket::Error>(())
     /// ```
     ///
+    /// With a header `sec-websocket-extensions: permessage-deflate`, compression is used where the application agrees to it, and its
+    /// feature is on.
+    ///
     /// # Errors
     /// The answer that denies it.
     ///
@@ -54,7 +57,7 @@ impl RequestBuilder {
         // RFC 6455 §1.3
         let key = asked.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
         let (head, stream) = key.header("sec-websocket-version", "13").upgrade()?;
-        let socket = websocket::WebSocket::of_client(stream, &client.site.serving.runtime);
+        let socket = websocket::WebSocket::of_client(stream, &head.headers, &client.site.serving.runtime);
         Ok(WebSocket { client, head, socket })
     }
 }

@@ -15,6 +15,9 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 
 use super::blocking::BlockingWebSocket;
+#[cfg(feature = "deflate")]
+use super::deflate::Deflate;
+use super::deflate::{Agreed, Negotiation};
 use super::handshake::{self, Answer};
 use super::keeper::Keeper;
 use super::link::Shared;
@@ -42,6 +45,7 @@ pub struct Upgrade {
     offered: Vec<String>,
     chosen: Option<String>,
     headers: HeaderMap,
+    deflate: Negotiation,
     options: Options,
     origin: Option<HeaderValue>,
 }
@@ -60,6 +64,7 @@ impl Upgrade {
             offered: handshake::offered_protocols(request.headers()),
             chosen: None,
             headers: HeaderMap::new(),
+            deflate: Negotiation::new(request.headers()),
             options: Options::default(),
             origin: request.headers().get(header::ORIGIN).cloned(),
         })
@@ -99,14 +104,22 @@ impl Upgrade {
         self
     }
 
+    /// Compresses messages, with a client that offers permessage-deflate; others are served without. Accepting fails where what the
+    /// client offers is not formed as the protocol wants. Without this, offers are not looked at. \[UPG-24\]
+    #[cfg(feature = "deflate")]
+    pub fn deflate(mut self, deflate: Deflate) -> Self {
+        self.deflate.want(deflate);
+        self
+    }
+
     /// Bytes of a message at most; a larger one closes with 1009. Default 1 MiB. \[UPG-11c\]
     pub fn max_message_bytes(mut self, bytes: usize) -> Self {
         self.options.max_message = bytes;
         self
     }
 
-    /// Bytes of a frame at most; a larger one closes with 1009. Default: as of a message. Below 125 it is 125, which
-    /// control frames may have.
+    /// Bytes of a frame at most, as they come; a larger one closes with 1009. Default: as of a message. Below 125 it is 125,
+    /// which control frames may have.
     pub fn max_frame_bytes(mut self, bytes: usize) -> Self {
         self.options.max_frame = Some(bytes);
         self
@@ -151,7 +164,7 @@ impl Upgrade {
     /// and the handler receives the end; a handler that still runs at the deadline is dropped. \[UPG-15b\], \[UPG-22\]
     ///
     /// # Errors
-    /// [`HandshakeError::Taken`], [`HandshakeError::Unsendable`].
+    /// [`HandshakeError::Taken`], [`HandshakeError::Unsendable`]; [`HandshakeError::Malformed`] of what is offered.
     pub fn accept<F, Fut>(self, handler: F) -> Result<Response, HandshakeError>
     where
         F: FnOnce(WebSocket) -> Fut + Send + 'static,
@@ -184,12 +197,13 @@ impl Upgrade {
     /// # Errors
     /// As [`accept`](Self::accept).
     pub fn accept_future(self) -> Result<(Response, Accepted), HandshakeError> {
-        let response = self.response()?;
+        let (response, deflate) = self.response()?;
         let on_upgrade = self.environ.upgrade().map_err(|_| HandshakeError::Taken)?;
-        Ok((response, Accepted { on_upgrade, environ: self.environ, options: self.options }))
+        let options = Options { deflate, ..self.options };
+        Ok((response, Accepted { on_upgrade, environ: self.environ, options }))
     }
 
-    fn response(&self) -> Result<Response, HandshakeError> {
+    fn response(&self) -> Result<(Response, Option<Agreed>), HandshakeError> {
         let mut response = Response::new(Body::empty());
         let headers = response.headers_mut();
         for (name, value) in &self.headers {
@@ -209,6 +223,11 @@ impl Upgrade {
             })?;
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
         }
+        // [UPG-24] RFC 7692 §5.1
+        let deflate = self.deflate.agree()?.map(|(answer, agreed)| {
+            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, answer);
+            agreed
+        });
         match &self.answer {
             Answer::Switch(accept) => {
                 headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
@@ -218,7 +237,7 @@ impl Upgrade {
             }
             Answer::Connect => {}
         }
-        Ok(response)
+        Ok((response, deflate))
     }
 }
 

@@ -12,10 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::deflate::Agreed;
 use super::message::{Close, Error, Message, code};
 use super::options::Options;
 use super::wakers::{Proxy, Wakers};
-use super::wire::{Event, Role, Wire};
+use super::wire::{Event, Packed, Role, Wire};
 use crate::runtime::Runtime;
 use crate::upgrade::Upgraded;
 
@@ -28,14 +29,21 @@ pub(super) struct Shared {
     pub(super) wakers: Arc<Wakers>,
     /// Whose time counts.
     runtime: Runtime,
+    deflate: Option<Agreed>,
 }
 
 impl Shared {
     pub(super) fn new(stream: Upgraded, role: Role, options: Options, runtime: &Runtime) -> Arc<Self> {
         let wakers = Arc::new(Wakers::default());
+        let deflate = options.deflate;
         let wire = Wire::new(stream, role, &options);
         let link = Mutex::new(Link::new(wire, options, &wakers, runtime.now()));
-        Arc::new(Shared { link, wakers, runtime: runtime.clone() })
+        Arc::new(Shared { link, wakers, runtime: runtime.clone(), deflate })
+    }
+
+    /// `message` as it is sent. Takes time where it is compressed, so before the lock is taken.
+    pub(super) fn pack(&self, message: Message) -> Packed {
+        Packed::new(message, self.deflate.as_ref())
     }
 
     /// The time of the server's clock.
@@ -193,11 +201,11 @@ impl Link {
         self.backlog() < self.options.max_write_buffer
     }
 
-    /// Queues `message`; says when it has left, for [`Self::has_left`].
-    pub(super) fn queue(&mut self, message: Message, now: Instant) -> u64 {
+    /// Queues what was packed; says when it has left, for [`Self::has_left`].
+    pub(super) fn queue(&mut self, packed: Packed, now: Instant) -> u64 {
         self.busy = now;
         self.push(now, |wire| {
-            wire.queue_message(message);
+            wire.queue_message(packed);
             wire.queued()
         })
         .unwrap_or(u64::MAX)

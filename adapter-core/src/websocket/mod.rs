@@ -47,15 +47,22 @@
 //!
 //! What is bounded: a message (1 MiB), what waits to be sent (1 MiB and one message), what is read ahead (one message
 //! and 4 KiB), the time for a close (5 s), for the client to take something (60 s), and for it to be silent (twice the
-//! ping interval of 30 s). [`Upgrade`] sets each. permessage-deflate is not offered.
+//! ping interval of 30 s). [`Upgrade`] sets each; a message that comes compressed is bounded as it is when it is not.
 //!
 //! What it costs: an idle WebSocket holds a read buffer of 4 KiB. After a large message it holds buffers as large, one
 //! each way, until it is pinged for its silence; without pings, or if the client sends in fragments, until it ends.
+//!
+//! permessage-deflate (RFC 7692) is agreed on where the application asks for it, with `Upgrade::deflate` of the feature `deflate`.
 //!
 //! \[UPG-01\] to \[UPG-05\], \[UPG-07\] to \[UPG-15\], \[UPG-20\], \[UPG-22\] to \[UPG-26\]
 
 mod accept;
 mod blocking;
+#[cfg(feature = "deflate")]
+mod deflate;
+#[cfg(not(feature = "deflate"))]
+#[path = "no_deflate.rs"]
+mod deflate;
 mod handshake;
 mod keeper;
 mod link;
@@ -70,6 +77,8 @@ mod tests;
 
 pub use self::accept::{Accepted, Upgrade, Verdict};
 pub use self::blocking::{BlockingReceiver, BlockingSender, BlockingWebSocket};
+#[cfg(feature = "deflate")]
+pub use self::deflate::Deflate;
 pub use self::message::{Close, Error, Message, code};
 pub use self::socket::{Receiver, Sender, WebSocket};
 pub use crate::causes::HandshakeError;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::deflate::Agreed;
+
 /// What an application may set, with defaults that bound everything.
 #[derive(Clone, Debug)]
 pub(super) struct Options {
@@ -13,6 +15,8 @@ pub(super) struct Options {
     pub(super) idle_timeout: Option<Duration>,
     pub(super) send_timeout: Duration,
     pub(super) close_timeout: Duration,
+    /// Compression, if that was agreed on.
+    pub(super) deflate: Option<Agreed>,
 }
 
 impl Default for Options {
@@ -25,6 +29,7 @@ impl Default for Options {
             idle_timeout: None,
             send_timeout: Duration::from_secs(60),
             close_timeout: Duration::from_secs(5),
+            deflate: None,
         }
     }
 }

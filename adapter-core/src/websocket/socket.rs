@@ -11,12 +11,14 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use futures_sink::Sink;
+use http::HeaderMap;
 
+use super::deflate::agreed_by_answer;
 use super::keeper::Keeper;
 use super::link::{Phase, Shared};
 use super::message::{Close, Error, Message, code};
 use super::options::Options;
-use super::wire::{Role, frame_length};
+use super::wire::{Packed, Role, frame_length};
 use crate::runtime::Runtime;
 use crate::upgrade::Upgraded;
 
@@ -68,8 +70,8 @@ impl User {
         outcome
     }
 
-    /// Takes and queues `message` once there is room, and says when it has left.
-    fn poll_queue(&self, cx: &mut Context<'_>, message: &mut Option<Message>) -> Poll<Result<u64, Error>> {
+    /// Takes and queues what was packed once there is room, and says when it has left.
+    fn poll_queue(&self, cx: &mut Context<'_>, packed: &mut Option<Packed>) -> Poll<Result<u64, Error>> {
         let shared = &*self.0;
         let mut link = shared.lock();
         if let Some(refusal) = link.refusal() {
@@ -80,7 +82,7 @@ impl User {
             shared.wakers.add_sender(cx.waker());
             link.pump_out(now);
         }
-        let queued = message.take_if(|_| link.has_room()).map(|message| link.queue(message, now));
+        let queued = packed.take_if(|_| link.has_room()).map(|packed| link.queue(packed, now));
         if queued.is_some() {
             link.pump_out(now);
         }
@@ -114,23 +116,24 @@ impl User {
     }
 
     async fn send(&self, message: Message) -> Result<(), Error> {
-        let mut message = Some(message);
-        let position = poll_fn(|cx| self.poll_queue(cx, &mut message)).await?;
+        let mut packed = Some(self.0.pack(message));
+        let position = poll_fn(|cx| self.poll_queue(cx, &mut packed)).await?;
         poll_fn(|cx| self.poll_left(cx, position)).await
     }
 
     fn try_send(&self, message: Message) -> Result<(), Error> {
         let shared = &*self.0;
+        let packed = shared.pack(message);
         let mut link = shared.lock();
         if let Some(refusal) = link.refusal() {
             return Err(refusal);
         }
         let now = shared.now();
         // [UPG-20] a message of any size fits an empty queue; behind others it must fit the bound
-        let needed = link.backlog().saturating_add(frame_length(message.len()));
+        let needed = link.backlog().saturating_add(frame_length(packed.len()));
         let fits = link.backlog() == 0 || needed <= link.options.max_write_buffer;
         if fits {
-            link.queue(message, now);
+            link.queue(packed, now);
             link.pump_out(now);
         } else {
             link.give_up("it does not read");
@@ -204,9 +207,10 @@ impl WebSocket {
         WebSocket { receiver: Receiver(user.clone()), sender: Sender { user, flushing: None } }
     }
 
-    /// The client's side, for the testing client. Nothing of its own ends it.
-    pub(crate) fn of_client(stream: Upgraded, runtime: &Runtime) -> Self {
-        let options = Options { max_message: usize::MAX, ping_interval: None, ..Options::default() };
+    /// The client's side, for the testing client, by the head of the `answer`. Nothing of its own ends it.
+    pub(crate) fn of_client(stream: Upgraded, answer: &HeaderMap, runtime: &Runtime) -> Self {
+        let deflate = agreed_by_answer(answer);
+        let options = Options { max_message: usize::MAX, ping_interval: None, deflate, ..Options::default() };
         let shared = Shared::new(stream, Role::Client, options, runtime);
         runtime.drive(Keeper::of_client(shared.clone(), runtime.clone()));
         WebSocket::new(shared)
@@ -399,11 +403,12 @@ impl Sink<Message> for Sender {
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
+        let packed = self.user.0.pack(message);
         let mut link = self.user.0.lock();
         if let Some(refusal) = link.refusal() {
             return Err(refusal);
         }
-        let position = link.queue(message, self.user.0.now());
+        let position = link.queue(packed, self.user.0.now());
         drop(link);
         self.user.0.wakers.wake_keeper();
         self.flushing = Some(position);

@@ -3,7 +3,7 @@
 //! No clock, no policy; under the lock of [`Shared`](super::link::Shared). The library reads, unmasks, assembles and
 //! checks, answers pings and closes, and returns what breaks a rule; here that gets its close code. It neither bounds
 //! nor counts what waits to be sent, so both is done around it: [`Link`](super::link::Link) asks [`Wire::backlog`] before
-//! it queues, and [`Meter`] counts under the library.
+//! it queues, and [`Meter`] counts under the library. Nor does it know of compression, which is around it, too (`deflate`).
 //!
 //! \[UPG-09\] to \[UPG-13\], \[UPG-24\]
 
@@ -23,6 +23,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use futures_lite::future::block_on;
 use futures_sink::Sink as _;
 
+use super::deflate::{Agreed, Codec, Marks};
 use super::message::{Message, code};
 use super::options::Options;
 use crate::upgrade::Upgraded;
@@ -33,6 +34,8 @@ const CONTROL_LIMIT: usize = 125;
 const READ_BUFFER: usize = 4 * 1024;
 /// Reads in one turn; a fast sender must not hold the thread.
 const READS: usize = 32;
+/// Octets inflated in one turn: a megabyte out of a kilobyte must not hold it either.
+const INFLATED: usize = 256 * 1024;
 /// Payloads above this make buffers that are not kept; see [`Wire::has_spare_buffers`].
 const KEPT: usize = 16 * 1024;
 /// What the library puts into its answer to a close frame whose code must not be sent, and into what it returns of it.
@@ -55,6 +58,31 @@ pub(super) enum Event {
     Lost,
 }
 
+/// A message as it is sent.
+pub(super) struct Packed(Framed);
+
+impl Packed {
+    /// Compressed, if that was agreed on and does not depend on what is sent before it.
+    pub(super) fn new(message: Message, deflate: Option<&Agreed>) -> Self {
+        let framed = match message {
+            Message::Text(text) => Framed::Text(text.into()),
+            Message::Binary(bytes) => Framed::Binary(bytes),
+        };
+        Packed(match deflate {
+            Some(agreed) => agreed.pack(framed),
+            None => framed,
+        })
+    }
+
+    /// Octets of its payload.
+    pub(super) fn len(&self) -> usize {
+        match &self.0 {
+            Framed::Frame(frame) => frame.payload().len(),
+            framed => framed.len(),
+        }
+    }
+}
+
 /// A stream of frames.
 pub(super) struct Wire {
     socket: WebSocketStream<Meter>,
@@ -72,15 +100,34 @@ pub(super) struct Wire {
     closing: bool,
     /// The library refused to queue something.
     broken: bool,
+    /// Octets of a message at most.
+    max_message: usize,
+    /// `None` where compression was not agreed on.
+    codec: Option<Box<Codec>>,
+    /// Octets that may be inflated in this turn.
+    inflated_left: usize,
 }
 
 impl Wire {
     pub(super) fn new(stream: Upgraded, role: Role, options: &Options) -> Self {
-        let meter = Meter { stream, read: 0, written: 0, reads_left: READS };
+        let marks = options.deflate.as_ref().map(Marks::new);
+        let meter = Meter { stream, read: 0, written: 0, reads_left: READS, marks };
         let socket = framed(meter, role, config(options));
         // RFC 6455 §5.1
         let masks = if role == Role::Server { (0, 4) } else { (4, 0) };
-        Wire { socket, masks, delivered: 0, largest: 0, queued: 0, unflushed: false, closing: false, broken: false }
+        Wire {
+            socket,
+            masks,
+            delivered: 0,
+            largest: 0,
+            queued: 0,
+            unflushed: false,
+            closing: false,
+            broken: false,
+            max_message: options.max_message,
+            codec: options.deflate.map(Codec::new).map(Box::new),
+            inflated_left: INFLATED,
+        }
     }
 
     /// Whether the library's buffers have grown and hold nothing. It never lets them shrink.
@@ -129,13 +176,13 @@ impl Wire {
         self.unflushed
     }
 
-    pub(super) fn queue_message(&mut self, message: Message) {
-        let length = message.len();
-        let framed = match message {
-            Message::Text(text) => Framed::Text(text.into()),
-            Message::Binary(bytes) => Framed::Binary(bytes),
+    pub(super) fn queue_message(&mut self, packed: Packed) {
+        let packed = match &mut self.codec {
+            Some(codec) => Packed(codec.pack_next(packed.0)),
+            None => packed,
         };
-        self.queue(framed, length);
+        let length = packed.len();
+        self.queue(packed.0, length);
     }
 
     pub(super) fn queue_ping(&mut self) {
@@ -190,16 +237,36 @@ impl Wire {
     /// Reads may be done again until the turn is over.
     pub(super) fn begin_turn(&mut self) {
         self.socket.get_mut().reads_left = READS;
+        self.inflated_left = INFLATED;
     }
 
     /// What comes next. Pending, with a wake-up on its way, also at the end of the turn. Not after [`Event::Lost`],
     /// [`Event::Violation`] or [`Event::Close`].
     pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
-        Poll::Ready(match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
-            Some(Ok(framed)) => self.event(framed),
-            Some(Err(failure)) => diagnose(&failure),
-            None => Event::Lost,
-        })
+        if !self.codec.as_ref().is_some_and(|codec| codec.is_inflating()) {
+            let event = match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
+                Some(Ok(framed)) => self.event(framed),
+                Some(Err(failure)) => Some(diagnose(&failure)),
+                None => Some(Event::Lost),
+            };
+            if let Some(event) = event {
+                return Poll::Ready(event);
+            }
+        }
+        self.poll_inflated(cx)
+    }
+
+    /// The message that is being inflated. Pending, with a wake-up on its way, at the end of the turn.
+    fn poll_inflated(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        let codec = self.codec.as_mut();
+        match codec.and_then(|codec| codec.advance(self.max_message, &mut self.inflated_left)) {
+            Some(Ok(message)) => Poll::Ready(Event::Message(message)),
+            Some(Err((code, reason))) => Poll::Ready(Event::Violation { code, reason }),
+            None => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
     }
 
     /// Reads to the end of the stream, and heeds nothing. RFC 6455 §1.4
@@ -209,10 +276,22 @@ impl Wire {
         Poll::Ready(())
     }
 
-    fn event(&mut self, framed: Framed) -> Event {
+    /// What the library gave; `None` for a message that is to be inflated.
+    fn event(&mut self, framed: Framed) -> Option<Event> {
         self.delivered += (frame_length(framed.len()) + self.masks.1) as u64;
         self.largest = self.largest.max(framed.len());
-        match framed {
+        if let (Framed::Text(_) | Framed::Binary(_), Some(marks)) = (&framed, &mut self.socket.get_mut().marks) {
+            let compressed = marks.take_compressed();
+            if let (Framed::Binary(payload), Some(is_text), Some(codec)) = (&framed, compressed, &mut self.codec) {
+                codec.begin(payload.clone(), is_text);
+                return None;
+            }
+            // What is not compressed has no use for the room that the library leaves for what is.
+            if framed.len() > self.max_message {
+                return Some(TOO_BIG);
+            }
+        }
+        Some(match framed {
             Framed::Text(text) => Event::Message(Message::Text(text.as_str().to_owned())),
             Framed::Binary(bytes) => Event::Message(Message::Binary(bytes)),
             Framed::Ping(payload) => {
@@ -225,7 +304,7 @@ impl Wire {
             Framed::Close(close) => {
                 let close = close.map(|close| (u16::from(close.code), close.reason.as_str().to_owned()));
                 if self.closing {
-                    return Event::Close(close);
+                    return Some(Event::Close(close));
                 }
                 // [UPG-12] answered by the library, in its words. RFC 6455 §5.5.1
                 self.closing = true;
@@ -239,15 +318,20 @@ impl Wire {
             }
             // [UPG-10b] whatever it answers: the peer is there. Single frames are never returned.
             Framed::Pong(_) | Framed::Frame(_) => Event::Control,
-        }
+        })
     }
 }
 
+const TOO_BIG: Event = Event::Violation { code: code::TOO_BIG, reason: "the message is too big" };
+
 fn config(options: &Options) -> WebSocketConfig {
-    let max_frame = options.max_frame.unwrap_or(options.max_message);
+    // What does not become smaller by compression becomes larger by the heads of its blocks.
+    let spare = options.deflate.map_or(0, |_| options.max_message / 16 + 64);
+    let max_message = options.max_message.saturating_add(spare);
+    let max_frame = options.max_frame.unwrap_or(max_message);
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
-        .max_message_size(Some(options.max_message))
+        .max_message_size(Some(max_message))
         // The library has one limit for all frames, and control frames may be that long.
         .max_frame_size(Some(max_frame.max(CONTROL_LIMIT)))
         // All is written in `poll_flush`; and a message of any size passes an empty queue, so the bound is the link's,
@@ -286,18 +370,21 @@ fn diagnose(failure: &Failure) -> Event {
         Failure::Capacity(CapacityError::MessageTooLong { size, .. }) if *size as u64 >> 63 != 0 => {
             protocol("a frame length with the highest bit set")
         }
-        Failure::Capacity(_) => Event::Violation { code: code::TOO_BIG, reason: "the message is too big" },
+        Failure::Capacity(_) => TOO_BIG,
         Failure::Utf8(_) => Event::Violation { code: code::INVALID_DATA, reason: "the text is not UTF-8" },
         _ => Event::Lost,
     }
 }
 
-/// The stream under the library: counts what goes through, and holds a fast sender up after a turn's reads.
+/// The stream under the library: counts what goes through, holds a fast sender up after a turn's reads, and marks what is
+/// compressed.
 struct Meter {
     stream: Upgraded,
     read: u64,
     written: u64,
     reads_left: usize,
+    /// `None` where compression was not agreed on.
+    marks: Option<Marks>,
 }
 
 impl AsyncRead for Meter {
@@ -310,6 +397,9 @@ impl AsyncRead for Meter {
         let count = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         self.reads_left -= 1;
         self.read += count as u64;
+        if let (Some(marks), Some(octets)) = (&mut self.marks, buffer.get_mut(..count)) {
+            marks.pass(octets);
+        }
         Poll::Ready(Ok(count))
     }
 }

@@ -8,7 +8,7 @@ use std::{io, iter, thread};
 
 use adapter_web::http::{HeaderValue, Method, StatusCode, Uri, header};
 use adapter_web::runtime::BoxFuture;
-use adapter_web::websocket::{self, HandshakeError, Upgrade};
+use adapter_web::websocket::{self, Deflate, HandshakeError, Upgrade};
 use adapter_web::{
     Application, BlockingBody, Body, Bytes, DynApplication, Environ, Error, Request, Response, blocking,
 };
@@ -174,9 +174,12 @@ impl Future for Answer {
     }
 }
 
-/// An echo of messages, until either side closes.
+/// An echo of messages, until either side closes; compressed, if the client offers that.
 fn echo_messages(request: &Request, environ: &Environ) -> Result<Response, HandshakeError> {
-    Upgrade::from_request(request, environ)?.max_message_bytes(MESSAGE_LIMIT).accept(|mut socket| async move {
+    // All that a client may agree on, and messages of any size.
+    let deflate = Deflate::default().server_context_takeover(true).client_context_takeover(true).min_message_bytes(0);
+    let upgrade = Upgrade::from_request(request, environ)?.max_message_bytes(MESSAGE_LIMIT).deflate(deflate);
+    upgrade.accept(|mut socket| async move {
         while let Some(message) = socket.recv().await {
             socket.send(message?).await?;
         }

@@ -189,9 +189,15 @@ impl Client {
 
     /// The next frame; `None` at the end.
     pub fn frame(&mut self) -> Option<Frame> {
+        let frame = self.extended_frame()?;
+        assert_eq!(frame.first & 0x70, 0, "[UPG-24] no reserved bit");
+        Some(frame)
+    }
+
+    /// The next frame, which may have reserved bits.
+    pub fn extended_frame(&mut self) -> Option<Frame> {
         let head = self.exact(2)?;
         assert_eq!(head[1] & 0x80, 0, "a server does not mask");
-        assert_eq!(head[0] & 0x70, 0, "[UPG-24] no reserved bit");
         let length = match head[1] {
             126 => u64::from(u16::from_be_bytes(self.exact(2)?.try_into().unwrap())),
             127 => u64::from_be_bytes(self.exact(8)?.try_into().unwrap()),

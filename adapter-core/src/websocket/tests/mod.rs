@@ -1,6 +1,8 @@
 //! Handshakes, frames and sockets, in memory. Over real sockets: `adapter-web/tests`.
 
 mod client;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod handshake;
 mod socket;
 mod wire;

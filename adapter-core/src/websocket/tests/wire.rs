@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::super::message::{Message, code};
 use super::super::options::Options;
-use super::super::wire::{Event, Role, Wire, frame_length};
+use super::super::wire::{Event, Packed, Role, Wire, frame_length};
 use super::masked;
 use crate::testing::{Pipe, pipe};
 use crate::upgrade::{Tether, Upgraded};
@@ -31,7 +31,14 @@ fn open(capacity: usize, limit: usize) -> Setup {
 
 /// What comes of `octets`, given in pieces of `size`, up to a violation.
 fn decode(octets: &[u8], size: usize, limit: usize) -> Vec<Event> {
-    let Setup { mut wire, mut client, _tether } = open(1 << 20, limit);
+    decode_by(octets, size, &Options { max_message: limit, ..Options::default() })
+}
+
+/// The same, where more than the limit was set.
+pub(super) fn decode_by(octets: &[u8], size: usize, options: &Options) -> Vec<Event> {
+    let (server, mut client) = pipe(1 << 20);
+    let (stream, _tether) = Upgraded::new(server, "");
+    let mut wire = Wire::new(stream, Role::Server, options);
     let mut cx = Context::from_waker(Waker::noop());
     let mut events = Vec::new();
     for piece in octets.chunks(size.max(1)) {
@@ -49,7 +56,7 @@ fn decode(octets: &[u8], size: usize, limit: usize) -> Vec<Event> {
 }
 
 /// The code of the violation at the end.
-fn violation(events: &[Event]) -> Option<u16> {
+pub(super) fn violation(events: &[Event]) -> Option<u16> {
     match events.last() {
         Some(Event::Violation { code, .. }) => Some(*code),
         _ => None,
@@ -57,7 +64,7 @@ fn violation(events: &[Event]) -> Option<u16> {
 }
 
 /// All that is handed over to a client that reads.
-fn sent(wire: &mut Wire, client: &Pipe) -> Vec<u8> {
+pub(super) fn sent(wire: &mut Wire, client: &Pipe) -> Vec<u8> {
     assert_eq!(wire.poll_flush(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())));
     assert_eq!(wire.backlog(), 0);
     client.drain()
@@ -127,7 +134,7 @@ fn what_is_sent_is_what_was_counted() {
     for (payload, head) in
         [(125, &[0x82, 125][..]), (126, &[0x82, 126, 0, 126]), (65536, &[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0])]
     {
-        wire.queue_message(Message::from(vec![0; payload]));
+        wire.queue_message(Packed::new(Message::from(vec![0; payload]), None));
         assert_eq!(wire.backlog(), frame_length(payload));
         let octets = sent(&mut wire, &client);
         assert_eq!((&octets[..head.len()], octets.len()), (head, head.len() + payload));
@@ -190,7 +197,7 @@ fn buffers_are_renewed_only_where_they_have_grown_and_hold_nothing() {
     let mut wire = wire.with_new_buffers();
     assert!(!wire.has_spare_buffers());
     assert_eq!(feed(&mut wire, &mut client, &masked(FIN | 1, b"goes on")), (1, false));
-    wire.queue_message(Message::from(vec![0; 70_000]));
+    wire.queue_message(Packed::new(Message::from(vec![0; 70_000]), None));
     assert!(!wire.has_spare_buffers());
     assert_eq!(sent(&mut wire, &client).len(), 70_010);
     assert!(wire.has_spare_buffers(), "it has grown for sending, too");

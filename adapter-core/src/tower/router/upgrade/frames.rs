@@ -1,27 +1,26 @@
-//! Where one direction of a WebSocket stands: within a frame, or between two, where one of ours fits. RFC 6455 §5.2
+//! Where one direction of a WebSocket stands, and what of it is control frames: where one of ours fits, and what has to be answered.
+//! RFC 6455 §5.5
 //!
 //! Pure, and sees all octets of that direction, in pieces of any size.
+
+use crate::frame_cursor::FrameCursor;
 
 /// The opcode of a Close. RFC 6455 §5.5.1
 const CLOSE: u8 = 0x8;
 /// The opcode of a Ping. RFC 6455 §5.5.2
 const PING: u8 = 0x9;
 
-/// A cursor in a stream of frames.
+/// A cursor in a stream of frames, which remembers a Close.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Frames {
-    /// The head of the frame under way, as far as it is known.
-    head: [u8; 10],
-    known: usize,
-    /// Octets of the frame behind those, once its head is whole.
-    left: u64,
+    cursor: FrameCursor,
     closed: bool,
 }
 
 impl Frames {
     /// Whether the next octet begins a frame.
     pub(super) fn is_between(&self) -> bool {
-        self.known == 0 && self.left == 0
+        self.cursor.is_between()
     }
 
     /// Whether a Close has begun.
@@ -60,7 +59,7 @@ impl Frames {
         let mut pings = 0;
         while !rest.is_empty() {
             let count = self.step(rest);
-            if self.opcode() == PING {
+            if self.cursor.opcode() == PING {
                 pings += count;
             }
             rest = rest.get(count..).unwrap_or_default();
@@ -68,49 +67,10 @@ impl Frames {
         pings
     }
 
-    /// The opcode of the frame that is under way, or was last.
-    fn opcode(&self) -> u8 {
-        self.head[0] & 0x0f
-    }
-
     /// Goes over `octets` up to the end of one frame at most; how many they were.
     fn step(&mut self, octets: &[u8]) -> usize {
-        let mut count = 0;
-        if self.left == 0 {
-            for &octet in octets {
-                count += 1;
-                if let Some(slot) = self.head.get_mut(self.known) {
-                    *slot = octet;
-                }
-                self.known += 1;
-                self.closed |= self.known == 1 && octet & 0x0f == CLOSE;
-                if let Some(left) = self.behind_head() {
-                    self.known = 0;
-                    self.left = left;
-                    break;
-                }
-            }
-        }
-        let rest = (octets.len() - count) as u64;
-        let payload = self.left.min(rest);
-        self.left -= payload;
-        count + payload as usize
-    }
-
-    /// Octets behind the head, once it is whole; the mask of a frame that has one counts among them.
-    fn behind_head(&self) -> Option<u64> {
-        let [_, second, extended @ ..] = self.head;
-        if self.known < 2 {
-            return None;
-        }
-        let mask = if second & 0x80 == 0 { 0 } else { 4 };
-        let length = match (second & 0x7f, extended) {
-            (126, [high, low, ..]) if self.known == 4 => u64::from(u16::from_be_bytes([high, low])),
-            (127, long) if self.known == 10 => u64::from_be_bytes(long),
-            (126 | 127, _) => return None,
-            (short, _) => u64::from(short),
-        };
-        Some(length.saturating_add(mask))
+        self.closed |= self.is_between() && octets.first().is_some_and(|first| first & 0x0f == CLOSE);
+        self.cursor.step(octets)
     }
 }
 
