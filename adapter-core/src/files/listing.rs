@@ -1,6 +1,7 @@
 //! A folder's entries as a page, where that is asked for.
 
 use std::fmt::Write as _;
+use std::fs::DirEntry;
 use std::io;
 use std::path::Path;
 
@@ -25,11 +26,12 @@ const SEGMENT: &AsciiSet = &CONTROLS
     .add(b'?')
     .add(b'\\');
 
-/// A page of what is in `folder`, by name; `shown` is what is hidden, too. Blocks.
+/// A page of what is in `folder`, by name, as far as it is served: files and folders below `root`; `shown` is what is hidden, too.
+/// Blocks.
 ///
 /// # Errors
 /// As reading the folder.
-pub(super) fn page(folder: &Path, at_root: bool, shown: bool) -> io::Result<String> {
+pub(super) fn page(folder: &Path, root: &Path, shown: bool) -> io::Result<String> {
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
@@ -37,8 +39,7 @@ pub(super) fn page(folder: &Path, at_root: bool, shown: bool) -> io::Result<Stri
         if !shown && segment_is_hidden(Path::new(&name)) {
             continue;
         }
-        // Links are followed, as they are when they are asked for.
-        let is_folder = std::fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_dir());
+        let Some(is_folder) = served(&entry, root) else { continue };
         entries.push((name, is_folder));
         if entries.len() > MOST {
             break;
@@ -46,7 +47,7 @@ pub(super) fn page(folder: &Path, at_root: bool, shown: bool) -> io::Result<Stri
     }
     entries.sort();
     let mut page = String::from("<!DOCTYPE html>\n<meta charset=\"utf-8\">\n<title>Files</title>\n<ul>\n");
-    if !at_root {
+    if folder != root {
         page.push_str("<li><a href=\"../\">../</a>\n");
     }
     for (name, is_folder) in entries.iter().take(MOST) {
@@ -61,6 +62,16 @@ pub(super) fn page(folder: &Path, at_root: bool, shown: bool) -> io::Result<Stri
         let _ = writeln!(page, "<p>There are more than {MOST}.");
     }
     Ok(page)
+}
+
+/// Whether it is a folder; `None` if it would not be served: no file and no folder, or a link that ends elsewhere.
+fn served(entry: &DirEntry, root: &Path) -> Option<bool> {
+    let path = entry.path();
+    if entry.file_type().ok()?.is_symlink() && !path.canonicalize().ok()?.starts_with(root) {
+        return None;
+    }
+    let metadata = std::fs::metadata(&path).ok()?;
+    (metadata.is_file() || metadata.is_dir()).then(|| metadata.is_dir())
 }
 
 fn escaped(text: &str) -> String {

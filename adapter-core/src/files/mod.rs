@@ -281,7 +281,7 @@ impl Settings {
             match find(&self.root, wanted, self.index.as_deref(), &codings).map_err(failed)? {
                 Found::File(opened) => return self.respond(opened, asked).map(Some),
                 Found::Folder(path) if self.listing => {
-                    let page = listing::page(&path, path == self.root, self.hidden).map_err(failed)?;
+                    let page = listing::page(&path, &self.root, self.hidden).map_err(failed)?;
                     let mut response = Response::new(Body::from(page));
                     let html = HeaderValue::from_static("text/html; charset=utf-8");
                     response.headers_mut().insert(header::CONTENT_TYPE, html);

@@ -286,6 +286,16 @@ fn links_are_followed_within_and_not_out() {
     let answer = client.get("/hello.txt").header("accept-encoding", "gzip").send();
     assert_eq!((told(&answer).as_str(), answer.header("content-encoding")), ("200 0123456789", None));
     assert_eq!(client.get("/circle").send().status(), 404);
+    // A list has what is served, and nothing else.
+    made_fifo(root);
+    let [client, _] = clients(&Directory::new(root).unwrap().listing().index(None));
+    let list = client.get("/").send().text();
+    for name in ["in.txt", "sub/", "hello.txt"] {
+        assert!(list.contains(&format!("\"./{name}\"")), "{name}: {list}");
+    }
+    for name in ["out", "circle", "dangling", "hello.txt.gz", "fifo"] {
+        assert!(!list.contains(&format!("\"./{name}")), "{name}: {list}");
+    }
     // The root itself may be a link.
     let link = outside.path().join("link");
     symlink(root, &link).unwrap();
