@@ -23,7 +23,8 @@ use crate::access_log::Format;
 /// `ADAPTER_TIMEOUT_WRITE`. Flatten it into a parser of your own with `#[command(flatten)]`, and parse by
 /// [`cli::main`](super::main) or [`cli::parse`](super::parse), to which a variable that is empty is not set.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Serving")]
+// What a program is about it says itself: what is said here, or in its place, would be told of a parser that says nothing.
+#[command(next_help_heading = "Serving", about = None, long_about = None)]
 #[non_exhaustive]
 pub struct Args {
     /// First, for parsing takes the others out of what it looks at.
@@ -422,7 +423,28 @@ impl Args {
 
 #[cfg(test)]
 mod tests {
+    use clap::{CommandFactory as _, Parser};
+
     use super::*;
+
+    #[test]
+    fn a_program_says_itself_what_it_is_about() {
+        #[derive(Parser)]
+        struct Silent {
+            #[command(flatten)]
+            _args: Args,
+        }
+        /// Serves tea.
+        #[derive(Parser)]
+        struct Told {
+            #[command(flatten)]
+            _args: Args,
+        }
+        let about = |command: clap::Command| command.get_about().map(ToString::to_string);
+        assert_eq!(about(Silent::command()), None);
+        assert_eq!(about(Told::command()).as_deref(), Some("Serves tea"));
+        assert!(Silent::command().get_long_about().is_none());
+    }
 
     #[test]
     fn a_port_of_the_environment_is_every_interface() {
