@@ -340,9 +340,15 @@ impl Environ {
         self.offer().ok()?.protocol()
     }
 
-    /// WSGI's `wsgi.errors`: logs `error` as the application's, without failing the request. \[ERR-09\]
+    /// WSGI's `wsgi.errors`: logs `error` as the application's, without failing the request. As an error of a handler it is at the
+    /// level of errors, unless its [status](Error::status) says that it is the client's: then it is at that of information. \[ERR-09\]
     pub fn report(&self, error: impl Into<Error>) {
-        tracing::error!(target: "adapter", error = %error.into(), "reported by the application");
+        let error = error.into();
+        if error.status().is_client_error() {
+            tracing::info!(target: "adapter", %error, "reported by the application");
+        } else {
+            tracing::error!(target: "adapter", %error, "reported by the application");
+        }
     }
 }
 

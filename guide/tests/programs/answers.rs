@@ -16,6 +16,9 @@ mod requests {
         let answer = client.post("/json", "").json(&order).send();
         assert_eq!(answer.text(), r#"{"tea":"green","cups":3}"#);
         assert_eq!(answer.header("content-type"), Some("application/json"));
+        let order = Order { tea: "green".into(), cups: u32::MAX };
+        assert_eq!(client.post("/json", "").json(&order).send().status(), 400);
+        assert_eq!(client.head("/query?tea=green").send().status(), 200);
     }
 
     #[test]

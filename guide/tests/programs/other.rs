@@ -25,8 +25,12 @@ mod redirect {
         let mut config = adapter_web::ServerConfig::default();
         config.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
         let client = super::Client::new(Secure(hello)).configured(config);
-        let plain = client.get("/a?b").without_host().header("host", "example.org:80").send();
-        assert_eq!((plain.status().as_u16(), plain.header("location")), (308, Some("https://example.org/a?b")));
+        for (host, name) in [("example.org:80", "example.org"), ("[::1]", "[::1]"), ("[::1]:80", "[::1]"), ("a:", "a")]
+        {
+            let plain = client.get("/a?b").without_host().header("host", host).send();
+            let place = format!("https://{name}/a?b");
+            assert_eq!((plain.status().as_u16(), plain.header("location")), (308, Some(place.as_str())), "{host}");
+        }
         let forwarded = client.get("/").header("x-forwarded-for", "192.0.2.1").header("x-forwarded-proto", "https");
         let secure = forwarded.send();
         assert_eq!(secure.text(), "Hello, securely.\n");
