@@ -21,6 +21,8 @@ pub mod hints;
 mod info;
 mod instead;
 pub mod lint;
+#[cfg(all(test, adapter_model))]
+mod models;
 pub mod observe;
 pub mod proxy_protocol;
 mod pulse;
@@ -33,6 +35,8 @@ mod serve_error;
 pub mod server;
 mod shutdown;
 pub mod signal;
+#[doc(hidden)]
+pub mod sync;
 pub mod testing;
 mod threads;
 pub mod tls;

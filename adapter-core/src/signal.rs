@@ -6,10 +6,10 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use event_listener::{Event, EventListener, Listener};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Event, EventListener, Listener as _};
 
 /// A one-time event, cheap to clone; all clones are the same event.
 ///

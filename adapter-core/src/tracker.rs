@@ -3,10 +3,10 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
-use event_listener::Event;
+use crate::sync::Event;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// Counts open connections; shared by all listeners of a server. Clones are the same count.
 #[derive(Debug, Clone, Default)]

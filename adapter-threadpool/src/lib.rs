@@ -3,6 +3,8 @@
 
 mod connection;
 mod engine;
+#[cfg(all(test, adapter_model))]
+mod models;
 mod server;
 
 pub use self::server::ThreadPoolServer;

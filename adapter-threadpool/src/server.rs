@@ -4,14 +4,14 @@
 //! \[LIF-01\] to \[LIF-05\], \[SHU-09\], \[SHU-11\], \[REG-03\]
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::thread;
 use std::time::Duration;
 
 use adapter_core::environ::Serving;
 use adapter_core::server::LastReference;
 use adapter_core::signal::Signal;
+use adapter_core::sync::atomic::Ordering;
+use adapter_core::sync::thread;
 use adapter_core::{
     Capabilities, Concurrency, DynApplication, Runtime, ServeError, Server, ServerConfig, ServerHandle, ServerInfo,
 };

@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use http_body::{Frame, SizeHint};
 
 use crate::error::Error;
 use crate::runtime::{BlockingJob, Runtime};
+use crate::sync::{Condvar, Mutex, MutexGuard, now};
 
 /// Bytes that may wait for the connection. One frame more may: the one that crosses the mark.
 const AHEAD: usize = 64 * 1024;
@@ -117,10 +118,10 @@ fn wait<'a, F>(
         return state;
     }
     state.giver_waits = true;
-    let since = Instant::now();
+    let since = now();
     loop {
         state = shared.room.wait_timeout(state, BRIEF).unwrap_or_else(PoisonError::into_inner).0;
-        let waited = since.elapsed();
+        let waited = now().saturating_duration_since(since);
         if waited >= BRIEF || state.unwanted || !waits(&state) {
             state.giver_waits = false;
             *patience = patience.saturating_sub(waited);
@@ -198,7 +199,7 @@ impl<F: Feeder> Giver<F> {
             drop(state);
             return Some((self, feeder));
         }
-        state.parked = Some((feeder, Instant::now()));
+        state.parked = Some((feeder, now()));
         drop(state);
         self.over = true;
         None
@@ -212,7 +213,7 @@ impl<F: Feeder> Giver<F> {
         drop(state);
         let Some((feeder, since)) = parked else { return };
         // To wait is worth it where the client was quick, and nobody was before us in the line.
-        self.patience = if since.elapsed() < BRIEF { PATIENCE } else { Duration::ZERO };
+        self.patience = if now().saturating_duration_since(since) < BRIEF { PATIENCE } else { Duration::ZERO };
         feeder.go_on(self);
     }
 
@@ -323,5 +324,8 @@ impl<F: Feeder> Drop for Taker<F> {
     }
 }
 
+#[cfg(all(test, adapter_model))]
+mod models;
 #[cfg(test)]
+#[cfg(not(adapter_model))]
 mod tests;

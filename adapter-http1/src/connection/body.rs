@@ -6,13 +6,14 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use adapter_core::observe::TimeLimit;
 use adapter_core::request_body::Source;
 use adapter_core::rules::request::BodyLength;
+use adapter_core::sync::MutexGuard;
 use adapter_core::{RequestBodyError, Sleep};
 use bytes::{Buf, Bytes};
 use futures_lite::future::block_on;

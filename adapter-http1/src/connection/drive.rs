@@ -9,7 +9,7 @@
 //! HTTP's (\[LIM-06\]). Nothing that closes a connection or drops what is the application's is called under the lock of
 //! [`Io`](super::io::Io). Loops that read, decode or poll give way after a bounded amount.
 
-use std::sync::atomic::Ordering::Relaxed;
+use adapter_core::sync::atomic::Ordering::Relaxed;
 use std::task::Context;
 use std::time::{Duration, Instant};
 

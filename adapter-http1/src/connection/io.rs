@@ -10,13 +10,14 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use adapter_core::dispatch::Observed;
+use adapter_core::sync;
 use bytes::Bytes;
 
 use super::transport::Transport;
 use super::upload::Upload;
 use crate::buffers::{Input, Output, Spare};
 
-thread_local! {
+sync::thread_local! {
     /// Buffers, lent to the connections that this thread runs.
     static SPARE: RefCell<Spare> = RefCell::default();
 }
@@ -125,9 +126,10 @@ impl<T: Transport> Io<T> {
     /// Its turn is over: empty buffers go back.
     pub(super) fn end_turn(&mut self) {
         self.running = false;
-        SPARE.with_borrow_mut(|spare| {
-            self.input.settle(spare);
-            self.output.settle(spare);
+        SPARE.with(|spare| {
+            let mut spare = spare.borrow_mut();
+            self.input.settle(&mut spare);
+            self.output.settle(&mut spare);
         });
     }
 
@@ -154,7 +156,7 @@ impl<T: Transport> Io<T> {
 
     /// The buffer to append output to.
     pub(super) fn out(&mut self) -> &mut Vec<u8> {
-        SPARE.with_borrow_mut(|spare| self.output.buffer(spare))
+        SPARE.with(|spare| self.output.buffer(&mut spare.borrow_mut()))
     }
 
     /// Reads more input, once.
@@ -164,8 +166,8 @@ impl<T: Transport> Io<T> {
         if transport.poll_readable(cx).is_pending() {
             return Fill::Wait;
         }
-        let polled = SPARE.with_borrow_mut(|spare| {
-            let polled = transport.poll_read(cx, input.space(spare));
+        let polled = SPARE.with(|spare| {
+            let polled = transport.poll_read(cx, input.space(&mut spare.borrow_mut()));
             if let Poll::Ready(Ok(count)) = polled {
                 input.filled(count);
             }

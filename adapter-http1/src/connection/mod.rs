@@ -26,9 +26,7 @@ mod upload;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -40,6 +38,8 @@ use adapter_core::refused::Asked;
 use adapter_core::rules::Rejection;
 use adapter_core::rules::request::Facts;
 use adapter_core::server::{Guard, Member, Roster, ShutdownLevel, Tracker};
+use adapter_core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use adapter_core::sync::{Mutex, MutexGuard};
 use adapter_core::tls::pump::Pump;
 use adapter_core::tls::{Handshakes, Tls};
 use adapter_core::upgrade::Handover;

@@ -6,13 +6,14 @@
 
 mod socket;
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Wake, Waker};
 use std::time::Instant;
 
 use adapter_core::contain::catch;
 use adapter_core::rules::Rejection;
+use adapter_core::sync::atomic::{AtomicU32, Ordering};
+use adapter_core::sync::{self, Mutex};
 use adapter_core::tls::Tls;
 use adapter_http1::connection::{Connection, Handle, Held, Secured, Settings, Turn, Turned};
 use http::StatusCode;
@@ -99,14 +100,14 @@ impl Conn {
             task: Mutex::default(),
         });
         let transport = settings.secure(Socket::new(stream, conn.clone()), tls);
-        let mut connection = Connection::new(settings.clone(), transport, peer, local, Instant::now());
+        let mut connection = Connection::new(settings.clone(), transport, peer, local, sync::now());
         if proxy {
             connection = connection.behind_proxy();
         }
         let _ = conn.handle.set(connection.handle());
         let mut task = Task { connection, waker: Waker::from(conn.clone()), armed: None };
         task.connection.await_first(&task.waker);
-        conn.arm(&mut task, Instant::now());
+        conn.arm(&mut task, sync::now());
         *lock(&conn.task) = Some(task);
         conn
     }
@@ -274,7 +275,7 @@ impl Client for Conn {
                 return Step::Parked;
             };
             let turn = Turn { permit, woken: state & bit::WOKEN != 0 };
-            let now = Instant::now();
+            let now = sync::now();
             match task.connection.turn(&mut Context::from_waker(&task.waker), now, turn) {
                 Turned::Parked => {}
                 Turned::Again => return self.again(0, Step::Again),
@@ -305,7 +306,7 @@ impl Client for Conn {
     fn refuse(self: Arc<Self>) {
         tracing::warn!(target: "adapter", "no thread is free and no place to wait; answered 503");
         if let Some(task) = &mut *lock(&self.task) {
-            task.connection.refuse(&BUSY, Instant::now());
+            task.connection.refuse(&BUSY, sync::now());
         }
         // It is marked as queued, but is not.
         self.clear(bit::QUEUED | bit::UNBEGUN);
@@ -322,7 +323,7 @@ impl Client for Conn {
 
     fn uncork(self: Arc<Self>) -> Uncorked {
         let Some(handle) = self.handle.get().filter(|_| self.has(bit::CORKED)) else { return Uncorked::Done };
-        let uncorked = match handle.flush(Instant::now()) {
+        let uncorked = match handle.flush(sync::now()) {
             Held::Busy => return Uncorked::Soon,
             Held::Nothing => {
                 // Whoever adds to the output corks again.

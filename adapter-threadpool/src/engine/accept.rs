@@ -5,10 +5,11 @@
 //! the connections that have been idle for longest are asked to make room.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_core::ListenAddr;
+use adapter_core::sync::{self, Mutex};
 use adapter_listen::{AcceptError, Listener, UnixPath, classify, complain};
 
 use super::client::{Accepted, Client};
@@ -159,7 +160,7 @@ pub(crate) fn resume(engine: &Engine) {
 fn make_room(engine: &Engine) {
     let is_awaited = lock(&engine.acceptor.0).listeners.iter().any(|entry| entry.watch == Watch::NotWhileFull);
     if is_awaited {
-        engine.roster.make_room(std::time::Instant::now());
+        engine.roster.make_room(sync::now());
         // It may not come to it, because its next request has begun.
         let _ = engine.timers.arm_acceptor(after(engine.now(), Some(LOOK)));
     }

@@ -3,8 +3,10 @@
 //! The leader looks up, whoever closes removes. A token is an index and a generation, so that a late event or timer
 //! of a closed connection never reaches its successor. \[LIM-07\], \[CON-09\]
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use adapter_core::sync::Mutex;
+use adapter_core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::client::Client;
 use super::lock;

@@ -16,12 +16,13 @@ pub(crate) mod tasks;
 pub(crate) mod timers;
 pub(crate) mod worker;
 
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use adapter_core::environ::Serving;
 use adapter_core::server::Roster;
+use adapter_core::sync::atomic::AtomicBool;
+use adapter_core::sync::{self, Mutex, MutexGuard};
 use adapter_core::{DynApplication, ShutdownTrigger, Timeouts};
 
 use self::accept::Acceptor;
@@ -93,7 +94,7 @@ impl Engine {
             serving: OnceLock::new(),
             started: AtomicBool::new(false),
             settled: AtomicBool::new(false),
-            origin: Instant::now(),
+            origin: sync::now(),
             settings,
         }))
     }
@@ -119,7 +120,7 @@ impl Engine {
 
     /// Now. Never 0.
     pub(crate) fn now(&self) -> Tick {
-        self.tick(Instant::now())
+        self.tick(sync::now())
     }
 
     pub(crate) fn tick(&self, instant: Instant) -> Tick {

@@ -10,18 +10,19 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use adapter_core::runtime::{BlockingJob, BoxFuture, Driver};
+use adapter_core::sync;
 
 use super::Engine;
 use super::timers::Key;
 
-thread_local! {
+sync::thread_local! {
     /// Whether this thread is a worker.
     static WORKER: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Makes this thread one that may block.
 pub(crate) fn enter_worker() {
-    WORKER.set(true);
+    WORKER.with(|worker| worker.set(true));
 }
 
 pub(crate) struct PoolDriver(Weak<Engine>);
@@ -51,7 +52,7 @@ impl Driver for PoolDriver {
     }
 
     fn may_block(&self) -> bool {
-        WORKER.get()
+        WORKER.with(Cell::get)
     }
 }
 
@@ -66,7 +67,7 @@ impl Future for Sleeper {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if Instant::now() >= self.deadline {
+        if sync::now() >= self.deadline {
             return Poll::Ready(());
         }
         // Without a server there is nothing to wait for.

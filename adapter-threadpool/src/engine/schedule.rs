@@ -10,11 +10,12 @@
 //! \[CON-01\], \[CON-05\], \[KAP-10\], \[RTM-03\]
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle, Thread};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adapter_core::runtime::BlockingJob;
+use adapter_core::sync::thread::{self, JoinHandle, Thread};
+use adapter_core::sync::{self, Mutex};
 
 use super::client::Client;
 use super::tasks::SpawnedTask;
@@ -495,7 +496,7 @@ impl Engine {
         let is_corked = self.uncork();
         let mut state = lock(&self.scheduler.state);
         // It may have slept for long.
-        let now = Instant::now();
+        let now = sync::now();
         let elapsed =
             state.watched_at.replace(now).map_or(1, |before| now.saturating_duration_since(before).as_millis());
         let elapsed = u32::try_from(elapsed).unwrap_or(u32::MAX).max(1);

@@ -7,14 +7,14 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::TryRecvError;
 use std::task::{Context, Wake, Waker};
-use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use adapter_core::ServeError;
 use adapter_core::server::{ShutdownLevel, warn_of_rest};
+use adapter_core::sync::thread::{self, Thread};
+use adapter_core::sync::{self, atomic::Ordering};
 
 use super::{Engine, accept, hooks, lock};
 
@@ -46,7 +46,7 @@ pub(crate) fn run(engine: &Arc<Engine>) -> Result<(), ServeError> {
     for conn in engine.connections.all() {
         conn.drain();
     }
-    let deadline = Instant::now().checked_add(engine.settings.timeouts.graceful_shutdown);
+    let deadline = sync::now().checked_add(engine.settings.timeouts.graceful_shutdown);
     let tasks = engine.serving().runtime.tasks().clone();
     until(engine, ShutdownLevel::Forced, deadline, || engine.connections.count() + tasks.unfinished() == 0);
 
@@ -120,7 +120,7 @@ fn until(engine: &Arc<Engine>, level: ShutdownLevel, deadline: Option<Instant>, 
     let mut cx = Context::from_waker(&waker);
     let mut reached = pin!(engine.shutdown.reached(level));
     while reached.as_mut().poll(&mut cx).is_pending() && !done() {
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        if deadline.is_some_and(|deadline| sync::now() >= deadline) {
             return;
         }
         // While it waits for an end it looks on, whatever happens.
@@ -130,8 +130,8 @@ fn until(engine: &Arc<Engine>, level: ShutdownLevel, deadline: Option<Instant>, 
 
 /// Watches until `done`, at most for `limit`.
 fn pause(engine: &Arc<Engine>, limit: Duration, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() && start.elapsed() < limit {
+    let start = sync::now();
+    while !done() && sync::now().saturating_duration_since(start) < limit {
         engine.watch();
         thread::park_timeout(TICK);
     }

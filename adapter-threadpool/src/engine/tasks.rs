@@ -3,12 +3,13 @@
 //! Their wakers push them to the shared queue. All are kept in a map, so that the end of the server can drop them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Wake, Waker};
 
 use adapter_core::contain;
 use adapter_core::runtime::BoxFuture;
+use adapter_core::sync::Mutex;
+use adapter_core::sync::atomic::{AtomicU8, Ordering};
 
 use super::schedule::Job;
 use super::{Engine, lock};
@@ -83,13 +84,14 @@ impl SpawnedTask {
                     .unwrap_or(true)
             }
         };
+        drop(future);
+        // Asked behind that: whoever closes them and finds this future in use has said so before it is asked.
         if done || lock(&engine.tasks.0).closed {
-            let future = future.take();
+            let future = lock(&self.future).take();
             contain::discard("drop of a task", future);
             lock(&engine.tasks.0).tasks.remove(&self.id);
             return;
         }
-        drop(future);
         if self.state.compare_exchange(RUNNING, IDLE, Ordering::SeqCst, Ordering::SeqCst).is_err() {
             self.state.store(QUEUED, Ordering::SeqCst);
             engine.push(Job::Task(self.clone()));

@@ -4,8 +4,9 @@
 //! and move it lazily: a deadline that is put off costs nothing until the old one passes. \[RTM-01\], \[RTM-04\]
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::task::Waker;
+
+use adapter_core::sync::Mutex;
 
 use super::{Tick, lock};
 

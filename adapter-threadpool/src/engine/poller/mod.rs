@@ -1,24 +1,31 @@
 //! What the leader waits in, and the sockets it watches: the one place of this crate that knows the operating system.
 //!
 //! Chosen when the crate is built. Linux and Android have `epoll`, everything else has `portable` (kqueue, AFD on Windows), which
-//! `--cfg adapter_portable` takes on Linux too, so that it can be tested there. Both give the same:
+//! `--cfg adapter_portable` takes on Linux too, so that it can be tested there. `modelled` is memory, for
+//! the models (`--cfg adapter_model`). All give the same:
 //!
 //! * [`Poller`]: the leader waits, any thread registers and interrupts.
 //! * [`Events`]: what a wait has brought; [`told`] says of each what it is about, and what has happened, as bits of [`flag`].
 //! * [`Listening`], [`Stream`]: sockets. Nothing of them waits. News of a stream are told once, news of a listener until there are none.
 
-#[cfg(all(any(target_os = "linux", target_os = "android"), not(adapter_portable)))]
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(any(adapter_portable, adapter_model))))]
 mod epoll;
-#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(adapter_portable))))]
+#[cfg(adapter_model)]
+mod modelled;
+#[cfg(not(any(all(any(target_os = "linux", target_os = "android"), not(adapter_portable)), adapter_model)))]
 mod portable;
 
 use std::io;
 
-#[cfg(all(any(target_os = "linux", target_os = "android"), not(adapter_portable)))]
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(any(adapter_portable, adapter_model))))]
 use self::epoll as system;
-#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(adapter_portable))))]
+#[cfg(adapter_model)]
+use self::modelled as system;
+#[cfg(not(any(all(any(target_os = "linux", target_os = "android"), not(adapter_portable)), adapter_model)))]
 use self::portable as system;
 
+#[cfg(all(test, adapter_model))]
+pub(crate) use self::system::Client;
 pub(crate) use self::system::{Events, Listening, Poller, Stream, events, flag, told};
 
 /// Events taken at a time.
