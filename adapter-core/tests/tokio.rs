@@ -91,7 +91,9 @@ fn a_panic_is_the_tests_own() {
         }
     }
     let runtime = Builder::new_current_thread().build().unwrap();
-    let asked = std::panic::AssertUnwindSafe(|| runtime.block_on(async { Client::new(Broken).get("/").send() }));
+    // A panic that tells where it happened takes seconds on a busy machine.
+    let client = Client::new(Broken).patience(Duration::from_secs(60));
+    let asked = std::panic::AssertUnwindSafe(|| runtime.block_on(async { client.get("/").send() }));
     let panic = std::panic::catch_unwind(asked).expect_err("the application could not start");
     assert!(panic.downcast_ref::<String>().unwrap().contains("no database"));
 }

@@ -30,7 +30,7 @@ use crate::upgrade::Upgraded;
 /// How long a blocking method waits before it takes the application for stuck.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long it waits before it looks whether the application can go on at all.
-const SUSPICION: Duration = Duration::from_secs(2);
+const SUSPICION: Duration = Duration::from_secs(5);
 
 /// Drives an application in this process. Cheap to clone; all clones share one application and one startup.
 ///
@@ -116,7 +116,7 @@ impl Client {
         Client { site: Arc::new(site), ..self }
     }
 
-    /// Waits at most that long in any method that blocks, then panics. The default is 60 s, or 2 s on a thread that drives
+    /// Waits at most that long in any method that blocks, then panics. The default is 60 s, or 5 s on a thread that drives
     /// a tokio runtime of one thread, see [`RequestBuilder::send`].
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
