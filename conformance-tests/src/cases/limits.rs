@@ -271,6 +271,8 @@ fn capped(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
         let _ = connection.send(cx.request("GET", "/beyond").script("body beyond").bytes());
         waiting.push(connection);
     }
+    // Who would serve them has the time to.
+    std::thread::sleep(Duration::from_millis(300));
     // Those below it are served meanwhile.
     for connection in &mut held {
         let request = [&cx.get("sleep 20; body held").bytes()[20..], &cx.get("body held").bytes()[..20]].concat();

@@ -81,7 +81,7 @@ fn main() {
     wire::set_patience(PATIENCE);
     let mut arguments = Arguments::from_args();
     // Nearly all of the time is spent waiting for what does not come.
-    arguments.test_threads = arguments.test_threads.or(Some(12));
+    arguments.test_threads = arguments.test_threads.or(Some(8));
     let mut trials = vec![
         Trial::test("every_must_case_is_killed", every_must_case_is_killed),
         Trial::test("table_is_current", table_is_current),
