@@ -97,6 +97,19 @@ fn each_fault_is_answered_and_logged_once() {
     assert_eq!(outcome(panics_before_there_is_a_future), (500, 1));
 }
 
+/// \[ERR-09\] whose mistake it is decides, as where a handler returns it.
+#[test]
+fn what_is_reported_is_an_error_unless_it_is_the_clients() {
+    let reporting = |status| {
+        move |_: Request, environ: Environ| async move {
+            environ.report(Error::new("seen").with_status(status));
+            Ok::<_, Error>(Response::new(Body::from("fine")))
+        }
+    };
+    assert_eq!(outcome(reporting(StatusCode::INTERNAL_SERVER_ERROR)), (200, 1));
+    assert_eq!(outcome(reporting(StatusCode::NOT_FOUND)), (200, 0));
+}
+
 #[test]
 fn an_answer_outlives_a_handler_that_can_not_be_dropped() {
     let answering = |_: Request, _: Environ| Grudging(Some(Ok(Response::new(Body::from("fine")))), Grudge);

@@ -341,7 +341,8 @@ impl Environ {
     }
 
     /// WSGI's `wsgi.errors`: logs `error` as the application's, without failing the request. As an error of a handler it is at the
-    /// level of errors, unless its [status](Error::status) says that it is the client's: then it is at that of information. \[ERR-09\]
+    /// level of errors, unless its [status](Error::status) says that it is the client's: then it is at that of information. Whenever that
+    /// is wanted, also behind the response; blocks only as the program's log does. \[ERR-09\]
     pub fn report(&self, error: impl Into<Error>) {
         let error = error.into();
         if error.status().is_client_error() {

@@ -49,7 +49,7 @@ pub trait Transport: Send + Unpin + 'static {
     /// error that it is.
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<usize>>;
 
-    /// [`poll_read`](Self::poll_read) into octets that are there. Default: by that.
+    /// As [`poll_read`](Self::poll_read), into octets that are initialized: most reads are. Default: by that.
     fn poll_read_slice(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         self.poll_read(cx, ReadBuf::new(buffer).unfilled())
     }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use adapter_core::http::{HeaderValue, Uri, Version, header};
 use adapter_core::{Application, Body, Limits, Response};
 
-use crate::body_faults::{poll, reading};
 use crate::fault::{Base, Fault};
 use crate::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, Http2Frame, RST_STREAM, WINDOW_UPDATE, is_http2};
 use crate::proxy::{Flow, has};
+use crate::upload_faults::{poll, reading};
 
 /// Does `edit` to each frame of the server's; what HTTP/1 says passes.
 pub(crate) fn down(flow: &mut Flow, data: &mut Vec<u8>, edit: impl FnMut(&mut Vec<Http2Frame>)) {

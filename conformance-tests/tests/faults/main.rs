@@ -19,6 +19,7 @@ mod proxy_protocol_faults;
 mod server;
 mod tls_faults;
 mod upgrade_faults;
+mod upload_faults;
 mod wire_faults;
 
 #[path = "../../examples/minimal_server.rs"]
@@ -51,6 +52,7 @@ const SOUND: [&Fault; 3] = [&THROUGH_PROXY, &THROUGH_PROXY_HYPER, &THROUGH_PROXY
 fn faults() -> Vec<&'static Fault> {
     let all = [
         application_faults::FAULTS,
+        upload_faults::FAULTS,
         body_faults::FAULTS,
         environ_faults::FAULTS,
         http2_faults::FAULTS,

@@ -3,8 +3,9 @@
 //! hyper holds a [`Handle`], the connection's supervisor the same [`Socket`]; both run in one task, so the lock is
 //! never contended. hyper's writes are gathered and handed over when its poll returns ([`Socket::flush`]), at most
 //! [`CORK`] bytes of them: pipelined responses leave together (6.6 times the requests/s, measured), a chunk never
-//! waits for the application (\[BOD-04\]). The end of the client's stream is kept from hyper while a response is under
-//! way, because hyper would drop the handler at once (\[DIS-04\]). What hyper reads passes through [`Inflow`].
+//! waits for the application (\[BOD-04\]). While a request is answered hyper reads its body and nothing else, and the
+//! supervisor watches for the client's end ([`Socket::poll_ahead`]); an end that hyper meets all the same is kept from it until the
+//! response is out, because it would end the connection with it (\[DIS-04\]). What hyper reads passes through [`Inflow`].
 
 mod socket;
 
