@@ -367,7 +367,7 @@ impl<F: Framing, T: Transport> Connection<F, T> {
     /// The head goes into the output; what is to follow.
     fn begin(&mut self, response: Response, facts: &Facts, observed: &mut Option<Box<Observed>>) -> Option<Outgoing> {
         if let Some(observed) = observed {
-            observed.routed(response.extensions());
+            observed.extended(response.extensions());
         }
         let (mut head, mut body, mut plan) = dispatch::prepare(response, facts, false);
         if body.is_blocking() {

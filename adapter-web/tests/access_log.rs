@@ -15,7 +15,7 @@ use adapter_web::access_log::{AccessLog, Format, Writer};
 use adapter_web::http::StatusCode;
 use adapter_web::observe::Route;
 use adapter_web::testing::Client;
-use adapter_web::{Application, Body, DynApplication, Environ, Error, Request, Response, ServerConfig};
+use adapter_web::{Application, Body, Bytes, DynApplication, Environ, Error, Request, Response, ServerConfig};
 
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Vec<u8>>>);
@@ -489,6 +489,15 @@ impl Drop for Told {
     }
 }
 
+/// Octets of a body, while somebody has them.
+struct Whole(Vec<u8>, #[allow(dead_code, reason = "for its drop")] Told);
+
+impl AsRef<[u8]> for Whole {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// The log and the metrics have one word for it.
 #[test]
 fn json_says_how_a_response_was_broken_off() {
@@ -501,6 +510,10 @@ fn json_says_how_a_response_was_broken_off() {
             let told = Told(dropped.clone());
             async move {
                 let path = request.uri().path().to_owned();
+                if path.starts_with("/whole") {
+                    // More than the operating system takes, and handed over at once.
+                    return Ok(Response::new(Body::from(Bytes::from_owner(Whole(vec![b'w'; 32 << 20], told)))));
+                }
                 let mut begun = false;
                 Ok::<_, Error>(Response::new(Body::from_stream(futures_lite::stream::poll_fn(move |_| {
                     let _ = &told;
@@ -523,9 +536,9 @@ fn json_says_how_a_response_was_broken_off() {
                 stream.read_exact(&mut first).unwrap();
                 stream
             };
-            for path in ["/fails", "/left", "/endless"] {
+            for path in ["/fails", "/left", "/endless", "/whole", "/whole/left"] {
                 let stream = ask(path);
-                if path == "/left" {
+                if path.ends_with("/left") {
                     drop(stream);
                 } else {
                     // It takes nothing more.
@@ -538,8 +551,14 @@ fn json_says_how_a_response_was_broken_off() {
         let mut said: Vec<_> =
             lines.iter().map(|line| object(line)).map(|line| format!("{} {}", line["target"], line["ended"])).collect();
         said.sort_unstable();
-        let expected =
-            [r#""/endless" "timed_out""#, r#""/fails" "failed""#, r#""/kept" "forced""#, r#""/left" "client_gone""#];
+        let expected = [
+            r#""/endless" "timed_out""#,
+            r#""/fails" "failed""#,
+            r#""/kept" "forced""#,
+            r#""/left" "client_gone""#,
+            r#""/whole" "timed_out""#,
+            r#""/whole/left" "client_gone""#,
+        ];
         assert_eq!(said, expected, "{}", server.info().name);
         drop(kept);
     }

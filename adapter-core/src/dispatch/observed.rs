@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use http::{Extensions, Method, StatusCode, Version};
 
 use crate::environ::{Connection, Environ};
-use crate::observe::{Ended, Head, Key, RequestEnd, RequestEnded, RequestStarted, Route, StartedFacts as _, scheme};
+use crate::observe::{
+    CounterPlace, Ended, Ending, Head, Key, RequestEnd, RequestEnded, RequestStarted, Route, StartedFacts as _, scheme,
+};
 
 thread_local! {
     /// One between two uses: most requests end where they began, before the next one begins.
@@ -28,17 +30,20 @@ pub struct Observed {
     /// What others than [`Counters`](crate::observe::Counters) want to know of it.
     head: Option<(Method, Version, bool)>,
     began: Instant,
-    /// The status, and how long after the beginning the response's head was there.
-    answered: Option<(StatusCode, Duration)>,
-    /// An instant, and how long after the beginning it was.
-    seen: (Instant, Duration),
+    /// Of the response.
+    status: Option<StatusCode>,
+    /// How long after the beginning the response's head was there; `None` where it goes out with the last octet.
+    to_first: Option<Duration>,
+    /// Where [`Counters`](crate::observe::Counters) count it.
+    place: CounterPlace,
     route: Option<Route>,
+    ending: Option<Ending>,
     received: u64,
     /// As `received`, where another reads them.
     meter: Option<Meter>,
     sent: u64,
     failed: bool,
-    /// There is more to tell of it than to most: others than `Counters` want to know, it has a route, or a meter, or has failed.
+    /// There is more to tell of it than to most: others than `Counters` want to know, it has a route or a meter, or has failed.
     special: bool,
 }
 
@@ -55,11 +60,10 @@ impl Observed {
         let mut it = SPARE.try_with(Cell::take).ok().flatten().unwrap_or_else(|| Self::fresh(now));
         let head = head.into();
         if let Some(counters) = observers.counters() {
-            counters.begun();
+            it.place = counters.begun();
             it.key = Key::begun(head.method, head.version, environ.is_https());
         }
         it.began = now;
-        it.seen = (now, Duration::ZERO);
         it.connection = Some(connection.clone());
         if observers.has_others() {
             it.begin_for_others(environ, head);
@@ -82,9 +86,11 @@ impl Observed {
             key: Key::begun(&Method::GET, Version::HTTP_11, false),
             head: None,
             began: now,
-            answered: None,
-            seen: (now, Duration::ZERO),
+            status: None,
+            to_first: None,
+            place: CounterPlace::default(),
             route: None,
+            ending: None,
             received: 0,
             meter: None,
             sent: 0,
@@ -93,35 +99,43 @@ impl Observed {
         })
     }
 
-    /// The application has answered, with these extensions, which may name the route.
+    /// The application has answered, with these extensions, which may name the [`Route`] and somebody who asks for the [`Ending`].
     #[inline]
-    pub fn routed(&mut self, extensions: &Extensions) {
+    pub fn extended(&mut self, extensions: &Extensions) {
         if !extensions.is_empty() {
-            self.route = extensions.get::<Route>().cloned();
-            self.special |= self.route.is_some();
+            (self.route, self.ending) = (extensions.get().cloned(), extensions.get().cloned());
+            self.special |= self.route.is_some() || self.ending.is_some();
         }
     }
 
-    /// The head of the response is on its way, just `now`.
+    /// The head of the response is on its way, just `now`, and its body will follow.
     #[inline]
     pub fn answered(&mut self, status: StatusCode, now: Instant) {
-        let after = self.after(now);
-        self.answered_after(status, after);
+        self.answered_after(status, now.saturating_duration_since(self.began));
     }
 
     /// [`answered`](Self::answered) for who counts the time from the [beginning](Self::begin) by itself.
     #[inline]
     pub fn answered_after(&mut self, status: StatusCode, after: Duration) {
-        self.answered = Some((status, after));
+        (self.status, self.to_first) = (Some(status), Some(after));
     }
 
-    /// How long after its beginning that is. Most ask twice in one moment.
+    /// The response is whole, and goes out as one: the time to its head is that to its last octet, unless it [waits](Self::waits).
     #[inline]
-    fn after(&mut self, now: Instant) -> Duration {
-        if self.seen.0 != now {
-            self.seen = (now, now.saturating_duration_since(self.began));
+    pub fn answered_at_once(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    /// The client takes its time for the response; as of `now`, its head is on its way.
+    pub fn waits(&mut self, now: Instant) {
+        self.waits_after(now.saturating_duration_since(self.began));
+    }
+
+    /// [`waits`](Self::waits) for who counts the time from the [beginning](Self::begin) by itself.
+    pub fn waits_after(&mut self, after: Duration) {
+        if self.status.is_some() {
+            self.to_first.get_or_insert(after);
         }
-        self.seen.1
     }
 
     /// So many octets more of the request's body were read.
@@ -149,51 +163,58 @@ impl Observed {
 
     /// The last octet is with the operating system, just `now`. \[OBS-05\]
     #[inline]
-    pub fn delivered(mut self: Box<Self>, now: Instant) {
-        let after = self.after(now);
+    pub fn delivered(self: Box<Self>, now: Instant) {
+        let after = now.saturating_duration_since(self.began);
         self.delivered_after(after);
     }
 
     /// [`delivered`](Self::delivered) for who counts the time from the [beginning](Self::begin) by itself. No earlier than its answer.
+    #[inline]
     pub fn delivered_after(mut self: Box<Self>, after: Duration) {
-        match self.answered {
+        match self.status {
             // Most: nobody but `Counters` wants to know of it, and it went out in one piece.
-            Some((status, at)) if !self.special && at >= after => {
+            Some(status) if !self.special && self.to_first.is_none() => {
                 let Some(connection) = self.connection.take() else { return };
                 if let Some(counters) = connection.serving.observers.counters() {
                     let key = self.key.ended(Some(status), RequestEnd::Complete);
-                    counters.ended_at_once(key, self.received, self.sent, at);
+                    counters.ended_at_once(key, self.place, self.received, self.sent, after);
                 }
             }
-            _ => {
-                let after = self.answered.map_or(after, |(_, at)| at.max(after));
-                self.tell(if self.failed { RequestEnd::Failed } else { RequestEnd::Complete }, after);
-                // What is a request's own goes now.
-                (self.route, self.meter, self.head) = (None, None, None);
-                (self.failed, self.special) = (false, false);
-            }
+            _ => self.delivered_specially(after),
         }
         // For the next one.
-        (self.answered, self.received, self.sent) = (None, 0, 0);
+        (self.status, self.received, self.sent) = (None, 0, 0);
         // Not on a thread that is about to end.
         let _ = SPARE.try_with(|spare| spare.set(Some(self)));
+    }
+
+    #[inline(never)]
+    fn delivered_specially(&mut self, after: Duration) {
+        let after = self.to_first.map_or(after, |at| at.max(after));
+        self.tell(if self.failed { RequestEnd::Failed } else { RequestEnd::Complete }, after);
+        // What is a request's own goes now.
+        (self.to_first, self.route, self.ending, self.meter, self.head) = (None, None, None, None, None);
+        (self.failed, self.special) = (false, false);
     }
 
     #[inline(never)]
     fn tell(&mut self, how: RequestEnd, to_last: Duration) {
         let Some(connection) = self.connection.take() else { return };
         let ended = Ended {
-            key: self.key.ended(self.answered.map(|(status, _)| status), how),
+            key: self.key.ended(self.status, how),
             route: self.route.as_ref().map(Route::as_str),
             received: self.received + self.meter.as_ref().map_or(0, |meter| meter.0.load(Relaxed)),
             sent: self.sent,
-            to_first: self.answered.map(|(_, after)| after),
+            to_first: self.status.map(|_| self.to_first.unwrap_or(to_last)),
             to_last,
         };
         if let Some(counters) = connection.serving.observers.counters() {
             counters.ended(&ended);
         }
         self.tell_others(&connection, &ended, how);
+        if let Some(ending) = self.ending.take() {
+            ending.tell(how);
+        }
     }
 
     fn tell_others(&self, connection: &Connection, ended: &Ended<'_>, how: RequestEnd) {
@@ -203,7 +224,7 @@ impl Observed {
             version: *version,
             scheme: scheme(*is_https),
             route: ended.route,
-            status: self.answered.map(|(status, _)| status),
+            status: self.status,
             received: ended.received,
             sent: ended.sent,
             to_first: ended.to_first,
@@ -221,8 +242,7 @@ impl Drop for Observed {
             true => RequestEnd::Failed,
             false => connection.broken_off().unwrap_or(RequestEnd::ClientGone),
         };
-        let now = connection.serving.runtime.now();
-        let after = self.after(now);
+        let after = connection.serving.runtime.now().saturating_duration_since(self.began);
         self.tell(how, after);
     }
 }

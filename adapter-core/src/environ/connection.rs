@@ -40,7 +40,7 @@ pub struct Connection {
     pub(super) secured: OnceLock<Box<TlsInfo>>,
     /// What a proxy has said in front of everything.
     announced: OnceLock<Box<Announced>>,
-    /// Whether `scheme` is `https`, once that was asked: the connection is shared then, and it stays.
+    /// Whether requests have the scheme `https`, once that was asked: the connection is shared then, and it stays.
     https: OnceLock<bool>,
     blocking_jobs: AtomicUsize,
     /// Why it ends, one more than its place in [`ConnectionEnd::ALL`]; zero before anybody has said so.
@@ -270,16 +270,10 @@ impl Connection {
         self.peer().map_or_else(|| "unix".to_owned(), |peer| peer.to_string())
     }
 
-    /// Cheaper than to ask its scheme.
+    /// Whether its [scheme](Self::scheme) is `https`. Each request asks, and to compare schemes takes a while; by then it is settled.
     #[inline]
     pub(super) fn is_https(&self) -> bool {
-        self.secured.get().is_some() || self.announced.get().is_some_and(|it| it.header.tls) || self.has_https()
-    }
-
-    /// Whether its own scheme is `https`. Each request asks, and to compare schemes takes a while.
-    #[inline]
-    fn has_https(&self) -> bool {
-        *self.https.get_or_init(|| self.scheme == Scheme::HTTPS)
+        *self.https.get_or_init(|| *self.scheme() == Scheme::HTTPS)
     }
 
     pub(super) fn scheme(&self) -> &Scheme {

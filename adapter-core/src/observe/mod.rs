@@ -39,7 +39,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, request};
 
 pub use self::counters::{BOUNDS, Counters, HistogramSnapshot, RequestsSnapshot, Snapshot};
-pub(crate) use self::counters::{Ended, Key};
+pub(crate) use self::counters::{CounterPlace, Ended, Key};
 pub(crate) use self::several::Observers;
 #[cfg(any(feature = "axum", feature = "websocket"))]
 pub(crate) use self::several::OpenWebSocket;
@@ -322,12 +322,13 @@ const OTHER: &str = "_OTHER";
 const METHODS: [&str; 10] = ["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", OTHER];
 
 /// Its place in [`METHODS`].
-#[inline]
+#[inline(always)]
 fn method_number(method: &Method) -> usize {
     // Most, and quickly.
-    if *method == Method::GET {
-        return 0;
-    }
+    if *method == Method::GET { 0 } else { other_method_number(method) }
+}
+
+fn other_method_number(method: &Method) -> usize {
     match method.as_str() {
         "POST" => 1,
         "HEAD" => 2,
@@ -366,6 +367,43 @@ impl Route {
 impl<T: Into<Arc<str>>> From<T> for Route {
     fn from(template: T) -> Self {
         Route(template.into())
+    }
+}
+
+/// Is told how the request ended that a response answers, as an extension of the response: for middleware that logs. The end of the
+/// body is not that end: what was handed over may never have left, because the client went or took nothing more.
+///
+/// It is told once, on a thread that serves: do not block. A panic is contained and logged. Servers without an
+/// [observer](crate::ServerConfig::observe) tell nobody, nor does who takes a response over on its way, such as a tower service around
+/// the application; it is dropped then, with what it owns.
+///
+/// ```
+/// # use adapter_core::{Body, Environ, Error, Request, Response, observe::Ending};
+/// async fn hello(_request: Request, _environ: Environ) -> Result<Response, Error> {
+///     let mut response = Response::new(Body::from("hello\n"));
+///     response.extensions_mut().insert(Ending::new(|how| println!("{}", how.name())));
+///     Ok(response)
+/// }
+/// # assert_eq!(adapter_core::testing::Client::new(hello).get("/").send().text(), "hello\n");
+/// ```
+#[derive(Clone)]
+pub struct Ending(Arc<dyn Fn(RequestEnd) + Send + Sync>);
+
+impl Ending {
+    /// Calls `told` then.
+    pub fn new(told: impl Fn(RequestEnd) + Send + Sync + 'static) -> Self {
+        Ending(Arc::new(told))
+    }
+
+    /// Says how it ended, and lets go of who asked. Contained like an observer.
+    pub(crate) fn tell(self, how: RequestEnd) {
+        tell(move || (self.0)(how));
+    }
+}
+
+impl fmt::Debug for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ending").finish_non_exhaustive()
     }
 }
 

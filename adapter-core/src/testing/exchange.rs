@@ -227,7 +227,7 @@ pub(super) async fn respond(site: &Site, outbound: Outbound, gone: Signal, hints
     let response = dispatch::within(&site.serving.runtime, site.config.timeouts.handler, asked, call).await;
     hints.0.committed.store(true, Ordering::Release);
     if let Some(observed) = &mut observed {
-        observed.routed(response.extensions());
+        observed.extended(response.extensions());
     }
     let mut reply = commit(site, response, &facts);
     if let Some(observed) = &mut observed {

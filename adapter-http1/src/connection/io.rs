@@ -261,6 +261,7 @@ impl<T: Transport> Io<T> {
                 }
                 Poll::Pending => {
                     self.stalled_since.get_or_insert(now);
+                    self.undelivered.iter_mut().for_each(|observed| observed.waits(now));
                     return Flush::Wait;
                 }
                 // [ERR-07] quiet: the client is gone

@@ -149,7 +149,7 @@ impl<T: Transport> Connection<T> {
             facts.keep_alive = io.upload.is_none() || io.can_drain(*now);
         }
         if let Some(observed) = &mut self.observed {
-            observed.routed(response.extensions());
+            observed.extended(response.extensions());
         }
         let (mut head, mut body, mut plan) = dispatch::prepare(response, &facts, handover.is_some());
         if body.is_blocking() {
@@ -192,7 +192,7 @@ impl<T: Transport> Connection<T> {
             return;
         }
         if let Some(mut observed) = self.observed.take() {
-            observed.answered(head.status, *now);
+            observed.answered_at_once(head.status);
             observed.sent(sent as u64);
             io.deliver(observed, *now);
         }

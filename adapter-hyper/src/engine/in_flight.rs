@@ -35,7 +35,15 @@ impl InFlight {
     #[inline]
     pub(super) fn answered(&mut self, status: StatusCode) {
         if let Some(observed) = &mut self.observed {
-            observed.answered_after(status, self.shared.engine.since(self.begun));
+            observed.answered_after(status, self.shared.engine.clock.since(self.begun));
+        }
+    }
+
+    /// [`answered`](Self::answered), and the response goes out as one.
+    #[inline]
+    pub(super) fn answered_at_once(&mut self, status: StatusCode) {
+        if let Some(observed) = &mut self.observed {
+            observed.answered_at_once(status);
         }
     }
 }

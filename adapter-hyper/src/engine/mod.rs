@@ -6,6 +6,7 @@
 //! Nothing here starts a thread.
 
 mod accept;
+mod clock;
 mod connection;
 mod frames;
 mod in_flight;
@@ -25,7 +26,6 @@ mod upload;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use adapter_core::environ::{self, Serving};
 use adapter_core::server::{Guard, Roster};
@@ -34,6 +34,7 @@ use adapter_core::{DynApplication, Limits, ListenAddr, Runtime, ServeError, Serv
 use hyper::server::conn::{http1, http2};
 
 pub use self::accept::{Connect, accept};
+use self::clock::Clock;
 pub use self::connection::Connection;
 pub use self::secured::Secured;
 pub use self::transport::{Accept, Front, Transport};
@@ -59,8 +60,7 @@ pub struct Engine {
     http2: http2::Builder<Spawner>,
     handshakes: Handshakes,
     roster: Arc<Roster>,
-    /// The origin of the engine's time.
-    epoch: Instant,
+    clock: Clock,
 }
 
 impl Engine {
@@ -111,7 +111,7 @@ impl Engine {
             http2,
             handshakes: Handshakes::new(config.limits.handshakes),
             roster: Arc::default(),
-            epoch: Instant::now(),
+            clock: Clock::new(),
         }))
     }
 
@@ -152,20 +152,6 @@ impl Engine {
     /// What all requests share.
     pub fn serving(&self) -> &Arc<Serving> {
         &self.serving
-    }
-
-    fn now(&self) -> u64 {
-        // 584 years of nanoseconds fit.
-        self.epoch.elapsed().as_nanos() as u64
-    }
-
-    /// How long ago `time` was.
-    fn since(&self, time: u64) -> Duration {
-        Duration::from_nanos(self.now().saturating_sub(time))
-    }
-
-    fn instant(&self, time: u64) -> Instant {
-        self.epoch + Duration::from_nanos(time)
     }
 }
 

@@ -45,7 +45,7 @@ impl Queue {
         }
         let shared = &self.in_flight.shared;
         self.chunks.fetch_add(1, Relaxed);
-        shared.status.chunk_queued(shared.engine.now());
+        shared.status.chunk_queued(shared.engine.clock.now());
         Bytes::from_owner(Chunk { bytes, queue: self.clone() })
     }
 
@@ -74,7 +74,7 @@ impl Drop for Queue {
     fn drop(&mut self) {
         let observed = self.observed.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((observed, begun)) = observed.filter(|_| !self.is_lost.load(Relaxed)) {
-            observed.delivered_after(self.in_flight.shared.engine.since(begun));
+            observed.delivered_after(self.in_flight.shared.engine.clock.since(begun));
         }
     }
 }

@@ -283,11 +283,10 @@ impl Drop for ResponseBody {
         match &self.kind {
             Kind::Flowing(flowing) => match &flowing.queue {
                 Some(queue) => queue.deliver(observed, begun),
-                // It may have taken its time in this turn.
-                None => shared.socket().deliver(observed, begun, shared.engine.now()),
+                None => shared.socket().deliver(observed, begun),
             },
-            _ if shared.status.is_multiplexed() => observed.delivered_after(shared.engine.since(begun)),
-            _ => shared.socket().deliver(observed, begun, begun),
+            _ if shared.status.is_multiplexed() => observed.delivered_after(shared.engine.clock.since(begun)),
+            _ => shared.socket().deliver(observed, begun),
         }
     }
 }
@@ -332,7 +331,7 @@ impl Drop for Unanswered {
     fn drop(&mut self) {
         let Some(signal) = self.signal.take() else { return };
         signal.fire();
-        if self.shared.status.stream_was_reset(self.shared.engine.now()) {
+        if self.shared.status.stream_was_reset(self.shared.engine.clock.now()) {
             self.shared.wake_supervisor();
         }
     }

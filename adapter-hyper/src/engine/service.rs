@@ -8,7 +8,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use adapter_core::dispatch::{self, Call, Observed};
 use adapter_core::observe::ConnectionEnd;
@@ -51,7 +50,7 @@ impl hyper::service::Service<http::Request<Incoming>> for Service {
         let (mut in_flight, count) = InFlight::begin(&self.shared);
         // [KAP-12]
         let last = engine.limits.requests_per_connection.is_some_and(|most| count >= most);
-        let received_at = engine.epoch + Duration::from_nanos(self.shared.status.now());
+        let received_at = engine.clock.instant(self.shared.status.now());
         let environ = Environ::new(self.shared.environ.clone(), received_at).with_forwarded(request.headers());
         match rules::request::check_simple(&request, &engine.limits) {
             Some(facts) if !last && engine.timeouts.handler.is_none() => {
@@ -186,7 +185,7 @@ impl Answer {
         };
         if self.rare.is_none() && answer.as_ref().is_some_and(is_usual) {
             let (head, body) = answer.take().expect("invariant: there is an answer").into_parts();
-            in_flight.answered(head.status);
+            in_flight.answered_at_once(head.status);
             in_flight.shared.status.commit(false);
             let body = ResponseBody::full(body.try_into_bytes().unwrap_or_default(), in_flight);
             Poll::Ready(Ok(http::Response::from_parts(head, body)))
@@ -209,7 +208,7 @@ impl Answer {
         let mut rare = self.rare.take().unwrap_or_default();
         let (mut head, mut body) = answer.into_parts();
         if let Some(observed) = &mut in_flight.observed {
-            observed.routed(&head.extensions);
+            observed.extended(&head.extensions);
         }
         if !head.extensions.is_empty() {
             // [ERR-08] whatever the application keeps there is dropped where its panic is contained

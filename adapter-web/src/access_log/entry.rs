@@ -1,19 +1,21 @@
 //! One request on its way to the log.
 //!
-//! An entry writes itself exactly once: when the response body ends, or when it is dropped before that.
+//! An entry writes itself exactly once, when the last of those lets go of it who know something of its end: the handler, the response's
+//! body, and the server that says how the request ended. Where no server says so, the body's end has to do.
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
 use adapter_core::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use adapter_core::observe::{ConnectionInfo, RequestEnd, Route, known_method};
+use adapter_core::observe::{ConnectionInfo, Ending, RequestEnd, Route, known_method};
 use adapter_core::refused::Refused;
 use adapter_core::{Environ, Outcome, Request, Response, dispatch};
 use tracing::Span;
 
+use super::in_span::InSpan;
 use super::line::{self, End, Head};
 use super::{Format, request_id, span};
 use crate::output::Queue;
@@ -33,7 +35,12 @@ pub(super) struct Entry {
     read: Option<Arc<AtomicU64>>,
     /// `None` until there is a response.
     status: Option<u16>,
-    ended: bool,
+    /// How its body ended, and how many octets of it there were.
+    body: OnceLock<(Outcome, u64)>,
+    /// The server answered with that in the application's place.
+    instead: OnceLock<StatusCode>,
+    /// How the request ended, and how long it took.
+    ending: OnceLock<(RequestEnd, Duration)>,
 }
 
 impl Entry {
@@ -51,7 +58,18 @@ impl Entry {
             id,
             received: SystemTime::now(),
         };
-        Entry { head, format, environ: environ.clone(), span, lines, read, status: None, ended: false }
+        Entry {
+            head,
+            format,
+            environ: environ.clone(),
+            span,
+            lines,
+            read,
+            status: None,
+            body: OnceLock::new(),
+            instead: OnceLock::new(),
+            ending: OnceLock::new(),
+        }
     }
 
     /// The span of this request.
@@ -59,69 +77,85 @@ impl Entry {
         &self.span
     }
 
-    /// The response head is known, and gets the request's id, unless it has one.
-    pub(super) fn answered(mut self, response: &mut Response) -> Self {
+    /// The response is known. It gets the request's id, unless it has one, and says later how it ended.
+    pub(super) fn answered(mut self, mut response: Response) -> Response {
         self.status = Some(response.status().as_u16());
         if let Some(route) = response.extensions().get::<Route>() {
             span::routed(&self.span, known_method(&self.head.method), route);
         }
         response.headers_mut().entry(&request_id::REQUEST_ID).or_insert_with(|| self.head.id.clone());
-        self
+        let entry = Arc::new(self);
+        let told = entry.clone();
+        response.extensions_mut().insert(Ending::new(move |how| told.ended(how)));
+        response.map(|body| {
+            let span = entry.span.clone();
+            InSpan::wrap(body, span).on_finish(move |outcome, octets| entry.finished(outcome, octets))
+        })
     }
 
-    /// The server is done with the response body.
-    pub(super) fn end(mut self, outcome: Outcome, bytes: u64) {
+    /// The server is done with the response's body.
+    fn finished(&self, outcome: Outcome, octets: u64) {
+        // Each is said once.
+        let _ = self.body.set((outcome, octets));
         if let Some(status) = dispatch::answered_instead() {
-            return self.write_instead(status);
+            let _ = self.instead.set(status);
         }
-        // A body that must not be sent is dropped unpulled, and nothing is missing from the response then.
-        let bodiless = self.head.method == Method::HEAD || matches!(self.status, Some(204 | 205 | 304));
-        self.write(bodiless || outcome == Outcome::Complete, bytes);
     }
 
-    /// The server answers with `status` and a text of its own.
-    fn write_instead(&mut self, status: StatusCode) {
-        self.status = Some(status.as_u16());
-        let body = dispatch::failure(status).into_body();
-        self.write(true, if self.head.method == Method::HEAD { 0 } else { body.len().unwrap_or(0) });
+    /// The server is done with the request.
+    fn ended(&self, how: RequestEnd) {
+        let _ = self.ending.set((how, self.environ.received_at().elapsed()));
     }
 
-    fn write(&mut self, complete: bool, bytes: u64) {
-        self.ended = true;
-        let (status, took) = (self.status.unwrap_or(CLIENT_CLOSED_REQUEST), self.environ.received_at().elapsed());
-        span::answered(&self.span, self.status);
+    fn write(&self) {
+        // [LIM-09] who answered matters: the client still waited
+        let instead = match self.body.get() {
+            Some(_) => self.instead.get().copied(),
+            None => dispatch::answered_instead(),
+        };
+        let (status, outcome, bytes) = match instead {
+            Some(status) => {
+                let body = dispatch::failure(status).into_body();
+                let bytes = if self.head.method == Method::HEAD { 0 } else { body.len().unwrap_or(0) };
+                (Some(status.as_u16()), Outcome::Complete, bytes)
+            }
+            None => {
+                let (outcome, bytes) = self.body.get().copied().unwrap_or((Outcome::Aborted, 0));
+                (self.status, outcome, bytes)
+            }
+        };
+        let (how, took) = self.ending.get().copied().unwrap_or_else(|| {
+            // A body that must not be sent is dropped unpulled, and nothing is missing from the response then.
+            let bodiless = self.head.method == Method::HEAD || matches!(status, Some(204 | 205 | 304));
+            let how = match self.environ.broken_off() {
+                _ if status.is_some() && (bodiless || outcome == Outcome::Complete) => RequestEnd::Complete,
+                Some(how) => how,
+                None if status.is_none() => RequestEnd::ClientGone,
+                None => RequestEnd::Failed,
+            };
+            (how, self.environ.received_at().elapsed())
+        });
+        span::answered(&self.span, status);
+        let status = status.unwrap_or(CLIENT_CLOSED_REQUEST);
         tracing::info!(
             target: super::TARGET,
             parent: &self.span,
             status,
             bytes,
-            complete,
+            complete = how == RequestEnd::Complete,
             elapsed_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             "answered"
         );
         if let Some(lines) = &self.lines {
-            let how = match self.environ.broken_off() {
-                _ if complete => RequestEnd::Complete,
-                Some(how) => how,
-                None if self.status.is_none() => RequestEnd::ClientGone,
-                None => RequestEnd::Failed,
-            };
-            let how = how.name();
             let read = self.read.as_ref().map_or(0, |read| read.load(Ordering::Relaxed));
-            lines.send(self.head.line(self.format, &End { status, read, bytes, took, how }));
+            lines.send(self.head.line(self.format, &End { status, read, bytes, took, how: how.name() }));
         }
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        if !self.ended {
-            // [LIM-09] who answered matters: the client still waited
-            match dispatch::answered_instead() {
-                Some(status) => self.write_instead(status),
-                None => self.write(false, 0),
-            }
-        }
+        self.write();
     }
 }
 

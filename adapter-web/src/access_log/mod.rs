@@ -51,7 +51,6 @@ use adapter_core::{Application, DynApplication, Environ, Error, Request, Respons
 use tracing::Instrument as _;
 
 use self::entry::Entry;
-use self::in_span::InSpan;
 pub use self::writer::Writer;
 use crate::output::Queue;
 
@@ -147,9 +146,8 @@ impl Application for AccessLog {
         let entry = Entry::begin(&mut request, &environ, self.format, lines);
         let span = entry.span().clone();
         // `dispatch` contains panics and answers errors: what the server would have done one level further out.
-        let mut response = dispatch::call(&self.inner, request, environ).instrument(span.clone()).await;
-        let entry = entry.answered(&mut response);
-        Ok(response.map(|body| InSpan::wrap(body, span).on_finish(move |outcome, bytes| entry.end(outcome, bytes))))
+        let response = dispatch::call(&self.inner, request, environ).instrument(span).await;
+        Ok(entry.answered(response))
     }
 
     fn startup(&self, server: &ServerInfo) -> impl Future<Output = Result<(), Error>> + Send {

@@ -76,6 +76,10 @@ struct Shard {
     panics: AtomicU64,
 }
 
+/// The shard, and the part of each series, that one thread counts in, or a few. Of one [`Counters`] only.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CounterPlace(usize);
+
 /// A request that has ended, and what is counted of it.
 pub(crate) struct Ended<'a> {
     pub(crate) key: Key,
@@ -124,34 +128,49 @@ impl Counters {
         }
     }
 
+    /// Where this thread counts.
     #[inline]
-    fn shard(&self) -> &Shard {
+    fn place(&self) -> CounterPlace {
         // There are a power of two of them, and at least one.
-        &self.shards[thread_number() & (self.shards.len() - 1)]
+        CounterPlace(thread_number() & (self.shards.len() - 1))
     }
 
-    /// A request begins. As [`request_started`](Observer::request_started), which needs more.
     #[inline]
-    pub(crate) fn begun(&self) {
-        add(&self.shard().started, 1);
+    fn shard(&self) -> &Shard {
+        &self.shards[self.place().0]
+    }
+
+    /// A request begins. As [`request_started`](Observer::request_started), which needs more. Says where its end is best counted.
+    #[inline]
+    pub(crate) fn begun(&self) -> CounterPlace {
+        let place = self.place();
+        add(&self.shards[place.0].started, 1);
+        place
     }
 
     /// A request without a route has ended, and the head of its response went out with the last octet, as most do.
-    #[inline(always)]
-    pub(crate) fn ended_at_once(&self, key: Key, received: u64, sent: u64, took: Duration) {
-        if !self.requests.record_at_once(key, thread_number(), took.into(), sent) {
-            let (route, to_first, to_last) = (None, Some(took), took);
-            self.ended(&Ended { key, route, received, sent, to_first, to_last });
+    #[inline]
+    pub(crate) fn ended_at_once(&self, key: Key, place: CounterPlace, received: u64, sent: u64, took: Duration) {
+        if !self.requests.record_at_once(key, place, took, sent) {
+            self.ended_late(key, received, sent, took);
         } else if received > 0 {
             add(&self.shard().received, received);
         }
     }
 
+    /// The first of its kind, or one for which there is no room of its own.
+    #[cold]
+    #[inline(never)]
+    fn ended_late(&self, key: Key, received: u64, sent: u64, took: Duration) {
+        let (route, to_first, to_last) = (None, Some(took), took);
+        self.ended(&Ended { key, route, received, sent, to_first, to_last });
+    }
+
     /// A request has ended. As [`request_ended`](Observer::request_ended), which needs more.
     pub(crate) fn ended(&self, request: &Ended<'_>) {
-        let number = thread_number();
-        self.requests.record_routed(request.key, request.route, number, request.to_last.into());
-        let shard = &self.shards[number & (self.shards.len() - 1)];
+        let place = self.place();
+        self.requests.record_routed(request.key, request.route, place, request.to_last);
+        let shard = &self.shards[place.0];
         if let Some(to_first) = request.to_first {
             shard.to_first.record(to_first.into());
         }

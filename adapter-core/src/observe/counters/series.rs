@@ -2,10 +2,12 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use http::{Method, StatusCode, Version};
 
-use super::histogram::{Histogram, HistogramSnapshot, Sample, add};
+use super::CounterPlace;
+use super::histogram::{Histogram, HistogramSnapshot, add};
 use super::snapshot::RequestsSnapshot;
 use crate::observe::{METHODS, OTHER, RequestEnd, method_number, scheme};
 
@@ -16,7 +18,7 @@ const PROBES: usize = 16;
 
 /// All the series.
 pub(super) struct Requests {
-    places: Box<[OnceLock<Series>]>,
+    places: Box<[OnceLock<Series>; PLACES]>,
     /// Requests for which there is no series.
     others: AtomicU64,
     /// Into how many parts each is divided, a power of two.
@@ -39,32 +41,47 @@ struct Part {
     sent: AtomicU64,
 }
 
+impl Part {
+    /// Always `true`: it is done.
+    #[inline]
+    fn record_at_once(&self, took: Duration, sent: u64) -> bool {
+        self.durations.record(took.into());
+        add(&self.sent, sent);
+        true
+    }
+}
+
 impl Requests {
     pub(super) fn new(parts: usize) -> Self {
-        Requests { places: (0..PLACES).map(|_| OnceLock::new()).collect(), others: AtomicU64::new(0), parts }
+        let places: Box<[_]> = (0..PLACES).map(|_| OnceLock::new()).collect();
+        let places = places.try_into().ok().expect("invariant: there are so many");
+        Requests { places, others: AtomicU64::new(0), parts }
     }
 
-    /// One more without a route, that was over at once, took `sample` and sent so many octets, counted by the thread of that `number`;
-    /// `false` where there is no room for it.
+    /// One more without a route, that was over at once, `took` so long and sent so many octets; `false` where there is no room for it.
     #[inline]
-    pub(super) fn record_at_once(&self, key: Key, number: usize, sample: Sample, sent: u64) -> bool {
+    pub(super) fn record_at_once(&self, key: Key, place: CounterPlace, took: Duration, sent: u64) -> bool {
         let key = key.at_once();
-        // Most are in their first place.
-        let first = self.places.get(key.place()).and_then(OnceLock::get).filter(|series| series.is(key, None));
-        let Some(part) = first.or_else(|| self.series(key, None)).and_then(|series| series.part(number)) else {
-            return false;
+        // Most are in their first place; and none of these has a route.
+        let Some(series) = self.places[key.place()].get().filter(|series| series.key == key) else {
+            return self.record_elsewhere(key, place, took, sent);
         };
-        part.durations.record(sample);
-        add(&part.sent, sent);
-        true
+        series.part(place).is_some_and(|part| part.record_at_once(took, sent))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn record_elsewhere(&self, key: Key, place: CounterPlace, took: Duration, sent: u64) -> bool {
+        let part = self.series(key, None).and_then(|series| series.part(place));
+        part.is_some_and(|part| part.record_at_once(took, sent))
     }
 
     /// One more, that may have a `route`.
     #[inline(never)]
-    pub(super) fn record_routed(&self, key: Key, route: Option<&str>, number: usize, sample: Sample) {
+    pub(super) fn record_routed(&self, key: Key, route: Option<&str>, place: CounterPlace, took: Duration) {
         let series = self.series(key, route).or_else(|| self.series(key, None));
-        match series.and_then(|series| series.part(number)) {
-            Some(part) => part.durations.record(sample),
+        match series.and_then(|series| series.part(place)) {
+            Some(part) => part.durations.record(took.into()),
             None => add(&self.others, 1),
         }
     }
@@ -120,8 +137,8 @@ impl Series {
     }
 
     #[inline]
-    fn part(&self, number: usize) -> Option<&Part> {
-        self.parts.get(number & (self.parts.len() - 1))
+    fn part(&self, place: CounterPlace) -> Option<&Part> {
+        self.parts.get(place.0)
     }
 
     fn snapshot(&self) -> RequestsSnapshot {

@@ -436,7 +436,7 @@ impl Future for Connection {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        let now = this.shared.engine.now();
+        let now = this.shared.engine.clock.now();
         this.shared.status.begin_turn(now);
         // Timer and shutdown keep the waker they were polled with; look at them when it changes, or when they are due.
         let same_waker = this.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));

@@ -130,7 +130,7 @@ impl Connection {
     }
 
     pub(super) fn arm(&mut self, deadline: u64, cx: &mut Context<'_>) {
-        let at = self.shared.engine.instant(deadline);
+        let at = self.shared.engine.clock.instant(deadline);
         self.timer = Some((self.shared.engine.serving.runtime.sleep_until(at), deadline));
         if self.poll_timer(cx).is_ready() {
             // It has passed meanwhile; look at the deadline again.

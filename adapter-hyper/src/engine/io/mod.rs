@@ -46,7 +46,7 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(engine: Arc<Engine>, environ: Arc<environ::Connection>, io: Box<dyn Transport>) -> Arc<Self> {
-        let status = Status::fresh(engine.now());
+        let status = Status::fresh(engine.clock.now());
         let socket = Socket::new(io);
         Arc::new(Shared {
             engine,
@@ -135,8 +135,9 @@ impl Shared {
     pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut socket = self.socket();
         let flushed = socket.poll_flush(&self.status, cx);
-        if matches!(flushed, Poll::Ready(Ok(()))) && socket.has_undelivered() {
-            socket.delivered(self.status.now());
+        if socket.has_undelivered() {
+            // A turn begins before what happens in it.
+            socket.delivered(self.engine.clock.now(), matches!(flushed, Poll::Ready(Ok(()))));
         }
         flushed
     }
@@ -187,7 +188,7 @@ impl hyper::rt::Write for Handle {
 
 impl Member for Shared {
     fn idle_since(&self) -> Option<Instant> {
-        self.status.idle_since().map(|since| self.engine.instant(since))
+        self.status.idle_since().map(|since| self.engine.clock.instant(since))
     }
 
     fn make_room(&self) {

@@ -84,8 +84,6 @@ pub(in crate::engine) struct Socket {
 struct Undelivered {
     observed: Box<Observed>,
     begun: u64,
-    /// It was not whole before that: a turn begins before what happens in it.
-    whole: u64,
 }
 
 impl Socket {
@@ -108,28 +106,29 @@ impl Socket {
         }
     }
 
-    /// hyper has all of the response to `observed`, which began then and was `whole` then, or later: it has ended once that is out.
+    /// hyper has all of the response to `observed`, which began then: it has ended once that is out.
     #[inline]
-    pub(in crate::engine) fn deliver(&mut self, observed: Box<Observed>, begun: u64, whole: u64) {
-        self.undelivered.push(Undelivered { observed, begun, whole });
+    pub(in crate::engine) fn deliver(&mut self, observed: Box<Observed>, begun: u64) {
+        self.undelivered.push(Undelivered { observed, begun });
     }
 
-    /// Whether there are such, and hyper has given all of them.
+    /// Whether there are such.
     #[inline]
     pub(super) fn has_undelivered(&self) -> bool {
-        !self.undelivered.is_empty() && !self.hyper_waits
+        !self.undelivered.is_empty()
     }
 
-    /// They are out, as of `now`.
+    /// As of `now`, what hyper has given is out, or is not.
     #[inline(never)]
-    pub(super) fn delivered(&mut self, now: u64) {
-        let deliver = |Undelivered { observed, begun, whole }| {
-            observed.delivered_after(Duration::from_nanos(now.max(whole).saturating_sub(begun)));
-        };
+    pub(super) fn delivered(&mut self, now: u64, is_out: bool) {
+        let after = |begun: u64| Duration::from_nanos(now.saturating_sub(begun));
+        if !is_out || self.hyper_waits {
+            return self.undelivered.iter_mut().for_each(|it| it.observed.waits_after(after(it.begun)));
+        }
         match self.undelivered.len() {
             // Most.
-            1 => self.undelivered.pop().into_iter().for_each(deliver),
-            _ => self.undelivered.drain(..).for_each(deliver),
+            1 => self.undelivered.pop().into_iter().for_each(|it| it.observed.delivered_after(after(it.begun))),
+            _ => self.undelivered.drain(..).for_each(|it| it.observed.delivered_after(after(it.begun))),
         }
     }
 
