@@ -95,11 +95,15 @@ class World:
             time.sleep(0.01)
 
 
+class Corrupted(Lost):
+    """Octets that nobody has sent: no want of time explains them."""
+
+
 def expect(actual, expected, what):
     if actual != expected:
         if isinstance(actual, bytes) and len(actual) == len(expected):
             at = next(at for at in range(len(actual)) if actual[at] != expected[at])
-            raise Lost(f"{what}: octet {at} of {len(actual)} is {actual[at]}, not {expected[at]}")
+            raise Corrupted(f"{what}: octet {at} of {len(actual)} is {actual[at]}, not {expected[at]}")
         show = lambda value: value[:80] + f"… ({len(value)})".encode() if isinstance(value, bytes) and len(value) > 80 else value
         raise Lost(f"{what}: {show(actual)!r}, not {show(expected)!r}")
 
@@ -133,7 +137,8 @@ class Peer:
     def __exit__(self, kind, why, _):
         self.socket.close()
         if isinstance(why, (Lost, OSError)):
-            raise Lost(f"{why!r}; asked {self.asked!r}") from why
+            kind = type(why) if isinstance(why, Lost) else Lost
+            raise kind(f"{why if isinstance(why, Lost) else repr(why)}; asked {self.asked!r}") from why
 
     def scheme(self):
         return "https" if self.secure else "http"
@@ -417,8 +422,8 @@ def slow(world, rng):
     began = time.monotonic()
     try:
         slowly(world, rng)
-    except Lost:
-        if time.monotonic() - began > LIMIT / 2:
+    except Lost as why:
+        if time.monotonic() - began > LIMIT / 2 and not isinstance(why, Corrupted):
             raise Starved from None
         raise
 

@@ -1,4 +1,5 @@
-/* The clock of the wall for one process, some seconds from the machine's: preloaded by .ci/soak, which writes how many into a file. */
+/* The clock of the wall for one process, some seconds from the machine's: preloaded by tests and .ci/soak, which write
+   how many into the file that CLOCK_OFFSET names, as a long. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -11,7 +12,7 @@ static volatile long *offset;
 static int (*machine)(clockid_t, struct timespec *);
 
 __attribute__((constructor)) static void begin(void) {
-    const char *path = getenv("SOAK_CLOCK");
+    const char *path = getenv("CLOCK_OFFSET");
     int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     machine = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
     if (file >= 0) {
