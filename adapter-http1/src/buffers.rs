@@ -140,7 +140,20 @@ impl Output {
         if !self.is_one_piece() {
             self.join();
         }
+        if self.sent >= BUFFER {
+            self.compact();
+        }
         &mut self.buffer
+    }
+
+    /// Lets go of what was sent: who takes a little at a time may never take all that there is. Not while more is left than that, so
+    /// that no octet is moved more than once for each that was sent. \[BOD-16\]
+    #[cold]
+    fn compact(&mut self) {
+        if self.sent >= self.buffer.len() - self.sent {
+            self.buffer.drain(..self.sent);
+            self.sent = 0;
+        }
     }
 
     /// Whether all of it is in the buffer: most of the time.
@@ -235,6 +248,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_is_sent_is_let_go_of_though_there_is_always_more() {
+        let (mut output, mut spare) = (Output::default(), Spare::default());
+        for _ in 0..2000 {
+            while output.gathered() < 2 * BUFFER {
+                output.buffer(&mut spare);
+                output.append(Bytes::from(vec![0; 1000]), b"");
+            }
+            output.sent(900);
+        }
+        assert!(output.buffer.capacity() <= 8 * BUFFER, "{}", output.buffer.capacity());
+    }
 
     #[derive(Clone, Debug)]
     enum Step {

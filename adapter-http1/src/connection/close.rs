@@ -73,11 +73,7 @@ impl<T: Transport> Connection<T> {
             // [REQ-15] a reader learns that it is over
             let _ = catch("waker", || reader.wake());
         }
-        if close || failed {
-            Phase::Closing(Box::new(Closing::orderly()))
-        } else {
-            Phase::Draining(Box::new(Lingering::new(self.now, DRAIN_IDLE)))
-        }
+        if close || failed { Phase::Closing(Box::new(Closing::orderly())) } else { Phase::Draining(None) }
     }
 
     /// \[REQ-12\] reads what the application left of the body, so that the connection can go on as the response has said.
@@ -87,6 +83,8 @@ impl<T: Transport> Connection<T> {
         }
         let (now, is_stopping) = (self.now, self.is_stopping());
         let Phase::Draining(lingering) = &mut self.phase else { return Flow::Next };
+        // [REQ-29] nothing was read while the client did not take the response, so that time does not count
+        let lingering = lingering.get_or_insert_with(|| Box::new(Lingering::new(now, DRAIN_IDLE)));
         if is_stopping {
             lingering.hurry(now);
         }
@@ -205,6 +203,9 @@ impl<T: Transport> Connection<T> {
 
     /// Ends the connection at once. What the application has of it was dropped, or is dropped here; it learns that it is over.
     pub(super) fn close(&mut self, reset: bool) -> Flow {
+        // [BOD-14b] whatever it is cut off for: an orderly end would be its end
+        let is_open = matches!(&self.phase, Phase::Sending(sending) if sending.body.breaks_off_by_reset());
+        let reset = reset || is_open;
         // [DIS-08] what is dropped knows why
         self.shared.environ.disconnected.fire();
         self.phase = Phase::Closed;

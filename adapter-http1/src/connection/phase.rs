@@ -36,8 +36,8 @@ pub(super) enum Phase {
     Switching,
     /// The application has the transport.
     Taken(Tether),
-    /// What the application left of the request body is being read.
-    Draining(Box<Lingering>),
+    /// What the application left of the request body is being read, since the response is out.
+    Draining(Option<Box<Lingering>>),
     /// No more requests: the rest goes out, then the transport is closed with care.
     Closing(Box<Closing>),
     /// Over.

@@ -9,13 +9,15 @@ use adapter_core::rules::Rejection;
 use adapter_core::server::SPARED;
 use adapter_http1::connection::{End, Turn, Turned};
 
-use super::Life;
 use super::client::responses;
+use super::life::{Life, MOST, MOST_HELD, forget, held};
+use super::script::Setup;
+use super::toy_tls;
 use super::world::Dice;
 
 /// The life of a connection in plain to a client that takes everything.
 fn life() -> Life {
-    let mut life = Life::begin(Instant::now(), false, false);
+    let mut life = Life::begin(&Setup::default(), Instant::now());
     life.change(|wire| wire.room = usize::MAX / 2);
     life
 }
@@ -100,7 +102,7 @@ fn an_endless_body_ends_with_its_connection() {
 /// \[SHU-04\] who has said nothing at all may be about to: a drain waits for that, but not for long.
 #[test]
 fn a_drain_spares_a_fresh_connection_for_a_moment() {
-    let mut life = Life::begin(Instant::now(), true, false);
+    let mut life = Life::begin(&Setup { tls: true, ..Setup::default() }, Instant::now());
     life.change(|wire| wire.incoming.clear());
     life.run();
     life.trigger.drain();
@@ -122,6 +124,42 @@ fn a_preface_is_refused_where_nobody_speaks_http2() {
     life.run();
     let said: Vec<_> = responses(&life.heard()).into_iter().map(|said| said.status).collect();
     assert_eq!(said, [505]);
+}
+
+/// \[LIM-06\], \[DIS-03\] whatever an operating system tells of it, in every phase in which something is to be sent.
+#[test]
+fn who_takes_a_little_is_not_given_up() {
+    let requests =
+        ["GET /drip/1", "GET /drip/1 HTTP/1.1\r\nHost: a\r\n\r\nGET /late/2", "GET /hello/1 HTTP/1.0\r\n\r\nx"];
+    for (request, tls) in requests.into_iter().flat_map(|request| [(request, false), (request, true)]) {
+        let mut life = Life::begin(&Setup { tls, ..Setup::default() }, Instant::now());
+        life.gate.fire();
+        if tls {
+            // The whole handshake, and nothing more.
+            life.change(|wire| wire.room = [toy_tls::hello("http/1.1").len(), "...ticket".len()].iter().sum());
+            life.run();
+        }
+        life.say(format!("{request} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+        life.run();
+        for _ in 0..10 {
+            life.change(|wire| {
+                wire.room += 10;
+                wire.untold = true;
+            });
+            let deadline =
+                life.connection.as_ref().expect("it is served").deadline().expect("there is a write timeout");
+            let time = deadline.saturating_duration_since(life.now());
+            life.passes(time);
+            let before = life.wire.lock().unwrap().out.len();
+            life.run();
+            assert_eq!(life.wire.lock().unwrap().out.len(), before + 10, "it is tried ({request})");
+        }
+        let deadline = life.connection.as_ref().expect("it is served").deadline().expect("there is a write timeout");
+        let time = deadline.saturating_duration_since(life.now());
+        life.passes(time);
+        life.run();
+        assert!(life.connection.is_none(), "who takes nothing is ({request})");
+    }
 }
 
 /// A permit is for what is the application's: an end that is forced needs none where there is nothing of it.
@@ -159,7 +197,7 @@ fn a_request_that_waits_for_a_permit_can_be_refused() {
 #[test]
 fn who_ends_without_close_notify_may_still_read() {
     for reset in [false, true] {
-        let mut life = Life::begin(Instant::now(), true, false);
+        let mut life = Life::begin(&Setup { tls: true, ..Setup::default() }, Instant::now());
         life.change(|wire| wire.room = usize::MAX / 2);
         life.say(b"GET /late/1 HTTP/1.1\r\nHost: a\r\n\r\n");
         life.run();
@@ -170,5 +208,74 @@ fn who_ends_without_close_notify_may_still_read() {
         life.gate.fire();
         life.run();
         assert_eq!(responses(&life.heard()).len(), usize::from(!reset));
+    }
+}
+
+/// \[BOD-14b\], \[DIS-04c\] what is cut off because the client's stream has ended, and it may still read, must not look whole. Found by a life.
+#[test]
+fn an_answer_to_the_end_of_the_connection_is_cut_by_a_reset() {
+    for tls in [false, true] {
+        let mut life = Life::begin(&Setup { tls, ..Setup::default() }, Instant::now());
+        life.change(|wire| wire.room = usize::MAX / 2);
+        life.say(b"GET /drip/1 HTTP/1.0\r\n\r\n");
+        life.change(|wire| wire.ended = true);
+        life.run();
+        assert!(life.heard().ends_with(b"\r\n\r\n/drip/1 "), "it is under way, and the rest waits");
+        let until = life.deadline().expect("who has ended is not waited for for long");
+        let time = until.saturating_duration_since(life.now());
+        life.passes(time);
+        life.run();
+        let wire = life.wire.lock().unwrap();
+        assert!(wire.closed && wire.by_reset && !wire.shut, "an orderly end is that of the answer");
+    }
+}
+
+/// \[REQ-29\] who takes the answer late has all the time for the body that nobody wants: it was not read before. Found by a life.
+#[test]
+fn the_time_for_an_unwanted_body_begins_behind_the_answer() {
+    let mut life = Life::begin(&Setup::default(), Instant::now());
+    life.say(b"POST /leave/1 HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n");
+    life.run();
+    life.passes(Duration::from_secs(31));
+    life.change(|wire| wire.room = usize::MAX / 2);
+    life.run();
+    life.say(b"0123456789GET /hello/2 HTTP/1.1\r\nHost: a\r\n\r\n");
+    life.run();
+    let said: Vec<_> = responses(&life.heard()).into_iter().map(|said| said.body).collect();
+    assert_eq!(said, [b"/leave/1", b"/hello/2"]);
+}
+
+/// \[BOD-16\], \[LIM-01\] what a connection holds depends on its limits, and not on how much there is to say: requests by the thousand, a large
+/// body that comes back, an answer without an end, a long head, for a client that takes nothing, or only a little now and then.
+#[test]
+fn what_a_connection_holds_has_a_bound() {
+    let head = |path: &str, fields: &str| format!("POST {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n").into_bytes();
+    let large = [head("/echo/1", "Content-Length: 10000000\r\n"), vec![b'x'; 10_000_000]].concat();
+    let chunk = [b"8000\r\n".to_vec(), vec![b'x'; 0x8000], b"\r\n".to_vec()].concat();
+    let chunked =
+        [head("/echo/1", "Transfer-Encoding: chunked\r\n"), chunk.repeat(300), b"0\r\n\r\n".to_vec()].concat();
+    let long = [b"GET / HTTP/1.1\r\nx: ".to_vec(), vec![b'x'; 10_000_000]].concat();
+    let floods = [
+        head("/hello/1", "Content-Length: 0\r\n").repeat(20_000),
+        head("/late/1", "Content-Length: 0\r\n").repeat(20_000),
+        large,
+        chunked,
+        long,
+        head("/endless/1", "Content-Length: 0\r\n"),
+    ];
+    for (flood, slow) in floods.iter().flat_map(|flood| [(flood, false), (flood, true)]) {
+        forget();
+        let mut life = Life::begin(&Setup::default(), Instant::now());
+        for piece in flood.chunks(50_000) {
+            life.say(piece);
+            life.change(|wire| wire.room += if slow { 3000 } else { 0 });
+            life.run();
+        }
+        let what = String::from_utf8_lossy(&flood[..20]).into_owned();
+        assert!(MOST.get() <= MOST_HELD, "{} octets are held ({what}, {slow})", MOST.get());
+        life.trigger.force();
+        life.told = true;
+        life.run();
+        assert!(life.connection.is_none() && held() <= MOST_HELD / 2, "{} octets are left ({what}, {slow})", held());
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::future::pending;
 use std::io::{self, IoSlice};
-use std::sync::{Arc, Mutex};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -41,53 +42,78 @@ pub(crate) struct Wire {
     pub(crate) room: usize,
     /// Of which nothing is told: only who tries learns it.
     pub(crate) untold: bool,
+    /// There was something for it, and no room.
+    pub(crate) blocked: bool,
     pub(crate) out: Vec<u8>,
     pub(crate) shut: bool,
     pub(crate) closed: bool,
+    /// It is closed with a reset.
+    pub(crate) by_reset: bool,
     pub(crate) wakers: Vec<Waker>,
+}
+
+impl Wire {
+    fn read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        assert!(!buffer.is_empty(), "a read of nothing");
+        if self.reset {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        if let Some(piece) = self.incoming.front_mut() {
+            let count = piece.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&piece[..count]);
+            piece.drain(..count);
+            if piece.is_empty() {
+                self.incoming.pop_front();
+            }
+            return Poll::Ready(Ok(count));
+        }
+        if self.ended {
+            return Poll::Ready(Ok(0));
+        }
+        self.wakers.push(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        assert!(!self.shut, "a write behind the end");
+        if self.reset {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let room = if self.untold { 0 } else { self.room };
+        let most = room.min(parts.iter().map(|part| part.len()).sum());
+        if most == 0 {
+            self.blocked = true;
+            self.wakers.push(cx.waker().clone());
+            return Poll::Pending;
+        }
+        self.blocked = false;
+        self.room -= most;
+        let mut left = most;
+        for part in parts {
+            let count = left.min(part.len());
+            self.out.extend_from_slice(&part[..count]);
+            left -= count;
+        }
+        Poll::Ready(Ok(most))
+    }
+}
+
+/// What the world holds is not the connection's.
+fn uncounted<R>(run: impl FnOnce() -> R) -> R {
+    let mut result = None;
+    allocation_counter::opt_out(|| result = Some(catch_unwind(AssertUnwindSafe(run))));
+    result.expect("it ran").unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 pub(crate) struct Socket(pub(crate) Arc<Mutex<Wire>>);
 
 impl Transport for Socket {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut wire = self.0.lock().unwrap();
-        assert!(!buffer.is_empty(), "a read of nothing");
-        if wire.reset {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-        }
-        if let Some(piece) = wire.incoming.front_mut() {
-            let count = piece.len().min(buffer.len());
-            buffer[..count].copy_from_slice(&piece[..count]);
-            piece.drain(..count);
-            if piece.is_empty() {
-                wire.incoming.pop_front();
-            }
-            return Poll::Ready(Ok(count));
-        }
-        if wire.ended {
-            return Poll::Ready(Ok(0));
-        }
-        wire.wakers.push(cx.waker().clone());
-        Poll::Pending
+        uncounted(|| self.0.lock().unwrap().read(cx, buffer))
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let mut wire = self.0.lock().unwrap();
-        assert!(!wire.shut, "a write behind the end");
-        if wire.reset {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        let room = if wire.untold { 0 } else { wire.room };
-        let most = room.min(parts.iter().map(|part| part.len()).sum());
-        if most == 0 {
-            wire.wakers.push(cx.waker().clone());
-            return Poll::Pending;
-        }
-        let taken: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).take(most).collect();
-        wire.room -= most;
-        wire.out.extend(taken);
-        Poll::Ready(Ok(most))
+        uncounted(|| self.0.lock().unwrap().write(cx, parts))
     }
 
     fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -103,12 +129,15 @@ impl Transport for Socket {
         self.0.lock().unwrap().untold = false;
     }
 
-    fn reset_on_close(&mut self) {}
+    fn reset_on_close(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).by_reset = true;
+    }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        self.0.lock().unwrap().closed = true;
+        // Also where the life ends by a panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
     }
 }
 
