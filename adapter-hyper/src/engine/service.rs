@@ -18,7 +18,8 @@ use adapter_core::server::ShutdownLevel;
 use adapter_core::signal::Signal;
 use adapter_core::upgrade::switches;
 use adapter_core::{Environ, Request, RequestBody, Response, Sleep, contain, refused};
-use http::{StatusCode, Version, header};
+use http::header::{self, Entry};
+use http::{HeaderMap, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::in_flight::InFlight;
@@ -185,7 +186,8 @@ impl Answer {
                     .is_some_and(|length| length <= PIECE as u64 && response::is_simple(response, &self.facts, length))
         };
         if self.rare.is_none() && answer.as_ref().is_some_and(is_usual) {
-            let (head, body) = answer.take().expect("invariant: there is an answer").into_parts();
+            let (mut head, body) = answer.take().expect("invariant: there is an answer").into_parts();
+            date(&mut head.headers);
             in_flight.answered(head.status);
             in_flight.shared.status.commit(false);
             let body = ResponseBody::full(body.try_into_bytes().unwrap_or_default(), in_flight);
@@ -254,10 +256,19 @@ impl Answer {
         }
         let declared =
             if head.status == StatusCode::NOT_MODIFIED { rules::declared_length(&head.headers) } else { None };
+        date(&mut head.headers);
         in_flight.answered(head.status);
         in_flight.shared.status.commit(plan.close);
         let body = ResponseBody::new(body, &plan, declared, in_flight, rare.unanswered.take());
         Poll::Ready(Ok(http::Response::from_parts(head, body)))
+    }
+}
+
+/// \[RSP-06\] hyper's own Date stands still where the clock is set back, until the clock is there again.
+fn date(headers: &mut HeaderMap) {
+    if let Ok(Entry::Vacant(place)) = headers.try_entry(header::DATE) {
+        // Where there is no room for it hyper writes its own.
+        let _ = place.try_insert(rules::date::header_value());
     }
 }
 
