@@ -116,6 +116,8 @@ class Peer:
 
     def __init__(self, world, secure=False, context=ANY, buffer=None):
         self.world, self.buffer, self.asked, self.secure = world, b"", "", secure
+        # Whether anything of an answer has come, on this connection or, in HTTP/2, in this round.
+        self.is_answered = False
         self.socket = socket.socket()
         self.socket.settimeout(PATIENCE)
         if buffer:
@@ -137,6 +139,8 @@ class Peer:
     def __exit__(self, kind, why, _):
         self.socket.close()
         if isinstance(why, (Lost, OSError)):
+            if not self.is_answered and not isinstance(why, (Corrupted, TimeoutError)):
+                raise LetGo from why
             kind = type(why) if isinstance(why, Lost) else Lost
             raise kind(f"{why if isinstance(why, Lost) else repr(why)}; asked {self.asked!r}") from why
 
@@ -151,6 +155,7 @@ class Peer:
         if not data:
             raise Lost(f"end of the stream, {len(self.buffer)} octets are there")
         self.buffer += data
+        self.is_answered = True
 
     def take(self, count):
         # Pieces are joined once: there are bodies of 8 MiB.
@@ -440,6 +445,7 @@ def slowly(world, rng):
         peer.send(ask.head("1.1", ["Connection: close"]))
         pieces = []
         while data := peer.socket.recv(16384):
+            peer.is_answered = True
             pieces.append(data)
             time.sleep(0.02)
         peer.buffer = b"".join(pieces)
@@ -675,21 +681,15 @@ def streams(peer, rng, stream):
     ping = rng.randbytes(8)
     out.append(frame(6, 0, 0, ping))
     peer.asked = "streams " + ", ".join(f"{number} {asked[0].method} {asked[0].target}" for number, asked in waiting.items())
-    has_read = False
-    try:
-        peer.send(b"".join(out))
-    except OSError as why:
-        raise LetGo from why
+    peer.is_answered = False
+    peer.send(b"".join(out))
     while waiting or ping:
         try:
             header = peer.take(9)
-        except (Lost, OSError) as why:
+        except (Lost, OSError):
             if last < 2**31 and not waiting:
                 return stream, True
-            if not has_read and not isinstance(why, TimeoutError):
-                raise LetGo from why
             raise
-        has_read = True
         payload = peer.take(int.from_bytes(header[:3], "big"))
         kind, flags, of = header[3], header[4], int.from_bytes(header[5:9], "big") & 0x7FFFFFFF
         if kind == 4 and not flags & 1:
@@ -710,6 +710,7 @@ def streams(peer, rng, stream):
                 raise Lost(f"stream {of} is reset with {code}")
             del waiting[of]
         elif kind == 1 and of in waiting:
+            peer.is_answered = True
             waiting[of][1] = STATUS.get(payload[0], payload[:10])
         elif kind == 0 and payload:
             room = struct.pack(">I", len(payload))

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use adapter_core::dispatch::Observed;
-use http::StatusCode;
+use adapter_core::rules;
+use http::header::{self, Entry};
+use http::{HeaderMap, StatusCode};
 
 use super::io::Shared;
 
@@ -39,12 +41,29 @@ impl InFlight {
         }
     }
 
+    /// \[RSP-06\] dates a response where hyper's own Date stands still.
+    #[inline]
+    pub(super) fn date(&self, headers: &mut HeaderMap) {
+        if self.shared.engine.clock.is_set_back(self.begun) {
+            date(headers);
+        }
+    }
+
     /// [`answered`](Self::answered), and the response goes out as one.
     #[inline]
     pub(super) fn answered_at_once(&mut self, status: StatusCode) {
         if let Some(observed) = &mut self.observed {
             observed.answered_at_once(status);
         }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn date(headers: &mut HeaderMap) {
+    if let Ok(Entry::Vacant(place)) = headers.try_entry(header::DATE) {
+        // Where there is no room for it hyper writes its own.
+        let _ = place.try_insert(rules::date::header_value());
     }
 }
 

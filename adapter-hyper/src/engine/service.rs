@@ -184,7 +184,8 @@ impl Answer {
                     .is_some_and(|length| length <= PIECE as u64 && response::is_simple(response, &self.facts, length))
         };
         if self.rare.is_none() && answer.as_ref().is_some_and(is_usual) {
-            let (head, body) = answer.take().expect("invariant: there is an answer").into_parts();
+            let (mut head, body) = answer.take().expect("invariant: there is an answer").into_parts();
+            in_flight.date(&mut head.headers);
             in_flight.answered_at_once(head.status);
             in_flight.shared.status.commit(false);
             let body = ResponseBody::full(body.try_into_bytes().unwrap_or_default(), in_flight);
@@ -253,6 +254,7 @@ impl Answer {
         }
         let declared =
             if head.status == StatusCode::NOT_MODIFIED { rules::declared_length(&head.headers) } else { None };
+        in_flight.date(&mut head.headers);
         in_flight.answered(head.status);
         in_flight.shared.status.commit(plan.close);
         let body = ResponseBody::new(body, &plan, declared, in_flight, rare.unanswered.take());

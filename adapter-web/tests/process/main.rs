@@ -5,6 +5,8 @@
 
 #[cfg(all(unix, feature = "tls"))]
 mod certificates;
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+mod clock;
 #[cfg(unix)]
 mod ends;
 #[cfg(unix)]
@@ -124,6 +126,8 @@ mod unix {
             ("limits_that_cannot_be_kept_are_refused", usage::limits_too_large),
             ("an_applications_drop_changes_no_status", ends::fragile),
             ("tasks_that_never_end_are_told_and_dropped", ends::endless_tasks),
+            #[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+            ("a_clock_that_is_set_back_is_followed", crate::clock::set_back),
             #[cfg(feature = "tls")]
             ("certificates_are_read_again_at_a_hang_up", crate::certificates::case),
             #[cfg(feature = "tls")]
