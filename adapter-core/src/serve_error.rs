@@ -25,7 +25,7 @@ pub enum ServeError {
         reason: String,
     },
     /// No server of that name.
-    #[error("unknown server \"{name}\"; known are: {}", known.join(", "))]
+    #[error("unknown server {name:?}; known are: {}", known.join(", "))]
     UnknownServer {
         /// The name asked for.
         name: String,

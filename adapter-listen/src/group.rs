@@ -8,9 +8,9 @@ pub(super) fn id(group: &str) -> io::Result<u32> {
         return Ok(id);
     }
     let groups = std::fs::read("/etc/group").map_err(|error| {
-        io::Error::new(error.kind(), format!("the group \"{group}\" is not known: /etc/group: {error}"))
+        io::Error::new(error.kind(), format!("the group {group:?} is not known: /etc/group: {error}"))
     })?;
-    let missing = || io::Error::new(ErrorKind::InvalidInput, format!("there is no group \"{group}\""));
+    let missing = || io::Error::new(ErrorKind::InvalidInput, format!("there is no group {group:?}"));
     find(&groups, group).ok_or_else(missing)
 }
 

@@ -69,7 +69,7 @@ impl ThreadPoolServer {
             None | Some("wait") => config.blocking_queue,
             Some("refuse") => 0,
             Some(other) => {
-                return Err(ServeError::config(AT_CAPACITY, format!("\"{other}\" is neither \"wait\" nor \"refuse\"")));
+                return Err(ServeError::config(AT_CAPACITY, format!("{other:?} is neither \"wait\" nor \"refuse\"")));
             }
         };
         let listeners = adapter_listen::bind_all(&config.binds_or_default(), false)?;

@@ -217,7 +217,7 @@ fn wrong_use_is_one_line_and_status_2() {
         (&["--access-log", "fancy"], "possible values: off, common, combined, json, events"),
         (&["--server", "a", "--server", "b"], "cannot be used multiple times"),
         (&["--server", "x"], "unknown server \"x\""),
-        (&["--server", "two\nlines"], "unknown server \"two lines\""),
+        (&["--server", "two\nlines"], "unknown server \"two\\nlines\""),
         (&["--nope\n\x1b[31m"], "unexpected argument '--nope"),
     ] {
         let exit = error(args);

@@ -1,6 +1,8 @@
-//! What the fuzz targets check; see [`checks`], [`gateway`], [`websocket`] and [`differential`].
+//! What the fuzz targets check; see [`checks`], [`fields`], [`values`], [`gateway`], [`websocket`] and [`differential`].
 
 pub mod checks;
 pub mod differential;
+pub mod fields;
 pub mod gateway;
+pub mod values;
 pub mod websocket;

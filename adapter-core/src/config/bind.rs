@@ -106,7 +106,7 @@ impl fmt::Display for Bind {
 
 /// Text that is no address to listen on.
 #[derive(Debug, thiserror::Error)]
-#[error("\"{text}\" is no address to listen on: {reason} (use HOST:PORT, unix:PATH or fd:NAME)")]
+#[error("{text:?} is no address to listen on: {reason} (use HOST:PORT, unix:PATH or fd:NAME)")]
 pub struct ParseBindError {
     text: String,
     reason: String,

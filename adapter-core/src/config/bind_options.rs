@@ -103,7 +103,7 @@ impl BindOptions {
                     value.and_then(time).filter(|timeout| !timeout.is_zero() && *timeout <= MOST_USER_TIMEOUT);
                 self.user_timeout = Some(timeout.ok_or_else(|| wants("a time from 1ms to 596h") + "30s")?);
             }
-            _ => return Err(format!("there is no option \"{text}\", only {}", Self::NAMES)),
+            _ => return Err(format!("there is no option {text:?}, only {}", Self::NAMES)),
         }
         Ok(())
     }

@@ -288,7 +288,7 @@ impl ServerConfig {
             None => Ok(()),
             Some(name) => {
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                Err(ServeError::config(name, format!("the server \"{server}\" has no such option (it has: {known})")))
+                Err(ServeError::config(name, format!("the server {server:?} has no such option (it has: {known})")))
             }
         }
     }

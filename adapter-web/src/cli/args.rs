@@ -330,7 +330,7 @@ pub(super) fn bind_of_port(port: Option<OsString>) -> Result<Option<Bind>, Serve
     let Some(port) = port.filter(|port| !port.is_empty()) else { return Ok(None) };
     match port.to_str().and_then(|port| port.parse().ok()) {
         Some(port) => Ok(Some(Bind::EveryInterface(port))),
-        None => Err(ServeError::config("PORT", format!("\"{}\" is no port (a number up to 65535)", port.display()))),
+        None => Err(ServeError::config("PORT", format!("{port:?} is no port (a number up to 65535)"))),
     }
 }
 

@@ -116,7 +116,7 @@ impl From<ServeError> for Exit {
     fn from(error: ServeError) -> Self {
         match &error {
             ServeError::UnknownServer { name, known } if known.is_empty() => {
-                Exit::usage(format_args!("unknown server \"{name}\"; this build has none (see its features)"))
+                Exit::usage(format_args!("unknown server {name:?}; this build has none (see its features)"))
             }
             ServeError::UnknownServer { .. } => Exit::usage(error),
             ServeError::Config { setting, reason } => {

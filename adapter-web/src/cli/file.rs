@@ -49,7 +49,7 @@ pub(super) fn apply_some(command: Command, path: &Path, keys: &[&str], but: &[&s
     let is_known = |key: &str| keys.contains(&key) || find(&command, key).is_some();
     for key in table.keys().filter(|key| !is_known(key)) {
         if let Some(meant) = closest(keys.iter().copied(), key, 0.9) {
-            return Err(fault(format!("unknown key \"{key}\"; a similar one is \"{meant}\"")));
+            return Err(fault(format!("unknown key {key:?}; a similar one is {meant:?}")));
         }
     }
     table.retain(|key, _| keys.contains(&key) && !but.contains(&key));
@@ -66,7 +66,7 @@ fn table(path: &Path) -> Result<Table, String> {
 fn settings(command: &Command, table: Table) -> Result<Vec<(String, Vec<String>)>, String> {
     let mut settings = Vec::with_capacity(table.len());
     for (key, value) in table {
-        let arg = find(command, &key).ok_or_else(|| format!("unknown key \"{key}\"{}", tip(command, &key)))?;
+        let arg = find(command, &key).ok_or_else(|| format!("unknown key {key:?}{}", tip(command, &key)))?;
         let values = texts(value).ok_or_else(|| format!("{key} is no text, number, true or false, or list of them"))?;
         check(arg, &values).map_err(|problem| format!("{key}: {problem}"))?;
         settings.push((key, values));
@@ -106,7 +106,7 @@ fn tip(command: &Command, key: &str) -> String {
     }
     let mut known = Vec::new();
     keys(command, &mut known);
-    closest(known, key, 0.8).map_or_else(String::new, |name| format!("; a similar one is \"{name}\""))
+    closest(known, key, 0.8).map_or_else(String::new, |name| format!("; a similar one is {name:?}"))
 }
 
 /// The one of `known` that is like `key` to more than `least`, of 1.

@@ -34,7 +34,7 @@ impl Args {
         match parts.find(|part| !part.contains(['=', '[', '{', '}', ']']) && !is_level(part)) {
             Some(part) => {
                 let levels = "off, error, warn, info, debug, trace";
-                Err(Exit::usage(format_args!("--log: \"{part}\" is no level ({levels})")))
+                Err(Exit::usage(format_args!("--log: {part:?} is no level ({levels})")))
             }
             None => {
                 EnvFilter::try_new(directives).map(Some).map_err(|error| Exit::usage(format_args!("--log: {error}")))

@@ -59,9 +59,12 @@ impl FromStr for Period {
 
 impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.subsec_millis() {
-            0 => write!(f, "{}s", self.0.as_secs()),
-            _ => write!(f, "{}ms", self.0.as_millis()),
+        let (seconds, nanos) = (self.0.as_secs(), self.0.subsec_nanos());
+        // Whatever it is, it is read as the same again.
+        match u64::try_from(self.0.as_millis()) {
+            _ if nanos == 0 => write!(f, "{seconds}s"),
+            Ok(millis) if nanos.is_multiple_of(1_000_000) => write!(f, "{millis}ms"),
+            _ => write!(f, "{seconds}.{}s", format!("{nanos:09}").trim_end_matches('0')),
         }
     }
 }
