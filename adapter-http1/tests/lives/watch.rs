@@ -284,7 +284,11 @@ impl Watch {
                     seen.now >= since + limit
                 });
                 break match got.map(|got| got.status) {
-                    None if seen.blocked => Place::Blocked,
+                    None if seen.blocked => {
+                        // It may be refused, and nobody knows.
+                        self.blind |= may_be_late;
+                        Place::Blocked
+                    }
                     None => Place::Head { part },
                     // What is wrong may be seen before all is there.
                     Some(status)
@@ -302,7 +306,7 @@ impl Watch {
             let verdict = self.verdicts.get(&index).copied();
             let answer = verdict.unwrap_or_else(|| asked.progress(seen.said, seen.gate, length));
             let Some(status) = answer.status else {
-                assert!(got.is_none(), "{} is answered too early", asked.path);
+                assert!(got.is_none(), "{} is answered too early: {:?}", asked.path, got.map(|got| got.status));
                 if !seen.blocked {
                     assert!(seen.calls.len() == index + 1, "{} is not called ({})", asked.path, seen.calls.len());
                     let hurried = asked.expects && seen.said == asked.head_end.unwrap_or(0);
