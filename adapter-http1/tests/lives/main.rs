@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use adapter_core::environ::Serving;
 use adapter_core::hints::{EarlyHints, HintError};
 use adapter_core::http::HeaderMap;
+use adapter_core::server::Roster;
 use adapter_core::signal::Signal;
 use adapter_core::tls::Tls;
 use adapter_core::{
@@ -152,6 +153,7 @@ struct Life {
     bell: Arc<Bell>,
     gate: Signal,
     trigger: ShutdownTrigger,
+    roster: Arc<Roster>,
     alive: Arc<AtomicUsize>,
     /// Where turns need a permit: when it is given, and what was told of the transport.
     ration: Option<Dice>,
@@ -183,7 +185,8 @@ impl Life {
         let (clock, trigger) = (Arc::new(Mutex::new(start)), ShutdownTrigger::new());
         let runtime = Runtime::new(Still(clock.clone()));
         let serving = Serving::new(ServerInfo::new("lives", "1"), runtime, trigger.clone(), &config);
-        let settings = Arc::new(Settings::new(DynApplication::new(app), serving, &config, Arc::default()));
+        let roster = Arc::<Roster>::default();
+        let settings = Arc::new(Settings::new(DynApplication::new(app), serving, &config, roster.clone()));
         let wire = Arc::<Mutex<Wire>>::default();
         let local = ListenAddr::Tcp("127.0.0.1:80".parse().unwrap());
         let over = tls.then(|| Tls::new(ToyAcceptor));
@@ -210,6 +213,7 @@ impl Life {
             bell: Arc::new(Bell(AtomicBool::new(true))),
             gate,
             trigger,
+            roster,
             alive,
             ration: None,
             told: true,
