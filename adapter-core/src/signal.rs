@@ -146,6 +146,26 @@ mod tests {
         signal.wait();
     }
 
+    /// A hundred times, as the one may be too late to wait.
+    #[test]
+    fn nobody_goes_on_before_it() {
+        for _ in 0..100 {
+            let (signal, begins) = (Signal::new(), Signal::new());
+            let waiter = {
+                let (signal, begins) = (signal.clone(), begins.clone());
+                thread::spawn(move || {
+                    begins.fire();
+                    signal.wait();
+                    signal.is_fired()
+                })
+            };
+            futures_lite::future::block_on(begins.fired());
+            thread::yield_now();
+            signal.fire();
+            assert!(waiter.join().unwrap(), "it was not fired");
+        }
+    }
+
     #[test]
     fn fires_once_and_where_it_was_to_be_fired_by_a_drop() {
         let signal = Signal::new();

@@ -39,3 +39,52 @@ fn field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use adapter_core::http::{Method, Request, StatusCode, header};
+    use adapter_core::rules::request::{Facts, check};
+    use adapter_core::rules::response::plan;
+    use adapter_core::{Limits, Response};
+
+    use super::*;
+
+    fn encoded(
+        status: StatusCode,
+        method: Method,
+        length: Option<u64>,
+        fields: &[(&'static str, &'static str)],
+    ) -> String {
+        let request = Request::builder().method(method).uri("/").header(header::HOST, "a").body(()).unwrap();
+        let facts: Facts = check(&request.into_parts().0, &Limits::default()).unwrap();
+        let (mut head, _) = Response::new(adapter_core::Body::empty()).into_parts();
+        head.status = status;
+        let planned = plan(&mut head, length, &facts).unwrap();
+        for (name, value) in fields {
+            head.headers.append(*name, header::HeaderValue::from_static(value));
+        }
+        let mut out = Vec::new();
+        encode(Form::Cgi, &head, &planned, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    /// Of a response there is one length, and nothing of the connection, which is the web server's.
+    #[test]
+    fn the_connection_is_the_web_servers() {
+        for own in [("connection", "close"), ("transfer-encoding", "chunked"), ("status", "404")] {
+            let said = encoded(StatusCode::OK, Method::GET, Some(3), &[own, ("x-other", "a")]);
+            assert_eq!(said, "Status: 200 OK\r\nx-other: a\r\ncontent-length: 3\r\n\r\n");
+        }
+        let open = encoded(StatusCode::OK, Method::GET, None, &[("content-length", "5")]);
+        assert_eq!(open, "Status: 200 OK\r\n\r\n", "a body is as long as it is");
+    }
+
+    /// \[NOB-06\]
+    #[test]
+    fn the_length_of_what_is_not_sent_is_told() {
+        for (status, method) in [(StatusCode::NOT_MODIFIED, Method::GET), (StatusCode::OK, Method::HEAD)] {
+            let said = encoded(status, method, None, &[("content-length", "5")]);
+            assert!(said.ends_with("\r\ncontent-length: 5\r\n\r\n"), "{said}");
+        }
+    }
+}

@@ -208,3 +208,112 @@ impl Drop for Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use adapter_core::environ::Serving;
+    use adapter_core::server::Threads;
+    use adapter_core::{ListenAddr, Runtime, ServerConfig, ServerInfo, ShutdownTrigger};
+
+    use super::*;
+
+    fn pipe(length: Option<u64>) -> (Feed, RequestBody) {
+        limited(length, None)
+    }
+
+    fn limited(length: Option<u64>, limit: Option<u64>) -> (Feed, RequestBody) {
+        let config = ServerConfig::default();
+        let runtime = Runtime::new(Threads::for_event_loop(&config));
+        let serving = Serving::new(ServerInfo::new("test", "0"), runtime, ShutdownTrigger::new(), &config);
+        let local = ListenAddr::Tcp(([127, 0, 0, 1], 80).into());
+        let environ = Arc::new(Connection::new(serving, None, local));
+        channel(Terms { length, limit, timeout: None, environ, meter: None })
+    }
+
+    fn read(body: &mut RequestBody) -> Option<Result<Bytes, RequestBodyError>> {
+        futures_lite::future::block_on(body.chunk())
+    }
+
+    #[test]
+    fn its_length_is_known_where_it_was_said() {
+        assert_eq!((pipe(Some(5)).1.len(), pipe(None).1.len()), (Some(5), None));
+    }
+
+    #[test]
+    fn it_goes_on_until_its_end() {
+        let (feed, mut body) = pipe(Some(5));
+        feed.push(Bytes::from_static(b"hel"));
+        assert!(feed.is_open());
+        feed.push(Bytes::from_static(b"lo, and more"));
+        assert!(!feed.is_open());
+        let whole = [read(&mut body), read(&mut body), read(&mut body)];
+        assert_eq!(whole, [Some(Ok("hel".into())), Some(Ok("lo".into())), None]);
+    }
+
+    /// \[REQ-10\]
+    #[test]
+    fn what_is_left_by_its_connection_is_broken_off() {
+        for length in [None, Some(5)] {
+            let (feed, mut body) = pipe(length);
+            feed.push(Bytes::from_static(b"hel"));
+            drop(feed);
+            assert_eq!(read(&mut body), Some(Ok("hel".into())));
+            assert_eq!(read(&mut body), Some(Err(RequestBodyError::Disconnected)));
+        }
+    }
+
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn who_reads_goes_on_when_something_comes() {
+        let feeds: [fn(Feed); 3] = [|feed| feed.push(Bytes::from_static(b"a")), |feed| feed.end(), drop];
+        for feeds in feeds {
+            let (feed, mut body) = pipe(None);
+            let woken = Arc::new(Woken(AtomicUsize::new(0)));
+            let waker = Waker::from(woken.clone());
+            let mut chunk = std::pin::pin!(body.chunk());
+            assert!(chunk.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            feeds(feed);
+            assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+        }
+    }
+
+    /// \[LIM-03\]
+    #[test]
+    fn more_than_the_limit_is_too_large() {
+        let (feed, mut body) = limited(None, Some(4));
+        feed.push(Bytes::from_static(b"four"));
+        assert!(feed.is_open());
+        feed.push(Bytes::from_static(b"5"));
+        assert!(!feed.is_open());
+        assert_eq!(read(&mut body), Some(Ok("four".into())));
+        assert_eq!(read(&mut body), Some(Err(RequestBodyError::TooLarge { limit: 4 })));
+    }
+
+    /// \[REQ-16\]
+    #[test]
+    fn who_feeds_goes_on_when_there_is_room() {
+        let (feed, mut body) = pipe(None);
+        let woken = Arc::new(Woken(AtomicUsize::new(0)));
+        let waker = Waker::from(woken.clone());
+        let mut cx = Context::from_waker(&waker);
+        feed.push(Bytes::from_static(b"hello"));
+        assert!(!feed.is_full(&mut cx));
+        feed.push(vec![0; MOST].into());
+        assert!(feed.is_full(&mut cx));
+        assert_eq!(read(&mut body), Some(Ok("hello".into())));
+        assert_eq!(woken.0.load(Ordering::SeqCst), 0, "as much as that is enough");
+        assert!(matches!(read(&mut body), Some(Ok(data)) if data.len() == MOST));
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+        assert!(!feed.is_full(&mut cx));
+    }
+}

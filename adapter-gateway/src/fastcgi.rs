@@ -289,6 +289,49 @@ mod tests {
         record(GET_VALUES, 0, b"\x0f\0FCGI_MPXS_CONNS\x01\0x", &mut asked);
         record(GET_VALUES_RESULT, 0, b"\x0f\x01FCGI_MPXS_CONNS0", &mut told);
         assert_eq!(events(&mut FastCgi::new(9), &[&asked]).unwrap(), [Event::Reply(told)]);
+        let (mut asked, mut told) = (Vec::new(), Vec::new());
+        record(GET_VALUES, 0, b"\x0d\0FCGI_MAX_REQS\x0e\0FCGI_MAX_CONNS", &mut asked);
+        record(GET_VALUES_RESULT, 0, b"\x0d\x04FCGI_MAX_REQS1024\x0e\x04FCGI_MAX_CONNS1024", &mut told);
+        assert_eq!(events(&mut FastCgi::new(9), &[&asked]).unwrap(), [Event::Reply(told)]);
+    }
+
+    /// \[LIM-01\] what is no more than that is not too much.
+    #[test]
+    fn variables_may_be_as_long_as_the_limit() {
+        let variable = param("REQUEST_METHOD", "GET");
+        let mut whole = begin(1, RESPONDER, 0);
+        variable.chunks(5).for_each(|piece| record(PARAMS, 1, piece, &mut whole));
+        record(PARAMS, 1, b"", &mut whole);
+        assert_eq!(events(&mut FastCgi::new(variable.len()), &[&whole]).unwrap().len(), 1);
+        assert_eq!(events(&mut FastCgi::new(variable.len() - 1), &[&whole]), Err(Malformed::TooLarge));
+    }
+
+    #[test]
+    fn a_body_is_behind_the_variables() {
+        let mut early = begin(1, RESPONDER, 0);
+        record(STDIN, 1, b"hello", &mut early);
+        assert!(matches!(events(&mut FastCgi::new(1000), &[&early]), Err(Malformed::Protocol(_))));
+    }
+
+    #[test]
+    fn records_have_the_id_of_their_request() {
+        let mut fastcgi = FastCgi::new(1000);
+        events(&mut fastcgi, &[&begin(0x0203, RESPONDER, 0)]).unwrap();
+        let mut out = Vec::new();
+        fastcgi.data(b"x", &mut out);
+        fastcgi.end(&mut out);
+        let mut expected = Vec::new();
+        record(STDOUT, 0x0203, b"x", &mut expected);
+        record(STDOUT, 0x0203, b"", &mut expected);
+        end_request(0x0203, REQUEST_COMPLETE, &mut expected);
+        assert_eq!(out, expected);
+    }
+
+    /// What it has records for needs no end of the connection.
+    #[test]
+    fn its_ends_are_records() {
+        let fastcgi = FastCgi::new(1000);
+        assert!(!fastcgi.ends_by_close() && fastcgi.has_open_bodies() && fastcgi.form() == Form::Cgi);
     }
 
     #[test]

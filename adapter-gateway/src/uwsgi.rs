@@ -117,6 +117,20 @@ mod tests {
         assert_eq!(events(&[&[0, 0xe9, 3, 0]]), Err(Malformed::TooLarge));
     }
 
+    #[test]
+    fn variables_may_be_as_long_as_the_limit() {
+        let name = "x".repeat(1000 - 4);
+        assert!(events(&[&packet(0, &[(&name, "")], b"")]).is_ok());
+        assert_eq!(events(&[&packet(0, &[(&name, "y")], b"")]), Err(Malformed::TooLarge));
+    }
+
+    /// Bodies are as long as they say, and responses end with the connection.
+    #[test]
+    fn its_ends_are_those_of_connections() {
+        let uwsgi = Uwsgi::new(1000);
+        assert!(uwsgi.ends_by_close() && !uwsgi.has_open_bodies() && uwsgi.form() == Form::Http);
+    }
+
     proptest::proptest! {
         #[test]
         fn nothing_panics(pieces: Vec<Vec<u8>>, is_request: bool) {

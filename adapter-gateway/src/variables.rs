@@ -221,6 +221,20 @@ mod tests {
         assert_eq!(made.head(100).unwrap().uri, "/app/%C3%A4%20b%3F?x=%20");
     }
 
+    #[test]
+    fn the_version_is_the_clients() {
+        let version = |said| {
+            let variables = variables(&[("REQUEST_METHOD", "GET"), ("REQUEST_URI", "/"), ("SERVER_PROTOCOL", said)]);
+            variables.head(100).unwrap().version
+        };
+        for said in ["HTTP/1.1", "INCLUDED", ""] {
+            assert_eq!(version(said), Version::HTTP_11);
+        }
+        assert_eq!(version("HTTP/1.0"), Version::HTTP_10);
+        assert_eq!([version("HTTP/2"), version("HTTP/2.0")], [Version::HTTP_2; 2]);
+        assert_eq!([version("HTTP/3"), version("HTTP/3.0")], [Version::HTTP_3; 2]);
+    }
+
     /// \[GWY-02\], \[GWY-03\]
     #[test]
     fn fields_are_the_clients_but_for_the_traps() {

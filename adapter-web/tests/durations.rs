@@ -34,3 +34,25 @@ fn what_a_body_computes_is_in_its_time() {
         assert!(matches!(took.as_slice(), [took] if *took >= 2 * BUSY), "{}: {took:?}", server.info().name);
     }
 }
+
+/// The head is out long before a client that takes its time has taken the rest, be it handed over with it.
+#[test]
+fn a_slow_client_does_not_make_the_head_late() {
+    const SLOW: Duration = Duration::from_millis(300);
+    for server in adapter_web::servers() {
+        let counters = Arc::new(Counters::new());
+        // More than the operating system takes.
+        let whole = |_: Request, _: Environ| async { Ok::<_, Error>(Response::new(Body::from(vec![b'w'; 32 << 20]))) };
+        let running = start(server, whole, config().observe(counters.clone()));
+        let mut client = Client::connect(running.addr);
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        client.head();
+        thread::sleep(SLOW);
+        while client.exact(1 << 20).is_some() {}
+        running.stop();
+        let snapshot = counters.snapshot();
+        let took: Duration = snapshot.requests.iter().map(|alike| alike.durations.sum).sum();
+        let to_first = snapshot.to_first.sum;
+        assert!(took >= SLOW && took - to_first >= SLOW / 2, "{}: {to_first:?} of {took:?}", server.info().name);
+    }
+}

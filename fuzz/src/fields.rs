@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use adapter_core::rules::forwarded::{Forwarded, Trust, evaluate};
 use adapter_core::rules::host;
 use adapter_core::testing::Client;
-use adapter_core::{Environ, Error, ListenAddr, Request, Response, ServerConfig, files};
+use adapter_core::{Environ, ListenAddr, Request, ServerConfig, files};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The lines of an input, each a field of one of these names: the first octet chooses.
@@ -66,7 +66,9 @@ pub fn forwarded(data: &[u8]) {
             for name in ["x-forwarded-for", "forwarded", "x-real-ip"] {
                 forged.append(name, HeaderValue::from_static(claim));
             }
-            headers.iter().for_each(|(name, value)| drop(forged.append(name, value.clone())));
+            for (name, value) in &headers {
+                forged.append(name, value.clone());
+            }
             let forged = from([10, 0, 0, 1], &forged).map(|found| found.peer);
             assert_eq!(forged, Some(found.peer), "{claim} in front of {headers:?}");
         }
@@ -91,10 +93,7 @@ fn sender() -> &'static (Client, [String; 2]) {
     SENDER.get_or_init(|| {
         let path = std::env::temp_dir().join(format!("adapter-fuzz-{}", std::process::id()));
         std::fs::write(&path, octets()).expect("a file");
-        let send = move |request: Request, environ: Environ| {
-            let sent = files::send(path.clone(), &request, &environ);
-            async move { Ok::<Response, Error>(sent.await?) }
-        };
+        let send = move |request: Request, environ: Environ| files::send(path.clone(), &request, &environ);
         let client = Client::new(send);
         let whole = client.get("/").send();
         let told = ["etag", "last-modified"].map(|name| whole.header(name).unwrap_or_default().to_owned());

@@ -142,3 +142,35 @@ pub trait Wait: Send + Sync {
     /// Blocks until there may be something to read, the transport is closed, or `timeout` has passed. May come back too early.
     fn wait(&self, timeout: Option<Duration>);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What every transport has to have.
+    struct Bare;
+
+    impl Transport for Bare {
+        fn poll_read(&mut self, _: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_write(&mut self, _: &mut Context<'_>, _: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn reset_on_close(&mut self) {}
+    }
+
+    /// A transport that does not know says nothing: what it said would keep a connection, or end it.
+    #[test]
+    fn by_default_nothing_is_known() {
+        let mut bare = Bare;
+        assert!(!bare.was_reset() && !bare.has_ended() && !bare.has_input());
+        assert!(!bare.hold() && bare.waiter().is_none() && !bare.begin_with(b"x"));
+    }
+}

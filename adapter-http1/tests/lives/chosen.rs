@@ -60,6 +60,53 @@ fn an_end_because_of_a_body_is_announced() {
     }
 }
 
+/// \[REQ-12\] a body that nobody wants is no reason to end a connection where all of it has come, be it unread so far.
+#[test]
+fn what_has_come_of_a_body_is_looked_at_before_an_end_is_announced() {
+    for (body, ends) in [("5\r\nfirst\r\n0\r\n\r\n", false), ("5\r\nfirst\r\n", true)] {
+        let mut life = life();
+        life.say(b"POST /leave/1 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+        life.say(body.as_bytes());
+        life.run();
+        let heard = String::from_utf8(life.heard()).unwrap();
+        assert_eq!(heard.contains("\r\nconnection: close\r\n"), ends, "{heard}");
+    }
+}
+
+/// \[LIM-07\] who is idle makes room for others, but not where a request has come that no event has told of yet.
+#[test]
+fn who_is_idle_makes_room_unless_something_has_come() {
+    for (tls, unseen) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut life = Life::begin(&Setup { tls, ..Setup::default() }, Instant::now());
+        life.change(|wire| (wire.room, wire.unseen) = (usize::MAX / 2, unseen));
+        life.say(b"GET /hello/1 HTTP/1.1\r\nHost: a\r\n\r\n");
+        life.run();
+        assert_eq!(responses(&life.heard()).len(), 1);
+        life.passes(SPARED);
+        life.roster.make_room(life.now());
+        life.run();
+        assert_eq!(life.connection.is_some(), unseen, "TLS: {tls}");
+    }
+}
+
+/// \[LIM-06\] room that no event has told of is found when the time is over, and what is sent goes on as before.
+#[test]
+fn room_that_nobody_has_told_of_is_used() {
+    const ROOM: usize = 300_000;
+    let mut life = life();
+    life.change(|wire| wire.room = 10_000);
+    life.say(b"GET /endless/1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    life.run();
+    assert_eq!(life.heard().len(), 10_000);
+    // Nobody is woken.
+    let mut wire = life.wire.lock().unwrap();
+    (wire.room, wire.untold) = (ROOM, true);
+    drop(wire);
+    life.passes(Duration::from_secs(60));
+    life.run();
+    assert_eq!(life.heard().len(), 10_000 + ROOM);
+}
+
 /// \[LIM-04a\] the time for a head begins with its first octet where a response came before, and with the connection where none did.
 #[test]
 fn each_head_has_the_whole_time() {

@@ -9,6 +9,7 @@ use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use adapter_core::environ::Serving;
+use adapter_core::server::Roster;
 use adapter_core::signal::Signal;
 use adapter_core::tls::Tls;
 use adapter_core::{ListenAddr, Runtime, ServerConfig, ServerInfo, ShutdownTrigger};
@@ -65,6 +66,7 @@ pub(crate) struct Life {
     bell: Arc<Bell>,
     pub(crate) gate: Signal,
     pub(crate) trigger: ShutdownTrigger,
+    pub(crate) roster: Arc<Roster>,
     pub(crate) alive: Arc<AtomicUsize>,
     calls: Arc<Mutex<Vec<Call>>>,
     /// Where turns need a permit: when it is given, and what was told of the transport.
@@ -105,7 +107,8 @@ impl Life {
         let Record { clock, trigger, gate, alive, calls } = record;
         let runtime = Runtime::new(Still(clock.clone()));
         let serving = Serving::new(ServerInfo::new("lives", "1"), runtime, trigger.clone(), &config);
-        let settings = Arc::new(Settings::new(app, serving, &config, Arc::default()));
+        let roster = Arc::<Roster>::default();
+        let settings = Arc::new(Settings::new(app, serving, &config, roster.clone()));
         let wire = Arc::<Mutex<Wire>>::default();
         let local = ListenAddr::Tcp("127.0.0.1:80".parse().unwrap());
         let over = tls.then(|| Tls::new(ToyAcceptor));
@@ -134,6 +137,7 @@ impl Life {
             bell: Arc::new(Bell(AtomicBool::new(true))),
             gate,
             trigger,
+            roster,
             alive,
             calls,
             ration: setup.ration.map(|seed| Dice(seed | 1)),

@@ -38,6 +38,8 @@ pub(crate) struct Wire {
     /// The client's stream ends behind that.
     pub(crate) ended: bool,
     pub(crate) reset: bool,
+    /// More has come than anybody was told of.
+    pub(crate) unseen: bool,
     /// What the client takes.
     pub(crate) room: usize,
     /// Of which nothing is told: only who tries learns it.
@@ -123,6 +125,10 @@ impl Transport for Socket {
 
     fn was_reset(&self) -> bool {
         self.0.lock().unwrap().reset
+    }
+
+    fn has_input(&self) -> bool {
+        self.0.lock().unwrap().unseen
     }
 
     fn expect_room(&mut self) {

@@ -154,6 +154,16 @@ fn a_giver_that_is_dropped_breaks_the_body_off_after_what_it_gave() {
 }
 
 #[test]
+fn who_keeps_up_needs_no_job() {
+    let server = ByHand::default();
+    let (mut giver, mut taker) = server.queue::<Counting>();
+    for _ in 0..3 {
+        assert!(matches!(giver.give(Ok(Frame::data(Bytes::from_static(b"abc")))), Given::Taken));
+        assert_eq!((next_ready(&mut taker), server.waiting()), (Some(3), 0));
+    }
+}
+
+#[test]
 fn a_queue_that_stays_full_gives_the_thread_back_until_half_of_it_is_taken() {
     let server = ByHand::default();
     let (giver, mut taker) = server.queue();

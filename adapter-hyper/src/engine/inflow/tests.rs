@@ -103,6 +103,32 @@ fn payloads_of_http2_may_be_read_straight() {
     assert_eq!(inflow.want(), Want::Filtered);
 }
 
+/// \[KAP-08\], \[LIM-04\] what decides whether a connection is idle.
+#[test]
+fn a_head_has_begun_with_its_first_octet() {
+    let state = |wire: &[u8]| {
+        let mut inflow = Inflow::default();
+        inflow.pass(wire, &mut |_| {});
+        (inflow.is_between(), inflow.has_begun_head())
+    };
+    assert_eq!(state(b""), (true, false));
+    assert_eq!(state(b"G"), (false, true));
+    assert_eq!(state(b"GET / HTTP/1.1\r\nHost: a\r\n"), (false, true));
+    assert_eq!(state(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"), (true, false));
+    assert_eq!(state(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n"), (false, false));
+    let mut inflow = Inflow::default();
+    inflow.raw().extend_from_slice(b"G");
+    assert!(inflow.has_begun_head(), "it was not looked at");
+}
+
+/// \[LIM-01\], \[OBS-07\]
+#[test]
+fn of_http1_no_head_is_counted_here() {
+    let mut inflow = Inflow::default();
+    inflow.pass(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", &mut |_| {});
+    assert_eq!(inflow.take_too_large(), 0);
+}
+
 proptest! {
     #[test]
     fn pieces_never_change_the_outcome(

@@ -126,6 +126,37 @@ fn behind_what_can_not_be_followed_everything_goes_through() {
     }
 }
 
+/// \[LIM-01\], \[OBS-07\] by what h2 counts for a list of fields: 32 octets more than there are of each.
+#[test]
+fn heads_that_are_too_large_are_counted_once() {
+    let head = |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, HEAD_OF_REQUEST);
+    let count = |limit, streams: &[u32]| {
+        let mut arriving = Arriving::new(limit);
+        let heads: Vec<u8> = streams.iter().flat_map(|stream| head(*stream)).collect();
+        arriving.pass(&[begin(), heads].concat(), &mut |_| {});
+        [arriving.take_too_large(), arriving.take_too_large()]
+    };
+    assert_eq!(count(16_384, &[1, 3]), [0, 0]);
+    assert_eq!(count(100, &[1, 3]), [2, 0]);
+    // Trailers are no head.
+    assert_eq!(count(100, &[1, 1]), [1, 0]);
+}
+
+/// RFC 9113 §4.2
+#[test]
+fn a_frame_may_be_as_large_as_we_let_it() {
+    let unseen = |length: u32| {
+        let mut arriving = Arriving::new(16_384);
+        let head = [&length.to_be_bytes()[1..], &[0, 0, 0, 0, 0, 1]].concat();
+        arriving.pass(&[begin(), head].concat(), &mut |_| {});
+        arriving.unseen()
+    };
+    let largest = LARGEST as u32;
+    assert_eq!([unseen(0), unseen(1), unseen(largest)], [0, 1, u64::from(largest)]);
+    // It is for h2 to say that these are no frames.
+    assert_eq!([unseen(largest + 1), unseen(1 << 16), unseen(1 << 23)], [u64::MAX; 3]);
+}
+
 #[test]
 fn an_endless_field_block_is_not_kept() {
     let mut arriving = Arriving::new(16_384);

@@ -1,23 +1,52 @@
 //! Calling an application: what it gets wrong is answered and logged, once. \[ERR-01\], \[ERR-02\]
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+#![allow(clippy::unwrap_used, reason = "a test")]
 
+mod exchange;
+mod observed;
+mod outgoing;
+mod responses;
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use adapter_core::environ::{Connection, Serving};
 use adapter_core::http::StatusCode;
+use adapter_core::rules::request::{Facts, check};
+use adapter_core::runtime::{BlockingJob, BoxFuture, Driver, Runtime};
+use adapter_core::server::{ListenAddr, ServerInfo, ShutdownTrigger};
 use adapter_core::testing::Client;
-use adapter_core::{Application, Body, DynApplication, Environ, Error, Request, Response};
+use adapter_core::{
+    Application, Body, DynApplication, Environ, Error, Limits, Request, RequestBody, Response, ServerConfig,
+};
 use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Counts the errors the adapter logs.
-#[derive(Clone, Default)]
-struct Errors(Arc<AtomicUsize>);
+/// Counts what the adapter logs at one level.
+#[derive(Clone)]
+struct Logged(Level, Arc<AtomicUsize>);
 
-impl Subscriber for Errors {
+impl Logged {
+    /// How many lines `what` logs at `level`.
+    fn by<T>(level: Level, what: impl FnOnce() -> T) -> (T, usize) {
+        let logged = Logged(level, Arc::default());
+        let done = tracing::subscriber::with_default(logged.clone(), what);
+        (done, logged.1.load(Ordering::Relaxed))
+    }
+}
+
+impl Subscriber for Logged {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "adapter" && *metadata.level() == Level::ERROR
+        metadata.target() == "adapter" && *metadata.level() == self.0
+    }
+
+    // Others are asked at the same time, on other threads.
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::sometimes()
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -25,7 +54,7 @@ impl Subscriber for Errors {
     }
 
     fn event(&self, _: &Event<'_>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.1.fetch_add(1, Ordering::Relaxed);
     }
 
     fn record(&self, _: &Id, _: &Record<'_>) {}
@@ -36,10 +65,72 @@ impl Subscriber for Errors {
 
 /// The status `application` answers `GET /` with, and how many errors that logs.
 fn outcome(application: impl Application) -> (u16, usize) {
-    let errors = Errors::default();
     let client = Client::new(application);
-    let answer = tracing::subscriber::with_default(errors.clone(), || client.get("/").send());
-    (answer.status().as_u16(), errors.0.load(Ordering::Relaxed))
+    let (answer, errors) = Logged::by(Level::ERROR, || client.get("/").send());
+    (answer.status().as_u16(), errors)
+}
+
+/// A clock that goes on when it is told to; nothing runs by it.
+#[derive(Clone)]
+struct Still(Arc<Mutex<Instant>>);
+
+impl Still {
+    fn new() -> Self {
+        Still(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    fn passes(&self, time: Duration) {
+        *self.0.lock().unwrap() += time;
+    }
+}
+
+impl Driver for Still {
+    fn now(&self) -> Instant {
+        *self.0.lock().unwrap()
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> BoxFuture<()> {
+        let clock = self.clone();
+        Box::pin(std::future::poll_fn(move |_| if clock.now() < deadline { Poll::Pending } else { Poll::Ready(()) }))
+    }
+
+    fn spawn(&self, _: BoxFuture<()>) {}
+
+    fn run_blocking(&self, job: BlockingJob) -> Result<(), BlockingJob> {
+        Err(job)
+    }
+}
+
+/// What a server has of a connection, as `config` says.
+fn connection(clock: &Still, config: &ServerConfig) -> Arc<Connection> {
+    let runtime = Runtime::new(clock.clone());
+    let serving = Serving::new(ServerInfo::new("test", "0"), runtime, ShutdownTrigger::new(), config);
+    Arc::new(Connection::new(serving, None, ListenAddr::Tcp(([127, 0, 0, 1], 80).into())))
+}
+
+/// What there is of a request on it.
+fn environ(connection: &Arc<Connection>) -> Environ {
+    Environ::new(connection.clone(), connection.serving.runtime.now())
+}
+
+/// A request, and what a server knows of it.
+fn request() -> (Request, Facts) {
+    let request = http::Request::get("/here").header("host", "a").body(RequestBody::empty()).expect("a request");
+    let (head, body) = request.into_parts();
+    let facts = check(&head, &Limits::default()).expect("it is in order");
+    (Request::from_parts(head, body), facts)
+}
+
+/// What a server knows of such a request, changed.
+fn with(change: impl FnOnce(&mut Facts)) -> Facts {
+    let mut facts = request().1;
+    change(&mut facts);
+    facts
+}
+
+/// Polls once.
+fn poll<T>(poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+    poll(&mut Context::from_waker(std::task::Waker::noop()))
 }
 
 type Answered = std::future::Ready<Result<Response, Error>>;

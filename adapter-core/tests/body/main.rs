@@ -1,6 +1,9 @@
 //! Properties of bodies of every kind: lengths, ends, drops, hooks, and the way through a blocking thread.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod channel;
+mod exact;
+
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
