@@ -5,8 +5,8 @@
 //! back is said by a plain model (`plain`), which reads what the client says by itself; where the connection is looked after at once it is
 //! also said when, to the tick (`watch`). What it holds is counted all the while. MODELS.md says what that has found.
 //!
-//! `ADAPTER_LIVES=1000000 cargo test -p adapter-http1 --test lives --release` lives longer; `ADAPTER_SEED=…` one life again. One that
-//! goes wrong prints its script, without what it does not need to go wrong: `ADAPTER_SCRIPT=file` plays one.
+//! `ADAPTER_LIVES=1000000 cargo test -p adapter-http1 --test lives --release` lives longer; `ADAPTER_SEED=…` one life again, or as
+//! many from that one on. One that goes wrong prints its script, without what it does not need to go wrong: `ADAPTER_SCRIPT=file` plays one.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -89,11 +89,9 @@ fn lives_end_well(tls: bool, proxied: bool) {
         let script = std::fs::read_to_string(file).expect("the script can be read");
         return life::play(&script.parse().expect("it is a script"), start);
     }
-    let seeds = match number("ADAPTER_SEED") {
-        Some(seed) => seed..=seed,
-        None => 1..=number("ADAPTER_LIVES").unwrap_or(3000),
-    };
-    for seed in seeds {
+    let first = number("ADAPTER_SEED");
+    let count = number("ADAPTER_LIVES").unwrap_or(if first.is_some() { 1 } else { 3000 });
+    for seed in (first.unwrap_or(1)..).take(usize::try_from(count).unwrap_or(usize::MAX)) {
         live(Script::of(seed, tls, proxied), &format!("the life of ADAPTER_SEED={seed}"), start);
     }
 }
