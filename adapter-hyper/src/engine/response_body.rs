@@ -80,8 +80,8 @@ impl ResponseBody {
         mut in_flight: InFlight,
         unanswered: Option<Unanswered>,
     ) -> Self {
-        let close_delimited = plan.framing == Framing::Close;
         let shared = &in_flight.shared;
+        let close_delimited = plan.framing == Framing::Close;
         let multiplexed = shared.status.is_multiplexed();
         if !plan.send_body
             && let Some(unanswered) = unanswered
@@ -89,6 +89,10 @@ impl ResponseBody {
             unanswered.complete();
             // [NOB-03], [BOD-12] dropped unpulled, here and now
             return ResponseBody { kind: Kind::None, in_flight };
+        }
+        if close_delimited && plan.send_body {
+            // [BOD-14b] until it has ended, whatever it is cut off for
+            shared.status.reset.store(true, Relaxed);
         }
         let flowing = |source| {
             let queue = multiplexed.then(|| Queue::new(InFlight::goes_on(shared)));
@@ -176,14 +180,16 @@ impl Flowing {
         if self.queue.is_none() {
             shared.socket().break_off();
         }
-        if self.close_delimited {
-            shared.status.reset.store(true, Relaxed);
-        }
         Poll::Ready(self.failure.take().map(Err))
     }
 
     fn is_end_stream(&self) -> bool {
         self.failure.is_none() && self.is_whole()
+    }
+
+    /// Whether its end, which that of the connection tells, has come.
+    fn ends_with_connection(&self) -> bool {
+        self.close_delimited && !matches!(self.source, Source::Gone) && self.is_whole()
     }
 
     /// Whether the application has given all of it, and hyper has that.
@@ -278,6 +284,11 @@ impl ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
+        if let Kind::Flowing(flowing) = &self.kind
+            && flowing.ends_with_connection()
+        {
+            self.in_flight.shared.status.reset.store(false, Relaxed);
+        }
         let Some(observed) = self.in_flight.observed.take().filter(|_| self.is_whole()) else { return };
         let (shared, begun) = (&self.in_flight.shared, self.in_flight.begun);
         match &self.kind {

@@ -122,7 +122,7 @@ pub(super) struct Status {
     pub(super) head_timed_out: AtomicBool,
     /// A request was refused by the engine, which has told so: what hyper writes then is that answer.
     pub(super) is_refused: AtomicBool,
-    /// A close-delimited response broke off: only a reset tells.
+    /// A close-delimited response has not ended, or broke off: only a reset tells.
     pub(super) reset: AtomicBool,
     /// There is a body that has not been read to its end, nor taken away.
     pub(super) has_upload: AtomicBool,

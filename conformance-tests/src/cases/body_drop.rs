@@ -89,6 +89,12 @@ pub(crate) static GROUP: Group = Group {
             &["BOD-14b"],
             reset_truncation,
         ),
+        Case::should(
+            "half_closed_without_framing_is_a_reset",
+            "and where it is dropped because its client has ended",
+            &["BOD-14b", "DIS-04"],
+            reset_half_closed,
+        ),
         Case::must(
             "blocking_iterator_holds_up_nobody",
             "others are served while iterators block",
@@ -322,6 +328,20 @@ fn reset_truncation(cx: &mut Context) -> Result<(), Failure> {
         ensure_eq!(head.framing("GET")?, crate::wire::Framing::Close, "the framing");
         ensure_eq!(connection.take(3, "the items before")?, b"abc".to_vec(), "the items before the failure");
         cx.open("go")?;
+        connection.rest()?;
+        ensure_eq!(connection.was_reset(), Some(true), "whether the connection was reset ({kind})");
+        cx.again();
+    }
+    Ok(())
+}
+
+fn reset_half_closed(cx: &mut Context) -> Result<(), Failure> {
+    for kind in ["stream", "channel 1 task"] {
+        let mut connection = cx.connect()?;
+        connection.send(cx.get(&format!("{kind} text:abc gate:never")).http10().bytes())?;
+        connection.head()?;
+        ensure_eq!(connection.take(3, "the items before")?, b"abc".to_vec(), "the items before the end");
+        connection.finish();
         connection.rest()?;
         ensure_eq!(connection.was_reset(), Some(true), "whether the connection was reset ({kind})");
         cx.again();
