@@ -103,6 +103,7 @@ mod tests {
             assert!(matches!(outcome, Err(Malformed::Protocol(_))), "{wrong:?}: {outcome:?}");
         }
         assert_eq!(events(&[b"1001:"]), Err(Malformed::TooLarge));
+        assert_eq!(events(&[b"1000:"]), Ok(Vec::new()), "it is as long as may be, and not whole");
         assert_eq!(events(&[b"9999999999:"]), Err(Malformed::TooLarge));
     }
 

@@ -8,7 +8,6 @@ mod outgoing;
 mod responses;
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -22,20 +21,28 @@ use adapter_core::testing::Client;
 use adapter_core::{
     Application, Body, DynApplication, Environ, Error, Limits, Request, RequestBody, Response, ServerConfig,
 };
+use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Counts what the adapter logs at one level.
+/// Keeps what the adapter logs at one level.
 #[derive(Clone)]
-struct Logged(Level, Arc<AtomicUsize>);
+struct Logged(Level, Arc<Mutex<Vec<String>>>);
 
 impl Logged {
     /// How many lines `what` logs at `level`.
     fn by<T>(level: Level, what: impl FnOnce() -> T) -> (T, usize) {
+        let (done, lines) = Self::lines(level, what);
+        (done, lines.len())
+    }
+
+    /// The messages that `what` logs at `level`.
+    fn lines<T>(level: Level, what: impl FnOnce() -> T) -> (T, Vec<String>) {
         let logged = Logged(level, Arc::default());
         let done = tracing::subscriber::with_default(logged.clone(), what);
-        (done, logged.1.load(Ordering::Relaxed))
+        let lines = std::mem::take(&mut *logged.1.lock().unwrap());
+        (done, lines)
     }
 }
 
@@ -53,14 +60,27 @@ impl Subscriber for Logged {
         Id::from_u64(1)
     }
 
-    fn event(&self, _: &Event<'_>) {
-        self.1.fetch_add(1, Ordering::Relaxed);
+    fn event(&self, event: &Event<'_>) {
+        let mut message = Message(String::new());
+        event.record(&mut message);
+        self.1.lock().unwrap().push(message.0);
     }
 
     fn record(&self, _: &Id, _: &Record<'_>) {}
     fn record_follows_from(&self, _: &Id, _: &Id) {}
     fn enter(&self, _: &Id) {}
     fn exit(&self, _: &Id) {}
+}
+
+/// The message of an event.
+struct Message(String);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
+        }
+    }
 }
 
 /// The status `application` answers `GET /` with, and how many errors that logs.

@@ -29,6 +29,14 @@ fn an_error_is_logged_by_whose_fault_it_is() {
     assert_eq!(by(|| TaskError::Panicked("it".into()).into()), [0, 0, 0]);
 }
 
+/// Who reads the log is to know where to look.
+#[test]
+fn it_is_said_who_has_failed() {
+    let said = |error: Error| Logged::lines(Level::ERROR, || error_response(&error)).1;
+    assert_eq!(said(TaskError::Refused.into()), ["the server failed the application"]);
+    assert_eq!(said(Error::new("a fault")), ["the application failed"]);
+}
+
 #[test]
 fn a_response_that_breaks_off_is_logged_by_whose_fault_it_is() {
     let by = |error: fn() -> Error| logged(|| log_broken(&error()));

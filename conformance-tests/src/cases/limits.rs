@@ -18,6 +18,8 @@ pub(crate) static GROUP: Group = Group {
     cases: &[
         Case::must("large_head_is_431", "a head over its limit is answered 431", &["LIM-01", "KAP-11"], head)
             .with(&setting::SMALL_LIMITS),
+        Case::must("head_at_its_limit_is_served", "and one octet more is 431", &["LIM-01"], head_at)
+            .with(&setting::SMALL_LIMITS),
         Case::must("endless_head_is_431", "also one that never ends", &["LIM-01"], endless_head)
             .with(&setting::SMALL_LIMITS),
         Case::must("head_below_its_limit_is_served", "a head just below the limit is served", &["LIM-01"], head_below)
@@ -116,6 +118,30 @@ fn head(cx: &mut Context) -> Result<(), Failure> {
     cx.refused(format!("GET / HTTP/1.1\r\nhost: a\r\n{{t}}{name}: v\r\n\r\n"), &[431])?;
     let many = (0..19).map(|index| format!("x-{index}: {}\r\n", "v".repeat(600))).collect::<String>();
     cx.refused(format!("GET / HTTP/1.1\r\nhost: a\r\n{{t}}{many}\r\n"), &[431]).map(drop)
+}
+
+fn head_at(cx: &mut Context) -> Result<(), Failure> {
+    const LIMIT: usize = 8192;
+    // In one field, and in several.
+    for (fields, length) in [(1, LIMIT), (8, LIMIT), (1, LIMIT + 1), (8, LIMIT + 1)] {
+        cx.again();
+        let mut head = cx.raw("GET / HTTP/1.1\r\nhost: a\r\n{t}");
+        for index in 1..=fields {
+            let end = length - 2 - (fields - index) * (LIMIT / 10);
+            let name = format!("x-{index}: ");
+            head.extend_from_slice(name.as_bytes());
+            head.resize(end - 2, b'v');
+            head.extend_from_slice(b"\r\n");
+        }
+        head.extend_from_slice(b"\r\n");
+        ensure_eq!(head.len(), length, "the octets that this case sends");
+        let mut connection = cx.connect()?;
+        connection.send(head)?;
+        let (status, expected) = (connection.response("GET")?.status(), if length > LIMIT { 431 } else { 200 });
+        ensure_eq!(status, expected, "the status for {length} octets in {fields} fields");
+        if length > LIMIT { cx.not_called() } else { cx.seen()?.call().map(drop) }?;
+    }
+    Ok(())
 }
 
 fn endless_head(cx: &mut Context) -> Result<(), Failure> {

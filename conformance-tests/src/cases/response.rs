@@ -97,6 +97,7 @@ fn repeated(cx: &mut Context) -> Result<(), Failure> {
     let (_, response) = cx.answered(&cx.get(script), 200)?;
     ensure_eq!(response.head.all("set-cookie"), ["a=1", "b=2; path=/", "c=3"], "the Set-Cookie lines");
     ensure_eq!(response.head.all("x-many"), ["1", "2"], "the lines of a repeated field");
+    ensure_eq!(response.head.all("x-other"), ["o"], "the field among them");
     Ok(())
 }
 
@@ -169,6 +170,8 @@ fn none_invented(cx: &mut Context) -> Result<(), Failure> {
         let invented: Vec<_> =
             response.head.fields.iter().map(|(name, _)| name).filter(|name| !is_known(name, &OWN)).collect();
         ensure!(invented.is_empty(), "fields that the application did not set ({script}): {invented:?}");
+        let own: &[&str] = if script == "header x-own 1" { &["1"] } else { &[] };
+        ensure_eq!(response.head.all("x-own"), own, "the one that it did set ({script})");
     }
     Ok(())
 }
@@ -267,6 +270,7 @@ fn committed(cx: &mut Context) -> Result<(), Failure> {
     for body in ["stream error", "iter error", "stream panic", "iter panic", "channel 1 thread error"] {
         let (_, response) = cx.exchange(&cx.get(&format!("status 201; header x-a b; {body}")))?;
         ensure_eq!(response.status(), 201, "the status of a response whose first item fails ({body})");
+        ensure_eq!(response.head.all("x-a"), ["b"], "its field ({body})");
         ensure!(response.truncated, "a failed body looks complete ({body})");
     }
     Ok(())

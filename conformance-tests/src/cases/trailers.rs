@@ -117,6 +117,10 @@ fn sent(cx: &mut Context) -> Result<(), Failure> {
             .map(|(name, value)| format!("{name} {}", String::from_utf8_lossy(value)))
             .collect();
         ensure_eq!(trailers, ["x-sum abc", "x-two 2"], "the trailers (te: {te})");
+        let named = response.head.all("trailer").join(",").to_ascii_lowercase();
+        let mut named: Vec<_> = named.split(',').map(str::trim).collect();
+        named.sort_unstable();
+        ensure_eq!(named, ["x-sum", "x-two"], "what is named in Trailer (te: {te})");
         connection.send(cx.get("body next").bytes())?;
         ensure_eq!(connection.response("GET")?.text(), "next", "the next response");
     }

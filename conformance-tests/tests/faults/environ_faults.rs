@@ -178,6 +178,8 @@ pub(crate) static FAULTS: &[Fault] = &[
         .config(|config| config.forwarded = ForwardedFields::Forwarded),
     Fault::new("x_forwarded_is_always_believed", &["forwarded::clients_x_forwarded_is_ignored"])
         .config(|config| config.forwarded = ForwardedFields::XForwarded),
+    Fault::new("limits_are_off_by_one", &["limits::head_at_its_limit_is_served"])
+        .config(|config| config.limits.head_bytes += 1),
     Fault::new("threads_wait_for_anybody", &["timeouts::dripped_body_holds_no_thread"])
         .config(|config| config.limits.min_rate = None),
     Fault::new("bodies_are_limited_all_the_same", &["unlimited::bodies_may_be_large"])
