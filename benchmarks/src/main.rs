@@ -8,6 +8,7 @@ mod options;
 mod process;
 mod subjects;
 mod table;
+mod uvicorn;
 
 use std::process::ExitCode;
 

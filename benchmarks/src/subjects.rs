@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::identity::Identity;
-use crate::nginx;
+use crate::{nginx, uvicorn};
 
 /// A program under measurement.
 pub struct Subject {
@@ -26,6 +26,8 @@ enum Build {
     Secured(&'static str),
     /// What is installed here, with a configuration written for it.
     Nginx,
+    /// From PyPI.
+    Uvicorn,
 }
 
 /// What a number of threads means to it.
@@ -57,6 +59,8 @@ pub enum Route {
     SecureCount,
     /// `GET /` over HTTP/2 by prior knowledge.
     Http2,
+    /// `/ws`, a WebSocket that sends messages back.
+    WebSocket,
 }
 
 use Route::*;
@@ -131,6 +135,26 @@ pub const MULTIPLEXED: &[Subject] = &[
     peer(BASE_H2, "peer-bare-hyper", &["--http2"], Threads::Workers, &[Http2]),
 ];
 
+/// The subject that ratios of WebSockets are relative to.
+pub const BASE_WS: &str = "trillium-tokio";
+
+/// Ours, the base, and the field.
+pub const SOCKETS: &[Subject] = &[
+    socket("hyper", &["--server", "hyper"], Threads::Workers),
+    socket("actix", &["--server", "actix"], Threads::Workers),
+    socket("smol", &["--server", "smol"], Threads::Workers),
+    socket("threadpool", &["--server", "threadpool"], POOL),
+    peer(BASE_WS, "peer-trillium-tokio", &[], Threads::Workers, &[WebSocket]),
+    peer("axum", "peer-axum", &[], Threads::Workers, &[WebSocket]),
+    peer("actix-web", "peer-actix-web", &[], Threads::Workers, &[WebSocket]),
+    peer("fastwebsockets", "peer-fastwebsockets", &[], Threads::Workers, &[WebSocket]),
+    Subject { name: "uvicorn", build: Build::Uvicorn, arguments: &[], threads: Threads::Workers, routes: &[WebSocket] },
+];
+
+const fn socket(name: &'static str, arguments: &'static [&'static str], threads: Threads) -> Subject {
+    Subject { name, build: Build::Example("testbed"), arguments, threads, routes: &[WebSocket] }
+}
+
 const fn multiplexed(name: &'static str, arguments: &'static [&'static str]) -> Subject {
     Subject { name, build: Build::Example("testbed"), arguments, threads: Threads::Workers, routes: &[Http2] }
 }
@@ -173,9 +197,12 @@ impl Subject {
         if self.build == Build::Nginx {
             return nginx::arguments(port, threads, identity.ok_or("it has no certificate")?, scratch);
         }
+        if self.build == Build::Uvicorn {
+            return Ok(uvicorn::arguments(port, threads));
+        }
         let mut arguments: Vec<String> = self.arguments.iter().map(ToString::to_string).collect();
         arguments.extend(match self.build {
-            Build::Peer(_) | Build::Nginx => ["--port".into(), port.to_string()],
+            Build::Peer(_) | Build::Nginx | Build::Uvicorn => ["--port".into(), port.to_string()],
             Build::Example(_) | Build::Secured(_) => ["--bind".into(), format!("127.0.0.1:{port}")],
         });
         arguments.extend(["--threads".into(), threads.to_string()]);
@@ -189,7 +216,7 @@ impl Subject {
 /// The names a server can be asked for by, each once.
 pub fn names() -> Vec<&'static str> {
     let plain = SUBJECTS.iter().map(|subject| subject.name);
-    let others = SECURED.iter().chain(MULTIPLEXED).map(|subject| subject.name);
+    let others = SECURED.iter().chain(MULTIPLEXED).chain(SOCKETS).map(|subject| subject.name);
     plain.chain(others.filter(|name| SUBJECTS.iter().all(|subject| subject.name != *name))).collect()
 }
 
@@ -231,6 +258,7 @@ impl Build {
                 cargo.arg("--manifest-path").arg(here.join("../Cargo.toml"));
             }
             Build::Nginx => return nginx::find(),
+            Build::Uvicorn => return uvicorn::find(here),
         }
         let output = cargo.stdin(Stdio::null()).output().map_err(|error| format!("cannot run cargo: {error}"))?;
         if !output.status.success() {
@@ -253,7 +281,7 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_the_base_is_one() {
-        for (subjects, base) in [(SUBJECTS, BASE), (SECURED, BASE_TLS), (MULTIPLEXED, BASE_H2)] {
+        for (subjects, base) in [(SUBJECTS, BASE), (SECURED, BASE_TLS), (MULTIPLEXED, BASE_H2), (SOCKETS, BASE_WS)] {
             let mut names: Vec<_> = subjects.iter().map(|subject| subject.name).collect();
             names.sort_unstable();
             names.dedup();

@@ -118,7 +118,8 @@ pub(super) struct Link {
 
 impl Link {
     fn new(wire: Wire, options: Options, wakers: &Arc<Wakers>, now: Instant) -> Self {
-        let (reads, writes) = (Proxy::new(wakers), Proxy::new(wakers));
+        let writes = Proxy::new(wakers, None);
+        let reads = Proxy::new(wakers, Some(writes.clone()));
         Link {
             wire: Some(wire),
             retained: None,

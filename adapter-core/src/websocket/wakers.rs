@@ -71,11 +71,13 @@ pub(super) struct Proxy {
     wakers: Arc<Wakers>,
     /// The direction may have become ready since it was last found pending.
     ready: AtomicBool,
+    /// The other direction, which may have waited for this one: TLS is free to do that.
+    other: Option<Arc<Proxy>>,
 }
 
 impl Proxy {
-    pub(super) fn new(wakers: &Arc<Wakers>) -> Arc<Self> {
-        Arc::new(Proxy { wakers: wakers.clone(), ready: AtomicBool::new(true) })
+    pub(super) fn new(wakers: &Arc<Wakers>, other: Option<Arc<Proxy>>) -> Arc<Self> {
+        Arc::new(Proxy { wakers: wakers.clone(), ready: AtomicBool::new(true), other })
     }
 
     /// Whether a poll is worth it. To be followed by one, and by [`Self::stays_ready`] unless that is pending.
@@ -96,6 +98,9 @@ impl Wake for Proxy {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.ready.store(true, Ordering::Release);
+        if let Some(other) = &self.other {
+            other.ready.store(true, Ordering::Release);
+        }
         self.wakers.wake_all();
     }
 }

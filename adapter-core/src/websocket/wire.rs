@@ -32,6 +32,8 @@ use crate::upgrade::Upgraded;
 const CONTROL_LIMIT: usize = 125;
 /// Octets read at once, and what an idle connection holds for it: the library allocates it beforehand.
 const READ_BUFFER: usize = 4 * 1024;
+/// Octets looked for where none are expected, on the stack. Most messages are no longer.
+const GLANCE: usize = 128;
 /// Reads in one turn; a fast sender must not hold the thread.
 const READS: usize = 32;
 /// Octets inflated in one turn: a megabyte out of a kilobyte must not hold it either.
@@ -111,7 +113,7 @@ pub(super) struct Wire {
 impl Wire {
     pub(super) fn new(stream: Upgraded, role: Role, options: &Options) -> Self {
         let marks = options.deflate.as_ref().map(Marks::new);
-        let meter = Meter { stream, read: 0, written: 0, reads_left: READS, marks };
+        let meter = Meter { stream, read: 0, written: 0, reads_left: READS, drained: false, glanced: None, marks };
         let socket = framed(meter, role, config(options));
         // RFC 6455 §5.1
         let masks = if role == Role::Server { (0, 4) } else { (4, 0) };
@@ -130,14 +132,18 @@ impl Wire {
         }
     }
 
-    /// Whether the library's buffers have grown and hold nothing. It never lets them shrink.
+    /// Whether the library's buffers hold nothing, and it has nothing to do.
     ///
     /// What came out of it took at least a header of the shortest form and its payload, each. If that is all that was
     /// read, then nothing is left, neither of a frame nor of a message in fragments. (After such a message it is less
     /// for good, and the buffers stay.)
+    fn holds_nothing(&self) -> bool {
+        self.delivered == self.received() && !(self.unflushed || self.closing || self.broken)
+    }
+
+    /// Whether the library's buffers have grown and hold nothing. It never lets them shrink.
     pub(super) fn has_spare_buffers(&self) -> bool {
-        let holds_nothing = self.delivered == self.received() && !(self.unflushed || self.closing || self.broken);
-        self.largest > KEPT && holds_nothing
+        self.largest > KEPT && self.holds_nothing()
     }
 
     /// The same with new buffers, to be polled again. Where [`Self::has_spare_buffers`].
@@ -244,6 +250,10 @@ impl Wire {
     /// [`Event::Violation`] or [`Event::Close`].
     pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         if !self.codec.as_ref().is_some_and(|codec| codec.is_inflating()) {
+            // The library fills its buffer with zeros for each read, also for the one after a message, which finds nothing.
+            if self.holds_nothing() {
+                ready!(self.socket.get_mut().poll_glance(cx));
+            }
             let event = match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
                 Some(Ok(framed)) => self.event(framed),
                 Some(Err(failure)) => Some(diagnose(&failure)),
@@ -383,20 +393,56 @@ struct Meter {
     read: u64,
     written: u64,
     reads_left: usize,
+    /// The last read found less than there was room for.
+    drained: bool,
+    /// What [`Self::poll_glance`] found, the end or a failure too; not passed on yet.
+    glanced: Option<io::Result<Vec<u8>>>,
     /// `None` where compression was not agreed on.
     marks: Option<Marks>,
 }
 
+impl Meter {
+    /// Pending, with a wake-up to come, where nothing more is to be read. Looks only where that is likely: what it finds
+    /// it takes, and the rest takes another read.
+    fn poll_glance(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.drained || self.reads_left == 0 {
+            return Poll::Ready(());
+        }
+        let mut octets = [0; GLANCE];
+        let found = ready!(self.poll_stream(cx, &mut octets));
+        self.glanced = Some(found.map(|count| octets.get(..count).unwrap_or_default().to_vec()));
+        Poll::Ready(())
+    }
+
+    fn poll_stream(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.drained = false;
+        let count = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        self.drained = count < buffer.len();
+        self.reads_left -= 1;
+        self.read += count as u64;
+        Poll::Ready(Ok(count))
+    }
+}
+
 impl AsyncRead for Meter {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        if self.reads_left == 0 {
+        if self.reads_left == 0 && self.glanced.is_none() {
             // There may be more; the others get a turn first.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let count = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        self.reads_left -= 1;
-        self.read += count as u64;
+        let count = match self.glanced.take() {
+            None => ready!(self.poll_stream(cx, buffer))?,
+            Some(found) => {
+                let octets = found?;
+                let (now, later) = octets.split_at(octets.len().min(buffer.len()));
+                if !later.is_empty() {
+                    self.glanced = Some(Ok(later.to_vec()));
+                }
+                buffer.iter_mut().zip(now).for_each(|(to, from)| *to = *from);
+                now.len()
+            }
+        };
         if let (Some(marks), Some(octets)) = (&mut self.marks, buffer.get_mut(..count)) {
             marks.pass(octets);
         }

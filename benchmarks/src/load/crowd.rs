@@ -1,4 +1,5 @@
-//! A crowd: thousands of connections opened at once, each of which sends one request and then stays open.
+//! A crowd: thousands of connections opened at once, each of which sends one request and then stays open. Those that are
+//! WebSockets have one message echoed first.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll;
 use rustls::ClientConfig;
 
+use super::frame::{Came, Echo, Message, handshake};
 use super::response::Reader;
 use super::steady::wait;
 use super::wire::Wire;
@@ -20,6 +22,8 @@ pub struct Crowd {
     events: Vec<epoll::Event>,
     members: Vec<Member>,
     request: Vec<u8>,
+    /// What is to be echoed, once the request is answered.
+    message: Option<Message>,
     begun: Instant,
     /// What the first failed member failed of.
     pub failure: Option<String>,
@@ -28,6 +32,7 @@ pub struct Crowd {
 struct Member {
     stream: Wire,
     reader: Reader,
+    echo: Echo,
     state: State,
 }
 
@@ -35,6 +40,8 @@ struct Member {
 enum State {
     Connecting,
     Waiting,
+    /// The message was sent.
+    Echoing,
     /// Answered, so long after the crowd began to open, and still open.
     Answered(Duration),
     /// Refused, closed early or answered wrongly.
@@ -56,23 +63,39 @@ impl Crowd {
         count: usize,
         target: &str,
     ) -> Result<Self, String> {
-        let attempt = || -> std::io::Result<Self> {
+        Self::asking(address, tls, count, get(target), None)
+    }
+
+    /// WebSockets, on each of which one message is echoed.
+    pub fn open_sockets(address: SocketAddr, count: usize, message: Message) -> Result<Self, String> {
+        Self::asking(address, None, count, handshake(), Some(message))
+    }
+
+    fn asking(
+        address: SocketAddr,
+        tls: Option<&Arc<ClientConfig>>,
+        count: usize,
+        request: Vec<u8>,
+        message: Option<Message>,
+    ) -> Result<Self, String> {
+        let attempt = move || -> std::io::Result<Self> {
             let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
             let begun = Instant::now();
             let mut members = Vec::with_capacity(count);
             for token in 0..count as u64 {
                 let stream = begin_connect(&epoll, address, token)?;
                 let stream = Wire::new(stream, tls).map_err(std::io::Error::other)?;
-                members.push(Member { stream, reader: Reader::default(), state: State::Connecting });
+                let reader = if message.is_some() { Reader::switching() } else { Reader::default() };
+                members.push(Member { stream, reader, echo: Echo::default(), state: State::Connecting });
             }
-            Ok(Self { epoll, events: Vec::with_capacity(1024), members, request: get(target), begun, failure: None })
+            Ok(Self { epoll, events: Vec::with_capacity(1024), members, request, message, begun, failure: None })
         };
         attempt().map_err(|error| format!("opening {count} connections: {error}"))
     }
 
     /// Sends, receives and checks until `end`, or until every member is answered or has failed.
     pub fn attend(&mut self, end: Instant) -> Result<(), String> {
-        let pending = |member: &Member| matches!(member.state, State::Connecting | State::Waiting);
+        let pending = |member: &Member| matches!(member.state, State::Connecting | State::Waiting | State::Echoing);
         while self.members.iter().any(pending) {
             let rest = end.saturating_duration_since(Instant::now());
             if rest.is_zero() {
@@ -94,7 +117,7 @@ impl Crowd {
         let count = self.events.len();
         for event in self.events.drain(..) {
             let member = &mut self.members[event.data.u64() as usize];
-            if let Err(error) = member.advance(event.flags, &self.request, self.begun) {
+            if let Err(error) = member.advance(event.flags, &self.request, self.message.as_ref(), self.begun) {
                 member.state = match member.state {
                     State::Answered(time) | State::Left(time) => State::Left(time),
                     _ => {
@@ -125,7 +148,13 @@ impl Crowd {
 }
 
 impl Member {
-    fn advance(&mut self, flags: epoll::EventFlags, request: &[u8], begun: Instant) -> Result<(), String> {
+    fn advance(
+        &mut self,
+        flags: epoll::EventFlags,
+        request: &[u8],
+        message: Option<&Message>,
+        begun: Instant,
+    ) -> Result<(), String> {
         if flags.intersects(epoll::EventFlags::OUT | epoll::EventFlags::ERR) {
             self.begin(request)?;
         }
@@ -141,15 +170,27 @@ impl Member {
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return self.begin(request),
                 Err(error) => return Err(error.to_string()),
             };
-            if self.state != State::Waiting {
-                return Err("an answer without a request".into());
-            }
-            let (taken, response) = self.reader.read(&buffer[..read])?;
-            if taken < read {
-                return Err("more than one answer".into());
-            }
-            if response.is_some() {
-                self.state = State::Answered(begun.elapsed());
+            match (self.state, message) {
+                (State::Waiting, _) => {
+                    let (taken, response) = self.reader.read(&buffer[..read])?;
+                    if taken < read {
+                        return Err("more than one answer".into());
+                    }
+                    match (response, message) {
+                        (None, _) => {}
+                        (Some(_), None) => self.state = State::Answered(begun.elapsed()),
+                        (Some(_), Some(message)) => {
+                            self.stream.write_all(&message.frame).map_err(|error| format!("sending: {error}"))?;
+                            self.state = State::Echoing;
+                        }
+                    }
+                }
+                (State::Echoing, Some(message)) => match self.echo.read(&buffer[..read], &message.payload)? {
+                    (_, None) => {}
+                    (taken, Some(Came::Message)) if taken == read => self.state = State::Answered(begun.elapsed()),
+                    _ => return Err("more than the echo".into()),
+                },
+                _ => return Err("an answer without a request".into()),
             }
         }
     }

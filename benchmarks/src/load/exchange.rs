@@ -31,10 +31,20 @@ pub fn exchange<'a>(
     pieces: impl IntoIterator<Item = &'a [u8]>,
     limit: Duration,
 ) -> Result<Response, String> {
+    exchange_by(Reader::default(), stream, buffer, pieces, limit)
+}
+
+/// As [`exchange`], read by this reader.
+pub fn exchange_by<'a>(
+    mut reader: Reader,
+    stream: &mut Wire,
+    buffer: &mut [u8],
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+    limit: Duration,
+) -> Result<Response, String> {
     let end = Instant::now() + limit;
     let mut pieces = pieces.into_iter();
     let mut piece = pieces.next();
-    let mut reader = Reader::default();
     loop {
         let mut blocked = true;
         if let Some(rest) = piece {

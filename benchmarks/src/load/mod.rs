@@ -2,9 +2,11 @@
 
 pub mod crowd;
 pub mod exchange;
+pub mod frame;
 pub mod response;
 pub mod room;
 pub mod slow;
+pub mod socket;
 pub mod steady;
 pub mod wire;
 

@@ -1,5 +1,7 @@
-//! An incremental reader of HTTP/1.1 responses that checks what it reads: the status is 200, and the body ends where
-//! the head said it would. Bodies are counted, not kept.
+//! An incremental reader of HTTP/1.1 responses that checks what it reads: the status is 200 (or 101, and WebSocket
+//! follows), and the body ends where the head said it would. Bodies are counted, not kept.
+
+use super::frame::ACCEPT;
 
 /// The state of one connection's reading side. After a response has ended it is ready for the next.
 #[derive(Default)]
@@ -10,6 +12,8 @@ pub struct Reader {
     body: u64,
     head: usize,
     close: bool,
+    /// It is to be the answer to a WebSocket's handshake.
+    switches: bool,
 }
 
 #[derive(Default, Clone, Copy, PartialEq)]
@@ -40,6 +44,11 @@ pub struct Response {
 const TEXT_LIMIT: usize = 16 * 1024;
 
 impl Reader {
+    /// One for the answer to the handshake of [`frame`](super::frame).
+    pub fn switching() -> Self {
+        Self { switches: true, ..Self::default() }
+    }
+
     /// Whether the next byte begins a response.
     pub fn between(&self) -> bool {
         self.state == State::Head && self.text.is_empty()
@@ -60,7 +69,7 @@ impl Reader {
                     if ended {
                         self.head = self.text.len();
                         self.body = 0;
-                        (self.state, self.close) = framing(&self.text)?;
+                        (self.state, self.close) = framing(&self.text, self.switches)?;
                         self.text.clear();
                     }
                 }
@@ -133,17 +142,26 @@ impl Reader {
     }
 }
 
-/// What the head of a response says of its body and of its connection's end; an error if the status is not 200.
-fn framing(head: &[u8]) -> Result<(State, bool), String> {
+/// What the head of a response says of its body and of its connection's end; an error if the status is not
+/// the one that is wanted.
+fn framing(head: &[u8], switches: bool) -> Result<(State, bool), String> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut response = httparse::Response::new(&mut headers);
     response.parse(head).map_err(|error| format!("a malformed head: {error}"))?;
     match response.code {
-        Some(200) => {}
+        Some(code) if code == if switches { 101 } else { 200 } => {}
         Some(code) => return Err(format!("status {code}")),
         None => return Err("a head without a status".into()),
     }
     let header = |name: &str| response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+    if switches {
+        let right = header("sec-websocket-accept").is_some_and(|header| header.value == ACCEPT.as_bytes());
+        return match header("sec-websocket-extensions") {
+            Some(_) => Err("an extension that was not offered".into()),
+            None if !right => Err("not the accept of this handshake".into()),
+            None => Ok((State::Sized(0), false)),
+        };
+    }
     let close = header("connection").is_some_and(|header| header.value.eq_ignore_ascii_case(b"close"));
     if header("transfer-encoding").is_some_and(|header| header.value.eq_ignore_ascii_case(b"chunked")) {
         return Ok((State::ChunkSize, close));
@@ -184,6 +202,19 @@ mod tests {
             assert_eq!(bodies, [(5, false), (15, true), (5, false)], "in steps of {step}");
             assert!(reader.between());
         }
+    }
+
+    #[test]
+    fn reads_the_answer_to_a_handshake() {
+        let answer = |more: &str| format!("HTTP/1.1 101 Yes\r\nSec-WebSocket-Accept: {ACCEPT}\r\n{more}\r\n");
+        let good = answer("");
+        let (taken, response) = Reader::switching().read(good.as_bytes()).unwrap();
+        assert_eq!((taken, response.unwrap().body), (good.len(), 0));
+        let extended = answer("Sec-WebSocket-Extensions: permessage-deflate\r\n");
+        assert!(Reader::switching().read(extended.as_bytes()).is_err());
+        assert!(Reader::switching().read(b"HTTP/1.1 101 Yes\r\nSec-WebSocket-Accept: x\r\n\r\n").is_err());
+        assert!(Reader::switching().read(SIZED).is_err());
+        assert!(Reader::default().read(good.as_bytes()).is_err());
     }
 
     #[test]

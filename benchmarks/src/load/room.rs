@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll;
 
 use super::begin_connect;
+use super::frame::{self, KEY};
 use super::steady::wait;
 
 pub struct Room {
@@ -166,7 +167,7 @@ impl Member {
     }
 
     fn take_frame(&mut self) -> Result<bool, String> {
-        let Some((opcode, start, length)) = frame_head(&self.inbox) else { return Ok(false) };
+        let Some((opcode, start, length)) = frame::head(&self.inbox) else { return Ok(false) };
         let Some(payload) = self.inbox.get(start..start + length) else { return Ok(false) };
         let mut ping = None;
         match opcode {
@@ -188,7 +189,7 @@ impl Member {
     fn handshake(&mut self) -> Result<(), String> {
         let request = format!(
             "GET /ws?room=bench&name={} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n",
             self.name
         );
         self.ask(&request)
@@ -205,10 +206,9 @@ impl Member {
         self.stream.write_all(request.as_bytes()).map_err(|error| format!("sending: {error}"))
     }
 
-    /// Sends a short frame, masked with zeros.
+    /// Sends a frame, masked with zeros.
     fn frame(&mut self, opcode: u8, payload: &[u8]) -> Result<(), String> {
-        let length = u8::try_from(payload.len()).ok().filter(|length| *length < 126).ok_or("too long a frame")?;
-        let frame = [&[0x80 | opcode, 0x80 | length, 0, 0, 0, 0], payload].concat();
+        let frame = frame::masked(opcode, [0; 4], payload);
         self.stream.write_all(&frame).map_err(|error| format!("sending: {error}"))
     }
 }
@@ -224,16 +224,6 @@ fn head(head: &[u8], wanted: u16) -> Result<Option<usize>, String> {
     let length = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
     let number = |value: &[u8]| std::str::from_utf8(value).ok()?.trim().parse().ok();
     length.map(|header| number(header.value).ok_or_else(|| "a malformed Content-Length".into())).transpose()
-}
-
-/// Opcode, and begin and length of the payload, of an unmasked frame.
-fn frame_head(input: &[u8]) -> Option<(u8, usize, usize)> {
-    let opcode = input.first()? & 0x0f;
-    Some(match input.get(1)? & 0x7f {
-        126 => (opcode, 4, u16::from_be_bytes(input.get(2..4)?.try_into().ok()?).into()),
-        127 => (opcode, 10, u64::from_be_bytes(input.get(2..10)?.try_into().ok()?) as usize),
-        length => (opcode, 2, length.into()),
-    })
 }
 
 /// The number of the last message in the chat's JSON.
@@ -252,9 +242,6 @@ mod tests {
     fn reads_what_the_chat_sends() {
         assert_eq!(last_number(br#"{"entries":[{"number":7,"at":1},{"at":2,"number":18}]}"#), Some(18));
         assert_eq!(last_number(br#"{"entries":[]}"#), None);
-        assert_eq!(frame_head(&[0x81, 5]), Some((1, 2, 5)));
-        assert_eq!(frame_head(&[0x81, 126, 1, 2]), Some((1, 4, 258)));
-        assert_eq!(frame_head(&[0x89, 127, 0]), None);
         assert_eq!(head(b"HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n", 200), Ok(Some(12)));
         assert_eq!(head(b"HTTP/1.1 501 No\r\n\r\n", 101), Err("status 501".into()));
     }

@@ -1,8 +1,10 @@
-//! The closed loop: a fixed set of keep-alive connections, each sending its `GET` again as soon as it is answered, with
-//! one request outstanding or a batch of pipelined ones. One epoll loop per thread; every response is checked.
+//! The closed loop: a fixed set of connections, each asking again as soon as it is answered. Here is what asks for `GET`
+//! on keep-alive connections, with one request outstanding or a batch of pipelined ones; `socket` has the other. One epoll
+//! loop per thread; every response is checked.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -62,19 +64,52 @@ impl Tally {
     }
 }
 
+/// One connection of the loop, and what is asked and answered on it.
+pub trait Talk: AsFd + Send {
+    /// When the loop is to look at it.
+    const EVENTS: epoll::EventFlags;
+
+    /// Asks, once everything is answered.
+    fn ask(&mut self) -> Result<(), String>;
+
+    /// Takes what there is to take; how many answers ended in it.
+    fn take(&mut self, buffer: &mut [u8]) -> Result<usize, String>;
+
+    /// Whether an answer is still to come.
+    fn waits(&self) -> bool;
+}
+
 /// Open connections, kept between the warm-up and the runs.
-pub struct Steady {
-    loops: Vec<Loop>,
+pub struct Steady<T = Keep> {
+    loops: Vec<Loop<T>>,
     cpu: Option<usize>,
 }
 
 impl Steady {
     pub fn open(address: SocketAddr, plan: &Plan) -> Result<Self, String> {
-        let loops = (0..plan.threads).map(|index| {
-            let connections = plan.connections / plan.threads + usize::from(index < plan.connections % plan.threads);
-            Loop::open(address, connections, plan)
+        let batch: Arc<[u8]> = get(plan.path).repeat(plan.depth).into();
+        let mut steady = Self::of(plan.connections, plan.threads, |_| {
+            let stream = connect(address, plan.tls.as_ref(), Duration::from_secs(5))?;
+            let (batch, depth) = (batch.clone(), plan.depth);
+            Ok(Keep { stream, batch, depth, reader: Reader::default(), outstanding: 0, head: None })
+        })?;
+        steady.cpu = plan.cpu;
+        Ok(steady)
+    }
+}
+
+impl<T: Talk> Steady<T> {
+    /// So many connections, opened one after the other, for so many threads.
+    pub fn of(
+        connections: usize,
+        threads: usize,
+        mut open: impl FnMut(usize) -> Result<T, String>,
+    ) -> Result<Self, String> {
+        let loops = (0..threads).map(|index| {
+            let share = connections / threads + usize::from(index < connections % threads);
+            Loop::of(share, &mut open)
         });
-        Ok(Self { loops: loops.collect::<Result<_, _>>()?, cpu: plan.cpu })
+        Ok(Self { loops: loops.collect::<Result<_, _>>()?, cpu: None })
     }
 
     /// Runs all loops side by side and adds up what they saw.
@@ -85,7 +120,7 @@ impl Steady {
         };
         let cpu = self.cpu;
         let tallies: Vec<_> = std::thread::scope(|scope| {
-            let run = |one: &mut Loop| {
+            let run = |one: &mut Loop<T>| {
                 cpu.map_or(Ok(()), pin_this_thread)?;
                 one.run(share)
             };
@@ -111,40 +146,31 @@ impl Steady {
     }
 }
 
-struct Loop {
+struct Loop<T> {
     epoll: std::os::fd::OwnedFd,
-    connections: Vec<Connection>,
-    batch: Vec<u8>,
-    depth: usize,
+    seats: Vec<Seat<T>>,
     buffer: Vec<u8>,
 }
 
-struct Connection {
-    stream: Wire,
-    reader: Reader,
-    /// Requests sent and not yet answered.
-    outstanding: usize,
-    sent: Instant,
-    /// Head length of the last answer, when it had the plain shape the fast check knows.
-    head: Option<usize>,
+struct Seat<T> {
+    talk: T,
+    asked: Instant,
     served: bool,
 }
 
-impl Loop {
-    fn open(address: SocketAddr, connections: usize, plan: &Plan) -> Result<Self, String> {
+impl<T: Talk> Loop<T> {
+    fn of(connections: usize, open: &mut impl FnMut(usize) -> Result<T, String>) -> Result<Self, String> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| format!("epoll: {error}"))?;
-        let connections = (0..connections as u64).map(|token| {
-            let stream = connect(address, plan.tls.as_ref(), Duration::from_secs(5))?;
-            epoll::add(&epoll, &stream, epoll::EventData::new_u64(token), epoll::EventFlags::IN)
+        let seats = (0..connections).map(|index| {
+            let talk = open(index)?;
+            epoll::add(&epoll, &talk, epoll::EventData::new_u64(index as u64), T::EVENTS)
                 .map_err(|error| format!("epoll: {error}"))?;
             // A burst is for `crowd`: some servers (tiny_http) queue its connections behind each other for good.
             std::thread::sleep(Duration::from_micros(500));
-            let sent = Instant::now();
-            Ok(Connection { stream, reader: Reader::default(), outstanding: 0, sent, head: None, served: false })
+            Ok(Seat { talk, asked: Instant::now(), served: false })
         });
-        let connections = connections.collect::<Result<_, String>>()?;
-        let (depth, batch) = (plan.depth, get(plan.path).repeat(plan.depth));
-        Ok(Self { epoll, connections, batch, depth, buffer: vec![0; 64 * 1024] })
+        let seats = seats.collect::<Result<_, String>>()?;
+        Ok(Self { epoll, seats, buffer: vec![0; 64 * 1024] })
     }
 
     fn run(&mut self, until: Until) -> Result<Tally, String> {
@@ -155,10 +181,10 @@ impl Loop {
         };
         let mut latency = Histogram::new_with_bounds(1, 120_000_000_000, 3).expect("valid bounds");
         let mut requests = 0;
-        for connection in &mut self.connections {
-            connection.served = false;
-            if connection.outstanding == 0 {
-                connection.send(&self.batch, self.depth)?;
+        for seat in &mut self.seats {
+            seat.served = false;
+            if !seat.talk.waits() {
+                seat.ask()?;
             }
         }
         let mut events = Vec::with_capacity(256);
@@ -173,21 +199,21 @@ impl Loop {
                 Some((.., give_up)) if now >= give_up => break,
                 _ => {}
             }
-            if ended.is_some() && self.connections.iter().all(|connection| connection.outstanding == 0) {
+            if ended.is_some() && self.seats.iter().all(|seat| !seat.talk.waits()) {
                 break;
             }
             wait(&self.epoll, &mut events, Duration::from_millis(50)).map_err(|error| format!("epoll: {error}"))?;
             for event in events.drain(..) {
-                let connection = &mut self.connections[event.data.u64() as usize];
-                let answered = connection.receive(&mut self.buffer)?;
+                let seat = &mut self.seats[event.data.u64() as usize];
+                let answered = seat.talk.take(&mut self.buffer)?;
                 if answered > 0 {
-                    connection.served = true;
+                    seat.served = true;
                     requests += answered as u64;
-                    let time = connection.sent.elapsed().as_nanos() as u64;
+                    let time = seat.asked.elapsed().as_nanos() as u64;
                     latency.saturating_record_n(time, answered as u64);
                 }
-                if connection.outstanding == 0 && ended.is_none() {
-                    connection.send(&self.batch, self.depth)?;
+                if !seat.talk.waits() && ended.is_none() {
+                    seat.ask()?;
                 }
             }
         }
@@ -195,21 +221,46 @@ impl Loop {
         if target != u64::MAX && in_time < target {
             return Err(format!("{in_time} of {target} requests answered in {:.0} s", elapsed.as_secs_f64()));
         }
-        let served = self.connections.iter().filter(|connection| connection.served).count();
+        let served = self.seats.iter().filter(|seat| seat.served).count();
         Ok(Tally { requests, in_time, elapsed, latency, served })
     }
 }
 
-impl Connection {
-    fn send(&mut self, batch: &[u8], depth: usize) -> Result<(), String> {
-        self.sent = Instant::now();
-        self.outstanding = depth;
+impl<T: Talk> Seat<T> {
+    fn ask(&mut self) -> Result<(), String> {
+        self.asked = Instant::now();
+        self.talk.ask()
+    }
+}
+
+/// A keep-alive connection that sends the same batch of requests again and again.
+pub struct Keep {
+    stream: Wire,
+    batch: Arc<[u8]>,
+    depth: usize,
+    reader: Reader,
+    /// Requests sent and not yet answered.
+    outstanding: usize,
+    /// Head length of the last answer, when it had the plain shape the fast check knows.
+    head: Option<usize>,
+}
+
+impl AsFd for Keep {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+impl Talk for Keep {
+    const EVENTS: epoll::EventFlags = epoll::EventFlags::IN;
+
+    fn ask(&mut self) -> Result<(), String> {
+        self.outstanding = self.depth;
         // A batch is far smaller than a socket buffer, and the last one has been read: it goes out at once.
-        self.stream.write_all(batch).map_err(|error| format!("sending: {error}"))
+        self.stream.write_all(&self.batch).map_err(|error| format!("sending: {error}"))
     }
 
-    /// Reads once; returns how many answers ended in what was read.
-    fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, String> {
+    fn take(&mut self, buffer: &mut [u8]) -> Result<usize, String> {
         let mut answered = 0;
         loop {
             let read = match self.stream.read(buffer) {
@@ -229,6 +280,12 @@ impl Connection {
         Ok(answered)
     }
 
+    fn waits(&self) -> bool {
+        self.outstanding > 0
+    }
+}
+
+impl Keep {
     /// How many answers end in `rest`.
     fn check(&mut self, mut rest: &[u8]) -> Result<usize, String> {
         let mut answered = 0;

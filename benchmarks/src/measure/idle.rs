@@ -138,7 +138,7 @@ fn sleep_sample(bench: &Bench<'_>, built: &Built, count: usize, nap: Duration) -
 }
 
 /// The resident memory of a server that has answered a few requests, or has failed at it.
-fn settled(server: &Server) -> u64 {
+pub(super) fn settled(server: &Server) -> u64 {
     (0..50).all(|_| probe(server.address, Duration::from_secs(2)).is_ok());
     server.resident()
 }

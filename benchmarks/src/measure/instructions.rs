@@ -1,6 +1,7 @@
 //! `instructions`: how many instructions of the server's user space a request takes, counted by valgrind's callgrind.
 //! The server runs under it from the start; the counters are set to zero once it is warm.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use rustls::ClientConfig;
 
 use super::{Bench, installed};
-use crate::load::steady::{Plan, Steady, Until};
+use crate::load::steady::{Plan, Steady, Talk, Until};
 use crate::process::{Server, Start};
 use crate::subjects::{BASE, Built, Route};
 use crate::table::Table;
@@ -41,18 +42,29 @@ pub fn run(bench: &Bench<'_>) -> Table {
 pub(super) fn sample(
     bench: &Bench<'_>,
     built: &Built,
-    mut start: Start,
+    start: Start,
     tls: Option<Arc<ClientConfig>>,
+) -> Result<f64, String> {
+    let plan = Plan { path: "/", connections: CONNECTIONS, depth: 1, threads: 1, cpu: None, tls };
+    count(bench, built, start, (REQUESTS, LIMIT), |address| Steady::open(address, &plan))
+}
+
+/// Instructions an answer, of a server that is started so; of so many answers, within a limit of time.
+pub(super) fn count<T: Talk>(
+    bench: &Bench<'_>,
+    built: &Built,
+    mut start: Start,
+    (answers, limit): (u64, Duration),
+    open: impl FnOnce(SocketAddr) -> Result<Steady<T>, String>,
 ) -> Result<f64, String> {
     let output = bench.scratch().join(format!("callgrind.{}", built.subject.name));
     start.patience = Duration::from_secs(60);
     start.under = under(&output);
     let server = bench.start(built, &start)?;
-    let plan = Plan { path: "/", connections: CONNECTIONS, depth: 1, threads: 1, cpu: None, tls };
-    let mut load = Steady::open(server.address, &plan)?;
-    load.run(Until::Answers(REQUESTS / 5, LIMIT))?;
+    let mut load = open(server.address)?;
+    load.run(Until::Answers(answers / 5, limit))?;
     control(&server, "-z")?;
-    let requests = load.run(Until::Answers(REQUESTS, LIMIT))?.requests;
+    let requests = load.run(Until::Answers(answers, limit))?.requests;
     control(&server, "-d")?;
     let total = total(&output)?;
     Ok(total as f64 / requests as f64)

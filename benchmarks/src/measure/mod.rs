@@ -12,6 +12,7 @@ mod starvation;
 mod stream;
 mod syscalls;
 mod tls;
+mod ws;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -38,12 +39,13 @@ pub enum Measurement {
     Chat,
     Tls,
     H2,
+    Ws,
 }
 
 use Measurement::*;
 
 impl Measurement {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Get,
         Pipeline,
         Instructions,
@@ -58,6 +60,7 @@ impl Measurement {
         Chat,
         Tls,
         H2,
+        Ws,
     ];
 
     pub fn name(self) -> &'static str {
@@ -76,6 +79,7 @@ impl Measurement {
             Chat => "chat",
             Tls => "tls",
             H2 => "h2",
+            Ws => "ws",
         }
     }
 
@@ -95,6 +99,7 @@ impl Measurement {
             Chat => "a chat room of 5,000 WebSockets and 5,000 long-polls: a message to all",
             Tls => "under TLS: instructions, handshakes, GET /, 64 MiB down and up, idle connections",
             H2 => "HTTP/2: instructions, requests a second, CPU time; by h2load",
+            Ws => "WebSockets that echo: messages a second, CPU time, instructions, system calls, idle memory",
         }
     }
 
@@ -114,6 +119,7 @@ impl Measurement {
             Chat => vec![chat::run(bench)],
             Tls => tls::run(bench),
             H2 => vec![h2::run(bench)],
+            Ws => vec![ws::run(bench)],
         }
     }
 }

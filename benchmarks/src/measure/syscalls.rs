@@ -2,6 +2,7 @@
 //! its connections are open.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Bench, installed};
-use crate::load::steady::{Plan, Steady, Until};
+use crate::load::steady::{Plan, Steady, Talk, Until};
 use crate::process::{Server, Start, status};
 use crate::subjects::{Built, Route};
 use crate::table::{Cell, Table};
@@ -26,32 +27,39 @@ pub fn run(bench: &Bench<'_>) -> Table {
         if !here {
             return Err("strace is not installed".into());
         }
-        sample(bench, built)
+        let plan = Plan { path: "/", connections: CONNECTIONS, depth: 1, threads: 1, cpu: None, tls: None };
+        sample(bench, built, (REQUESTS, LIMIT), |address| Steady::open(address, &plan))
     });
     for (name, samples) in all {
-        let row = samples.map(|samples| {
-            let (counts, requests) = &samples[0];
-            let each = |calls: u64| calls as f64 / *requests as f64;
-            let which = counts.iter().filter(|(_, calls)| each(*calls) >= 0.005);
-            let which: Vec<_> = which.map(|(name, calls)| format!("{name} {:.2}", each(*calls))).collect();
-            vec![each(counts.iter().map(|(_, calls)| calls).sum()).into(), Cell::Text(which.join(", "))]
-        });
-        table.row(name, row);
+        table.row(name, samples.map(|samples| cells(&samples[0]).into()));
     }
     table
+}
+
+/// How many calls an answer, and which.
+pub(super) fn cells((counts, answers): &(Counts, u64)) -> [Cell; 2] {
+    let each = |calls: u64| calls as f64 / *answers as f64;
+    let which = counts.iter().filter(|(_, calls)| each(*calls) >= 0.005);
+    let which: Vec<_> = which.map(|(name, calls)| format!("{name} {:.2}", each(*calls))).collect();
+    [each(counts.iter().map(|(_, calls)| calls).sum()).into(), Cell::Text(which.join(", "))]
 }
 
 /// System calls by name, the most frequent first.
 pub(super) type Counts = Vec<(String, u64)>;
 
-fn sample(bench: &Bench<'_>, built: &Built) -> Result<(Counts, u64), String> {
+/// The calls of so many answers, within a limit of time; and how many there were.
+pub(super) fn sample<T: Talk>(
+    bench: &Bench<'_>,
+    built: &Built,
+    (answers, limit): (u64, Duration),
+    open: impl FnOnce(SocketAddr) -> Result<Steady<T>, String>,
+) -> Result<(Counts, u64), String> {
     let server = bench.start(built, &Start::new(1))?;
-    let plan = Plan { path: "/", connections: CONNECTIONS, depth: 1, threads: 1, cpu: None, tls: None };
-    let mut load = Steady::open(server.address, &plan)?;
-    load.run(Until::Answers(REQUESTS / 5, LIMIT))?;
+    let mut load = open(server.address)?;
+    load.run(Until::Answers(answers / 5, limit))?;
     let output = bench.scratch().join(format!("strace.{}", built.subject.name));
     let mut strace = attach(&server, &output)?;
-    let requests = load.run(Until::Answers(REQUESTS, LIMIT)).map(|tally| tally.requests);
+    let requests = load.run(Until::Answers(answers, limit)).map(|tally| tally.requests);
     detach(&mut strace)?;
     let text = fs::read_to_string(&output).map_err(|error| format!("strace wrote nothing: {error}"))?;
     let counts = parse(&text);

@@ -93,6 +93,35 @@ fn messages_and_controls_come_out_at_every_split() {
     }
 }
 
+/// After a message there is a look for more with little room, and what it finds is the beginning of what follows.
+#[test]
+fn what_comes_behind_a_message_is_all_read() {
+    for length in [0, 1, 100, 121, 122, 123, 130, 1000, 5000] {
+        let Setup { mut wire, mut client, _tether } = open(1 << 20, 10_000);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut write = |octets: &[u8]| block_on(client.write_all(octets)).unwrap();
+        wire.begin_turn();
+        for part in [2, 3] {
+            let payload = vec![7; length];
+            write(&masked(FIN | 2, b"one"));
+            assert_eq!(wire.poll_event(&mut cx), Poll::Ready(Event::Message(Message::from(b"one".to_vec()))));
+            let frame = masked(FIN | 2, &payload);
+            let (begin, end) = frame.split_at(frame.len() / part);
+            write(begin);
+            assert!(wire.poll_event(&mut cx).is_pending(), "{length}");
+            write(end);
+            assert_eq!(wire.poll_event(&mut cx), Poll::Ready(Event::Message(Message::from(payload))), "{length}");
+        }
+        write(&[masked(FIN | 9, b"a"), masked(FIN | 9, &[1; 125]), masked(FIN | 2, b"two")].concat());
+        assert_eq!(wire.poll_event(&mut cx), Poll::Ready(Event::Control));
+        assert_eq!(wire.poll_event(&mut cx), Poll::Ready(Event::Control));
+        assert_eq!(wire.poll_event(&mut cx), Poll::Ready(Event::Message(Message::from(b"two".to_vec()))));
+        assert_eq!(wire.poll_flush(&mut cx), Poll::Ready(Ok(())));
+        drop(client);
+        assert_eq!(wire.poll_event(&mut cx), Poll::Ready(Event::Lost));
+    }
+}
+
 #[test]
 fn violations_have_their_close_codes() {
     for (octets, expected) in [

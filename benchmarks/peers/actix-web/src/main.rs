@@ -2,17 +2,37 @@
 
 mod application;
 
-use actix_web::{App, HttpServer, rt};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, rt, web};
+use actix_ws::Message;
 use peer_support::Arguments;
 
 fn main() -> std::io::Result<()> {
     let arguments = Arguments::parse();
     rt::System::new().block_on(
-        HttpServer::new(|| App::new().configure(application::routes))
+        HttpServer::new(|| App::new().configure(application::routes).route("/ws", web::get().to(websocket)))
             .workers(arguments.threads)
             .backlog(4096)
             .disable_signals()
             .bind(arguments.address())?
             .run(),
     )
+}
+
+async fn websocket(request: HttpRequest, payload: web::Payload) -> actix_web::Result<HttpResponse> {
+    let (response, mut session, mut messages) = actix_ws::handle(&request, payload)?;
+    rt::spawn(async move {
+        while let Some(Ok(message)) = messages.recv().await {
+            let sent = match message {
+                Message::Text(text) => session.text(text).await,
+                Message::Binary(data) => session.binary(data).await,
+                Message::Ping(data) => session.pong(&data).await,
+                _ => break,
+            };
+            if sent.is_err() {
+                return;
+            }
+        }
+        let _ = session.close(None).await;
+    });
+    Ok(response)
 }
