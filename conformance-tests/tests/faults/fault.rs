@@ -4,6 +4,7 @@ use adapter_core::{
     DynApplication, Environ, Error, Request, Response, ServeError, Server, ServerConfig, ServerHandle, ServerInfo,
 };
 
+use crate::generated::Mutation;
 use crate::proxy::Flow;
 
 /// An owned future.
@@ -20,6 +21,15 @@ pub(crate) type Filter = fn(&mut Flow, &mut Vec<u8>);
 pub(crate) type Startup = fn(DynApplication, ServerInfo) -> BoxFuture<Result<(), Error>>;
 /// Runs the shutdown hook, wrongly.
 pub(crate) type Shutdown = fn(DynApplication) -> BoxFuture<Result<(), Error>>;
+
+/// A direction of a connection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Way {
+    /// To the server.
+    Up,
+    /// To the client.
+    Down,
+}
 
 /// The sound server a fault is built on.
 #[derive(Clone, Copy, PartialEq)]
@@ -46,6 +56,7 @@ pub(crate) struct Fault {
     pub(crate) down: Option<Filter>,
     pub(crate) end: Option<fn(&mut Flow)>,
     pub(crate) deaf: bool,
+    pub(crate) mutation: Option<Mutation>,
 }
 
 impl Fault {
@@ -64,6 +75,7 @@ impl Fault {
             down: None,
             end: None,
             deaf: false,
+            mutation: None,
         }
     }
 
@@ -119,8 +131,26 @@ impl Fault {
         self
     }
 
+    /// What was changed by rule.
+    pub(crate) const fn mutation(mut self, mutation: Mutation) -> Self {
+        self.mutation = Some(mutation);
+        self
+    }
+
     /// Whether it needs the proxy.
     pub(crate) fn is_proxied(&self) -> bool {
-        self.up.is_some() || self.down.is_some() || self.end.is_some() || self.deaf
+        let is_filtered = self.up.is_some() || self.down.is_some() || self.end.is_some();
+        is_filtered || self.deaf || self.mutation.is_some_and(|mutation| mutation.is_proxied())
+    }
+
+    /// Changes a piece that goes that way; an empty one downwards is the end.
+    pub(crate) fn filter(&self, way: Way, flow: &mut Flow, data: &mut Vec<u8>) {
+        let filter = if way == Way::Up { self.up } else { self.down };
+        if let Some(filter) = filter {
+            filter(flow, data);
+        }
+        if let Some(mutation) = &self.mutation {
+            mutation.filter(way, flow, data);
+        }
     }
 }

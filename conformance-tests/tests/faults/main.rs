@@ -1,7 +1,7 @@
 //! The suite tested: servers broken on purpose, each noticed by the cases that are about what it does wrong. \[TST-03\]
 //!
-//! Three kinds of trials: `FAULT::group::case` (the case fails on the broken server), `sound::proxied::…` (the proxy
-//! alone breaks nothing the faults are about), and two about the whole: `every_must_case_is_killed`, and
+//! Four kinds of trials: `FAULT::group::case` (the case fails on the broken server), `generated::…` (the same, of faults made by
+//! rule), `sound::proxied::…` (the proxy alone breaks nothing the faults are about), and two about the whole: `every_must_case_is_killed`, and
 //! `table_is_current`, about what reports say of all this. That every case passes on a sound server is
 //! `tests/minimal_server.rs`.
 
@@ -10,6 +10,7 @@ mod body_faults;
 mod environ_faults;
 mod fault;
 mod frames;
+mod generated;
 mod http2_faults;
 mod http2_protocol_faults;
 mod lifecycle_faults;
@@ -77,7 +78,9 @@ fn main() {
     secure::provide(tls_faults::provide);
     // Made before anything asks: faults go without what a case has asked for.
     secure::ready().expect("the suite has certificates");
-    let all: Vec<Broken> = faults().into_iter().chain(SOUND).map(Broken).collect();
+    let generated = generated::known();
+    let all = faults().into_iter().chain(SOUND).chain(generated.iter().map(|(fault, _)| *fault));
+    let all: Vec<Broken> = all.map(Broken).collect();
     alone::enter(all.iter().map(|broken| broken as &dyn adapter_core::Server));
     application::quiet_panics();
     wire::set_patience(PATIENCE);
@@ -107,6 +110,11 @@ fn main() {
         let listed = case(name);
         trials.push(Trial::test(format!("sound::{}::{name}", sound.name), move || passes(sound, listed)));
     }
+    for (fault, listed) in generated {
+        let name = format!("generated::{}::{}", fault.name, listed.name());
+        trials.push(Trial::test(name, move || fails(fault, listed)));
+    }
+    trials.push(generated::trial());
     libtest_mimic::run(&arguments, trials).exit();
 }
 

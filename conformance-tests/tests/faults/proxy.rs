@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use adapter_core::signal::Signal;
 
-use crate::fault::Fault;
+use crate::fault::{Fault, Way};
 use crate::frames::Tap;
 
 /// What a filter knows of a connection and can make happen.
@@ -160,9 +160,7 @@ fn upwards(
                 silent = Duration::ZERO;
                 let mut data = piece[..count].to_vec();
                 state.sent.extend_from_slice(&data);
-                if let Some(filter) = fault.up {
-                    filter(&mut state, &mut data);
-                }
+                fault.filter(Way::Up, &mut state, &mut data);
                 let (reply, aside) = (std::mem::take(&mut state.reply), std::mem::take(&mut state.aside));
                 let (close, broken) = (state.close, state.reset);
                 drop(state);
@@ -230,10 +228,7 @@ fn downwards(mut server: TcpStream, mut client: TcpStream, fault: &Fault, flow: 
         let ended = !matches!(got, Ok(1..));
         let mut data = piece[..*got.as_ref().unwrap_or(&0)].to_vec();
         state.received.extend_from_slice(&data);
-        if let Some(filter) = fault.down {
-            // An empty piece is the end.
-            filter(&mut state, &mut data);
-        }
+        fault.filter(Way::Down, &mut state, &mut data);
         let (close, broken, swallow) = (state.close, state.reset, state.swallow_end);
         let end_waits = (ended && state.end_waits).then(|| state.may_end.clone());
         drop(state);

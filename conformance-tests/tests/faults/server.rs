@@ -39,6 +39,9 @@ impl Server for Broken {
         if let Some(change) = fault.config {
             change(&mut config);
         }
+        if let Some(mutation) = &fault.mutation {
+            mutation.config(&mut config);
+        }
         let server = base(fault.base);
         let start = |config| match fault.start {
             Some(start) => start(&*server, application, config),
