@@ -36,7 +36,9 @@ pub(crate) fn every_interface(server: &str) {
     program.signal("-TERM");
     let (ended, _, stdout) = program.end();
     assert_eq!(ended.code(), Some(0));
-    let peers: Vec<_> = stdout.iter().filter_map(|line| line.split_once('[').map(|(peer, _)| peer)).collect();
+    let mut peers: Vec<_> = stdout.iter().filter_map(|line| line.split_once('[').map(|(peer, _)| peer)).collect();
+    // A line comes behind the answer, and another thread may be first.
+    peers.sort_unstable();
     assert_eq!(peers, expected);
 }
 
@@ -81,7 +83,9 @@ pub(crate) fn side_by_side(server: &str) {
         }
         program.signal("-TERM");
         let (ended, _, stdout) = program.end();
-        let peers: Vec<_> = stdout.iter().filter_map(|line| line.split(' ').next()).collect();
+        let mut peers: Vec<_> = stdout.iter().filter_map(|line| line.split(' ').next()).collect();
+        // A line comes behind the answer, and another thread may be first.
+        peers.sort_unstable();
         assert_eq!((ended.code(), peers), (Some(0), vec!["127.0.0.1", "::1"]));
     }
 }
