@@ -92,6 +92,10 @@ impl Format {
 /// answers in the application's place, such as after [`Timeouts::handler`](adapter_core::Timeouts::handler), with the
 /// server's status.
 ///
+/// A line is written when its request is over: when the last octet of the response is with the operating system, or never will be. That is
+/// told by the server where it has an [observer](adapter_core::ServerConfig::observe), such as [`refusals`](Self::refusals); else the
+/// line is written at the end of the response's body. Lines of different threads come in no order.
+///
 /// ```
 /// use adapter_web::access_log::{AccessLog, Format, Writer};
 /// use adapter_web::{Body, DynApplication, Environ, Error, Request, Response};
