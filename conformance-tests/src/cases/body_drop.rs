@@ -92,7 +92,7 @@ pub(crate) static GROUP: Group = Group {
         Case::should(
             "half_closed_without_framing_is_a_reset",
             "and where it is dropped because its client has ended",
-            &["BOD-14b", "DIS-04"],
+            &["BOD-14b"],
             reset_half_closed,
         ),
         Case::must(
