@@ -335,7 +335,13 @@ impl Socket {
     fn poll_flush_below(&mut self, status: &Status, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             match self.io.poll_flush(cx) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(0)) => {
+                    // A read lets go of what is held, too. [LIM-06]
+                    if status.is_write_blocked() {
+                        status.progressed();
+                    }
+                    return Poll::Ready(Ok(()));
+                }
                 Poll::Ready(Ok(_)) => status.progressed(),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
