@@ -82,19 +82,15 @@ fn well_formed(found: &Forwarded) {
     assert!(found.prefix.as_ref().is_none_or(|prefix| prefix.starts_with('/') && !prefix.ends_with('/')), "{found:?}");
 }
 
-/// A file whose octets tell where they are.
-fn octets() -> Vec<u8> {
-    (0_u32..1000).map(|at| (at * 7 + at / 256) as u8).collect()
-}
+/// A file of a thousand octets, which tell where they are.
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/src/octets.txt");
+const OCTETS: &[u8] = include_bytes!("octets.txt");
 
 /// A client of an application that sends that file, and the ETag and the Last-Modified it has.
 fn sender() -> &'static (Client, [String; 2]) {
     static SENDER: OnceLock<(Client, [String; 2])> = OnceLock::new();
     SENDER.get_or_init(|| {
-        let path = std::env::temp_dir().join(format!("adapter-fuzz-{}", std::process::id()));
-        std::fs::write(&path, octets()).expect("a file");
-        let send = move |request: Request, environ: Environ| files::send(path.clone(), &request, &environ);
-        let client = Client::new(send);
+        let client = Client::new(|request: Request, environ: Environ| files::send(FILE, &request, &environ));
         let whole = client.get("/").send();
         let told = ["etag", "last-modified"].map(|name| whole.header(name).unwrap_or_default().to_owned());
         (client, told)
@@ -116,10 +112,10 @@ pub fn ranges(data: &[u8]) {
         };
         request = request.header(name, HeaderValue::from_bytes(value).expect("it was one"));
     }
-    let (answer, file) = (request.send(), octets());
+    let answer = request.send();
     match answer.status().as_u16() {
-        200 => assert_eq!(answer.body()[..], file),
-        206 => parts(answer.header("content-range"), answer.header("content-type"), answer.body(), &file),
+        200 => assert_eq!(answer.body()[..], *OCTETS),
+        206 => parts(answer.header("content-range"), answer.header("content-type"), answer.body()),
         304 | 412 => assert_eq!(answer.header("content-range"), None),
         416 => assert_eq!(answer.header("content-range"), Some("bytes */1000")),
         other => panic!("{other}"),
@@ -127,9 +123,9 @@ pub fn ranges(data: &[u8]) {
 }
 
 /// RFC 9110 §15.3.7
-fn parts(range: Option<&str>, kind: Option<&str>, body: &[u8], file: &[u8]) {
+fn parts(range: Option<&str>, kind: Option<&str>, body: &[u8]) {
     if let Some(range) = range {
-        return assert_eq!(body, &file[said(range)]);
+        return assert_eq!(body, &OCTETS[said(range)]);
     }
     let boundary = kind.and_then(|kind| kind.strip_prefix("multipart/byteranges; boundary=")).expect("parts");
     let dash = format!("--{}", boundary.trim_matches('"'));
@@ -146,10 +142,10 @@ fn parts(range: Option<&str>, kind: Option<&str>, body: &[u8], file: &[u8]) {
         let fields = String::from_utf8(rest[..end].to_ascii_lowercase()).expect("text");
         let range = said(fields.split("content-range: ").nth(1).and_then(|it| it.lines().next()).expect("a range"));
         let (octets, after) = rest[end + 4..].split_at(range.len());
-        assert_eq!(octets, &file[range]);
+        assert_eq!(octets, &OCTETS[range]);
         (rest, count) = (after, count + 1);
     }
-    assert!(count > 1 && body.len() < 4 * file.len(), "{count} parts of {} octets in all", body.len());
+    assert!(count > 1 && body.len() < 4 * OCTETS.len(), "{count} parts of {} octets in all", body.len());
 }
 
 /// `bytes 1-2/1000`

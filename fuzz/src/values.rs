@@ -26,7 +26,8 @@ pub fn values(data: &[u8]) {
 fn binds(text: &str) {
     if let Some(bind) = refused::<Bind>(text) {
         let said = bind.to_string();
-        assert_eq!(refused::<Bind>(&said).map(|bind| bind.to_string()), Some(said), "{text:?}");
+        let read = refused::<Bind>(&said).map(|bind| (bind.to_string(), bind.options()));
+        assert_eq!(read, Some((said, bind.options())), "{text:?}");
     }
 }
 

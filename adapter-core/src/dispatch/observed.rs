@@ -43,7 +43,8 @@ pub struct Observed {
     meter: Option<Meter>,
     sent: u64,
     failed: bool,
-    /// There is more to tell of it than to most: others than `Counters` want to know, it has a route or a meter, or has failed.
+    /// There is more to tell of it than to most: others than `Counters` want to know, it has a route, an ending or a meter, or has
+    /// failed.
     special: bool,
 }
 

@@ -390,7 +390,7 @@ impl<T: Into<Arc<str>>> From<T> for Route {
 pub struct Ending(Arc<dyn Fn(RequestEnd) + Send + Sync>);
 
 impl Ending {
-    /// Calls `told` then.
+    /// Calls `told` with how the request ended: once, or never where nobody is told.
     pub fn new(told: impl Fn(RequestEnd) + Send + Sync + 'static) -> Self {
         Ending(Arc::new(told))
     }

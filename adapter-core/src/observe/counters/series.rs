@@ -42,12 +42,10 @@ struct Part {
 }
 
 impl Part {
-    /// Always `true`: it is done.
     #[inline]
-    fn record_at_once(&self, took: Duration, sent: u64) -> bool {
+    fn record_at_once(&self, took: Duration, sent: u64) {
         self.durations.record(took.into());
         add(&self.sent, sent);
-        true
     }
 }
 
@@ -66,14 +64,14 @@ impl Requests {
         let Some(series) = self.places[key.place()].get().filter(|series| series.key == key) else {
             return self.record_elsewhere(key, place, took, sent);
         };
-        series.part(place).is_some_and(|part| part.record_at_once(took, sent))
+        series.part(place).map(|part| part.record_at_once(took, sent)).is_some()
     }
 
     #[cold]
     #[inline(never)]
     fn record_elsewhere(&self, key: Key, place: CounterPlace, took: Duration, sent: u64) -> bool {
         let part = self.series(key, None).and_then(|series| series.part(place));
-        part.is_some_and(|part| part.record_at_once(took, sent))
+        part.map(|part| part.record_at_once(took, sent)).is_some()
     }
 
     /// One more, that may have a `route`.
