@@ -17,6 +17,8 @@ pub struct Capabilities {
     pub trailers: bool,
     /// 103 Early Hints over HTTP/1.1, see [`Environ::early_hints`](crate::Environ::early_hints).
     pub early_hints: bool,
+    /// 103 Early Hints over HTTP/2, where browsers take them.
+    pub early_hints_http2: bool,
     /// The request body can be read while the response body is written.
     pub full_duplex: bool,
     /// HTTP/2.
@@ -39,6 +41,7 @@ impl Capabilities {
             upgrade: false,
             trailers: false,
             early_hints: false,
+            early_hints_http2: false,
             full_duplex: false,
             http2: false,
             sendfile: false,
@@ -55,6 +58,7 @@ impl Capabilities {
             ("upgrade", self.upgrade),
             ("trailers", self.trailers),
             ("early-hints", self.early_hints),
+            ("early-hints-http2", self.early_hints_http2),
             ("full-duplex", self.full_duplex),
             ("http2", self.http2),
             ("sendfile", self.sendfile),

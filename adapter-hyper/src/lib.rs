@@ -50,6 +50,7 @@ pub fn capabilities() -> Capabilities {
     can.trailers = true;
     can.full_duplex = true;
     can.http2 = true;
+    can.early_hints_http2 = true;
     can.tls = true;
     can.proxy_protocol = true;
     can.unix_socket = cfg!(unix);

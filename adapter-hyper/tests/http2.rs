@@ -6,7 +6,7 @@ mod support;
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::{Mutex, mpsc};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ fn a_connection_is_idle_also_after_a_response_that_is_dropped_late() {
         let seen = seen.lock().unwrap().take().expect("one request");
         async move {
             let mut response = Response::new(Body::from_http_body(Lingers { sent: false, seen }));
-            // hyper knows the end then, and does not have the body asked for more before it says so.
+            // The end is known then, and the body is not asked for more before it is said.
             response.headers_mut().insert("content-length", 1.into());
             Ok::<_, Error>(response)
         }
@@ -121,6 +121,34 @@ fn what_comes_before_a_failure_arrives_before_the_reset() {
             }
         });
     }
+}
+
+/// A client with one connection, as those of gRPC are, is not served by one thread.
+#[test]
+fn who_takes_time_holds_up_no_neighbour() {
+    let both = Arc::new(Barrier::new(2));
+    let application = move |request: Request, _: Environ| {
+        let both = both.clone();
+        async move {
+            match request.uri().path() {
+                // Longer than is quick.
+                "/slow" => std::thread::sleep(Duration::from_millis(5)),
+                // Neither goes on without the other.
+                _ => _ = both.wait(),
+            }
+            Ok::<_, Error>(Response::default())
+        }
+    };
+    let mut config = config();
+    config.threads = Some(4);
+    let server = start(&HyperServer::new(), application, config);
+    run(async {
+        let (mut client, connection) = connect(&server).await;
+        tokio::spawn(connection);
+        drop(get(&mut client, "/slow").await);
+        let mut other = client.clone();
+        drop(futures_lite::future::zip(get(&mut client, "/"), get(&mut other, "/")).await);
+    });
 }
 
 /// What a body says and does.

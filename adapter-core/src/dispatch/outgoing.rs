@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, response};
+use http::{HeaderMap, Version, response};
 use http_body::Body as _;
 
 use super::{error_response, log_broken};
@@ -22,7 +22,7 @@ use crate::runtime::Runtime;
 pub struct Outgoing {
     source: Source,
     framing: Framing,
-    /// Trailers can be sent.
+    /// There is room for trailers, and the client takes them.
     trailers: bool,
     blocking: bool,
 }
@@ -53,11 +53,14 @@ impl Outgoing {
             return None;
         }
         let blocking = body.is_blocking();
+        // [TRL-04], [TRL-05] in HTTP/1.1 only chunks have room for them
+        let trailers = facts.trailers && (plan.framing == Framing::Chunked || facts.version >= Version::HTTP_2);
         let source = match plan.framing {
+            Framing::Length(length) if trailers => Source::Exact(Exact::new(body, length).with_trailers()),
             Framing::Length(length) => Source::Exact(Exact::new(body, length)),
             _ => Source::Open(body),
         };
-        Some(Outgoing { source, framing: plan.framing, trailers: facts.trailers, blocking })
+        Some(Outgoing { source, framing: plan.framing, trailers, blocking })
     }
 
     /// How it is framed.
@@ -105,12 +108,17 @@ impl Outgoing {
             match frame.into_data() {
                 Ok(data) if data.is_empty() => {}
                 Ok(data) => return Poll::Ready(Piece::Data(data)),
-                // [TRL-04], [TRL-05] only chunks have room for them
-                Err(frame) if self.framing == Framing::Chunked => {
-                    return Poll::Ready(Piece::End(frame.into_trailers().ok().filter(|_| self.trailers)));
-                }
+                Err(frame) if self.trailers => return Poll::Ready(Piece::End(frame.into_trailers().ok())),
                 Err(_) => {}
             }
+        }
+    }
+
+    /// Whether the next piece is known to be [`Piece::End`], without trailers: that need not be asked for.
+    pub fn is_at_end(&self) -> bool {
+        match &self.source {
+            Source::Open(body) => body.is_end_stream(),
+            Source::Exact(body) => body.is_end_stream(),
         }
     }
 

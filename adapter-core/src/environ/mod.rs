@@ -311,7 +311,8 @@ impl Environ {
         self.shutdown().draining().is_fired()
     }
 
-    /// Sends 103 Early Hints, `None` where the server or the client's version can't. \[INF-01\]
+    /// Sends 103 Early Hints, `None` where the server can't in the client's version: see the capabilities
+    /// [`early_hints`](crate::Capabilities::early_hints) and [`early_hints_http2`](crate::Capabilities::early_hints_http2). \[INF-01\]
     pub fn early_hints(&self) -> Option<&EarlyHints> {
         self.special.as_ref()?.early_hints.as_ref()
     }

@@ -115,10 +115,13 @@ fn check_services(findings: &mut Findings, head: &request::Parts, environ: &Envi
     findings
         .check(environ.received_at() <= environ.runtime().now(), "ENV-11", || "the request began in the future".into());
 
-    // [INF-01] Early hints are there where the capability is declared and the request is of HTTP/1.1; beyond that they may be.
+    // [INF-01] Early hints are there exactly where the capability is declared for the request's version.
     let there = environ.early_hints().is_some();
-    let may = environ.server().capabilities.early_hints && head.version >= Version::HTTP_11;
-    let must = may && head.version == Version::HTTP_11;
-    let holds = if there { may } else { !must };
-    findings.check(holds, "INF-01", || format!("early_hints() is there: {there}, expected: {may}"));
+    let capabilities = environ.server().capabilities;
+    let declared = match head.version {
+        Version::HTTP_11 => capabilities.early_hints,
+        Version::HTTP_2 => capabilities.early_hints_http2,
+        _ => false,
+    };
+    findings.check(there == declared, "INF-01", || format!("early_hints() is there: {there}, declared: {declared}"));
 }

@@ -323,6 +323,14 @@ fn bad_servers_are_caught() {
         ("INF-01", |server| {
             server.info.capabilities = Capabilities { early_hints: true, ..Capabilities::none() };
         }),
+        ("INF-01", |server| {
+            server.head.version = Version::HTTP_2;
+            server.info.capabilities = Capabilities { early_hints_http2: true, ..Capabilities::none() };
+        }),
+        ("INF-01", |server| {
+            (server.head.version, server.hints) = (Version::HTTP_2, true);
+            server.info.capabilities = Capabilities { early_hints: true, ..Capabilities::none() };
+        }),
         ("REQ-06", |server| {
             server.head.headers.insert("content-length", 5.into());
             let (feed, body) = testing::upload();

@@ -56,6 +56,7 @@ impl Site {
         let capabilities = Capabilities {
             trailers: true,
             early_hints: true,
+            early_hints_http2: true,
             full_duplex: true,
             upgrade: true,
             websocket: true,

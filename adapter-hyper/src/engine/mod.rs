@@ -9,10 +9,10 @@ mod accept;
 mod clock;
 mod connection;
 mod frames;
+mod http2;
 mod in_flight;
 mod inflow;
 mod io;
-mod queue;
 mod request_body;
 mod response_body;
 mod secured;
@@ -23,15 +23,14 @@ mod transport;
 mod upgrade;
 mod upload;
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use adapter_core::environ::{self, Serving};
 use adapter_core::server::{Guard, Roster};
 use adapter_core::tls::Handshakes;
-use adapter_core::{DynApplication, Limits, ListenAddr, Runtime, ServeError, ServerConfig, Timeouts};
-use hyper::server::conn::{http1, http2};
+use adapter_core::{DynApplication, Limits, ListenAddr, ServeError, ServerConfig, Timeouts};
+use hyper::server::conn::http1;
 
 pub use self::accept::{Connect, accept};
 use self::clock::Clock;
@@ -57,7 +56,7 @@ pub struct Engine {
     keep_alive: bool,
     http2_enabled: bool,
     http1: http1::Builder,
-    http2: http2::Builder<Spawner>,
+    http2: h2::server::Builder,
     handshakes: Handshakes,
     roster: Arc<Roster>,
     clock: Clock,
@@ -94,12 +93,7 @@ impl Engine {
             // hyper's default is 100 and on the stack; any other number costs an allocation per request.
             http1.max_headers(limits.header_count);
         }
-        let mut http2 = http2::Builder::new(Spawner(serving.runtime.clone()));
-        http2
-            .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
-            .max_concurrent_streams(STREAMS);
-        // [UPG-26] RFC 8441 §3
-        http2.enable_connect_protocol();
+        let http2 = http2::settings(limits.head_bytes);
         Ok(Arc::new(Engine {
             application,
             serving,
@@ -158,18 +152,5 @@ impl Engine {
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine").field("server", &self.serving.info.name).finish_non_exhaustive()
-    }
-}
-
-/// Lets hyper spawn its HTTP/2 streams on the runtime that serves.
-#[derive(Clone, Debug)]
-struct Spawner(Runtime);
-
-impl<F> hyper::rt::Executor<F> for Spawner
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, future: F) {
-        self.0.drive(future);
     }
 }

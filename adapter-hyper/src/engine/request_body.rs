@@ -1,6 +1,6 @@
-//! hyper's incoming body as a [`RequestBody`]: with the limit, the timeout, and errors told apart.
+//! hyper's incoming body as a [`RequestBody`], in HTTP/1: with the limit, the timeout, and errors told apart.
 //!
-//! In HTTP/1 the application shares it with the connection ([`Upload`]).
+//! The application shares it with the connection ([`Upload`]).
 //!
 //! \[LIM-03\], \[LIM-05\], \[REQ-09\] to \[REQ-15\], \[REQ-20\], \[KAP-11\], \[EXP-02b\], \[TRL-02\]
 
@@ -17,7 +17,6 @@ use adapter_core::request_body::Source;
 use adapter_core::rules::request::Facts;
 use adapter_core::rules::trailers;
 use adapter_core::{Bytes, RequestBody, RequestBodyError, Sleep};
-use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -35,9 +34,7 @@ pub(super) fn request_body(
         return RequestBody::empty();
     }
     let upload = Arc::new(Upload::new(incoming, facts));
-    if !shared.status.is_multiplexed() {
-        shared.set_upload(upload.clone());
-    }
+    shared.set_upload(upload.clone());
     let limit = shared.engine.limits.body_bytes.unwrap_or(u64::MAX);
     RequestBody::from_source(Body {
         upload,
@@ -153,10 +150,6 @@ impl Source for Body {
                     }
                     None => Some(Err(this.fail(RequestBodyError::TooLarge { limit: this.limit }))),
                 },
-                // [TRL-03] RFC 9113 §8.1, §8.2.1
-                Err(frame) if this.shared.status.is_multiplexed() && frame.trailers_ref().is_some_and(has_blanks) => {
-                    Some(Err(this.fail(RequestBodyError::Malformed("a trailer has blanks around its value".into()))))
-                }
                 Err(frame) => {
                     this.end();
                     frame.into_trailers().ok().map(|mut fields| {
@@ -197,12 +190,7 @@ impl Body {
     /// The application reads no further.
     fn leave(&self) {
         self.upload.unwanted.store(true, Relaxed);
-        if self.shared.status.is_multiplexed() {
-            // hyper and h2 do what is needed, for a stream alone (RFC 9113 §8.1).
-            drop(self.upload.take());
-        } else {
-            self.shared.leave_upload(&self.upload);
-        }
+        self.shared.leave_upload(&self.upload);
     }
 }
 
@@ -213,10 +201,6 @@ impl Drop for Body {
             if at_end { self.end() } else { self.leave() }
         }
     }
-}
-
-fn has_blanks(fields: &HeaderMap) -> bool {
-    fields.values().any(trailers::has_blanks_around)
 }
 
 /// What went wrong, from what hyper tells.

@@ -1,11 +1,9 @@
-//! A response body as hyper polls it.
+//! A response body as hyper polls it: HTTP/1.
 //!
-//! In HTTP/1 it lives inside hyper's connection, is polled and dropped by its task; in HTTP/2 by its stream's. Before it
-//! reports a failure it lets everything yielded so far reach the client, which hyper alone would throw away. \[BOD-14\],
+//! It lives inside hyper's connection, is polled and dropped by its task. Before it reports a failure it lets everything yielded so far reach the client, which hyper alone would throw away. \[BOD-14\],
 //! \[FRM-03\], \[FRM-04\], \[ERR-04\]
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
@@ -13,13 +11,11 @@ use adapter_core::body::{Body, Exact};
 use adapter_core::dispatch;
 use adapter_core::observe::ConnectionEnd;
 use adapter_core::rules::response::{Framing, Plan};
-use adapter_core::signal::Signal;
 use adapter_core::{Bytes, Error};
 use http_body::{Body as _, Frame, SizeHint};
 
 use super::in_flight::InFlight;
 use super::io::Shared;
-use super::queue::Queue;
 
 /// Octets of a body that hyper gets at a time. It copies what the client does not take at once, however much that is.
 pub(super) const PIECE: usize = 64 * 1024;
@@ -43,16 +39,12 @@ enum Kind {
 /// A body that comes in pieces.
 struct Flowing {
     source: Source,
-    /// What is left of a piece that is more than one for hyper. HTTP/1 only.
+    /// What is left of a piece that is more than one for hyper.
     rest: Bytes,
     /// A failure that waits until what came before it is written.
     failure: Option<Error>,
     waited: bool,
     close_delimited: bool,
-    /// Where requests end apart from their connection (HTTP/2).
-    unanswered: Option<Unanswered>,
-    /// What hyper holds of it: HTTP/2.
-    queue: Option<Arc<Queue>>,
 }
 
 enum Source {
@@ -73,52 +65,33 @@ impl ResponseBody {
     }
 
     /// The body of a response that is sent by `plan`. The request counts as answered when it is dropped.
-    pub(super) fn new(
-        body: Body,
-        plan: &Plan,
-        declared: Option<u64>,
-        mut in_flight: InFlight,
-        unanswered: Option<Unanswered>,
-    ) -> Self {
+    pub(super) fn new(body: Body, plan: &Plan, declared: Option<u64>, mut in_flight: InFlight) -> Self {
         let shared = &in_flight.shared;
         let close_delimited = plan.framing == Framing::Close;
-        let multiplexed = shared.status.is_multiplexed();
-        if !plan.send_body
-            && let Some(unanswered) = unanswered
-        {
-            unanswered.complete();
-            // [NOB-03], [BOD-12] dropped unpulled, here and now
-            return ResponseBody { kind: Kind::None, in_flight };
-        }
         if close_delimited && plan.send_body {
             // [BOD-14b] until it has ended, whatever it is cut off for
             shared.status.reset.store(true, Relaxed);
         }
         let flowing = |source| {
-            let queue = multiplexed.then(|| Queue::new(InFlight::goes_on(shared)));
             Kind::Flowing(Box::new(Flowing {
                 source,
                 rest: Bytes::new(),
                 failure: None,
                 waited: false,
                 close_delimited,
-                unanswered,
-                queue,
             }))
         };
         let kind = match (plan.framing, declared) {
             (Framing::None, Some(length)) => Kind::Unsent(length),
             _ if !plan.send_body => Kind::None,
             (Framing::Length(length), _) => match body.try_into_bytes() {
-                Ok(bytes) if !multiplexed && bytes.len() as u64 == length && bytes.len() <= PIECE => {
+                Ok(bytes) if bytes.len() as u64 == length && bytes.len() <= PIECE => {
                     if let Some(observed) = &mut in_flight.observed {
                         observed.sent(length);
                     }
                     Kind::Full(bytes)
                 }
                 Ok(bytes) => flowing(Source::Exact(Exact::new(bytes.into(), length))),
-                // [TRL-04] RFC 9113 §8.1
-                Err(body) if multiplexed => flowing(Source::Exact(Exact::new(body, length).with_trailers())),
                 Err(body) => flowing(Source::Exact(Exact::new(body, length))),
             },
             _ => flowing(Source::Open(body)),
@@ -129,7 +102,7 @@ impl ResponseBody {
 
 impl Flowing {
     fn poll_frame(&mut self, cx: &mut Context<'_>, shared: &Shared) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        if self.queue.is_none() && shared.status.holds_body() {
+        if shared.status.holds_body() {
             return Poll::Pending;
         }
         if !self.rest.is_empty() {
@@ -145,13 +118,9 @@ impl Flowing {
             let error = match next {
                 Some(Err(error)) => error,
                 Some(Ok(frame)) => {
-                    let queue = self.queue.clone();
-                    return Poll::Ready(Some(Ok(frame.map_data(|mut bytes| match queue {
-                        Some(queue) => queue.push(bytes),
-                        None => {
-                            self.rest = bytes.split_off(bytes.len().min(PIECE));
-                            bytes
-                        }
+                    return Poll::Ready(Some(Ok(frame.map_data(|mut bytes| {
+                        self.rest = bytes.split_off(bytes.len().min(PIECE));
+                        bytes
                     }))));
                 }
                 None => return Poll::Ready(None),
@@ -163,8 +132,7 @@ impl Flowing {
         self.poll_failure(cx, shared)
     }
 
-    /// The failure, once all that came before it is on its way: with the operating system; in HTTP/2, in the connection's
-    /// frames, where no reset overtakes it any more.
+    /// The failure, once all that came before it is with the operating system.
     fn poll_failure(&mut self, cx: &mut Context<'_>, shared: &Shared) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         // hyper flushes to the socket when this returns pending, the supervisor flushes the socket after that: look
         // again at the next poll, or when the socket takes more.
@@ -172,14 +140,10 @@ impl Flowing {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        match &self.queue {
-            Some(queue) => ready!(queue.poll_empty(cx)),
-            None if !shared.is_flushed() => return Poll::Pending,
-            None => {}
+        if !shared.is_flushed() {
+            return Poll::Pending;
         }
-        if self.queue.is_none() {
-            shared.socket().break_off();
-        }
+        shared.socket().break_off();
         Poll::Ready(self.failure.take().map(Err))
     }
 
@@ -224,25 +188,16 @@ impl http_body::Body for ResponseBody {
         if let Kind::Flowing(flowing) = &mut this.kind {
             let next = ready!(flowing.poll_frame(cx, &this.in_flight.shared));
             let count = next.as_ref().and_then(|next| next.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
-            if flowing.queue.is_none() {
-                this.in_flight.shared.status.body_given(count);
-            }
+            this.in_flight.shared.status.body_given(count);
             if let Some(observed) = &mut this.in_flight.observed {
                 match &next {
                     Some(Ok(_)) => observed.sent(count as u64),
                     Some(Err(_)) => {
                         observed.failed();
-                        if flowing.queue.is_none() {
-                            this.in_flight.shared.environ.ends(ConnectionEnd::Failed);
-                        }
+                        this.in_flight.shared.environ.ends(ConnectionEnd::Failed);
                     }
                     None => {}
                 }
-            }
-            if next.is_none()
-                && let Some(unanswered) = flowing.unanswered.take()
-            {
-                unanswered.complete();
             }
             return Poll::Ready(next.map(|frame| frame.map_err(BodyError)));
         }
@@ -290,61 +245,7 @@ impl Drop for ResponseBody {
             self.in_flight.shared.status.reset.store(false, Relaxed);
         }
         let Some(observed) = self.in_flight.observed.take().filter(|_| self.is_whole()) else { return };
-        let (shared, begun) = (&self.in_flight.shared, self.in_flight.begun);
-        match &self.kind {
-            Kind::Flowing(flowing) => match &flowing.queue {
-                Some(queue) => queue.deliver(observed, begun),
-                None => shared.socket().deliver(observed, begun),
-            },
-            _ if shared.status.is_multiplexed() => observed.delivered_after(shared.engine.clock.since(begun)),
-            _ => shared.socket().deliver(observed, begun),
-        }
-    }
-}
-
-impl Drop for Flowing {
-    fn drop(&mut self) {
-        if self.is_whole()
-            && let Some(unanswered) = self.unanswered.take()
-        {
-            unanswered.complete();
-        }
-    }
-}
-
-/// A stream of HTTP/2 whose response is not complete. Dropped so, the stream was reset or the connection is gone: the
-/// application is told \[DIS-01\], and it counts against the client.
-pub(super) struct Unanswered {
-    /// `None` once it is complete, or somebody else's.
-    signal: Option<Signal>,
-    shared: Arc<Shared>,
-}
-
-impl Unanswered {
-    /// `signal` is what the application knows of it.
-    pub(super) fn new(signal: Signal, shared: &Arc<Shared>) -> Self {
-        Unanswered { signal: Some(signal), shared: shared.clone() }
-    }
-
-    /// Its response has ended.
-    fn complete(mut self) {
-        self.signal = None;
-        self.shared.status.stream_was_answered();
-    }
-
-    /// It becomes something else than a response; who takes it fires the signal at its end.
-    pub(super) fn into_signal(mut self) -> Option<Signal> {
-        self.signal.take()
-    }
-}
-
-impl Drop for Unanswered {
-    fn drop(&mut self) {
-        let Some(signal) = self.signal.take() else { return };
-        signal.fire();
-        if self.shared.status.stream_was_reset(self.shared.engine.clock.now()) {
-            self.shared.wake_supervisor();
-        }
+        self.in_flight.shared.socket().deliver(observed, self.in_flight.begun);
     }
 }
 

@@ -1,4 +1,4 @@
-//! From hyper's request to the application and back to hyper's response.
+//! From hyper's request to the application and back to hyper's response: HTTP/1.
 //!
 //! One [`Service`] per connection, called by hyper in the connection's task; the application's future is polled there.
 //! The rules are `adapter_core::rules`; this file only applies them in order.
@@ -14,7 +14,6 @@ use adapter_core::observe::ConnectionEnd;
 use adapter_core::rules::request::Facts;
 use adapter_core::rules::{self, Rejection, response};
 use adapter_core::server::ShutdownLevel;
-use adapter_core::signal::Signal;
 use adapter_core::upgrade::switches;
 use adapter_core::{Environ, Request, RequestBody, Response, Sleep, contain, refused};
 use http::{StatusCode, Version, header};
@@ -23,7 +22,7 @@ use hyper::body::Incoming;
 use super::in_flight::InFlight;
 use super::io::Shared;
 use super::request_body::request_body;
-use super::response_body::{PIECE, ResponseBody, Unanswered};
+use super::response_body::{PIECE, ResponseBody};
 use super::switch::Switch;
 
 /// Serves the requests of one connection.
@@ -39,14 +38,6 @@ impl hyper::service::Service<http::Request<Incoming>> for Service {
     #[inline]
     fn call(&self, request: http::Request<Incoming>) -> Answer {
         let engine = &self.shared.engine;
-        if self.shared.status.is_multiplexed() && self.refuses_stream() {
-            return Answer {
-                facts: Facts::of_rejected(&request.into_parts().0),
-                in_flight: None,
-                call: None,
-                rare: None,
-            };
-        }
         let (mut in_flight, count) = InFlight::begin(&self.shared);
         // [KAP-12]
         let last = engine.limits.requests_per_connection.is_some_and(|most| count >= most);
@@ -65,14 +56,6 @@ impl hyper::service::Service<http::Request<Incoming>> for Service {
 }
 
 impl Service {
-    /// Whether a new stream of HTTP/2 is not served, and reset at once: REFUSED_STREAM says that it can be tried again. RFC
-    /// 9113 §6.8, §8.7
-    #[cold]
-    fn refuses_stream(&self) -> bool {
-        let status = &self.shared.status;
-        status.refuses_streams() || self.shared.environ.blocking_jobs() >= super::STREAMS as usize
-    }
-
     /// [`call`](hyper::service::Service::call) for whatever request there is; apart, because most need nothing of it.
     #[inline(never)]
     fn call_any(
@@ -85,18 +68,12 @@ impl Service {
         let engine = &self.shared.engine;
         let (mut head, incoming) = request.into_parts();
         rules::cookies::join(&mut head);
-        // [KAP-12] no field says so in HTTP/2
-        if self.shared.status.is_multiplexed() && (last || !engine.keep_alive) {
-            self.shared.status.last_begun.store(true, Relaxed);
-        }
         let mut facts = match rules::request::check(&head, &engine.limits) {
             Ok(facts) => facts,
             Err(rejection) => {
                 self.shared.environ.refused(&rejection, refused::Asked::Head(&head));
-                if !self.shared.status.is_multiplexed() {
-                    self.shared.status.is_refused.store(true, Relaxed);
-                    self.shared.environ.ends(ConnectionEnd::Refused);
-                }
+                self.shared.status.is_refused.store(true, Relaxed);
+                self.shared.environ.ends(ConnectionEnd::Refused);
                 let facts = Facts::of_rejected(&head);
                 let rare = Rare { refused: Some(rejection), ..Rare::default() };
                 return Answer { facts, in_flight: Some(in_flight), call: None, rare: Some(Box::new(rare)) };
@@ -112,20 +89,15 @@ impl Service {
         if let Some(offer) = offer {
             environ = environ.with_upgrade(offer);
         }
-        let mut unanswered = None;
-        if self.shared.status.is_multiplexed() {
-            let signal = Signal::new();
-            environ = environ.with_disconnect(signal.clone());
-            unanswered = Some(Unanswered::new(signal, &self.shared));
-        } else if announced {
+        if announced {
             self.shared.socket().inflow.begin_body(facts.body);
         }
         let request = Request::from_parts(head, body);
         let limit = engine.timeouts.handler;
         let limit = limit.map(|limit| (engine.serving.runtime.sleep(limit), dispatch::Asked::of(&request, &environ)));
         let call = dispatch::call(&engine.application, request, environ);
-        let is_rare = limit.is_some() || unanswered.is_some() || switch.is_some();
-        let rare = is_rare.then(|| Box::new(Rare { refused: None, limit, unanswered, switch }));
+        let is_rare = limit.is_some() || switch.is_some();
+        let rare = is_rare.then(|| Box::new(Rare { refused: None, limit, switch }));
         Answer { facts, in_flight: Some(in_flight), call: Some(call), rare }
     }
 }
@@ -133,7 +105,7 @@ impl Service {
 /// The response to one request, to come.
 pub(super) struct Answer {
     facts: Facts,
-    /// Taken by the response. `None` for a stream that is not served.
+    /// Taken by the response.
     in_flight: Option<InFlight>,
     /// `None` for a request that was refused.
     call: Option<Call>,
@@ -146,8 +118,6 @@ struct Rare {
     refused: Option<Rejection>,
     /// Until when there has to be an answer. \[LIM-09\]
     limit: Option<(Sleep, dispatch::Asked)>,
-    /// HTTP/2 only.
-    unanswered: Option<Unanswered>,
     /// For the application to take the connection over.
     switch: Option<Box<Switch>>,
 }
@@ -203,7 +173,7 @@ impl Answer {
         mut in_flight: InFlight,
     ) -> Poll<Result<http::Response<ResponseBody>, NoAnswer>> {
         let Some(answer) = answer.filter(|answer| !dispatch::is_unanswerable(answer)) else {
-            return Poll::Ready(Err(NoAnswer::Gone));
+            return Poll::Ready(Err(NoAnswer));
         };
         let runtime = &in_flight.shared.engine.serving.runtime;
         let mut rare = self.rare.take().unwrap_or_default();
@@ -238,18 +208,14 @@ impl Answer {
         if let Some(switch) = rare.switch.take()
             && switches(head.status, &self.facts)
         {
-            if self.facts.version < Version::HTTP_2 {
-                in_flight.shared.set_switch(switch);
-            } else {
-                switch.accompany(&in_flight.shared, rare.unanswered.take().and_then(Unanswered::into_signal));
-            }
+            in_flight.shared.set_switch(switch);
         }
         if head.version == Version::HTTP_10 && !plan.close {
             // hyper says keep-alive to HTTP/1.0 only in a response that could be 1.1
             head.version = Version::HTTP_11;
         }
-        if !plan.send_body || self.facts.version >= Version::HTTP_2 {
-            // hyper takes the length from a body that is sent, in HTTP/2 only if it is not empty. [BOD-17a]
+        if !plan.send_body {
+            // hyper takes the length from a body that is sent. [BOD-17a]
             plan.declare_length(&mut head.headers);
         }
         let declared =
@@ -257,7 +223,7 @@ impl Answer {
         in_flight.date(&mut head.headers);
         in_flight.answered(head.status);
         in_flight.shared.status.commit(plan.close);
-        let body = ResponseBody::new(body, &plan, declared, in_flight, rare.unanswered.take());
+        let body = ResponseBody::new(body, &plan, declared, in_flight);
         Poll::Ready(Ok(http::Response::from_parts(head, body)))
     }
 }
@@ -266,9 +232,6 @@ impl Future for Answer {
     type Output = Result<http::Response<ResponseBody>, NoAnswer>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.in_flight.is_none() {
-            return Poll::Ready(Err(NoAnswer::refused()));
-        }
         let mut answer = None;
         let called = self.call.as_mut().is_some_and(|call| call.poll_into(cx, &mut answer).is_ready());
         if !called {
@@ -278,36 +241,14 @@ impl Future for Answer {
     }
 }
 
-/// Why hyper closes the connection, or resets the stream, without a response.
+/// \[ERR-12\] There is nobody to answer, and hyper closes the connection.
 #[derive(Debug)]
-pub(super) enum NoAnswer {
-    /// \[ERR-12\] There is nobody to answer.
-    Gone,
-    /// The stream is not served; with the reason that hyper looks for.
-    Refused(h2::Error),
-}
-
-impl NoAnswer {
-    #[cold]
-    fn refused() -> Self {
-        NoAnswer::Refused(h2::Reason::REFUSED_STREAM.into())
-    }
-}
+pub(super) struct NoAnswer;
 
 impl std::fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            NoAnswer::Gone => "the client is gone",
-            NoAnswer::Refused(_) => "the stream is not served",
-        })
+        f.write_str("the client is gone")
     }
 }
 
-impl std::error::Error for NoAnswer {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            NoAnswer::Gone => None,
-            NoAnswer::Refused(reason) => Some(reason),
-        }
-    }
-}
+impl std::error::Error for NoAnswer {}

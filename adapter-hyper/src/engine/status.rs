@@ -94,10 +94,10 @@ pub(super) struct Status {
     held: AtomicUsize,
     /// It wants more of it, and is to get that when it holds less.
     body_held: AtomicBool,
-    /// Chunks of HTTP/2 that hyper holds, because the client has made no room for them.
-    queued: AtomicUsize,
+    /// Streams of HTTP/2 with something to send for which the client has made no room.
+    waiting: AtomicUsize,
     /// Since when there are some.
-    queued_since: AtomicU64,
+    waiting_since: AtomicU64,
     /// When an HTTP/2 client was told that the connection ends; 0: it was not.
     drained: AtomicU64,
     /// Requests seen.
@@ -338,16 +338,16 @@ impl Status {
         goes_on
     }
 
-    /// hyper holds one chunk more, since `now`. HTTP/2 only.
-    pub(super) fn chunk_queued(&self, now: u64) {
-        if self.queued.fetch_add(1, Relaxed) == 0 {
-            self.queued_since.store(now, Relaxed);
+    /// A stream has something to send and no room for it, since `now`. HTTP/2 only.
+    pub(super) fn stream_waits(&self, now: u64) {
+        if self.waiting.fetch_add(1, Relaxed) == 0 {
+            self.waiting_since.store(now, Relaxed);
         }
     }
 
-    /// hyper has written a chunk, or thrown it away.
-    pub(super) fn chunk_gone(&self) {
-        self.queued.fetch_sub(1, Relaxed);
+    /// There is room, or nothing to send any more.
+    pub(super) fn stream_goes_on(&self) {
+        self.waiting.fetch_sub(1, Relaxed);
     }
 
     /// The client is told that the connection ends. HTTP/2 only.
@@ -391,8 +391,8 @@ impl Status {
         let blocked = self.blocked.load(Relaxed);
         if blocked != 0 {
             after(blocked, timeouts.write, Expired::Write)
-        } else if self.queued.load(Relaxed) != 0 {
-            let start = self.queued_since.load(Relaxed).max(self.written.load(Relaxed));
+        } else if self.waiting.load(Relaxed) != 0 {
+            let start = self.waiting_since.load(Relaxed).max(self.written.load(Relaxed));
             after(start, timeouts.write, Expired::Write)
         } else {
             None
@@ -481,12 +481,12 @@ mod tests {
         status.settle();
         assert_eq!(status.phase(), Phase::Busy);
         assert_eq!(status.deadline(&timeouts), None);
-        status.chunk_queued(7 * MS);
+        status.stream_waits(7 * MS);
         assert_eq!(status.deadline(&timeouts), Some((60_007 * MS, Expired::Write)));
         status.begin_turn(10 * MS);
         status.progressed();
         assert_eq!(status.deadline(&timeouts), Some((60_010 * MS, Expired::Write)), "the client takes something");
-        status.chunk_gone();
+        status.stream_goes_on();
         assert_eq!(status.deadline(&timeouts), None, "it is the application's turn");
         assert!(status.response_ends(), "somebody has to look");
         status.settle();

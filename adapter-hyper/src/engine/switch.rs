@@ -1,6 +1,5 @@
-//! A connection that the application may take over.
+//! A connection of HTTP/1 that the application may take over.
 
-use adapter_core::rules;
 use adapter_core::rules::request::{BodyLength, Facts};
 use adapter_core::upgrade::{self, Handover, Offer};
 use http::request;
@@ -17,18 +16,12 @@ impl Switch {
     #[inline]
     pub(super) fn offer(head: &mut request::Parts, facts: &Facts) -> Option<(Box<Self>, Offer)> {
         let on = head.extensions.remove::<hyper::upgrade::OnUpgrade>()?;
-        // It stays where axum looks for it.
-        let protocol = head.extensions.get::<hyper::ext::Protocol>().cloned();
         // The new protocol begins where the request ends, and hyper switches only there.
         let at_end = facts.is_connect || facts.body == BodyLength::Sized(0);
         if !at_end || !(facts.upgrade || facts.is_connect) {
             return None;
         }
-        let (handover, mut offer) = upgrade::channel();
-        if let Some(protocol) = protocol {
-            rules::target::normalize_extended_connect(head);
-            offer = offer.with_protocol(protocol.as_str());
-        }
+        let (handover, offer) = upgrade::channel();
         Some((Box::new(Switch { handover, on }), offer))
     }
 }

@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::lifecycle::{self, Lifecycle};
 use crate::text;
 use crate::wire::http2::Http2;
+use crate::wire::http2::frame::kind;
 
 /// The group.
 pub(crate) static GROUP: Group = Group {
@@ -89,13 +90,20 @@ fn reset_body(cx: &mut Context) -> Result<(), Failure> {
 
 fn reset_upload(cx: &mut Context) -> Result<(), Failure> {
     let mut http2 = Http2::open(cx)?;
-    for script in ["chunk; read; record over; pending", "blocking; chunk; read; record over"] {
+    let (cancel, no_error) = (8_u32, 0_u32);
+    for (script, code) in [
+        ("chunk; read; record over; pending", cancel),
+        ("blocking; chunk; read; record over", cancel),
+        // It is as little of an end. RFC 9113 §8.1 has it for servers.
+        ("chunk; read; record over; pending", no_error),
+        ("blocking; chunk; read; record over", no_error),
+    ] {
         cx.again();
         http2.again(cx);
         let stream = http2.request("POST", "/", script, &[], false)?;
         http2.data(stream, b"hello", false)?;
         cx.wait_for("chunk")?;
-        http2.reset(stream)?;
+        http2.send(kind::RST_STREAM, 0, stream, &code.to_be_bytes())?;
         if script.starts_with("blocking") {
             cx.wait_for("read-error")?;
         } else {

@@ -17,6 +17,7 @@ mod http2;
 mod http2_floods;
 mod http2_frames;
 mod http2_hpack;
+mod http2_interim;
 mod http2_limits;
 mod http2_malformed;
 mod http2_probe;
@@ -101,6 +102,7 @@ pub(crate) const GROUPS: &[&Group] = &[
     &http2_states::GROUP,
     &http2_malformed::GROUP,
     &http2_hpack::GROUP,
+    &http2_interim::GROUP,
     &http2_limits::GROUP,
     &http2_floods::GROUP,
     &http2_streams::GROUP,

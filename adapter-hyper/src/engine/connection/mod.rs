@@ -25,15 +25,16 @@ use adapter_core::proxy_protocol::Reader;
 use adapter_core::server::{Guard, ShutdownLevel, ShutdownWatch};
 use adapter_core::upgrade::Tether;
 use adapter_http1::preface;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 
+use super::Engine;
+use super::http2::Http2;
 use super::io::{Ahead, Handle, Shared};
 use super::service::Service;
 use super::status::{LAST_LINGER, Phase};
 use super::switch::Switch;
 use super::transport::Transport;
 use super::upload::Rest;
-use super::{Engine, Spawner};
 
 /// Pieces of a body that go out in one turn of the connection's task, before others get theirs.
 const PIECES: u32 = 16;
@@ -60,9 +61,6 @@ pub struct Connection {
     _guard: Guard,
 }
 
-/// hyper's HTTP/2, boxed: it is large, and most connections are HTTP/1.
-type Http2 = Pin<Box<http2::Connection<Handle, Service, Spawner>>>;
-
 #[expect(
     clippy::large_enum_variant,
     reason = "nearly every connection is of the large kind; a box costs an allocation"
@@ -75,7 +73,8 @@ enum Protocol {
     /// The client has not said enough to tell HTTP/1 from HTTP/2.
     Unknown(Vec<u8>),
     Http1(http1::UpgradeableConnection<Handle, Service>),
-    Http2(Http2),
+    /// Boxed: it is large, and most connections are HTTP/1.
+    Http2(Box<Http2>),
     /// hyper is done; the head of the switch is on its way to the operating system.
     Switching(Box<Switch>),
     /// The application has the socket. Ours is to see it end.
@@ -163,11 +162,9 @@ impl Connection {
     }
 
     fn http2(&self) -> Protocol {
-        self.shared.corked.store(false, Relaxed);
         self.shared.status.multiplexed.store(true, Relaxed);
         self.shared.socket().inflow.begin_http2(self.shared.engine.limits.head_bytes);
-        let io = Handle(self.shared.clone());
-        Protocol::Http2(Box::pin(self.shared.engine.http2.serve_connection(io, self.service())))
+        Protocol::Http2(Box::new(Http2::new(&self.shared)))
     }
 
     /// The handshake of TLS, which says what follows: nothing is guessed from what the client sends. RFC 9113 §3.3
@@ -230,14 +227,14 @@ impl Connection {
             },
             Protocol::Http1(connection) => Pin::new(connection).poll(cx),
             Protocol::Http2(connection) => {
-                let polled = connection.as_mut().poll(cx);
+                let ended = connection.poll(&self.shared, cx);
                 self.shared.status.settle();
                 self.tell_of_large_heads();
-                if polled.is_pending() && !self.draining && self.shared.status.last_begun.load(Relaxed) {
+                if ended.is_pending() && !self.draining && self.shared.status.last_begun.load(Relaxed) {
                     self.drain();
                     return self.poll_protocol(cx);
                 }
-                polled
+                return self.poll_http2_end(ended, cx);
             }
             Protocol::Switching(_) => return self.poll_switch(cx),
             Protocol::Taken(tether) => {
@@ -273,15 +270,7 @@ impl Connection {
         let flushed = self.shared.poll_flush(cx);
         match (ended, flushed) {
             (_, Poll::Ready(Err(_))) => self.abort(),
-            (Poll::Pending, _) if self.shared.status.provoked.load(Relaxed) => self.poll_calm(cx),
             (Poll::Pending, _) => Poll::Pending,
-            // Of HTTP/2 the GOAWAY that says why is on its way.
-            (Poll::Ready(Err(error)), _) if self.shared.status.is_multiplexed() => {
-                if is_protocol_error(&error) {
-                    self.shared.environ.ends(ConnectionEnd::Refused);
-                }
-                self.poll_close(cx)
-            }
             // It has refused a head, and said so; or the engine has.
             (Poll::Ready(Err(error)), _) if error.is_parse() || self.shared.status.head_timed_out.load(Relaxed) => {
                 self.poll_close_refused(cx)
@@ -290,6 +279,24 @@ impl Connection {
             (Poll::Ready(Err(error)), _) if error.is_user() => self.poll_break_off(cx),
             (Poll::Ready(Err(_)), _) => self.abort(),
             // hyper shuts down only after a flush
+            (Poll::Ready(Ok(())), _) => self.poll_linger(cx),
+        }
+    }
+
+    /// Hands what h2 wrote to the operating system; `ended`: it is done.
+    fn poll_http2_end(&mut self, ended: Poll<Result<(), h2::Error>>, cx: &mut Context<'_>) -> Poll<()> {
+        match (ended, self.shared.poll_flush(cx)) {
+            (_, Poll::Ready(Err(_))) => self.abort(),
+            (Poll::Pending, _) if self.shared.status.provoked.load(Relaxed) => self.poll_calm(cx),
+            (Poll::Pending, _) => Poll::Pending,
+            (Poll::Ready(Err(error)), _) => {
+                // The GOAWAY that says why is on its way. RFC 9113 §5.4.1
+                if error.is_library() && error.is_go_away() {
+                    self.shared.environ.ends(ConnectionEnd::Refused);
+                }
+                self.poll_close(cx)
+            }
+            // h2 shuts down only after a flush
             (Poll::Ready(Ok(())), _) => self.poll_linger(cx),
         }
     }
@@ -321,7 +328,7 @@ impl Connection {
         match &mut self.protocol {
             Protocol::Http1(connection) => Pin::new(connection).graceful_shutdown(),
             Protocol::Http2(connection) => {
-                connection.as_mut().graceful_shutdown();
+                connection.graceful_shutdown();
                 self.shared.status.drain();
             }
             Protocol::Lingering(linger) => {
@@ -422,13 +429,6 @@ impl Connection {
         let requests = status.requests();
         matches!(self.protocol, Protocol::Http1(_)) && std::mem::replace(&mut self.polled_again, requests) != requests
     }
-}
-
-/// Whether what the client has sent is none of HTTP/2: we have said so by a GOAWAY.
-#[cold]
-fn is_protocol_error(error: &hyper::Error) -> bool {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
-    cause.is_some_and(|cause| cause.is_library() && cause.is_go_away())
 }
 
 impl Future for Connection {

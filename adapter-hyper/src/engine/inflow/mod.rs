@@ -78,8 +78,7 @@ impl Inflow {
             State::Head(_) | State::Chunked(_) => Want::Filtered,
             State::Sized(left) => Want::Plain(*left),
             State::Http2(arriving) if arriving.is_over() => Want::Nothing,
-            State::Http2(arriving) if arriving.unseen() == 0 => Want::Filtered,
-            State::Http2(arriving) => Want::Plain(arriving.unseen()),
+            State::Http2(_) => Want::Filtered,
             State::Held => Want::Nothing,
             State::Failed(_) => Want::Failed,
         }
@@ -145,15 +144,11 @@ impl Inflow {
 
     /// That many octets went straight to hyper.
     pub(super) fn passed(&mut self, count: usize) {
-        match &mut self.state {
-            State::Sized(left) => {
-                *left = left.saturating_sub(count as u64);
-                if *left == 0 {
-                    self.state = State::default();
-                }
+        if let State::Sized(left) = &mut self.state {
+            *left = left.saturating_sub(count as u64);
+            if *left == 0 {
+                self.state = State::default();
             }
-            State::Http2(arriving) => arriving.passed(count),
-            _ => {}
         }
     }
 

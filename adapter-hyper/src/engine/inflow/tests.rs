@@ -89,20 +89,6 @@ fn a_head_that_hyper_sees_elsewhere_ends_it() {
     assert!(inflow.error().is_some() && inflow.want() == Want::Failed);
 }
 
-#[test]
-fn payloads_of_http2_may_be_read_straight() {
-    let mut inflow = Inflow::default();
-    inflow.begin_http2(16_384);
-    assert_eq!(inflow.want(), Want::Filtered);
-    // SETTINGS without any, and DATA of 70 octets.
-    let wire = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x46\0\0\0\0\0\x01content-length: 1\r\n\r\n";
-    let mut seen = Vec::new();
-    assert_eq!(inflow.pass(wire, &mut |octets| seen.extend_from_slice(octets)), wire.len());
-    assert_eq!((inflow.want(), seen.as_slice()), (Want::Plain(49), wire.as_slice()));
-    inflow.passed(49);
-    assert_eq!(inflow.want(), Want::Filtered);
-}
-
 /// \[KAP-08\], \[LIM-04\] what decides whether a connection is idle.
 #[test]
 fn a_head_has_begun_with_its_first_octet() {

@@ -19,6 +19,7 @@ use std::time::Instant;
 use adapter_core::environ;
 use adapter_core::server::Member;
 use hyper::rt::ReadBufCursor;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub(super) use self::socket::{Ahead, LINE, Socket};
 use super::Engine;
@@ -32,8 +33,7 @@ pub(super) struct Shared {
     pub(super) engine: Arc<Engine>,
     pub(super) environ: Arc<environ::Connection>,
     pub(super) status: Status,
-    /// Writes wait for [`Socket::flush`]. Not so in HTTP/2, which gathers itself, and after an upgrade, when nobody
-    /// but the application polls the stream.
+    /// Writes wait for [`Socket::flush`]. Not so after an upgrade, when nobody but the application polls the stream.
     pub(super) corked: AtomicBool,
     /// What to do once hyper is done: hand the connection over.
     switch: Mutex<Option<Box<Switch>>>,
@@ -160,9 +160,6 @@ impl hyper::rt::Read for Handle {
 impl hyper::rt::Write for Handle {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let mut socket = self.0.socket();
-        if self.0.status.is_multiplexed() {
-            return socket.poll_write_frames(&self.0.status, cx, bytes);
-        }
         let polled = socket.poll_write(&self.0.status, cx, bytes);
         if let Poll::Ready(Ok(count)) = polled {
             self.0.status.hyper_wrote(count);
@@ -177,6 +174,31 @@ impl hyper::rt::Write for Handle {
             return Poll::Ready(Ok(()));
         }
         self.0.socket().poll_flush(&self.0.status, cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut socket = self.0.socket();
+        ready!(socket.poll_flush(&self.0.status, cx))?;
+        socket.poll_shutdown_raw(cx)
+    }
+}
+
+/// h2's end of the socket. As [`Handle`]: what it writes is gathered, and goes out at the end of the turn.
+pub(super) struct FrameHandle(pub(super) Arc<Shared>);
+
+impl AsyncRead for FrameHandle {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.0.socket().poll_read_frames(&self.0, cx, buffer)
+    }
+}
+
+impl AsyncWrite for FrameHandle {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.socket().poll_write_frames(&self.0.status, cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

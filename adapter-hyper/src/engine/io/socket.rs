@@ -410,9 +410,7 @@ impl Socket {
                 }
                 _ => LENT.with_borrow_mut(|input| {
                     input.resize(INPUT, 0);
-                    // HTTP/2 has no more than hyper has room for: what is read too early would be copied once more.
-                    let most = if status.is_multiplexed() { room.min(INPUT) } else { INPUT };
-                    let read = self.poll_read_raw(cx, input.get_mut(..most).unwrap_or_default());
+                    let read = self.poll_read_raw(cx, input);
                     if let Poll::Ready(Ok(count)) = read {
                         self.filter(status, &mut buffer, input.get(..count));
                     }
@@ -421,6 +419,65 @@ impl Socket {
             };
             match read {
                 Poll::Ready(Ok(count)) if count > 0 => {}
+                read => return self.no_octets(shared, cx, read),
+            }
+            if buffer.remaining() < room {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Reads what h2 reads next. It asks before each request that it gives out, also where nothing has come in this turn.
+    pub(super) fn poll_read_frames(
+        &mut self,
+        shared: &Shared,
+        cx: &mut Context<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let status = &shared.status;
+        if !self.early.is_empty() {
+            let count = self.early.len().min(buffer.remaining());
+            buffer.put_slice(&self.early[..count]);
+            self.early.drain(..count);
+            return Poll::Ready(Ok(()));
+        }
+        if status.read_waits.load(Relaxed) {
+            return Poll::Pending;
+        }
+        let room = buffer.remaining();
+        loop {
+            // A fast sender must not hold the thread, whatever h2 does with what it sends.
+            if status.reads() > READS {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if self.inflow.want() == Want::Nothing {
+                return Poll::Pending;
+            }
+            let Socket { inflow, early, io, .. } = self;
+            let mut out = |octets: &[u8]| {
+                let fits = if early.is_empty() { octets.len().min(buffer.remaining()) } else { 0 };
+                buffer.put_slice(&octets[..fits]);
+                early.extend_from_slice(&octets[fits..]);
+            };
+            let read = if !inflow.raw().is_empty() {
+                inflow.pass_raw(&mut out);
+                Poll::Ready(Ok(1))
+            } else if status.has_ended() {
+                Poll::Ready(Ok(0))
+            } else {
+                LENT.with_borrow_mut(|input| {
+                    input.resize(INPUT, 0);
+                    // No more than h2 has room for: what is read too early would be copied once more.
+                    let read = io.poll_read_slice(cx, input.get_mut(..room.min(INPUT)).unwrap_or_default());
+                    if let Poll::Ready(Ok(count)) = read {
+                        inflow.pass(input.get(..count).unwrap_or_default(), &mut out);
+                    }
+                    read
+                })
+            };
+            match read {
+                Poll::Ready(Ok(count)) if count > 0 => status.received(false),
                 read => return self.no_octets(shared, cx, read),
             }
             if buffer.remaining() < room {

@@ -45,6 +45,12 @@ impl Answer {
         self.heads.last().filter(|head| head.status >= 200)
     }
 
+    /// The heads of interim responses.
+    pub fn interim(&self) -> &[Head] {
+        let count = self.heads.len() - usize::from(self.head().is_some());
+        self.heads.get(..count).unwrap_or_default()
+    }
+
     /// The status; 0 where there is no response.
     pub fn status(&self) -> u16 {
         self.head().map_or(0, |head| head.status)
@@ -357,6 +363,16 @@ impl Http2 {
     pub fn head(&mut self, stream: u32) -> Result<Head, Failure> {
         self.until(stream, |answer| answer.head().is_some())?;
         self.answer(stream)?.head().cloned().ok_or_else(|| "the stream ended without a response".into())
+    }
+
+    /// Waits for the head of interim response number `number`, from 1 on.
+    ///
+    /// # Errors
+    /// It does not come.
+    pub fn interim(&mut self, stream: u32, number: usize) -> Result<Head, Failure> {
+        self.until(stream, |answer| answer.interim().len() >= number || answer.head().is_some())?;
+        let head = self.answer(stream)?.interim().get(number - 1);
+        head.cloned().ok_or_else(|| "no interim response".into())
     }
 
     /// Waits for the end of the stream.

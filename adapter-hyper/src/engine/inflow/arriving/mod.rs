@@ -1,4 +1,4 @@
-//! What hyper gets to see of the client's octets in HTTP/2: everything as it came, but for three things that h2 0.4 does not see as it
+//! What h2 gets to see of the client's octets in HTTP/2: everything as it came, but for three things that h2 0.4 does not see as it
 //! should.
 //!
 //! * A connection that does not begin with SETTINGS (RFC 9113 §3.4): instead of its first frame h2 gets one that is never right, and
@@ -9,7 +9,7 @@
 //!   the stream without a look at the block, and what later ones index is another field then (RFC 9113 §4.3). It gets a priority that
 //!   depends on none. \[MUX-11\]
 //!
-//! The payload of other frames is not looked at, and may be read straight to hyper. Frames that are wrong are h2's business: behind
+//! The payload of other frames is not looked at. Frames that are wrong are h2's business: behind
 //! one that can't be followed everything goes through, since h2 ends the connection there.
 
 mod fields;
@@ -118,15 +118,6 @@ impl Arriving {
         }
     }
 
-    /// How many octets go through without a look at them.
-    pub(super) fn unseen(&self) -> u64 {
-        match self.at {
-            At::Payload(left, false) => left as u64,
-            At::Lost => u64::MAX,
-            _ => 0,
-        }
-    }
-
     /// Heads that were too large since the last call. \[LIM-01\], \[OBS-07\]
     pub(super) fn take_too_large(&mut self) -> usize {
         std::mem::take(&mut self.too_large)
@@ -137,17 +128,7 @@ impl Arriving {
         matches!(self.at, At::Ended)
     }
 
-    /// That many went straight to hyper.
-    pub(super) fn passed(&mut self, count: usize) {
-        if let At::Payload(left, false) = self.at {
-            self.at = match left.saturating_sub(count) {
-                0 => At::Head,
-                left => At::Payload(left, false),
-            };
-        }
-    }
-
-    /// Gives hyper what it may have of `input`, through `out`.
+    /// Gives h2 what it may have of `input`, through `out`.
     pub(super) fn pass(&mut self, mut input: &[u8], out: &mut impl FnMut(&[u8])) {
         while !input.is_empty() {
             let wanted = match self.at {
@@ -174,9 +155,10 @@ impl Arriving {
                         self.begin(out);
                     }
                 }
-                At::Payload(_, false) => {
+                At::Payload(left, false) => {
                     out(piece);
-                    self.passed(piece.len());
+                    let left = left - piece.len();
+                    self.at = if left == 0 { At::Head } else { At::Payload(left, false) };
                 }
                 At::Payload(left, true) => {
                     self.octets.extend_from_slice(piece);

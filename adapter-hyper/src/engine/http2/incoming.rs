@@ -1,0 +1,171 @@
+//! The body of a request on a stream: with the limit, the timeout, and errors told apart.
+//!
+//! \[LIM-03\], \[LIM-05\], \[REQ-09\] to \[REQ-20\], \[EXP-01a\], \[TRL-02\], \[TRL-03\], \[MUX-16\]
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use adapter_core::dispatch::{Meter, Observed};
+use adapter_core::observe::TimeLimit;
+use adapter_core::request_body::Source;
+use adapter_core::rules::request::{BodyLength, Facts};
+use adapter_core::rules::trailers;
+use adapter_core::{Bytes, RequestBody, RequestBodyError, Sleep};
+use h2::RecvStream;
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
+
+use super::reply::Reply;
+use crate::engine::io::Shared;
+
+/// The body that `recv` brings. `reply` is where a client is told to send it.
+pub(super) fn request_body(
+    recv: RecvStream,
+    reply: &Arc<Reply>,
+    shared: &Arc<Shared>,
+    facts: &Facts,
+    observed: Option<&mut Observed>,
+) -> RequestBody {
+    if recv.is_end_stream() {
+        return RequestBody::empty();
+    }
+    let limit = shared.engine.limits.body_bytes.unwrap_or(u64::MAX);
+    RequestBody::from_source(Incoming {
+        recv: Some(recv),
+        asks: facts.expects_continue.then(|| reply.clone()),
+        shared: shared.clone(),
+        left: match facts.body {
+            BodyLength::Sized(length) => Some(length),
+            BodyLength::Unknown => None,
+        },
+        allowed: limit,
+        limit,
+        sleep: None,
+        meter: observed.map(Observed::meter),
+    })
+}
+
+struct Incoming {
+    /// `None` once the application has seen the end, or an error. Without it h2 throws away what still comes.
+    recv: Option<RecvStream>,
+    /// The client waits for a 100 before it sends the body.
+    asks: Option<Arc<Reply>>,
+    shared: Arc<Shared>,
+    /// What is to come by the declared length. h2 holds the client to it.
+    left: Option<u64>,
+    /// Octets that may still come.
+    allowed: u64,
+    limit: u64,
+    /// Runs while the application waits for the client.
+    sleep: Option<Sleep>,
+    /// Where somebody wants to know how much was read.
+    meter: Option<Meter>,
+}
+
+impl Source for Incoming {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        let this = &mut *self;
+        let Some(recv) = &mut this.recv else { return Poll::Ready(None) };
+        let Poll::Ready(next) = poll_next(recv, cx) else {
+            // [EXP-01a] RFC 9110 §10.1.1: not where some of the body is here already
+            if let Some(reply) = this.asks.take() {
+                reply.say_continue();
+            }
+            let Some(timeout) = this.shared.engine.timeouts.body_read else { return Poll::Pending };
+            let runtime = &this.shared.engine.serving.runtime;
+            ready!(Future::poll(Pin::new(this.sleep.get_or_insert_with(|| runtime.sleep(timeout))), cx));
+            this.shared.environ.timed_out(TimeLimit::BodyRead);
+            return Poll::Ready(Some(Err(this.fail(RequestBodyError::TimedOut))));
+        };
+        this.sleep = None;
+        this.asks = None;
+        let is_last = recv.is_end_stream();
+        Poll::Ready(match next {
+            Next::Data(data) => {
+                let Some(rest) = this.allowed.checked_sub(data.len() as u64) else {
+                    return Poll::Ready(Some(Err(this.fail(RequestBodyError::TooLarge { limit: this.limit }))));
+                };
+                this.allowed = rest;
+                this.left = this.left.map(|left| left.saturating_sub(data.len() as u64));
+                if let Some(meter) = &this.meter {
+                    meter.received(data.len() as u64);
+                }
+                if is_last {
+                    this.recv = None;
+                }
+                Some(Ok(Frame::data(data)))
+            }
+            // [TRL-03] RFC 9113 §8.1, §8.2.1
+            Next::End(Some(fields)) if fields.values().any(trailers::has_blanks_around) => {
+                Some(Err(this.fail(RequestBodyError::Malformed("a trailer has blanks around its value".into()))))
+            }
+            Next::End(fields) => {
+                this.recv = None;
+                fields.map(|mut fields| {
+                    // [TRL-02] framing, routing and authentication do not come after the fact
+                    trailers::sanitize(&mut fields);
+                    Ok(Frame::trailers(fields))
+                })
+            }
+            Next::Failed(error) => Some(Err(this.fail(classify(&error)))),
+        })
+    }
+
+    fn is_late(&self) {
+        self.shared.environ.timed_out(TimeLimit::MinRate);
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match (&self.recv, self.left) {
+            (None, _) => SizeHint::with_exact(0),
+            (Some(recv), _) if recv.is_end_stream() => SizeHint::with_exact(0),
+            (_, Some(left)) => SizeHint::with_exact(left),
+            (_, None) => SizeHint::new(),
+        }
+    }
+}
+
+impl Incoming {
+    /// Nothing more can be read of it.
+    fn fail(&mut self, error: RequestBodyError) -> RequestBodyError {
+        self.recv = None;
+        error
+    }
+}
+
+enum Next {
+    Data(Bytes),
+    /// With trailers, if there are some.
+    End(Option<HeaderMap>),
+    Failed(h2::Error),
+}
+
+fn poll_next(recv: &mut RecvStream, cx: &mut Context<'_>) -> Poll<Next> {
+    match ready!(recv.poll_data(cx)) {
+        Some(Ok(data)) => {
+            // The application has it, and so there is room for more; a stream that was reset meanwhile wants none.
+            // [REQ-16] RFC 9113 §5.2
+            let _ = recv.flow_control().release_capacity(data.len());
+            Poll::Ready(Next::Data(data))
+        }
+        Some(Err(error)) => Poll::Ready(Next::Failed(error)),
+        None => Poll::Ready(match ready!(recv.poll_trailers(cx)) {
+            Ok(fields) => Next::End(fields),
+            Err(error) => Next::Failed(error),
+        }),
+    }
+}
+
+/// What went wrong, from what h2 tells.
+fn classify(error: &h2::Error) -> RequestBodyError {
+    // A stream that h2 has reset by itself: its length is not the declared one, or its trailers are none. [MUX-15], [MUX-16]
+    if error.is_reset() && error.is_library() {
+        RequestBodyError::Malformed(error.to_string())
+    } else {
+        RequestBodyError::Disconnected
+    }
+}
