@@ -40,6 +40,21 @@ impl EarlyHints {
 
     /// Sends a 103 with `headers` at once; may be called several times before the response is returned. \[INF-02\]
     ///
+    /// ```
+    /// # use adapter_core::http::{HeaderMap, HeaderValue};
+    /// # use adapter_core::{Environ, Error, Request, Response};
+    /// async fn page(_request: Request, environ: Environ) -> Result<Response, Error> {
+    ///     let mut fields = HeaderMap::new();
+    ///     fields.insert("link", HeaderValue::from_static("</style.css>; rel=preload; as=style"));
+    ///     if let Some(hints) = environ.early_hints() {
+    ///         let _ = hints.send(&fields);
+    ///     }
+    ///     Ok(Response::default())
+    /// }
+    /// # let answer = adapter_core::testing::Client::new(page).get("/").send();
+    /// # assert_eq!(answer.early_hints().len(), 1);
+    /// ```
+    ///
     /// # Errors
     /// See [`HintError`]. Nothing was sent then; the final response is not affected.
     pub fn send(&self, headers: &HeaderMap) -> Result<(), HintError> {

@@ -5,6 +5,7 @@
 mod support;
 
 use std::convert::Infallible;
+use std::io::{Read, Write};
 use std::pin::Pin;
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::task::{Context, Poll};
@@ -149,6 +150,44 @@ fn who_takes_time_holds_up_no_neighbour() {
         let mut other = client.clone();
         drop(futures_lite::future::zip(get(&mut client, "/"), get(&mut other, "/")).await);
     });
+}
+
+/// What comes while an application is called in its connection's task wakes that task all the same.
+#[test]
+fn what_comes_during_the_call_is_read() {
+    for server in servers() {
+        let (calls, called) = mpsc::channel();
+        let (sends, sent) = mpsc::channel();
+        let sent = Mutex::new(sent);
+        let application = move |mut request: Request, _: Environ| {
+            calls.send(()).unwrap();
+            sent.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+            async move {
+                let text = request.body_mut().text(100).await?;
+                Ok::<_, Error>(Response::new(Body::from(text)))
+            }
+        };
+        let mut config = config();
+        config.threads = Some(4);
+        let server = start(&*server, application, config);
+        let mut socket = std::net::TcpStream::connect(server.addr).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        // POST, http, /, a
+        let request = b"\0\0\x06\x01\x04\0\0\0\x01\x83\x86\x84\x41\x01a";
+        let begin = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"[..], request].concat();
+        socket.write_all(&begin).unwrap();
+        called.recv_timeout(PATIENCE).unwrap();
+        socket.write_all(b"\0\0\x05\0\x01\0\0\0\x01hello").unwrap();
+        // The readiness of the socket is known while the application computes.
+        std::thread::sleep(Duration::from_millis(50));
+        sends.send(()).unwrap();
+        let (mut seen, mut buffer) = (Vec::new(), [0; 1024]);
+        while !seen.ends_with(b"hello") {
+            let count = socket.read(&mut buffer).expect("an answer");
+            assert!(count > 0, "the end: {}", seen.escape_ascii());
+            seen.extend_from_slice(&buffer[..count]);
+        }
+    }
 }
 
 /// What a body says and does.

@@ -180,6 +180,11 @@ impl Status {
         reads
     }
 
+    /// How often something has read in this turn.
+    pub(super) fn reads_so_far(&self) -> u32 {
+        self.reads.load(Relaxed)
+    }
+
     /// Bytes of the client came, of a body or not.
     pub(super) fn received(&self, of_body: bool) {
         match self.phase() {

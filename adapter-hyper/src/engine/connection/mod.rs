@@ -442,7 +442,10 @@ impl Future for Connection {
         let same_waker = this.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
         if !same_waker {
             this.waker = Some(cx.waker().clone());
-            this.shared.set_supervisor(this.waker.clone());
+            // HTTP/2 has its own, that wakes whoever polls.
+            if !matches!(this.protocol, Protocol::Http2(_)) {
+                this.shared.set_supervisor(this.waker.clone());
+            }
         }
         let level = this.shared.engine.serving.shutdown.level();
         let shutdown_due = level == ShutdownLevel::Forced || (level == ShutdownLevel::Draining && !this.stopping);

@@ -1,13 +1,13 @@
 //! Wakes the connection's task, but not for what that task does itself.
 //!
-//! h2 wakes it whenever something is queued. While a stream is served in that very task this would have it polled once more for nothing:
-//! the connection is looked at right behind.
+//! h2 wakes it whenever something is queued, and a response at its end. While a stream is served in that very task this would have it
+//! polled once more for nothing: everything is looked at right behind.
 
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::AcqRel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Wake, Waker};
 
-/// What h2 has as the waker of its connection.
+/// What h2 and the requests have as the waker of their connection.
 pub(super) struct Bell {
     task: Mutex<Waker>,
     is_muted: AtomicBool,
@@ -31,9 +31,10 @@ impl Bell {
 
     /// Wakes nobody while `work` is done: whoever calls this looks at everything right behind, also at what others did meanwhile.
     pub(super) fn muted<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.is_muted.store(true, SeqCst);
+        self.is_muted.swap(true, AcqRel);
         let done = work();
-        self.is_muted.store(false, SeqCst);
+        // Reads what a wake-up has written that found it muted: what came before that is seen from here on.
+        self.is_muted.swap(false, AcqRel);
         done
     }
 }
@@ -44,7 +45,8 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.is_muted.load(SeqCst) {
+        // It writes, too, so that `muted` sees what came before.
+        if !self.is_muted.fetch_or(false, AcqRel) {
             let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).clone();
             task.wake();
         }

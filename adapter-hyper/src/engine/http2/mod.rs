@@ -72,6 +72,7 @@ impl Http2 {
         let handshake = shared.engine.http2.handshake(FrameHandle(shared.clone()));
         let bell = Bell::new();
         let ring = Waker::from(bell.clone());
+        shared.set_supervisor(Some(ring.clone()));
         Http2 { state: State::Handshake(handshake), is_closing: false, apart: 0, bell, ring }
     }
 

@@ -131,3 +131,10 @@ impl AsyncWrite for Octets {
         Poll::Ready(self.send.send_data(Piece::default(), true).map_err(failed))
     }
 }
+
+impl Drop for Octets {
+    /// As a socket that is closed: our direction ends behind what was written. One that has ended, or is gone, refuses that.
+    fn drop(&mut self) {
+        let _ = self.send.send_data(Piece::default(), true);
+    }
+}

@@ -21,8 +21,9 @@ use crate::engine::transport::Transport;
 
 /// Octets of a head that are remembered, for the log.
 pub(in crate::engine) const LINE: usize = 128;
-/// Bytes gathered at most before they are written.
+/// Bytes gathered at most before they are written: in HTTP/1, and of HTTP/2, whose frames are of 16 KiB.
 const CORK: usize = 32 * 1024;
+const CORK_FRAMES: usize = 66 * 1024;
 /// Bytes read at most past what hyper asks for.
 const AHEAD: usize = 16 * 1024;
 /// A write of this size is not worth a copy.
@@ -427,7 +428,7 @@ impl Socket {
         }
     }
 
-    /// Reads what h2 reads next. It asks before each request that it gives out, also where nothing has come in this turn.
+    /// Reads what h2 reads next.
     pub(super) fn poll_read_frames(
         &mut self,
         shared: &Shared,
@@ -441,13 +442,10 @@ impl Socket {
             self.early.drain(..count);
             return Poll::Ready(Ok(()));
         }
-        if status.read_waits.load(Relaxed) {
-            return Poll::Pending;
-        }
         let room = buffer.remaining();
         loop {
             // A fast sender must not hold the thread, whatever h2 does with what it sends.
-            if status.reads() > READS {
+            if status.reads_so_far() > READS {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -477,7 +475,11 @@ impl Socket {
                 })
             };
             match read {
-                Poll::Ready(Ok(count)) if count > 0 => status.received(false),
+                Poll::Ready(Ok(count)) if count > 0 => {
+                    // h2 looks again before each request that it gives out: what finds nothing does not count.
+                    status.reads();
+                    status.received(false);
+                }
                 read => return self.no_octets(shared, cx, read),
             }
             if buffer.remaining() < room {
@@ -590,7 +592,8 @@ impl Socket {
             let last = memchr::memmem::rfind(bytes, b"HTTP/1.1 ").and_then(|at| bytes.get(at + 9..at + 12));
             self.answered = last.and_then(|digits| StatusCode::from_bytes(digits).ok());
         }
-        if !self.out.is_empty() && self.out.len() - self.sent + bytes.len() > CORK {
+        let most = if status.is_multiplexed() { CORK_FRAMES } else { CORK };
+        if !self.out.is_empty() && self.out.len() - self.sent + bytes.len() > most {
             ready!(self.poll_flush(status, cx))?;
         }
         if self.out.is_empty() && bytes.len() >= DIRECT {
