@@ -164,6 +164,16 @@ pub(crate) static FAULTS: &[Fault] = &[
     )
     .on(Base::ThreadPool)
     .call(|application, request, environ| call(application, request, strange(&environ))),
+    Fault::new(
+        "http2_hints_are_missing",
+        &[
+            "http2_interim::hints_are_there_where_declared",
+            "http2_interim::hints_are_sent_at_once",
+            "http2_interim::several_hints_in_order",
+        ],
+    )
+    .on(Base::Hyper)
+    .call(|application, request, environ| call(application, request, strange(&environ))),
     Fault::new("upgrades_are_only_promised", &["upgrade::capabilities_are_true"])
         .on(Base::Hyper)
         .call(|application, request, environ| call(application, request, strange(&environ))),

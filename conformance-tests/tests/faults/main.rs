@@ -12,6 +12,7 @@ mod fault;
 mod frames;
 mod generated;
 mod http2_faults;
+mod http2_interim_faults;
 mod http2_protocol_faults;
 mod lifecycle_faults;
 mod observer_faults;
@@ -57,6 +58,7 @@ fn faults() -> Vec<&'static Fault> {
         body_faults::FAULTS,
         environ_faults::FAULTS,
         http2_faults::FAULTS,
+        http2_interim_faults::FAULTS,
         http2_protocol_faults::FAULTS,
         lifecycle_faults::FAULTS,
         observer_faults::FAULTS,
