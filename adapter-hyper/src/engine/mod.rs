@@ -1,4 +1,4 @@
-//! hyper as an engine for any runtime: bring a socket ([`Transport`]), a listener ([`Accept`]) and an
+//! hyper, for HTTP/1.1, and h2, for HTTP/2, as an engine for any runtime: bring a socket ([`Transport`]), a listener ([`Accept`]) and an
 //! `adapter_core::Runtime`, and get a server with every rule, limit and timeout.
 //!
 //! An [`Engine`] is shared by all connections of a server. [`Engine::connection`] makes the future that is one
