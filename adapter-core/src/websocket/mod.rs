@@ -67,6 +67,7 @@ mod handshake;
 mod keeper;
 mod link;
 mod message;
+mod meter;
 mod options;
 mod socket;
 mod wakers;
