@@ -35,12 +35,21 @@ pub(super) struct Meter {
     begin: usize,
     end: usize,
     /// `None` where compression was not agreed on.
-    marks: Option<Marks>,
+    marks: Option<Box<Marks>>,
 }
 
 impl Meter {
     pub(super) fn new(stream: Upgraded, marks: Option<Marks>) -> Self {
-        Meter { stream, read: 0, written: 0, reads_left: READS, buffer: Vec::new(), begin: 0, end: 0, marks }
+        Meter {
+            stream,
+            read: 0,
+            written: 0,
+            reads_left: READS,
+            buffer: Vec::new(),
+            begin: 0,
+            end: 0,
+            marks: marks.map(Box::new),
+        }
     }
 
     pub(super) fn into_inner(self) -> Upgraded {
@@ -150,5 +159,81 @@ impl AsyncWrite for Meter {
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_close(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Wake, Waker};
+
+    use futures_lite::AsyncWriteExt as _;
+    use futures_lite::future::block_on;
+
+    use super::*;
+    use crate::testing::{Pipe, pipe};
+    use crate::upgrade::Tether;
+
+    struct Setup {
+        meter: Meter,
+        client: Pipe,
+        _tether: Tether,
+    }
+
+    fn open() -> Setup {
+        let (server, client) = pipe(1 << 20);
+        let (stream, _tether) = Upgraded::new(server, "");
+        Setup { meter: Meter::new(stream, None), client, _tether }
+    }
+
+    /// One call of the library for at most `most` octets, in a turn of its own.
+    fn take(meter: &mut Meter, most: usize) -> Option<Vec<u8>> {
+        let mut room = vec![0; most];
+        meter.begin_turn();
+        let polled = Pin::new(&mut *meter).poll_read(&mut Context::from_waker(Waker::noop()), &mut room);
+        meter.give_back();
+        match polled {
+            Poll::Ready(count) => Some(room[..count.unwrap()].to_vec()),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn one_read_fetches_what_is_there_and_what_is_left_is_all_that_is_kept() {
+        let Setup { mut meter, mut client, _tether } = open();
+        let octets: Vec<u8> = (0..ROOM + 100).map(|n| n as u8).collect();
+        block_on(client.write_all(&octets)).unwrap();
+        assert_eq!(take(&mut meter, 10), Some(octets[..10].to_vec()));
+        assert_eq!((meter.read(), meter.passed(), meter.buffer.len()), (ROOM as u64, 10, ROOM - 10));
+        assert_eq!(take(&mut meter, ROOM), Some(octets[10..ROOM].to_vec()), "what it has, without a read");
+        assert_eq!(take(&mut meter, ROOM), Some(octets[ROOM..].to_vec()));
+        assert_eq!((meter.read(), meter.passed()), (octets.len() as u64, octets.len() as u64));
+        assert_eq!(take(&mut meter, ROOM), None);
+        assert_eq!(meter.buffer.capacity(), 0, "who waits has nothing");
+        drop(client);
+        assert_eq!(take(&mut meter, ROOM), Some(vec![]));
+        assert_eq!(take(&mut meter, ROOM), Some(vec![]), "the end is told again");
+    }
+
+    #[test]
+    fn a_fast_sender_is_read_for_one_turn() {
+        let Setup { mut meter, mut client, _tether } = open();
+        block_on(client.write_all(&vec![1; (READS + 1) * ROOM])).unwrap();
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        while Pin::new(&mut meter).poll_read(&mut Context::from_waker(&waker), &mut [0; ROOM]).is_ready() {}
+        assert_eq!(meter.read(), (READS * ROOM) as u64);
+        assert!(woken.0.load(Ordering::SeqCst), "it goes on by itself");
+        assert_eq!(take(&mut meter, ROOM), Some(vec![1; ROOM]));
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
     }
 }

@@ -223,8 +223,10 @@ impl Wire {
             return Poll::Ready(Err(()));
         }
         ready!(Pin::new(&mut self.socket).poll_flush(cx)).map_err(drop)?;
-        // After both close frames the library hands over without flushing.
-        ready!(Pin::new(self.socket.get_mut()).poll_flush(cx)).map_err(drop)?;
+        if self.closing {
+            // After both close frames the library hands over without flushing.
+            ready!(Pin::new(self.socket.get_mut()).poll_flush(cx)).map_err(drop)?;
+        }
         debug_assert_eq!(self.queued, self.written(), "what the library sends is not what was counted");
         self.unflushed = false;
         Poll::Ready(Ok(()))
