@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Event, EventListener, Listener as _};
@@ -96,7 +96,8 @@ impl Drop for FireOnDrop {
 #[must_use = "futures do nothing unless polled"]
 pub struct Fired {
     signal: Signal,
-    listener: Option<EventListener>,
+    /// With whom it wakes.
+    listener: Option<(EventListener, Waker)>,
 }
 
 impl Future for Fired {
@@ -111,11 +112,23 @@ impl Future for Fired {
             }
             match &mut this.listener {
                 // Listen first, look again after: a firing between the two would be lost otherwise.
-                None => this.listener = Some(this.signal.0.event.listen()),
-                Some(listener) => match Pin::new(listener).poll(cx) {
-                    Poll::Ready(()) => this.listener = None,
-                    Poll::Pending => return Poll::Pending,
-                },
+                None => {
+                    let mut listener = this.signal.0.event.listen();
+                    if Pin::new(&mut listener).poll(cx).is_pending() {
+                        this.listener = Some((listener, cx.waker().clone()));
+                    }
+                }
+                Some((listener, waker)) => {
+                    // It need not be told again, under the lock of all who listen.
+                    if !waker.will_wake(cx.waker()) {
+                        if Pin::new(listener).poll(cx).is_ready() {
+                            this.listener = None;
+                            continue;
+                        }
+                        waker.clone_from(cx.waker());
+                    }
+                    return Poll::Pending;
+                }
             }
         }
     }
@@ -144,6 +157,32 @@ mod tests {
             thread.join().unwrap();
         }
         signal.wait();
+    }
+
+    #[test]
+    fn it_wakes_who_polled_last() {
+        let woken = [(); 2].map(|()| Arc::new(Woken::default()));
+        let [first, second] = woken.clone().map(Waker::from);
+        let (signal, never) = (Signal::new(), Signal::new());
+        let mut fired = [signal.fired(), never.fired()];
+        for waker in [&first, &first, &second, &second] {
+            for fired in &mut fired {
+                assert!(Pin::new(fired).poll(&mut Context::from_waker(waker)).is_pending());
+            }
+        }
+        signal.fire();
+        assert_eq!(woken.map(|woken| woken.0.load(Ordering::SeqCst)), [false, true]);
+        assert!(Pin::new(&mut fired[0]).poll(&mut Context::from_waker(&first)).is_ready());
+        assert!(Pin::new(&mut fired[1]).poll(&mut Context::from_waker(&second)).is_pending());
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
     }
 
     /// A hundred times, as the one may be too late to wait.

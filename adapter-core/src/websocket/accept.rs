@@ -6,9 +6,9 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::header::{self, HeaderName};
@@ -170,8 +170,8 @@ impl Upgrade {
         F: FnOnce(WebSocket) -> Fut + Send + 'static,
         Fut: Future<Output: Verdict> + Send + 'static,
     {
+        let runtime = self.environ.runtime().clone();
         let (response, accepted) = self.accept_future()?;
-        let runtime = accepted.environ.runtime().clone();
         runtime.spawn(accepted.run(handler)).detach();
         Ok(response)
     }
@@ -186,8 +186,8 @@ impl Upgrade {
         F: FnOnce(BlockingWebSocket) -> V + Send + 'static,
         V: Verdict,
     {
+        let runtime = self.environ.runtime().clone();
         let (response, accepted) = self.accept_future()?;
-        let runtime = accepted.environ.runtime().clone();
         runtime.spawn(accepted.run_blocking(handler)).detach();
         Ok(response)
     }
@@ -200,7 +200,7 @@ impl Upgrade {
         let (response, deflate) = self.response()?;
         let on_upgrade = self.environ.upgrade().map_err(|_| HandshakeError::Taken)?;
         let options = Options { deflate, ..self.options };
-        Ok((response, Accepted { on_upgrade, environ: self.environ, options }))
+        Ok((response, Accepted(Some(Box::new(Opening { on_upgrade, environ: self.environ, options })))))
     }
 
     fn response(&self) -> Result<(Response, Option<Agreed>), HandshakeError> {
@@ -254,7 +254,11 @@ impl fmt::Debug for Upgrade {
 /// away.
 #[derive(Debug)]
 #[must_use = "the connection is closed if nobody awaits it"]
-pub struct Accepted {
+pub struct Accepted(Option<Box<Opening>>);
+
+/// What a WebSocket is made of. In a box, as a future has room for its arguments to its end, and this one's comes late.
+#[derive(Debug)]
+struct Opening {
     on_upgrade: OnUpgrade,
     environ: Environ,
     options: Options,
@@ -263,11 +267,12 @@ pub struct Accepted {
 impl Accepted {
     /// The WebSocket and its keeper, once the stream is there.
     fn open(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Arc<Shared>, Keeper), UpgradeError>> {
-        Pin::new(&mut self.on_upgrade).poll(cx).map(|stream| {
-            let shared = Shared::new(stream?, Role::Server, self.options.clone(), self.environ.runtime());
-            let keeper = Keeper::new(shared.clone(), &self.environ);
-            Ok((shared, keeper))
-        })
+        let opening = self.0.as_mut().expect("polled after it was ready");
+        let stream = ready!(Pin::new(&mut opening.on_upgrade).poll(cx));
+        let Opening { environ, options, .. } = *self.0.take().expect("it was there just now");
+        let shared = Shared::new(stream?, Role::Server, options, environ.runtime());
+        let keeper = Keeper::new(shared.clone(), &environ);
+        Poll::Ready(Ok((shared, keeper)))
     }
 
     /// The life of a WebSocket with an async handler. Nobody waits for it: what there is to tell is logged.
@@ -277,7 +282,8 @@ impl Accepted {
         Fut: Future<Output: Verdict> + Send + 'static,
     {
         let Ok((shared, keeper)) = poll_fn(|cx| self.open(cx)).await else { return };
-        let (socket, session) = Session::open(shared, keeper);
+        let socket = WebSocket::new(shared.clone());
+        let hold = socket.hold();
         let handler = contain::catch("websocket handler", || Contained::new(handler(socket)));
         let handled = async {
             let outcome = match handler {
@@ -286,7 +292,7 @@ impl Accepted {
             };
             outcome.map_or(code::INTERNAL_ERROR, judge)
         };
-        session.run(handled).await;
+        Session::new(shared, keeper, hold, handled).await;
     }
 
     /// The life of a WebSocket with a blocking handler.
@@ -296,9 +302,9 @@ impl Accepted {
         V: Verdict,
     {
         let Ok((shared, keeper)) = poll_fn(|cx| self.open(cx)).await else { return };
-        let (socket, session) = Session::open(shared, keeper);
-        let work = move || judge(handler(BlockingWebSocket::new(socket)));
-        let task = self.environ.runtime().run_blocking(work);
+        let socket = WebSocket::new(shared.clone());
+        let hold = socket.hold();
+        let task = shared.runtime.run_blocking(move || judge(handler(BlockingWebSocket::new(socket))));
         let handled = async {
             match task.await {
                 Ok(close_code) => close_code,
@@ -310,47 +316,51 @@ impl Accepted {
                 Err(_) => code::INTERNAL_ERROR,
             }
         };
-        session.run(handled).await;
+        Session::new(shared, keeper, hold, handled).await;
     }
 }
 
-/// A WebSocket with its handler.
-struct Session {
-    shared: Arc<Shared>,
-    keeper: Keeper,
-    /// Keeps it open until the verdict is there, though the handler drops its handles before.
-    hold: Hold,
+pin_project_lite::pin_project! {
+    /// A WebSocket with its handler: ready when both the handler and the closing handshake have ended.
+    struct Session<F> {
+        keeper: Keeper,
+        is_kept: bool,
+        // Gives the close code.
+        #[pin]
+        handled: F,
+        is_handled: bool,
+        shared: Arc<Shared>,
+        // Keeps it open until the verdict is there, though the handler drops its handles before.
+        hold: Hold,
+    }
 }
 
-impl Session {
-    fn open(shared: Arc<Shared>, keeper: Keeper) -> (WebSocket, Self) {
+impl<F: Future<Output = u16>> Session<F> {
+    fn new(shared: Arc<Shared>, keeper: Keeper, hold: Hold, handled: F) -> Self {
         // [UPG-22] at a shutdown the connection counts until the handler has ended, too
         shared.lock().retain_at_shutdown = true;
-        let socket = WebSocket::new(shared.clone());
-        let hold = socket.hold();
-        (socket, Session { shared, keeper, hold })
+        Session { keeper, is_kept: false, handled, is_handled: false, shared, hold }
     }
+}
 
-    /// Until both the handler and the closing handshake have ended. `handled` gives the close code.
-    async fn run(self, handled: impl Future<Output = u16>) {
-        let Session { shared, keeper, hold } = self;
-        let handled = async {
-            let close_code = handled.await;
-            shared.lock().close(close_code, "", shared.now());
-            shared.lock().release();
-            shared.wakers.wake_all();
-        };
+impl<F: Future<Output = u16>> Future for Session<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
         // The handler first: what it sends and takes is the keeper's to go on with.
-        let mut handled = pin!(handled);
-        let mut keeper = pin!(keeper);
-        let (mut is_handled, mut is_kept) = (false, false);
-        poll_fn(|cx| {
-            is_handled = is_handled || handled.as_mut().poll(cx).is_ready();
-            is_kept = is_kept || keeper.as_mut().poll(cx).is_ready();
-            if is_handled && is_kept { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-        drop(hold);
+        if !*this.is_handled
+            && let Poll::Ready(close_code) = this.handled.poll(cx)
+        {
+            *this.is_handled = true;
+            let mut link = this.shared.lock();
+            link.close(close_code, "", this.shared.now());
+            link.release();
+            drop(link);
+            this.shared.wakers.wake_all();
+        }
+        *this.is_kept = *this.is_kept || Pin::new(this.keeper).poll(cx).is_ready();
+        if *this.is_handled && *this.is_kept { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -400,7 +410,7 @@ impl Future for Accepted {
     /// If polled after it was ready.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.open(cx).map_ok(|(shared, keeper)| {
-            self.environ.runtime().drive(keeper);
+            shared.runtime.drive(keeper);
             WebSocket::new(shared)
         })
     }

@@ -12,16 +12,18 @@ use std::time::Instant;
 
 use super::link::{Phase, Shared};
 use super::message::{Error, code};
+use super::wakers::Alarm;
 use crate::environ::Environ;
 use crate::observe::OpenWebSocket;
-use crate::runtime::{Runtime, Sleep};
+use crate::runtime::Sleep;
 use crate::shutdown::ShutdownTrigger;
 use crate::signal::Fired;
 
 /// The keeper of one WebSocket; ready when its stream is dropped.
 pub(super) struct Keeper {
     shared: Arc<Shared>,
-    runtime: Runtime,
+    /// Wakes for the next two, which are not polled before it has: each is one of many in a place that all connections share.
+    alarm: Arc<Alarm>,
     /// `None` once it has fired, and for a client.
     shutting_down: Option<(Fired, ShutdownTrigger)>,
     timer: Option<(Sleep, Instant)>,
@@ -31,15 +33,14 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, environ: &Environ) -> Self {
-        let runtime = environ.runtime().clone();
         let observed = Some(OpenWebSocket::new(environ.observers()));
         let shutting_down = Some((environ.shutting_down(), environ.shutdown().clone()));
-        Keeper { shared, runtime, shutting_down, timer: None, observed }
+        Keeper { alarm: Alarm::new(&shared.wakers), shared, shutting_down, timer: None, observed }
     }
 
     /// Of a client's WebSocket, which the shutdown of the server is none of the business of.
-    pub(super) fn of_client(shared: Arc<Shared>, runtime: Runtime) -> Self {
-        Keeper { shared, runtime, shutting_down: None, timer: None, observed: None }
+    pub(super) fn of_client(shared: Arc<Shared>) -> Self {
+        Keeper { alarm: Alarm::new(&shared.wakers), shared, shutting_down: None, timer: None, observed: None }
     }
 }
 
@@ -49,7 +50,9 @@ impl Future for Keeper {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         this.shared.wakers.set_keeper(cx.waker());
-        let stopping = this.shutting_down.take_if(|(fired, _)| Pin::new(fired).poll(cx).is_ready());
+        let alarm = &this.alarm;
+        let mut has_rung = alarm.rung.claim();
+        let stopping = this.shutting_down.take_if(|(fired, _)| has_rung && alarm.poll(fired).is_ready());
         loop {
             let now = this.shared.now();
             let mut link = this.shared.lock();
@@ -78,16 +81,16 @@ impl Future for Keeper {
             if changes.phase {
                 continue; // other deadlines now
             }
-            let Some(due) = due else { return Poll::Pending };
             // Armed for earlier is fine: most deadlines move later, and are looked at again then.
-            if this.timer.as_ref().is_none_or(|(_, armed)| *armed > due) {
-                this.timer = Some((this.runtime.sleep_until(due), due));
+            if let Some(due) = due
+                && this.timer.as_ref().is_none_or(|(_, armed)| *armed > due)
+            {
+                this.timer = Some((this.shared.runtime.sleep_until(due), due));
+                has_rung = true;
             }
-            let Some((sleep, _)) = &mut this.timer else { return Poll::Pending };
-            if Pin::new(sleep).poll(cx).is_pending() {
+            if this.timer.take_if(|(sleep, _)| has_rung && alarm.poll(sleep).is_ready()).is_none() {
                 return Poll::Pending;
             }
-            this.timer = None;
         }
     }
 }

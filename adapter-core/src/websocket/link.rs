@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::deflate::Agreed;
 use super::message::{Close, Error, Message, code};
 use super::options::Options;
-use super::wakers::{Proxy, Wakers};
+use super::wakers::Wakers;
 use super::wire::{Event, Packed, Role, Wire};
 use crate::runtime::Runtime;
 use crate::upgrade::Upgraded;
@@ -28,13 +28,13 @@ pub(super) struct Shared {
     link: Mutex<Link>,
     pub(super) wakers: Arc<Wakers>,
     /// Whose time counts.
-    runtime: Runtime,
+    pub(super) runtime: Runtime,
     deflate: Option<Agreed>,
 }
 
 impl Shared {
     pub(super) fn new(stream: Upgraded, role: Role, options: Options, runtime: &Runtime) -> Arc<Self> {
-        let wakers = Arc::new(Wakers::default());
+        let wakers = Wakers::new();
         let deflate = options.deflate;
         let wire = Wire::new(stream, role, &options);
         let link = Mutex::new(Link::new(wire, options, &wakers, runtime.now()));
@@ -78,7 +78,7 @@ pub(super) enum Phase {
 pub(super) struct Changes {
     /// A message waits.
     pub(super) message: bool,
-    /// Queued octets have left.
+    /// Queued octets have left that did not leave at once.
     pub(super) sent: bool,
     /// The phase is another one.
     pub(super) phase: bool,
@@ -90,10 +90,9 @@ pub(super) struct Link {
     /// The stream after its end, while the handler has not ended and the server is stopping.
     retained: Option<Upgraded>,
     pub(super) retain_at_shutdown: bool,
-    reads: Arc<Proxy>,
-    read_waker: Waker,
-    writes: Arc<Proxy>,
-    write_waker: Waker,
+    wakers: Arc<Wakers>,
+    /// The same, as what the stream is polled with.
+    waker: Waker,
     /// The message that waits for the receiver.
     incoming: Option<Message>,
     /// Octets handed over since the beginning, as last looked at.
@@ -104,6 +103,8 @@ pub(super) struct Link {
     end: Option<Close>,
     /// Why it failed, until the receiver is told.
     failure: Option<Error>,
+    /// The last flush was pending: somebody may wait for what is queued.
+    held_up: bool,
     changes: Changes,
     stopping: bool,
     /// Nobody receives: messages are dropped.
@@ -118,22 +119,19 @@ pub(super) struct Link {
 
 impl Link {
     fn new(wire: Wire, options: Options, wakers: &Arc<Wakers>, now: Instant) -> Self {
-        let writes = Proxy::new(wakers, None);
-        let reads = Proxy::new(wakers, Some(writes.clone()));
         Link {
             wire: Some(wire),
             retained: None,
             retain_at_shutdown: false,
-            read_waker: Waker::from(reads.clone()),
-            reads,
-            write_waker: Waker::from(writes.clone()),
-            writes,
+            wakers: wakers.clone(),
+            waker: Waker::from(wakers.clone()),
             incoming: None,
             written: 0,
             phase: Phase::Open,
             peer_ended: false,
             end: None,
             failure: None,
+            held_up: false,
             changes: Changes::default(),
             stopping: false,
             deaf: false,
@@ -231,7 +229,7 @@ impl Link {
         if wire.written() > self.written {
             self.written = wire.written();
             self.progressed = now;
-            self.changes.sent = true;
+            self.changes.sent |= self.held_up;
         }
     }
 
@@ -284,10 +282,10 @@ impl Link {
     pub(super) fn pump_out(&mut self, now: Instant) {
         let ending = matches!(self.phase, Phase::Ending { shut: false, .. });
         let Some(wire) = &mut self.wire else { return };
-        if !(wire.is_unflushed() || ending) || !self.writes.claim() {
+        if !(wire.is_unflushed() || ending) || !self.wakers.writes.claim() {
             return;
         }
-        let mut cx = Context::from_waker(&self.write_waker);
+        let mut cx = Context::from_waker(&self.waker);
         let mut outcome = wire.poll_flush(&mut cx);
         if let (Poll::Ready(Ok(())), Phase::Ending { shut, .. }) = (&outcome, &mut self.phase)
             && !*shut
@@ -297,8 +295,9 @@ impl Link {
         }
         let over = self.peer_ended && matches!(self.phase, Phase::Ending { shut: true, .. });
         self.look_at_written(now);
+        self.held_up = outcome.is_pending();
         if outcome.is_ready() {
-            self.writes.stays_ready();
+            self.wakers.writes.set();
         }
         if outcome == Poll::Ready(Err(())) || over {
             self.lose(Error::Lost);
@@ -315,14 +314,14 @@ impl Link {
             let may_read =
                 self.incoming.is_none() && !self.peer_ended && (self.has_room() || self.phase != Phase::Open);
             let Some(wire) = self.wire.as_mut().filter(|_| may_read) else { return };
-            if !self.reads.claim() {
+            if !self.wakers.reads.claim() {
                 return;
             }
             if wire.backlog() == 0 {
                 self.progressed = now;
             }
             let before = wire.received();
-            let mut cx = Context::from_waker(&self.read_waker);
+            let mut cx = Context::from_waker(&self.waker);
             let event = match self.phase {
                 // After the last frame whatever comes is only awaited to end. RFC 6455 §1.4
                 Phase::Ending { .. } => wire.poll_end(&mut cx).map(|()| Event::Lost),
@@ -334,7 +333,7 @@ impl Link {
             // Answers to pings leave while it reads.
             self.look_at_written(now);
             let Poll::Ready(event) = event else { return };
-            self.reads.stays_ready();
+            self.wakers.reads.set();
             if matches!(event, Event::Lost) && matches!(self.phase, Phase::Ending { shut: false, .. }) {
                 // A peer that has said Close and ended its direction may still read ours. RFC 6455 §5.5.1
                 self.peer_ended = true;
@@ -420,7 +419,7 @@ impl Link {
                 }
                 if self.wire.as_ref().is_some_and(Wire::has_spare_buffers) {
                     self.wire = self.wire.take().map(Wire::with_new_buffers);
-                    self.read_waker.wake_by_ref();
+                    self.waker.wake_by_ref();
                 }
                 self.push(now, Wire::queue_ping);
                 // Later than what was received before it, whatever the clock's resolution.

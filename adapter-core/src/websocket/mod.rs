@@ -46,10 +46,10 @@
 //! [`Upgrade::accept_future`]. They share one lock, held for one turn at the socket.
 //!
 //! What is bounded: a message (1 MiB), what waits to be sent (1 MiB and one message), what is read ahead (one message
-//! and 4 KiB), the time for a close (5 s), for the client to take something (60 s), and for it to be silent (twice the
+//! and 16 KiB), the time for a close (5 s), for the client to take something (60 s), and for it to be silent (twice the
 //! ping interval of 30 s). [`Upgrade`] sets each; a message that comes compressed is bounded as it is when it is not.
 //!
-//! What it costs: an idle WebSocket holds a read buffer of 4 KiB. After a large message it holds buffers as large, one
+//! What it costs: an idle WebSocket holds a read buffer of 512 octets. After a large message it holds buffers as large, one
 //! each way, until it is pinged for its silence; without pings, or if the client sends in fragments, until it ends.
 //!
 //! permessage-deflate (RFC 7692) is agreed on where the application asks for it, with `Upgrade::deflate` of the feature `deflate`.
@@ -67,6 +67,7 @@ mod handshake;
 mod keeper;
 mod link;
 mod message;
+mod meter;
 mod options;
 mod socket;
 mod wakers;

@@ -70,8 +70,8 @@ impl User {
         outcome
     }
 
-    /// Takes and queues what was packed once there is room, and says when it has left.
-    fn poll_queue(&self, cx: &mut Context<'_>, packed: &mut Option<Packed>) -> Poll<Result<u64, Error>> {
+    /// Takes and queues what was packed once there is room, and says when it has left; `None` if it has.
+    fn poll_queue(&self, cx: &mut Context<'_>, packed: &mut Option<Packed>) -> Poll<Result<Option<u64>, Error>> {
         let shared = &*self.0;
         let mut link = shared.lock();
         if let Some(refusal) = link.refusal() {
@@ -86,6 +86,7 @@ impl User {
         if queued.is_some() {
             link.pump_out(now);
         }
+        let outcome = queued.map(|position| Ok(Some(position).filter(|position| !link.has_left(*position))));
         let (changes, waits) = (link.take_changes(), link.backlog() > 0);
         drop(link);
         self.tell(changes);
@@ -93,7 +94,7 @@ impl User {
             // It watches over what does not leave.
             shared.wakers.wake_keeper();
         }
-        queued.map_or(Poll::Pending, |position| Poll::Ready(Ok(position)))
+        outcome.map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Waits until everything up to `position` has left.
@@ -117,8 +118,10 @@ impl User {
 
     async fn send(&self, message: Message) -> Result<(), Error> {
         let mut packed = Some(self.0.pack(message));
-        let position = poll_fn(|cx| self.poll_queue(cx, &mut packed)).await?;
-        poll_fn(|cx| self.poll_left(cx, position)).await
+        match poll_fn(|cx| self.poll_queue(cx, &mut packed)).await? {
+            Some(position) => poll_fn(|cx| self.poll_left(cx, position)).await,
+            None => Ok(()),
+        }
     }
 
     fn try_send(&self, message: Message) -> Result<(), Error> {
@@ -212,7 +215,7 @@ impl WebSocket {
         let deflate = agreed_by_answer(answer);
         let options = Options { max_message: usize::MAX, ping_interval: None, deflate, ..Options::default() };
         let shared = Shared::new(stream, Role::Client, options, runtime);
-        runtime.drive(Keeper::of_client(shared.clone(), runtime.clone()));
+        runtime.drive(Keeper::of_client(shared.clone()));
         WebSocket::new(shared)
     }
 

@@ -1,16 +1,22 @@
 //! Who is woken when the connection of a WebSocket moves.
 //!
 //! Receiver, senders and keeper poll the same stream from different tasks, but a stream remembers one waker for each
-//! direction. So it is polled with a [`Proxy`], which wakes everybody that waits. They register before they poll; a
-//! lost wake-up would need the event to come between the two.
+//! direction. So it is polled with [`Wakers`] as its waker, which wakes everybody that waits. They register before they
+//! poll; a lost wake-up would need the event to come between the two.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 /// The tasks and threads that wait on one WebSocket.
-#[derive(Default)]
-pub(super) struct Wakers(Mutex<Slots>);
+pub(super) struct Wakers {
+    slots: Mutex<Slots>,
+    /// Each direction of the stream.
+    pub(super) reads: Readiness,
+    pub(super) writes: Readiness,
+}
 
 #[derive(Default)]
 struct Slots {
@@ -20,8 +26,12 @@ struct Slots {
 }
 
 impl Wakers {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Wakers { slots: Mutex::default(), reads: Readiness::new(), writes: Readiness::new() })
+    }
+
     fn lock(&self) -> MutexGuard<'_, Slots> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn set_keeper(&self, waker: &Waker) {
@@ -66,41 +76,61 @@ fn set(slot: &mut Option<Waker>, waker: &Waker) {
     }
 }
 
-/// The waker one direction of the stream is polled with.
-pub(super) struct Proxy {
-    wakers: Arc<Wakers>,
-    /// The direction may have become ready since it was last found pending.
-    ready: AtomicBool,
-    /// The other direction, which may have waited for this one: TLS is free to do that.
-    other: Option<Arc<Proxy>>,
-}
-
-impl Proxy {
-    pub(super) fn new(wakers: &Arc<Wakers>, other: Option<Arc<Proxy>>) -> Arc<Self> {
-        Arc::new(Proxy { wakers: wakers.clone(), ready: AtomicBool::new(true), other })
+impl Wake for Wakers {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
     }
 
-    /// Whether a poll is worth it. To be followed by one, and by [`Self::stays_ready`] unless that is pending.
+    /// Either direction may have waited for the other: TLS is free to do that.
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.reads.set();
+        self.writes.set();
+        self.wake_all();
+    }
+}
+
+/// Whether something may have become ready since it was last found pending.
+pub(super) struct Readiness(AtomicBool);
+
+impl Readiness {
+    fn new() -> Self {
+        Readiness(AtomicBool::new(true))
+    }
+
+    /// Whether a poll is worth it. To be followed by one, and by [`Self::set`] unless that is pending.
     pub(super) fn claim(&self) -> bool {
-        self.ready.swap(false, Ordering::AcqRel)
+        self.0.swap(false, Ordering::AcqRel)
     }
 
-    /// The last poll was not pending.
-    pub(super) fn stays_ready(&self) {
-        self.ready.store(true, Ordering::Release);
+    pub(super) fn set(&self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 
-impl Wake for Proxy {
+/// The waker of what the keeper alone waits for: the clock and the shutdown.
+pub(super) struct Alarm {
+    wakers: Arc<Wakers>,
+    pub(super) rung: Readiness,
+}
+
+impl Alarm {
+    pub(super) fn new(wakers: &Arc<Wakers>) -> Arc<Self> {
+        Arc::new(Alarm { wakers: wakers.clone(), rung: Readiness::new() })
+    }
+
+    pub(super) fn poll<F: Future + Unpin>(self: &Arc<Self>, future: &mut F) -> Poll<F::Output> {
+        let waker = Waker::from(self.clone());
+        Pin::new(future).poll(&mut Context::from_waker(&waker))
+    }
+}
+
+impl Wake for Alarm {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.ready.store(true, Ordering::Release);
-        if let Some(other) = &self.other {
-            other.ready.store(true, Ordering::Release);
-        }
-        self.wakers.wake_all();
+        self.rung.set();
+        self.wakers.wake_keeper();
     }
 }

@@ -7,7 +7,6 @@
 //!
 //! \[UPG-09\] to \[UPG-13\], \[UPG-24\]
 
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -19,23 +18,20 @@ use async_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use async_tungstenite::tungstenite::{Error as Failure, Message as Framed};
 use bytes::Bytes;
 use futures_core::Stream as _;
-use futures_io::{AsyncRead, AsyncWrite};
+use futures_io::AsyncWrite as _;
 use futures_lite::future::block_on;
 use futures_sink::Sink as _;
 
 use super::deflate::{Agreed, Codec, Marks};
 use super::message::{Message, code};
+use super::meter::Meter;
 use super::options::Options;
 use crate::upgrade::Upgraded;
 
 /// A control frame's payload is at most this long. RFC 6455 §5.5
 const CONTROL_LIMIT: usize = 125;
-/// Octets read at once, and what an idle connection holds for it: the library allocates it beforehand.
-const READ_BUFFER: usize = 4 * 1024;
-/// Octets looked for where none are expected, on the stack. Most messages are no longer.
-const GLANCE: usize = 128;
-/// Reads in one turn; a fast sender must not hold the thread.
-const READS: usize = 32;
+/// Octets the library takes at once, and what an idle connection holds for it: it allocates them beforehand.
+const READ_BUFFER: usize = 512;
 /// Octets inflated in one turn: a megabyte out of a kilobyte must not hold it either.
 const INFLATED: usize = 256 * 1024;
 /// Payloads above this make buffers that are not kept; see [`Wire::has_spare_buffers`].
@@ -113,8 +109,7 @@ pub(super) struct Wire {
 impl Wire {
     pub(super) fn new(stream: Upgraded, role: Role, options: &Options) -> Self {
         let marks = options.deflate.as_ref().map(Marks::new);
-        let meter = Meter { stream, read: 0, written: 0, reads_left: READS, drained: false, glanced: None, marks };
-        let socket = framed(meter, role, config(options));
+        let socket = framed(Meter::new(stream, marks), role, config(options));
         // RFC 6455 §5.1
         let masks = if role == Role::Server { (0, 4) } else { (4, 0) };
         Wire {
@@ -134,11 +129,11 @@ impl Wire {
 
     /// Whether the library's buffers hold nothing, and it has nothing to do.
     ///
-    /// What came out of it took at least a header of the shortest form and its payload, each. If that is all that was
-    /// read, then nothing is left, neither of a frame nor of a message in fragments. (After such a message it is less
+    /// What came out of it took at least a header of the shortest form and its payload, each. If that is all that it
+    /// was given, then nothing is left, neither of a frame nor of a message in fragments. (After such a message it is less
     /// for good, and the buffers stay.)
     fn holds_nothing(&self) -> bool {
-        self.delivered == self.received() && !(self.unflushed || self.closing || self.broken)
+        self.delivered == self.socket.get_ref().passed() && !(self.unflushed || self.closing || self.broken)
     }
 
     /// Whether the library's buffers have grown and hold nothing. It never lets them shrink.
@@ -155,17 +150,17 @@ impl Wire {
 
     /// The stream; what was read and not delivered is lost.
     pub(super) fn into_inner(self) -> Upgraded {
-        self.socket.into_inner().stream
+        self.socket.into_inner().into_inner()
     }
 
     /// Octets read since the beginning.
     pub(super) fn received(&self) -> u64 {
-        self.socket.get_ref().read
+        self.socket.get_ref().read()
     }
 
     /// Octets handed over since the beginning.
     pub(super) fn written(&self) -> u64 {
-        self.socket.get_ref().written
+        self.socket.get_ref().written()
     }
 
     /// Octets queued since the beginning.
@@ -228,8 +223,10 @@ impl Wire {
             return Poll::Ready(Err(()));
         }
         ready!(Pin::new(&mut self.socket).poll_flush(cx)).map_err(drop)?;
-        // After both close frames the library hands over without flushing.
-        ready!(Pin::new(self.socket.get_mut()).poll_flush(cx)).map_err(drop)?;
+        if self.closing {
+            // After both close frames the library hands over without flushing.
+            ready!(Pin::new(self.socket.get_mut()).poll_flush(cx)).map_err(drop)?;
+        }
         debug_assert_eq!(self.queued, self.written(), "what the library sends is not what was counted");
         self.unflushed = false;
         Poll::Ready(Ok(()))
@@ -242,7 +239,7 @@ impl Wire {
 
     /// Reads may be done again until the turn is over.
     pub(super) fn begin_turn(&mut self) {
-        self.socket.get_mut().reads_left = READS;
+        self.socket.get_mut().begin_turn();
         self.inflated_left = INFLATED;
     }
 
@@ -250,20 +247,26 @@ impl Wire {
     /// [`Event::Violation`] or [`Event::Close`].
     pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         if !self.codec.as_ref().is_some_and(|codec| codec.is_inflating()) {
-            // The library fills its buffer with zeros for each read, also for the one after a message, which finds nothing.
-            if self.holds_nothing() {
-                ready!(self.socket.get_mut().poll_glance(cx));
-            }
-            let event = match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
-                Some(Ok(framed)) => self.event(framed),
-                Some(Err(failure)) => Some(diagnose(&failure)),
-                None => Some(Event::Lost),
-            };
-            if let Some(event) = event {
+            let event = self.poll_frames(cx);
+            self.socket.get_mut().give_back();
+            if let Some(event) = ready!(event) {
                 return Poll::Ready(event);
             }
         }
         self.poll_inflated(cx)
+    }
+
+    /// What the library reads next; `None` for a message that is to be inflated.
+    fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        // Where it has nothing, and there is nothing for it, it is not asked: that is most of what it would cost.
+        if self.holds_nothing() && !ready!(self.socket.get_mut().poll_fill(cx)).unwrap_or_default() {
+            return Poll::Ready(Some(Event::Lost));
+        }
+        Poll::Ready(match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
+            Some(Ok(framed)) => self.event(framed),
+            Some(Err(failure)) => Some(diagnose(&failure)),
+            None => Some(Event::Lost),
+        })
     }
 
     /// The message that is being inflated. Pending, with a wake-up on its way, at the end of the turn.
@@ -281,18 +284,16 @@ impl Wire {
 
     /// Reads to the end of the stream, and heeds nothing. RFC 6455 §1.4
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut ignored = [0; READ_BUFFER];
-        while ready!(Pin::new(self.socket.get_mut()).poll_read(cx, &mut ignored)).is_ok_and(|count| count > 0) {}
-        Poll::Ready(())
+        self.socket.get_mut().poll_end(cx)
     }
 
     /// What the library gave; `None` for a message that is to be inflated.
     fn event(&mut self, framed: Framed) -> Option<Event> {
         self.delivered += (frame_length(framed.len()) + self.masks.1) as u64;
         self.largest = self.largest.max(framed.len());
-        if let (Framed::Text(_) | Framed::Binary(_), Some(marks)) = (&framed, &mut self.socket.get_mut().marks) {
-            let compressed = marks.take_compressed();
-            if let (Framed::Binary(payload), Some(is_text), Some(codec)) = (&framed, compressed, &mut self.codec) {
+        if let (Framed::Text(_) | Framed::Binary(_), Some(codec)) = (&framed, &mut self.codec) {
+            let compressed = self.socket.get_mut().take_compressed();
+            if let (Framed::Binary(payload), Some(is_text)) = (&framed, compressed) {
                 codec.begin(payload.clone(), is_text);
                 return None;
             }
@@ -383,85 +384,5 @@ fn diagnose(failure: &Failure) -> Event {
         Failure::Capacity(_) => TOO_BIG,
         Failure::Utf8(_) => Event::Violation { code: code::INVALID_DATA, reason: "the text is not UTF-8" },
         _ => Event::Lost,
-    }
-}
-
-/// The stream under the library: counts what goes through, holds a fast sender up after a turn's reads, and marks what is
-/// compressed.
-struct Meter {
-    stream: Upgraded,
-    read: u64,
-    written: u64,
-    reads_left: usize,
-    /// The last read found less than there was room for.
-    drained: bool,
-    /// What [`Self::poll_glance`] found, the end or a failure too; not passed on yet.
-    glanced: Option<io::Result<Vec<u8>>>,
-    /// `None` where compression was not agreed on.
-    marks: Option<Marks>,
-}
-
-impl Meter {
-    /// Pending, with a wake-up to come, where nothing more is to be read. Looks only where that is likely: what it finds
-    /// it takes, and the rest takes another read.
-    fn poll_glance(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.drained || self.reads_left == 0 {
-            return Poll::Ready(());
-        }
-        let mut octets = [0; GLANCE];
-        let found = ready!(self.poll_stream(cx, &mut octets));
-        self.glanced = Some(found.map(|count| octets.get(..count).unwrap_or_default().to_vec()));
-        Poll::Ready(())
-    }
-
-    fn poll_stream(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.drained = false;
-        let count = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        self.drained = count < buffer.len();
-        self.reads_left -= 1;
-        self.read += count as u64;
-        Poll::Ready(Ok(count))
-    }
-}
-
-impl AsyncRead for Meter {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        if self.reads_left == 0 && self.glanced.is_none() {
-            // There may be more; the others get a turn first.
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let count = match self.glanced.take() {
-            None => ready!(self.poll_stream(cx, buffer))?,
-            Some(found) => {
-                let octets = found?;
-                let (now, later) = octets.split_at(octets.len().min(buffer.len()));
-                if !later.is_empty() {
-                    self.glanced = Some(Ok(later.to_vec()));
-                }
-                buffer.iter_mut().zip(now).for_each(|(to, from)| *to = *from);
-                now.len()
-            }
-        };
-        if let (Some(marks), Some(octets)) = (&mut self.marks, buffer.get_mut(..count)) {
-            marks.pass(octets);
-        }
-        Poll::Ready(Ok(count))
-    }
-}
-
-impl AsyncWrite for Meter {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        let count = ready!(Pin::new(&mut self.stream).poll_write(cx, octets))?;
-        self.written += count as u64;
-        Poll::Ready(Ok(count))
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_close(cx)
     }
 }

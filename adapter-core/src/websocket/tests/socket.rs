@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures_core::Stream as _;
 use futures_lite::future::block_on;
-use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
+use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _, FutureExt as _, StreamExt as _};
 use futures_sink::Sink as _;
 
 use super::super::keeper::Keeper;
@@ -182,6 +182,39 @@ fn a_server_that_another_one_follows_says_1012() {
     assert_eq!(read(&mut client, 4)[..4], [0x88, 26, 3, 244], "[UPG-22]");
     assert_eq!(block_on(socket.recv()), None);
     assert_eq!(socket.closed().unwrap().code, 1012);
+}
+
+#[test]
+fn a_keeper_that_waits_is_woken_by_the_shutdown() {
+    let shutdown = ShutdownTrigger::new();
+    let Setup { socket: _socket, client, mut keeper, tether: _tether } =
+        open_with(1000, Options::default(), shutdown.clone());
+    let woken = Arc::new(Count::default());
+    let waker = Waker::from(woken.clone());
+    let mut cx = Context::from_waker(&waker);
+    for _ in 0..2 {
+        assert!(Pin::new(&mut keeper).poll(&mut cx).is_pending());
+    }
+    assert_eq!((woken.0.load(Ordering::SeqCst), client.drain().len()), (0, 0));
+    shutdown.trigger();
+    assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+    assert!(Pin::new(&mut keeper).poll(&mut cx).is_pending());
+    assert_eq!(client.drain()[..4], [0x88, 24, 3, 233], "[UPG-22]");
+}
+
+/// One timer for the ping, another one for its answer.
+#[test]
+fn a_keeper_that_waits_is_woken_by_the_clock_again_and_again() {
+    let options = Options { ping_interval: Some(Duration::from_millis(20)), ..Options::default() };
+    let Setup { mut socket, client, keeper, tether: _tether } = open_with(1000, options, ShutdownTrigger::new());
+    // First, so that it does not wake the keeper in passing.
+    let given_up = async {
+        super::runtime().sleep(Duration::from_secs(10)).await;
+        panic!("it was not woken");
+    };
+    block_on(given_up.or(keeper));
+    assert_eq!(client.drain(), b"\x89\x00");
+    assert!(matches!(block_on(socket.recv()), Some(Err(Error::Unresponsive(_)))), "[UPG-23b]");
 }
 
 #[test]
