@@ -1,4 +1,4 @@
-//! The same by shuttle, and what it lacks: events, and time.
+//! The same by shuttle, and what it lacks: events, channels, and time.
 //!
 //! *Time* stands still but where a wait with a limit runs out, which it may whenever the checker likes ([`Condvar::wait_timeout`]). *Events* stand
 //! for event_listener, with what its documentation says; as there, who waits is woken under the event's own lock, so that a waker that takes
@@ -21,6 +21,8 @@ pub use shuttle::sync::atomic;
 use shuttle::thread::ThreadId;
 pub use shuttle::thread_local;
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
+
+pub mod async_channel;
 
 static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
