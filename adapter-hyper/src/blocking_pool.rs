@@ -3,11 +3,11 @@
 //! Starts a thread when work waits and none is idle, up to a bound; a thread that is idle for ten seconds ends. Work
 //! waits in order, up to a bound; more is refused. \[RTM-03\], \[CON-02\]
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use adapter_core::runtime::{BlockingJob, JobQueue};
+use adapter_core::sync::{Condvar, Mutex, MutexGuard, now, thread};
 
 /// How long a thread waits for more work.
 const IDLE: Duration = Duration::from_secs(10);
@@ -65,7 +65,7 @@ impl BlockingPool {
     /// Takes no more work, drops what waits, and waits for the threads to end, at most for `patience`: application code
     /// that blocks can't be interrupted. `true` if all have ended. Blocks.
     pub fn stop(&self, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
+        let deadline = now() + patience;
         let mut state = self.0.lock();
         state.stopped = true;
         let waiting = std::mem::replace(&mut state.jobs, JobQueue::new(0));
@@ -74,7 +74,7 @@ impl BlockingPool {
         drop(waiting);
         let mut state = self.0.lock();
         while state.threads > 0 {
-            let Some(left) = deadline.checked_duration_since(Instant::now()) else { return false };
+            let Some(left) = deadline.checked_duration_since(now()) else { return false };
             state = self.0.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
@@ -119,7 +119,10 @@ impl std::fmt::Debug for BlockingPool {
     }
 }
 
+#[cfg(all(test, adapter_model))]
+mod models;
 #[cfg(test)]
+#[cfg(not(adapter_model))]
 mod tests {
     use std::sync::mpsc;
 

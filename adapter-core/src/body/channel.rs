@@ -5,7 +5,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -15,6 +14,8 @@ use http_body::Frame;
 
 use crate::body::IntoChunk;
 use crate::error::Error;
+use crate::sync::async_channel;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 type Message = Result<Frame<Bytes>, Error>;
 
@@ -134,3 +135,6 @@ impl Drop for Receiver {
         while self.queue.try_recv().is_ok() {}
     }
 }
+
+#[cfg(all(test, adapter_model))]
+mod models;

@@ -10,7 +10,9 @@ mod system {
     pub use std::thread_local;
     use std::time::Instant;
 
+    pub use async_channel;
     pub use event_listener::{Event, EventListener, Listener};
+    pub use futures_lite::future::block_on;
 
     /// The time.
     #[inline]

@@ -1,4 +1,4 @@
-//! The same by shuttle, and what it lacks: events, and time.
+//! The same by shuttle, and what it lacks: events, channels, and time.
 //!
 //! *Time* stands still but where a wait with a limit runs out, which it may whenever the checker likes ([`Condvar::wait_timeout`]). *Events* stand
 //! for event_listener, with what its documentation says; as there, who waits is woken under the event's own lock, so that a waker that takes
@@ -21,6 +21,8 @@ pub use shuttle::sync::atomic;
 use shuttle::thread::ThreadId;
 pub use shuttle::thread_local;
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
+
+pub mod async_channel;
 
 static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -269,8 +271,11 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 /// Runs `model` under `schedules` schedules by chance, and as many by probabilistic concurrency testing (Burckhardt et al., 2010), which finds
-/// what needs up to three turns at the wrong time. Panics where one fails, and says how to have it again.
+/// what needs up to three turns at the wrong time; `ADAPTER_TIMES` as many where it is set. Panics where one fails, and says how to have it
+/// again.
 pub fn explore(schedules: usize, model: impl Fn() + Send + Sync + 'static) {
+    let times = std::env::var("ADAPTER_TIMES").map_or(1, |times| times.parse().expect("ADAPTER_TIMES is a number"));
+    let schedules = times * schedules;
     let (model, begun) = (Arc::new(model), Instant::now());
     let (random, pct) = (model.clone(), model);
     Runner::new(RandomScheduler::new(schedules), config()).run(move || random());

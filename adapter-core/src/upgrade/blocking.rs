@@ -5,10 +5,10 @@
 use std::io::{self, IoSlice, Read, Write};
 
 use futures_io::{AsyncRead, AsyncWrite};
-use futures_lite::future::block_on;
 use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{ReadHalf, Upgraded, WriteHalf};
+use crate::sync::block_on;
 
 /// A stream or half of one whose calls block.
 ///

@@ -72,7 +72,10 @@ mod blocking;
 mod offer;
 mod stream;
 
+#[cfg(all(test, adapter_model))]
+mod models;
 #[cfg(test)]
+#[cfg(not(adapter_model))]
 mod tests;
 
 use http::StatusCode;

@@ -6,11 +6,12 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::{UpgradeError, Upgraded};
 use crate::observe::Observers;
+use crate::sync::{Mutex, MutexGuard, block_on};
 
 /// A connection on offer: what the server keeps, and what it puts into the environ. For servers.
 pub fn channel() -> (Handover, Offer) {
@@ -166,7 +167,7 @@ impl OnUpgrade {
     /// # Errors
     /// As the future.
     pub fn wait(self) -> Result<Upgraded, UpgradeError> {
-        futures_lite::future::block_on(self)
+        block_on(self)
     }
 }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 
 use super::Blocking;
 use crate::observe::{Observer, Observers};
+use crate::sync::{Mutex, MutexGuard};
 
 /// A server's socket.
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}

@@ -12,6 +12,7 @@ use adapter_core::{Body, DynApplication, Environ, Error, Request, Response, Shut
 use shuttle::future::block_on;
 
 use super::World;
+use crate::engine::Engine;
 
 async fn nothing(_: Request, _: Environ) -> Result<Response, Error> {
     Ok(Response::new(Body::empty()))
@@ -58,6 +59,38 @@ fn a_task_that_is_woken_is_polled() {
     });
 }
 
+/// Where no call is slow nobody needs the supervisor: what is pushed is come to, also while the leader sleeps, or is about to. Here
+/// there is none, which would make up for an interruption that is missing.
+#[test]
+fn a_push_interrupts_the_leader_that_sleeps() {
+    explore(2_000, || {
+        let engine = World::engine(DynApplication::new(nothing), 1, ShutdownTrigger::new());
+        engine.start_workers();
+        for _ in 0..2 {
+            let (asks, answers) = (Signal::new(), Signal::new());
+            let (asked, answer) = (asks.clone(), answers.clone());
+            let task = async move {
+                asked.fired().await;
+                answer.fire();
+            };
+            engine.tasks.spawn(&engine, Box::pin(task));
+            asks.fire();
+            answers.wait();
+        }
+        engine.tasks.close();
+        end(&engine);
+    });
+}
+
+/// Ends the workers of an engine without a supervisor.
+fn end(engine: &Arc<Engine>) {
+    engine.stop_workers();
+    while engine.scheduler.threads() > 0 {
+        thread::yield_now();
+    }
+    engine.scheduler.join();
+}
+
 /// The end of the server drops every future, also one that is polled at the time. \[RTM-05\]
 #[test]
 fn the_end_drops_what_is_polled() {
@@ -71,12 +104,8 @@ fn the_end_drops_what_is_polled() {
         let closes = engine.clone();
         let closes = thread::spawn(move || closes.tasks.close());
         closes.join().expect("it does not panic");
-        engine.stop_workers();
-        while engine.scheduler.threads() > 0 {
-            thread::yield_now();
-        }
+        end(&engine);
         assert_eq!(dropped.load(SeqCst), 1, "a future is left");
-        engine.scheduler.join();
     });
 }
 

@@ -218,11 +218,6 @@ impl Client {
         self.tell(flag::READABLE);
     }
 
-    pub(crate) fn ends(&self) {
-        lock(&self.0).input_ended = true;
-        self.tell(flag::READABLE | flag::ENDED);
-    }
-
     pub(crate) fn takes(&self, room: usize) {
         lock(&self.0).room += room;
         self.tell(flag::WRITABLE);
@@ -238,14 +233,5 @@ impl Client {
             }
             pipe = self.1.wait(pipe).expect("no model goes on behind a panic");
         }
-    }
-
-    /// Waits until the stream has ended; what has come of it.
-    pub(crate) fn awaits_end(&self) -> Vec<u8> {
-        let mut pipe = lock(&self.0);
-        while !pipe.output_ended {
-            pipe = self.1.wait(pipe).expect("no model goes on behind a panic");
-        }
-        pipe.output.clone()
     }
 }
