@@ -3,9 +3,11 @@
 //! h2 wakes it whenever something is queued, and a response at its end. While a stream is served in that very task this would have it
 //! polled once more for nothing: everything is looked at right behind.
 
-use std::sync::atomic::{AtomicBool, Ordering::AcqRel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Wake, Waker};
+
+use adapter_core::sync::Mutex;
+use adapter_core::sync::atomic::{AtomicBool, Ordering::AcqRel};
 
 /// What h2 and the requests have as the waker of their connection.
 pub(super) struct Bell {
@@ -52,3 +54,6 @@ impl Wake for Bell {
         }
     }
 }
+
+#[cfg(all(test, adapter_model))]
+mod models;
