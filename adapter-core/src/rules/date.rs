@@ -13,10 +13,12 @@ struct Cached {
     /// Until when the text holds; `None` if there is no text yet.
     until: Option<Instant>,
     text: [u8; LENGTH],
+    /// The same, once somebody has asked for it.
+    value: Option<HeaderValue>,
 }
 
 thread_local! {
-    static CACHED: RefCell<Cached> = const { RefCell::new(Cached { until: None, text: [0; LENGTH] }) };
+    static CACHED: RefCell<Cached> = const { RefCell::new(Cached { until: None, text: [0; LENGTH], value: None }) };
 }
 
 /// Calls `use_it` with the current date as an IMF-fixdate, 29 bytes of ASCII.
@@ -27,11 +29,16 @@ pub fn with_now<T>(use_it: impl FnOnce(&[u8]) -> T) -> T {
 /// [`with_now`] for who has just looked at the clock: `now` is the time of the call.
 #[inline]
 pub fn with<T>(now: Instant, use_it: impl FnOnce(&[u8]) -> T) -> T {
+    with_cached(now, |cached| use_it(&cached.text))
+}
+
+#[inline]
+fn with_cached<T>(now: Instant, use_it: impl FnOnce(&mut Cached) -> T) -> T {
     CACHED.with_borrow_mut(|cached| {
         if cached.until.is_none_or(|until| now >= until) {
             render(cached, now);
         }
-        use_it(&cached.text)
+        use_it(cached)
     })
 }
 
@@ -41,12 +48,16 @@ fn render(cached: &mut Cached, now: Instant) {
     let into_second = date.duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
     // 29 bytes are written to a slice of 29 for every date up to the year 9999.
     let _ = write!(&mut cached.text[..], "{}", httpdate::HttpDate::from(date));
+    cached.value = None;
     cached.until = now.checked_add(Duration::from_nanos(u64::from(1_000_000_000 - into_second)));
 }
 
-/// The current date as a field value.
+/// The current date as a field value, of which all of this second are clones.
 pub fn header_value() -> HeaderValue {
-    with_now(|text| HeaderValue::from_bytes(text).unwrap_or_else(|_| HeaderValue::from_static("")))
+    with_cached(Instant::now(), |cached| {
+        let text = || HeaderValue::from_bytes(&cached.text).unwrap_or_else(|_| HeaderValue::from_static(""));
+        cached.value.get_or_insert_with(text).clone()
+    })
 }
 
 #[cfg(test)]
@@ -63,6 +74,13 @@ mod tests {
         });
         assert_eq!(seen(now), [b'x'; super::LENGTH]);
         assert_ne!(seen(now + Duration::from_millis(1)), [b'x'; super::LENGTH]);
+        // As a field value, too.
+        super::CACHED.with_borrow_mut(|cached| {
+            cached.value = Some(http::HeaderValue::from_static("x"));
+            cached.until = Some(now);
+        });
+        let value = super::header_value();
+        super::CACHED.with_borrow(|cached| assert_eq!(value.as_bytes(), cached.text));
     }
 
     #[test]
