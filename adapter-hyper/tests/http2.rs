@@ -5,6 +5,7 @@
 mod support;
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io::{Read, Write};
 use std::pin::Pin;
 use std::sync::{Arc, Barrier, Mutex, mpsc};
@@ -187,6 +188,39 @@ fn what_comes_during_the_call_is_read() {
             assert!(count > 0, "the end: {}", seen.escape_ascii());
             seen.extend_from_slice(&buffer[..count]);
         }
+    }
+}
+
+/// A refusal comes to who still sends, and no reset that it may be lost with; a success is followed by one. \[REQ-12\] RFC 9113 §8.1
+#[test]
+fn a_refusal_is_not_overtaken_by_a_reset() {
+    let application = |request: Request, _: Environ| async move {
+        let status = request.uri().path().trim_start_matches('/').parse()?;
+        let mut response = Response::new(Body::from("early"));
+        *response.status_mut() = status;
+        Ok::<_, Error>(response)
+    };
+    for server in servers() {
+        let server = start(&*server, application, config());
+        run(async {
+            let (mut client, connection) = connect(&server).await;
+            tokio::spawn(connection);
+            for (path, is_reset) in [("/403", false), ("/200", true)] {
+                let request = HttpRequest::post(format!("http://test.example{path}")).body(()).unwrap();
+                let (response, mut upload) = client.send_request(request, false).unwrap();
+                let mut body = response.await.unwrap().into_body();
+                assert_eq!(body.data().await.unwrap().unwrap(), "early", "{path}");
+                if is_reset {
+                    let reason = poll_fn(|cx| upload.poll_reset(cx)).await.unwrap();
+                    assert_eq!(reason, Reason::NO_ERROR, "{path}");
+                } else {
+                    upload.send_data(Bytes::from_static(b"the rest"), true).unwrap();
+                    // Behind the answer to another request a reset would be here.
+                    drop(get(&mut client, "/200").await);
+                    assert!(poll_fn(|cx| Poll::Ready(upload.poll_reset(cx))).await.is_pending(), "{path}");
+                }
+            }
+        });
     }
 }
 

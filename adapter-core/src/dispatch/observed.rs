@@ -43,6 +43,7 @@ pub struct Observed {
     meter: Option<Meter>,
     sent: u64,
     failed: bool,
+    timed_out: bool,
     /// There is more to tell of it than to most: others than `Counters` want to know, it has a route, an ending or a meter, or has
     /// failed.
     special: bool,
@@ -96,6 +97,7 @@ impl Observed {
             meter: None,
             sent: 0,
             failed: false,
+            timed_out: false,
             special: false,
         })
     }
@@ -162,6 +164,11 @@ impl Observed {
         (self.failed, self.special) = (true, true);
     }
 
+    /// The client has not taken the response in time, and its stream alone is given up. \[OBS-06\]
+    pub fn timed_out(&mut self) {
+        (self.timed_out, self.special) = (true, true);
+    }
+
     /// The last octet is with the operating system, just `now`. \[OBS-05\]
     #[inline]
     pub fn delivered(self: Box<Self>, now: Instant) {
@@ -195,7 +202,7 @@ impl Observed {
         self.tell(if self.failed { RequestEnd::Failed } else { RequestEnd::Complete }, after);
         // What is a request's own goes now.
         (self.to_first, self.route, self.ending, self.meter, self.head) = (None, None, None, None, None);
-        (self.failed, self.special) = (false, false);
+        (self.failed, self.timed_out, self.special) = (false, false, false);
     }
 
     #[inline(never)]
@@ -239,9 +246,10 @@ impl Observed {
 impl Drop for Observed {
     fn drop(&mut self) {
         let Some(connection) = &self.connection else { return };
-        let how = match self.failed {
-            true => RequestEnd::Failed,
-            false => connection.broken_off().unwrap_or(RequestEnd::ClientGone),
+        let how = match (self.failed, self.timed_out) {
+            (true, _) => RequestEnd::Failed,
+            (_, true) => RequestEnd::TimedOut,
+            _ => connection.broken_off().unwrap_or(RequestEnd::ClientGone),
         };
         let after = connection.serving.runtime.now().saturating_duration_since(self.began);
         self.tell(how, after);

@@ -256,6 +256,11 @@ impl Status {
         }
     }
 
+    /// Whether any have since `time`.
+    pub(super) fn written_since(&self, time: u64) -> bool {
+        self.written.load(Relaxed) > time
+    }
+
     /// The socket takes no more for now.
     pub(super) fn write_blocked(&self) {
         if self.blocked.load(Relaxed) == 0 {

@@ -18,7 +18,8 @@ pub(crate) static GROUP: Group = Group {
         Case::must("reset_drops_the_handler", "at once", &["DIS-01a", "DIS-01c", "DIS-07a"], reset_handler)
             .needs("http2"),
         Case::must("reset_drops_the_body", "at once", &["BOD-10", "DIS-07a"], reset_body).needs("http2"),
-        Case::must("reset_is_a_read_error", "for who reads the body", &["REQ-10"], reset_upload).needs("http2"),
+        Case::must("reset_is_a_read_error", "for who reads the body", &["REQ-10", "DIS-05e"], reset_upload)
+            .needs("http2"),
         Case::must("lost_connection_drops_all", "every stream of it", &["DIS-01c", "BOD-10"], lost).needs("http2"),
         Case::must("streams_do_not_mix", "many at once, slow ones among them", &["CON-01", "CON-08"], streams)
             .needs("http2"),
@@ -93,7 +94,7 @@ fn reset_upload(cx: &mut Context) -> Result<(), Failure> {
     let (cancel, no_error) = (8_u32, 0_u32);
     for (script, code) in [
         ("chunk; read; record over; pending", cancel),
-        ("blocking; chunk; read; record over", cancel),
+        ("blocking; chunk; read; disconnected?; record over", cancel),
         // It is as little of an end. RFC 9113 §8.1 has it for servers.
         ("chunk; read; record over; pending", no_error),
         ("blocking; chunk; read; record over", no_error),
@@ -104,7 +105,10 @@ fn reset_upload(cx: &mut Context) -> Result<(), Failure> {
         http2.data(stream, b"hello", false)?;
         cx.wait_for("chunk")?;
         http2.send(kind::RST_STREAM, 0, stream, &code.to_be_bytes())?;
-        if script.starts_with("blocking") {
+        if script.contains("disconnected?") {
+            // [DIS-05e]
+            ensure_eq!(cx.wait_for("flag")?.details("flag"), ["true"], "the flag behind a read that fails");
+        } else if script.starts_with("blocking") {
             cx.wait_for("read-error")?;
         } else {
             // It is told, or dropped with its handler.

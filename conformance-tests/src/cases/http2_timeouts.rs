@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::setting::{self, SHORT};
 use crate::text;
 use crate::wire::http2::Http2;
+use crate::wire::http2::frame::kind;
 
 /// The group.
 pub(crate) static GROUP: Group = Group {
@@ -32,6 +33,9 @@ pub(crate) static GROUP: Group = Group {
             .with(&setting::SHORT_BODY)
             .needs("http2"),
         Case::must("client_that_makes_no_room_ends", "the body is dropped", &["LIM-06"], no_room)
+            .with(&setting::SHORT_WRITE)
+            .needs("http2"),
+        Case::must("stream_without_room_ends", "and the others go on", &["LIM-06", "MUX-01"], no_room_for_one)
             .with(&setting::SHORT_WRITE)
             .needs("http2"),
         Case::must("write_timeout_starts_anew", "a slow application is no slow client", &["LIM-06"], slow_application)
@@ -149,6 +153,30 @@ fn no_room(cx: &mut Context) -> Result<(), Failure> {
             cx.wait_for("body-dropped")?;
         }
         http2.ends().map_err(|failure| Failure(format!("{body}: {failure}")))?;
+    }
+    Ok(())
+}
+
+fn no_room_for_one(cx: &mut Context) -> Result<(), Failure> {
+    for body in ["stream forever:size:65536", "iter forever:size:65536", "size 1000000"] {
+        cx.again();
+        let mut http2 = Http2::open(cx)?;
+        http2.again(cx);
+        http2.stingy();
+        let stalled = http2.get("/", &format!("{body}; hook"))?;
+        // All that there is room for on the stream, and so on the connection, which gets more.
+        http2.take(stalled, 65_535)?;
+        http2.send(kind::WINDOW_UPDATE, 0, 0, &(1_u32 << 20).to_be_bytes())?;
+        let beside =
+            http2.get("/", "stream text:a sleep:300 text:b sleep:300 text:c sleep:300 text:d sleep:300 text:e")?;
+        let answer = http2.end(stalled)?;
+        ensure!(answer.reset.is_some(), "the stream that stalls was not reset ({body})");
+        let seen = cx.wait_for("hook")?;
+        if !body.starts_with("size") {
+            ensure!(seen.details("hook")[0].starts_with("aborted"), "the hook said {:?}", seen.details("hook"));
+        }
+        ensure_eq!(http2.response(beside)?.body, b"abcde", "the response beside it ({body})");
+        ensure!(http2.goaway.is_none(), "a GOAWAY on a connection in use ({body})");
     }
     Ok(())
 }

@@ -192,9 +192,12 @@ pub(crate) static FAULTS: &[Fault] = &[
     Fault::new("http2_heads_may_take_for_ever", &["http2_timeouts::silent_connection_ends"])
         .on(Base::Hyper)
         .config(|config| config.timeouts.header_read = None),
-    Fault::new("http2_clients_may_stop_for_ever", &["http2_timeouts::client_that_makes_no_room_ends"])
-        .on(Base::Hyper)
-        .config(|config| config.timeouts.write = None),
+    Fault::new(
+        "http2_clients_may_stop_for_ever",
+        &["http2_timeouts::client_that_makes_no_room_ends", "http2_timeouts::stream_without_room_ends"],
+    )
+    .on(Base::Hyper)
+    .config(|config| config.timeouts.write = None),
     Fault::new(
         "http2_late_handlers_are_503",
         &[

@@ -11,18 +11,21 @@ use adapter_core::observe::TimeLimit;
 use adapter_core::request_body::Source;
 use adapter_core::rules::request::{BodyLength, Facts};
 use adapter_core::rules::trailers;
+use adapter_core::signal::Signal;
 use adapter_core::{Bytes, RequestBody, RequestBodyError, Sleep};
 use h2::RecvStream;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
+use super::leftover::read_away;
 use super::reply::Reply;
 use crate::engine::io::Shared;
 
-/// The body that `recv` brings. `reply` is where a client is told to send it.
+/// The body that `recv` brings. `reply` is where a client is told to send it; `gone` fires before a read says that it is gone.
 pub(super) fn request_body(
     recv: RecvStream,
     reply: &Arc<Reply>,
+    gone: Signal,
     shared: &Arc<Shared>,
     facts: &Facts,
     observed: Option<&mut Observed>,
@@ -30,10 +33,13 @@ pub(super) fn request_body(
     if recv.is_end_stream() {
         return RequestBody::empty();
     }
+    reply.body_is_open(true);
     let limit = shared.engine.limits.body_bytes.unwrap_or(u64::MAX);
     RequestBody::from_source(Incoming {
         recv: Some(recv),
-        asks: facts.expects_continue.then(|| reply.clone()),
+        reply: reply.clone(),
+        asks: facts.expects_continue,
+        gone,
         shared: shared.clone(),
         left: match facts.body {
             BodyLength::Sized(length) => Some(length),
@@ -49,8 +55,10 @@ pub(super) fn request_body(
 struct Incoming {
     /// `None` once the application has seen the end, or an error. Without it h2 throws away what still comes.
     recv: Option<RecvStream>,
+    reply: Arc<Reply>,
     /// The client waits for a 100 before it sends the body.
-    asks: Option<Arc<Reply>>,
+    asks: bool,
+    gone: Signal,
     shared: Arc<Shared>,
     /// What is to come by the declared length. h2 holds the client to it.
     left: Option<u64>,
@@ -72,8 +80,8 @@ impl Source for Incoming {
         let Some(recv) = &mut this.recv else { return Poll::Ready(None) };
         let Poll::Ready(next) = poll_next(recv, cx) else {
             // [EXP-01a] RFC 9110 §10.1.1: not where some of the body is here already
-            if let Some(reply) = this.asks.take() {
-                reply.say_continue();
+            if std::mem::take(&mut this.asks) {
+                this.reply.say_continue();
             }
             let Some(timeout) = this.shared.engine.timeouts.body_read else { return Poll::Pending };
             let runtime = &this.shared.engine.serving.runtime;
@@ -82,7 +90,7 @@ impl Source for Incoming {
             return Poll::Ready(Some(Err(this.fail(RequestBodyError::TimedOut))));
         };
         this.sleep = None;
-        this.asks = None;
+        this.asks = false;
         let is_last = recv.is_end_stream();
         Poll::Ready(match next {
             Next::Data(data) => {
@@ -95,7 +103,7 @@ impl Source for Incoming {
                     meter.received(data.len() as u64);
                 }
                 if is_last {
-                    this.recv = None;
+                    this.end();
                 }
                 Some(Ok(Frame::data(data)))
             }
@@ -104,14 +112,21 @@ impl Source for Incoming {
                 Some(Err(this.fail(RequestBodyError::Malformed("a trailer has blanks around its value".into()))))
             }
             Next::End(fields) => {
-                this.recv = None;
+                this.end();
                 fields.map(|mut fields| {
                     // [TRL-02] framing, routing and authentication do not come after the fact
                     trailers::sanitize(&mut fields);
                     Ok(Frame::trailers(fields))
                 })
             }
-            Next::Failed(error) => Some(Err(this.fail(classify(&error)))),
+            Next::Failed(error) => {
+                let error = classify(&error);
+                if error == RequestBodyError::Disconnected {
+                    // [DIS-05e]
+                    this.gone.fire();
+                }
+                Some(Err(this.fail(error)))
+            }
         })
     }
 
@@ -130,10 +145,32 @@ impl Source for Incoming {
 }
 
 impl Incoming {
+    /// All of it was read.
+    fn end(&mut self) {
+        self.recv = None;
+        self.reply.body_is_open(false);
+    }
+
     /// Nothing more can be read of it.
     fn fail(&mut self, error: RequestBodyError) -> RequestBodyError {
-        self.recv = None;
+        match error {
+            RequestBodyError::Disconnected | RequestBodyError::Malformed(_) => self.recv = None,
+            _ => self.leave(),
+        }
         error
+    }
+
+    /// The application reads no further.
+    fn leave(&mut self) {
+        if let Some(recv) = self.recv.take().filter(|recv| !recv.is_end_stream()) {
+            read_away(recv, self.reply.clone(), &self.shared);
+        }
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 

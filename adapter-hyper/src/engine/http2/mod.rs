@@ -5,6 +5,7 @@
 
 mod bell;
 mod incoming;
+mod leftover;
 mod outgoing;
 mod piece;
 mod reply;

@@ -1,15 +1,21 @@
 //! The body of a response on its way to h2, as fast as the client makes room. \[BOD-04\], \[BOD-14\], \[BOD-16\], \[FRM-03\], \[LIM-06\], \[MUX-09\]
 //!
 //! h2 would take whatever it is given and hold it until there is room. So a piece is given when there is, and as much of it; what is
-//! left waits here, and that a client makes no room is seen.
+//! left waits here, and that a client makes no room is seen. One that makes none at all is given up by its connection; one that does for
+//! other streams, here.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use adapter_core::Bytes;
 use adapter_core::dispatch::{self, Observed};
+use adapter_core::observe::TimeLimit;
 use adapter_core::rules::trailers;
+use adapter_core::{Bytes, Sleep};
 use h2::{Reason, SendStream};
+use http::StatusCode;
 
 use super::piece::{Piece, Queue};
 use crate::engine::io::Shared;
@@ -21,8 +27,10 @@ const AT_A_TIME: u32 = 16;
 
 /// A body that comes in pieces.
 pub(super) struct Outgoing {
+    /// What the head said.
+    pub(super) status: StatusCode,
     body: dispatch::Outgoing,
-    send: SendStream<Piece>,
+    pub(super) send: SendStream<Piece>,
     /// What h2 holds of it.
     pub(super) queue: Arc<Queue>,
     /// A piece for which there is no room yet.
@@ -39,31 +47,58 @@ pub(super) enum End {
     Whole,
     /// It has failed, and the stream is reset.
     Failed,
-    /// The client has reset the stream, or is gone.
+    /// The client has reset the stream, is gone, or was given up.
     Gone,
 }
 
 /// The client makes no room for a piece.
-struct Waits(Arc<Shared>);
+struct Waits {
+    shared: Arc<Shared>,
+    since: u64,
+    /// Until it has done so for too long.
+    sleep: Option<(Duration, Sleep)>,
+}
 
 impl Waits {
     fn begin(shared: &Arc<Shared>) -> Self {
-        shared.status.stream_waits(shared.engine.clock.now());
-        // It has a deadline now.
+        let now = shared.engine.clock.now();
+        shared.status.stream_waits(now);
+        // The connection has a deadline now.
         shared.wake_supervisor();
-        Waits(shared.clone())
+        let sleep = shared.engine.timeouts.write.map(|limit| (limit, shared.engine.serving.runtime.sleep(limit)));
+        Waits { shared: shared.clone(), since: now, sleep }
+    }
+
+    /// Ready when the client has taken nothing of this stream for the write timeout, and something of others.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Waits { shared, since, sleep: Some((limit, sleep)) } = self else { return Poll::Pending };
+        loop {
+            ready!(Pin::new(&mut *sleep).poll(cx));
+            // What was written just behind the beginning may be of this stream.
+            if shared.status.written_since(*since + limit.as_nanos() as u64 / 2) {
+                return Poll::Ready(());
+            }
+            // Then the connection has ended, or is about to.
+            *since = shared.engine.clock.now();
+            *sleep = shared.engine.serving.runtime.sleep(*limit);
+        }
     }
 }
 
 impl Drop for Waits {
     fn drop(&mut self) {
-        self.0.status.stream_goes_on();
+        self.shared.status.stream_goes_on();
     }
 }
 
 impl Outgoing {
-    pub(super) fn new(body: dispatch::Outgoing, send: SendStream<Piece>, shared: &Arc<Shared>) -> Self {
-        Outgoing { body, send, queue: Queue::new(shared), rest: Bytes::new(), waits: None, failed: false }
+    pub(super) fn new(
+        status: StatusCode,
+        body: dispatch::Outgoing,
+        send: SendStream<Piece>,
+        shared: &Arc<Shared>,
+    ) -> Self {
+        Outgoing { status, body, send, queue: Queue::new(shared), rest: Bytes::new(), waits: None, failed: false }
     }
 
     /// Sends on, and says when it is over; `observed` is told of what is sent.
@@ -86,8 +121,13 @@ impl Outgoing {
                     Poll::Ready(Some(room)) => room,
                     Poll::Ready(None) => return Poll::Ready(End::Gone),
                     Poll::Pending => {
-                        self.waits.get_or_insert_with(|| Waits::begin(shared));
-                        return Poll::Pending;
+                        ready!(self.waits.get_or_insert_with(|| Waits::begin(shared)).poll_late(cx));
+                        shared.environ.timed_out(TimeLimit::Write);
+                        if let Some(observed) = observed {
+                            observed.timed_out();
+                        }
+                        self.send.send_reset(Reason::CANCEL);
+                        return Poll::Ready(End::Gone);
                     }
                 };
                 self.waits = None;

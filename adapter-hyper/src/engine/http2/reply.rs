@@ -1,26 +1,48 @@
 //! The beginning of a stream's answer, shared by its task and the application's handles: 100 (Continue) and 103 (Early Hints) come
 //! before the head, and from wherever the application reads or asks. \[INF-01\] to \[INF-03\], \[EXP-01a\] RFC 9113 §8.1
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use adapter_core::HintError;
 use adapter_core::hints::Sink;
+use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{HeaderMap, Response, StatusCode};
 
 use super::piece::Piece;
 
-/// h2's handle, until the response begins.
-pub(super) struct Reply(Mutex<Option<SendResponse<Piece>>>);
+pub(super) struct Reply {
+    /// h2's handle, until the response begins.
+    respond: Mutex<Option<SendResponse<Piece>>>,
+    /// There is a body that was not read to its end.
+    has_body: AtomicBool,
+    /// What the application has left of it, while it is read away.
+    leftover: Mutex<Option<RecvStream>>,
+}
 
 impl Reply {
     pub(super) fn new(respond: SendResponse<Piece>) -> Self {
-        Reply(Mutex::new(Some(respond)))
+        Reply { respond: Mutex::new(Some(respond)), has_body: AtomicBool::new(false), leftover: Mutex::new(None) }
+    }
+
+    /// Whether there is a body that was not read to its end.
+    pub(super) fn has_body(&self) -> bool {
+        self.has_body.load(Relaxed)
+    }
+
+    pub(super) fn body_is_open(&self, is_open: bool) {
+        self.has_body.store(is_open, Relaxed);
+    }
+
+    /// What is left of the body.
+    pub(super) fn leftover(&self) -> MutexGuard<'_, Option<RecvStream>> {
+        self.leftover.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<SendResponse<Piece>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.respond.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The response begins, or the stream has ended: nothing comes before it any more.

@@ -3,11 +3,12 @@
 //! A future: a task of its own, but for what its connection's task can do at once. The rules are `adapter_core`'s; this file
 //! applies them in order. \[DIS-01\], \[LIM-09\], \[RSP-06\], \[ERR-12\], \[UPG-06\]
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use adapter_core::dispatch::{self, Exchange, Observed, is_unanswerable};
 use adapter_core::rules::request::Facts;
@@ -27,6 +28,9 @@ use super::tunnel::Tunnel;
 use crate::engine::STREAMS;
 use crate::engine::in_flight::InFlight;
 use crate::engine::io::Shared;
+
+/// How long a stream whose response is whole, and whose request is not, is left alone before it is reset.
+const UNREAD: Duration = Duration::from_millis(500);
 
 /// Serves the request that has come, in a task.
 pub(super) fn serve(shared: &Arc<Shared>, request: http::Request<RecvStream>, respond: SendResponse<Piece>) {
@@ -147,6 +151,7 @@ impl Stream {
             }
         };
         let received_at = engine.clock.instant(shared.status.now());
+        let gone = signal.clone();
         let mut environ = Environ::new(shared.environ.clone(), received_at)
             .with_disconnect(signal)
             .with_early_hints(EarlyHints::from(reply.clone()))
@@ -158,7 +163,8 @@ impl Stream {
             environ = environ.with_upgrade(offer);
             (RequestBody::empty(), Some(tunnel))
         } else {
-            (request_body(recv, &reply, shared, &facts, in_flight.observed.as_deref_mut()), None)
+            let observed = in_flight.observed.as_deref_mut();
+            (request_body(recv, &reply, gone, shared, &facts, observed), None)
         };
         let request = Request::from_parts(head, body);
         let limit = engine.timeouts.handler;
@@ -248,18 +254,21 @@ impl Stream {
             self.in_flight.answered(status);
             self.unanswered.complete();
             self.delivered();
+            self.linger(status, send);
             return Some(());
         }
         if full {
             let length = body.len().unwrap_or_default() as usize;
             send.reserve_capacity(length);
             if send.capacity() >= length {
-                return self.send_whole(status, body.try_into_bytes().unwrap_or_default(), &mut send);
+                self.send_whole(status, body.try_into_bytes().unwrap_or_default(), &mut send)?;
+                self.linger(status, send);
+                return Some(());
             }
         }
         self.in_flight.answered(status);
         if let Some(body) = dispatch::Outgoing::new(body, &plan, &self.facts) {
-            self.step = Step::Sending(Box::new(Outgoing::new(body, send, &self.in_flight.shared)));
+            self.step = Step::Sending(Box::new(Outgoing::new(status, body, send, &self.in_flight.shared)));
         }
         Some(())
     }
@@ -283,6 +292,23 @@ impl Stream {
         Some(())
     }
 
+    /// The response is whole. Where all of the request is not, h2 resets the stream with its last handle (RFC 9113 §8.1), which goes for a
+    /// while where the client has to read why, see [`leftover`](super::leftover).
+    fn linger(&self, status: StatusCode, mut send: SendStream<Piece>) {
+        if !self.reply.has_body() {
+            return;
+        }
+        if status.is_client_error() || status.is_server_error() {
+            let runtime = &self.in_flight.shared.engine.serving.runtime;
+            let moment = runtime.sleep(UNREAD);
+            let reset = poll_fn(move |cx| send.poll_reset(cx).map(drop));
+            runtime.drive(futures_lite::future::or(reset, moment));
+        } else {
+            let left = self.reply.leftover().take();
+            drop(left);
+        }
+    }
+
     /// Nothing of the response is on its way any more that could be lost.
     fn delivered(&mut self) {
         if let Some(observed) = self.in_flight.observed.take() {
@@ -298,8 +324,13 @@ impl Stream {
             // A failure is the application's.
             self.unanswered.complete();
         }
-        if let Some(observed) = observed.take_if(|_| end == End::Whole) {
-            outgoing.queue.deliver(observed, *begun);
+        if end == End::Whole {
+            if let Some(observed) = observed.take() {
+                outgoing.queue.deliver(observed, *begun);
+            }
+            if let Step::Sending(outgoing) = std::mem::replace(&mut self.step, Step::Over) {
+                self.linger(outgoing.status, outgoing.send);
+            }
         }
         Poll::Ready(())
     }
