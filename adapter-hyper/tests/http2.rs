@@ -200,21 +200,24 @@ fn a_refusal_is_not_overtaken_by_a_reset() {
         *response.status_mut() = status;
         Ok::<_, Error>(response)
     };
+    let mut config = config();
+    config.limits.body_bytes = Some(1000);
     for server in servers() {
-        let server = start(&*server, application, config());
+        let server = start(&*server, application, config.clone());
         run(async {
             let (mut client, connection) = connect(&server).await;
             tokio::spawn(connection);
-            for (path, is_reset) in [("/403", false), ("/200", true)] {
-                let request = HttpRequest::post(format!("http://test.example{path}")).body(()).unwrap();
-                let (response, mut upload) = client.send_request(request, false).unwrap();
+            // The server's own refusal, and the application's.
+            for (path, length, is_reset) in [("/204", 1001, false), ("/403", 8, false), ("/200", 8, true)] {
+                let request = HttpRequest::post(format!("http://test.example{path}")).header("content-length", length);
+                let (response, mut upload) = client.send_request(request.body(()).unwrap(), false).unwrap();
                 let mut body = response.await.unwrap().into_body();
-                assert_eq!(body.data().await.unwrap().unwrap(), "early", "{path}");
+                assert!(!body.data().await.unwrap().unwrap().is_empty(), "{path}");
                 if is_reset {
                     let reason = poll_fn(|cx| upload.poll_reset(cx)).await.unwrap();
                     assert_eq!(reason, Reason::NO_ERROR, "{path}");
                 } else {
-                    upload.send_data(Bytes::from_static(b"the rest"), true).unwrap();
+                    upload.send_data(vec![b'x'; length].into(), true).unwrap();
                     // Behind the answer to another request a reset would be here.
                     drop(get(&mut client, "/200").await);
                     assert!(poll_fn(|cx| Poll::Ready(upload.poll_reset(cx))).await.is_pending(), "{path}");

@@ -21,6 +21,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{StatusCode, header};
 
 use super::incoming::request_body;
+use super::leftover::read_away;
 use super::outgoing::{End, Outgoing};
 use super::piece::{Piece, Queue};
 use super::reply::Reply;
@@ -146,6 +147,10 @@ impl Stream {
             Ok(facts) => facts,
             Err(rejection) => {
                 shared.environ.refused(&rejection, refused::Asked::Head(&head));
+                if !recv.is_end_stream() {
+                    reply.body_is_open(true);
+                    read_away(recv, reply.clone(), shared);
+                }
                 let step = Step::Refused(rejection.response());
                 return Some(Stream { unanswered, step, reply, facts: Facts::of_rejected(&head), in_flight });
             }
