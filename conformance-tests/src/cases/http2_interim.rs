@@ -27,12 +27,16 @@ pub(crate) static GROUP: Group = Group {
         .needs("http2"),
         Case::must("hints_are_there_where_declared", "exactly there", &["INF-01"], declared).needs("http2"),
         Case::must("hints_are_sent_at_once", "before the final response exists", &["INF-02a"], at_once)
+            .needs("http2")
             .needs("early-hints-http2"),
         Case::must("several_hints_in_order", "every one before the final head", &["INF-02b"], several)
+            .needs("http2")
             .needs("early-hints-http2"),
         Case::must("fields_of_hints_are_checked", "no framing and no connection control", &["INF-02c"], checked)
+            .needs("http2")
             .needs("early-hints-http2"),
         Case::must("late_hints_are_nothing", "after the head is committed", &["INF-03"], late)
+            .needs("http2")
             .needs("early-hints-http2"),
     ],
 };
