@@ -164,7 +164,7 @@ impl Observed {
         (self.failed, self.special) = (true, true);
     }
 
-    /// The client has not taken the response in time, and its stream alone is given up. \[OBS-06\]
+    /// The client has not taken the response in time, and its stream alone is given up: dropped then, it ends as that. Does not block. \[OBS-06\]
     pub fn timed_out(&mut self) {
         (self.timed_out, self.special) = (true, true);
     }

@@ -114,7 +114,7 @@ impl Outgoing {
         }
     }
 
-    /// Whether the next piece is known to be [`Piece::End`], without trailers: that need not be asked for.
+    /// Whether the next piece is known to be [`Piece::End`], without trailers: that need not be asked for. Does not block.
     pub fn is_at_end(&self) -> bool {
         match &self.source {
             Source::Open(body) => body.is_end_stream(),

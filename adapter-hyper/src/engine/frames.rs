@@ -1,4 +1,4 @@
-//! Where the frames of HTTP/2 begin in what hyper writes, so that the engine can say a last word between two. RFC 9113 §4.1
+//! Where the frames of HTTP/2 begin in what h2 writes, so that the engine can say a last word between two. RFC 9113 §4.1
 //!
 //! No I/O: told of every octet that goes to the socket.
 

@@ -13,6 +13,7 @@ mod http2;
 mod in_flight;
 mod inflow;
 mod io;
+mod measured;
 mod request_body;
 mod response_body;
 mod secured;

@@ -11,16 +11,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
-use adapter_core::dispatch::{Meter, Observed};
-use adapter_core::observe::TimeLimit;
+use adapter_core::dispatch::Observed;
 use adapter_core::request_body::Source;
 use adapter_core::rules::request::Facts;
-use adapter_core::rules::trailers;
-use adapter_core::{Bytes, RequestBody, RequestBodyError, Sleep};
+use adapter_core::{Bytes, RequestBody, RequestBodyError};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::io::Shared;
+use super::measured::{Measured, trailing};
 use super::upload::Upload;
 
 /// The body of a request on the connection of `shared`.
@@ -35,33 +34,16 @@ pub(super) fn request_body(
     }
     let upload = Arc::new(Upload::new(incoming, facts));
     shared.set_upload(upload.clone());
-    let limit = shared.engine.limits.body_bytes.unwrap_or(u64::MAX);
-    RequestBody::from_source(Body {
-        upload,
-        shared: shared.clone(),
-        allowed: limit,
-        limit,
-        ended: false,
-        sleep: None,
-        waiter: None,
-        meter: observed.map(Observed::meter),
-    })
+    RequestBody::from_source(Body { upload, measured: Measured::new(shared, observed), ended: false, waiter: None })
 }
 
 struct Body {
     upload: Arc<Upload>,
-    shared: Arc<Shared>,
-    /// Bytes that may still come.
-    allowed: u64,
-    limit: u64,
+    measured: Measured,
     /// The application has seen its end, or an error.
     ended: bool,
-    /// Runs while the application waits for the client.
-    sleep: Option<Sleep>,
     /// Who hyper wakes, once the application has had to wait.
     waiter: Option<Arc<Waiter>>,
-    /// Where somebody wants to know how much was read.
-    meter: Option<Meter>,
 }
 
 /// Between hyper and an application that waits for the rest of a body. What wakes it may be the end of the body, and
@@ -115,21 +97,18 @@ impl Source for Body {
         upload.wanted.store(true, Relaxed);
         let mut polled = Pin::new(&mut *body).poll_frame(cx);
         if polled.is_pending() {
-            let waiter = this.waiter.get_or_insert_with(|| Waiter::new(&this.shared));
+            let waiter = this.waiter.get_or_insert_with(|| Waiter::new(&this.measured.shared));
             waiter.wait(cx.waker());
             polled = Pin::new(&mut *body).poll_frame(&mut Context::from_waker(&waiter.clone().into()));
         }
         let is_last = body.is_end_stream();
         drop(incoming);
         let Poll::Ready(next) = polled else {
-            let Some(timeout) = this.shared.engine.timeouts.body_read else { return Poll::Pending };
-            let runtime = &this.shared.engine.serving.runtime;
-            ready!(Future::poll(Pin::new(this.sleep.get_or_insert_with(|| runtime.sleep(timeout))), cx));
-            this.shared.environ.timed_out(TimeLimit::BodyRead);
-            return Poll::Ready(Some(Err(this.fail(RequestBodyError::TimedOut))));
+            let late = ready!(this.measured.poll_late(cx));
+            return Poll::Ready(Some(Err(this.fail(late))));
         };
-        this.sleep = None;
-        this.shared.status.body_waits.store(false, Relaxed);
+        this.measured.heard();
+        this.measured.shared.status.body_waits.store(false, Relaxed);
         Poll::Ready(match next {
             None => {
                 this.end();
@@ -137,33 +116,25 @@ impl Source for Body {
             }
             Some(Err(error)) => Some(Err(this.fail(classify(&error)))),
             Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => match this.allowed.checked_sub(data.len() as u64) {
-                    Some(rest) => {
-                        if let Some(meter) = &this.meter {
-                            meter.received(data.len() as u64);
-                        }
-                        this.allowed = rest;
+                Ok(data) => match this.measured.count(data.len()) {
+                    Ok(()) => {
                         if is_last {
                             this.end();
                         }
                         Some(Ok(Frame::data(data)))
                     }
-                    None => Some(Err(this.fail(RequestBodyError::TooLarge { limit: this.limit }))),
+                    Err(error) => Some(Err(this.fail(error))),
                 },
                 Err(frame) => {
                     this.end();
-                    frame.into_trailers().ok().map(|mut fields| {
-                        // [TRL-02] framing, routing and authentication do not come after the fact
-                        trailers::sanitize(&mut fields);
-                        Ok(Frame::trailers(fields))
-                    })
+                    frame.into_trailers().ok().map(|fields| Ok(trailing(fields)))
                 }
             },
         })
     }
 
     fn is_late(&self) {
-        self.shared.environ.timed_out(TimeLimit::MinRate);
+        self.measured.is_late();
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -176,7 +147,7 @@ impl Body {
     fn end(&mut self) {
         self.ended = true;
         drop(self.upload.take());
-        self.shared.forget_upload(&self.upload);
+        self.measured.shared.forget_upload(&self.upload);
     }
 
     /// Nothing more can be read of it. \[KAP-11\]
@@ -190,7 +161,7 @@ impl Body {
     /// The application reads no further.
     fn leave(&self) {
         self.upload.unwanted.store(true, Relaxed);
-        self.shared.leave_upload(&self.upload);
+        self.measured.shared.leave_upload(&self.upload);
     }
 }
 

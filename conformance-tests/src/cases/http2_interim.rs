@@ -1,5 +1,6 @@
 //! Interim responses of HTTP/2: 100 (Continue) and 103 (Early Hints). EXP-01, EXP-02, EXP-05, INF-01 to INF-03
 
+use super::informational::REFUSED;
 use crate::case::{Case, Failure, Group, ensure, ensure_eq};
 use crate::context::Context;
 use crate::wire::http2::Http2;
@@ -134,15 +135,7 @@ fn several(cx: &mut Context) -> Result<(), Failure> {
 
 fn checked(cx: &mut Context) -> Result<(), Failure> {
     let mut http2 = Http2::open(cx)?;
-    for field in [
-        "content-length 5",
-        "transfer-encoding chunked",
-        "connection close",
-        "keep-alive x",
-        "upgrade x",
-        "te trailers",
-        "trailer x",
-    ] {
+    for field in REFUSED {
         let stream = http2.get("/", &format!("hints {field}; body x"))?;
         let response = http2.response(stream)?;
         let name = field.split(' ').next().unwrap_or("");

@@ -20,6 +20,17 @@ pub(crate) static GROUP: Group = Group {
     ],
 };
 
+/// Fields that no hint may have, with a value.
+pub(super) const REFUSED: [&str; 7] = [
+    "content-length 5",
+    "transfer-encoding chunked",
+    "connection close",
+    "keep-alive x",
+    "upgrade x",
+    "te trailers",
+    "trailer x",
+];
+
 fn declared(cx: &mut Context) -> Result<(), Failure> {
     let there = cx.control("about")?.contains("capability early-hints true");
     cx.answered(&cx.get("hints link </x>; body x"), 200)?;
@@ -58,15 +69,7 @@ fn several(cx: &mut Context) -> Result<(), Failure> {
 }
 
 fn checked(cx: &mut Context) -> Result<(), Failure> {
-    for field in [
-        "content-length 5",
-        "transfer-encoding chunked",
-        "connection close",
-        "keep-alive x",
-        "upgrade x",
-        "te trailers",
-        "trailer x",
-    ] {
+    for field in REFUSED {
         let (mut connection, response) = cx.answered(&cx.get(&format!("hints {field}; body x")), 200)?;
         let name = field.split(' ').next().unwrap_or("");
         ensure!(!response.interim.iter().any(|head| head.has(name)), "a hint with {field} was sent");

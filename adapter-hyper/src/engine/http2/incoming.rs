@@ -6,13 +6,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use adapter_core::dispatch::{Meter, Observed};
-use adapter_core::observe::TimeLimit;
+use adapter_core::dispatch::Observed;
 use adapter_core::request_body::Source;
 use adapter_core::rules::request::{BodyLength, Facts};
 use adapter_core::rules::trailers;
 use adapter_core::signal::Signal;
-use adapter_core::{Bytes, RequestBody, RequestBodyError, Sleep};
+use adapter_core::{Bytes, RequestBody, RequestBodyError};
 use h2::RecvStream;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
@@ -20,6 +19,7 @@ use http_body::{Frame, SizeHint};
 use super::leftover::read_away;
 use super::reply::Reply;
 use crate::engine::io::Shared;
+use crate::engine::measured::{Measured, trailing};
 
 /// The body that `recv` brings. `reply` is where a client is told to send it; `gone` fires before a read says that it is gone.
 pub(super) fn request_body(
@@ -34,21 +34,16 @@ pub(super) fn request_body(
         return RequestBody::empty();
     }
     reply.body_is_open(true);
-    let limit = shared.engine.limits.body_bytes.unwrap_or(u64::MAX);
     RequestBody::from_source(Incoming {
         recv: Some(recv),
         reply: reply.clone(),
         asks: facts.expects_continue,
         gone,
-        shared: shared.clone(),
+        measured: Measured::new(shared, observed),
         left: match facts.body {
             BodyLength::Sized(length) => Some(length),
             BodyLength::Unknown => None,
         },
-        allowed: limit,
-        limit,
-        sleep: None,
-        meter: observed.map(Observed::meter),
     })
 }
 
@@ -59,16 +54,9 @@ struct Incoming {
     /// The client waits for a 100 before it sends the body.
     asks: bool,
     gone: Signal,
-    shared: Arc<Shared>,
+    measured: Measured,
     /// What is to come by the declared length. h2 holds the client to it.
     left: Option<u64>,
-    /// Octets that may still come.
-    allowed: u64,
-    limit: u64,
-    /// Runs while the application waits for the client.
-    sleep: Option<Sleep>,
-    /// Where somebody wants to know how much was read.
-    meter: Option<Meter>,
 }
 
 impl Source for Incoming {
@@ -83,25 +71,18 @@ impl Source for Incoming {
             if std::mem::take(&mut this.asks) {
                 this.reply.say_continue();
             }
-            let Some(timeout) = this.shared.engine.timeouts.body_read else { return Poll::Pending };
-            let runtime = &this.shared.engine.serving.runtime;
-            ready!(Future::poll(Pin::new(this.sleep.get_or_insert_with(|| runtime.sleep(timeout))), cx));
-            this.shared.environ.timed_out(TimeLimit::BodyRead);
-            return Poll::Ready(Some(Err(this.fail(RequestBodyError::TimedOut))));
+            let late = ready!(this.measured.poll_late(cx));
+            return Poll::Ready(Some(Err(this.fail(late))));
         };
-        this.sleep = None;
+        this.measured.heard();
         this.asks = false;
         let is_last = recv.is_end_stream();
         Poll::Ready(match next {
             Next::Data(data) => {
-                let Some(rest) = this.allowed.checked_sub(data.len() as u64) else {
-                    return Poll::Ready(Some(Err(this.fail(RequestBodyError::TooLarge { limit: this.limit }))));
-                };
-                this.allowed = rest;
-                this.left = this.left.map(|left| left.saturating_sub(data.len() as u64));
-                if let Some(meter) = &this.meter {
-                    meter.received(data.len() as u64);
+                if let Err(error) = this.measured.count(data.len()) {
+                    return Poll::Ready(Some(Err(this.fail(error))));
                 }
+                this.left = this.left.map(|left| left.saturating_sub(data.len() as u64));
                 if is_last {
                     this.end();
                 }
@@ -113,11 +94,7 @@ impl Source for Incoming {
             }
             Next::End(fields) => {
                 this.end();
-                fields.map(|mut fields| {
-                    // [TRL-02] framing, routing and authentication do not come after the fact
-                    trailers::sanitize(&mut fields);
-                    Ok(Frame::trailers(fields))
-                })
+                fields.map(|fields| Ok(trailing(fields)))
             }
             Next::Failed(error) => {
                 let error = classify(&error);
@@ -131,7 +108,7 @@ impl Source for Incoming {
     }
 
     fn is_late(&self) {
-        self.shared.environ.timed_out(TimeLimit::MinRate);
+        self.measured.is_late();
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -163,7 +140,7 @@ impl Incoming {
     /// The application reads no further.
     fn leave(&mut self) {
         if let Some(recv) = self.recv.take().filter(|recv| !recv.is_end_stream()) {
-            read_away(recv, self.reply.clone(), &self.shared);
+            read_away(recv, self.reply.clone(), &self.measured.shared);
         }
     }
 }

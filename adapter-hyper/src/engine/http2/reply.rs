@@ -13,6 +13,7 @@ use http::{HeaderMap, Response, StatusCode};
 
 use super::piece::Piece;
 
+/// What there is of a stream until it is answered.
 pub(super) struct Reply {
     /// h2's handle, until the response begins.
     respond: Mutex<Option<SendResponse<Piece>>>,

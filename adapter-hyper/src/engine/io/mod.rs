@@ -21,6 +21,7 @@ use adapter_core::server::Member;
 use hyper::rt::ReadBufCursor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use self::socket::CORK;
 pub(super) use self::socket::{Ahead, LINE, Socket};
 use super::Engine;
 use super::status::Status;
@@ -160,7 +161,7 @@ impl hyper::rt::Read for Handle {
 impl hyper::rt::Write for Handle {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let mut socket = self.0.socket();
-        let polled = socket.poll_write(&self.0.status, cx, bytes);
+        let polled = socket.poll_write(&self.0.status, cx, bytes, CORK);
         if let Poll::Ready(Ok(count)) = polled {
             self.0.status.hyper_wrote(count);
         }

@@ -1,5 +1,7 @@
 //! A connection's socket, as its supervisor and hyper's [`Handle`](super::Handle) use it under one lock.
 
+mod frames;
+
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
@@ -21,9 +23,8 @@ use crate::engine::transport::Transport;
 
 /// Octets of a head that are remembered, for the log.
 pub(in crate::engine) const LINE: usize = 128;
-/// Bytes gathered at most before they are written: in HTTP/1, and of HTTP/2, whose frames are of 16 KiB.
-const CORK: usize = 32 * 1024;
-const CORK_FRAMES: usize = 66 * 1024;
+/// Bytes gathered at most before they are written, in HTTP/1.
+pub(super) const CORK: usize = 32 * 1024;
 /// Bytes read at most past what hyper asks for.
 const AHEAD: usize = 16 * 1024;
 /// A write of this size is not worth a copy.
@@ -66,7 +67,7 @@ pub(in crate::engine) struct Socket {
     answered: Option<StatusCode>,
     /// Octets for hyper as they are, for which it had no room.
     early: Vec<u8>,
-    /// Follows what hyper writes of HTTP/2.
+    /// Follows what h2 writes.
     frames: Frames,
     /// Bytes of hyper not yet with the operating system, of which `sent` are.
     out: Vec<u8>,
@@ -360,13 +361,7 @@ impl Socket {
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let status = &shared.status;
-        if !self.early.is_empty() {
-            let count = self.early.len().min(buffer.remaining());
-            buffer.put_slice(&self.early[..count]);
-            self.early.drain(..count);
-            if self.early.is_empty() {
-                self.early = Vec::new();
-            }
+        if self.give_early(buffer.remaining(), |octets| buffer.put_slice(octets)) {
             return Poll::Ready(Ok(()));
         }
         if status.head_timed_out.load(Relaxed) && status.phase() == Phase::Head {
@@ -378,7 +373,7 @@ impl Socket {
         }
         let room = buffer.remaining();
         loop {
-            // A fast sender must not hold the thread, whatever hyper or h2 does with what it sends.
+            // A fast sender must not hold the thread, whatever hyper does with what it sends.
             if status.reads() > READS {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -428,64 +423,19 @@ impl Socket {
         }
     }
 
-    /// Reads what h2 reads next.
-    pub(super) fn poll_read_frames(
-        &mut self,
-        shared: &Shared,
-        cx: &mut Context<'_>,
-        buffer: &mut tokio::io::ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let status = &shared.status;
-        if !self.early.is_empty() {
-            let count = self.early.len().min(buffer.remaining());
-            buffer.put_slice(&self.early[..count]);
-            self.early.drain(..count);
-            return Poll::Ready(Ok(()));
+    /// Gives out what there was no room for before, up to `room` octets of it; whether there was such.
+    fn give_early(&mut self, room: usize, put: impl FnOnce(&[u8])) -> bool {
+        if self.early.is_empty() {
+            return false;
         }
-        let room = buffer.remaining();
-        loop {
-            // A fast sender must not hold the thread, whatever h2 does with what it sends.
-            if status.reads_so_far() > READS {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            if self.inflow.want() == Want::Nothing {
-                return Poll::Pending;
-            }
-            let Socket { inflow, early, io, .. } = self;
-            let mut out = |octets: &[u8]| {
-                let fits = if early.is_empty() { octets.len().min(buffer.remaining()) } else { 0 };
-                buffer.put_slice(&octets[..fits]);
-                early.extend_from_slice(&octets[fits..]);
-            };
-            let read = if !inflow.raw().is_empty() {
-                inflow.pass_raw(&mut out);
-                Poll::Ready(Ok(1))
-            } else if status.has_ended() {
-                Poll::Ready(Ok(0))
-            } else {
-                LENT.with_borrow_mut(|input| {
-                    input.resize(INPUT, 0);
-                    // No more than h2 has room for: what is read too early would be copied once more.
-                    let read = io.poll_read_slice(cx, input.get_mut(..room.min(INPUT)).unwrap_or_default());
-                    if let Poll::Ready(Ok(count)) = read {
-                        inflow.pass(input.get(..count).unwrap_or_default(), &mut out);
-                    }
-                    read
-                })
-            };
-            match read {
-                Poll::Ready(Ok(count)) if count > 0 => {
-                    // h2 looks again before each request that it gives out: what finds nothing does not count.
-                    status.reads();
-                    status.received(false);
-                }
-                read => return self.no_octets(shared, cx, read),
-            }
-            if buffer.remaining() < room {
-                return Poll::Ready(Ok(()));
-            }
+        let count = self.early.len().min(room);
+        put(&self.early[..count]);
+        self.early.drain(..count);
+        if self.early.is_empty() {
+            // An empty one holds no memory.
+            self.early = Vec::new();
         }
+        true
     }
 
     /// Lets hyper have what it may of `input`, or of what was read before.
@@ -556,33 +506,18 @@ impl Socket {
         self.answered
     }
 
-    /// Whether hyper is not in the middle of a frame of HTTP/2.
-    pub(in crate::engine) fn is_between_frames(&self) -> bool {
-        self.frames.is_between()
-    }
-
     /// Sends `bytes` behind what hyper has written.
     pub(in crate::engine) fn append(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
     }
 
-    /// [`poll_write`](Self::poll_write), with an eye on the frames.
-    pub(super) fn poll_write_frames(
-        &mut self,
-        status: &Status,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = ready!(self.poll_write(status, cx, bytes))?;
-        self.frames.advance(bytes.get(..written).unwrap_or_default());
-        Poll::Ready(Ok(written))
-    }
-
+    /// Takes `bytes`, to be written with what else there is, up to `most`.
     pub(super) fn poll_write(
         &mut self,
         status: &Status,
         cx: &mut Context<'_>,
         bytes: &[u8],
+        most: usize,
     ) -> Poll<io::Result<usize>> {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
@@ -592,7 +527,6 @@ impl Socket {
             let last = memchr::memmem::rfind(bytes, b"HTTP/1.1 ").and_then(|at| bytes.get(at + 9..at + 12));
             self.answered = last.and_then(|digits| StatusCode::from_bytes(digits).ok());
         }
-        let most = if status.is_multiplexed() { CORK_FRAMES } else { CORK };
         if !self.out.is_empty() && self.out.len() - self.sent + bytes.len() > most {
             ready!(self.poll_flush(status, cx))?;
         }
