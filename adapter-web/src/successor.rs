@@ -26,6 +26,7 @@ use std::time::Duration;
 use adapter_core::server::BindOptions;
 use adapter_core::{Bind, ListenAddr, ServeError};
 use adapter_listen::{ListenSocket, UnixPath, bind_all, unix_path_of};
+use rustix::io::retry_on_intr;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg, sockopt,
@@ -361,7 +362,8 @@ fn send(
     let mut control = SendAncillaryBuffer::new(&mut space);
     let descriptors = [descriptor];
     control.push(SendAncillaryMessage::ScmRights(&descriptors));
-    sendmsg(stream, &[IoSlice::new(&[kind])], &mut control, SendFlags::NOSIGNAL)?;
+    // With a timeout they end by any signal (signal(7)), which those of the standard library go on behind.
+    retry_on_intr(|| sendmsg(stream, &[IoSlice::new(&[kind])], &mut control, SendFlags::NOSIGNAL))?;
     let options = options.to_string();
     let length = u8::try_from(options.len()).map_err(|_| io::Error::from(ErrorKind::InvalidInput))?;
     stream.write_all(&[length])?;
@@ -372,7 +374,7 @@ fn receive(mut stream: &UnixStream) -> io::Result<Handed> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut kind = [0];
-    recvmsg(stream, &mut [IoSliceMut::new(&mut kind)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    retry_on_intr(|| recvmsg(stream, &mut [IoSliceMut::new(&mut kind)], &mut control, RecvFlags::CMSG_CLOEXEC))?;
     let descriptor = control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
         _ => None,
@@ -453,4 +455,36 @@ impl Program {
 /// Whether the other end of the pair is closed.
 pub(crate) fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::thread::JoinHandleExt as _;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    use nix::sys::pthread::pthread_kill;
+    use signal_hook::consts::SIGWINCH;
+
+    use super::*;
+
+    #[test]
+    fn a_signal_does_not_end_the_handing_over() {
+        let heard = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(SIGWINCH, heard.clone()).expect("a handler");
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        theirs.set_read_timeout(Some(PATIENCE)).expect("a limit");
+        let receiving = thread::spawn(move || receive(&theirs));
+        for _ in 0..50 {
+            pthread_kill(receiving.as_pthread_t(), nix::sys::signal::SIGWINCH).expect("it is not joined yet");
+            while !heard.swap(false, Ordering::SeqCst) && !receiving.is_finished() {
+                thread::yield_now();
+            }
+        }
+        let null = File::open("/dev/null").expect("it is there");
+        send(&ours, kind::STDIN, &BindOptions::default(), null.as_fd()).expect("it is sent");
+        let handed = receiving.join().expect("no panic").expect("it is received");
+        assert_eq!(handed.kind, kind::STDIN);
+    }
 }

@@ -35,8 +35,8 @@ impl Manager {
 
     fn say(&self, message: &str) {
         if let Some(socket) = &self.0 {
-            // It may be gone or slow; the server goes on.
-            let _ = socket.send(message.as_bytes());
+            // It may be gone or slow; the server goes on. With a timeout any signal ends this (signal(7)).
+            while socket.send(message.as_bytes()).is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {}
         }
     }
 
