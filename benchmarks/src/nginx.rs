@@ -1,4 +1,4 @@
-//! nginx as it is installed: found, and configured for the measurement under TLS.
+//! nginx as it is installed: found, and configured for the measurement under TLS, or to serve a folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,13 +20,24 @@ pub fn find() -> Result<PathBuf, String> {
     PLACES.iter().find(runs).map(PathBuf::from).ok_or_else(|| "nginx is not installed".into())
 }
 
-/// Writes what it needs to `scratch`; the arguments to start it with.
-pub fn arguments(port: u16, threads: usize, identity: &Identity, scratch: &Path) -> Result<Vec<String>, String> {
+/// Writes what it needs to `scratch`; the arguments to start it with. Under TLS with an identity; without one it serves `folder`.
+pub fn arguments(
+    port: u16,
+    threads: usize,
+    identity: Option<&Identity>,
+    scratch: &Path,
+    folder: &Path,
+) -> Result<Vec<String>, String> {
     let write = || -> std::io::Result<PathBuf> {
-        let body = fs::File::create(scratch.join("stream"))?;
-        body.set_len(LENGTH)?;
+        let server = match identity {
+            Some(identity) => {
+                fs::File::create(scratch.join("stream"))?.set_len(LENGTH)?;
+                secured(port, identity, scratch)
+            }
+            None => plain(port, folder),
+        };
         let path = scratch.join("nginx.conf");
-        fs::write(&path, configuration(port, threads, identity, scratch))?;
+        fs::write(&path, configuration(threads, &server, scratch))?;
         Ok(path)
     };
     let path = write().map_err(|error| format!("its configuration can't be written: {error}"))?;
@@ -34,8 +45,23 @@ pub fn arguments(port: u16, threads: usize, identity: &Identity, scratch: &Path)
     Ok(["-p".into(), directory, "-c".into(), path.display().to_string(), "-e".into(), "stderr".into()].into())
 }
 
-fn configuration(port: u16, threads: usize, identity: &Identity, scratch: &Path) -> String {
+fn secured(port: u16, identity: &Identity, scratch: &Path) -> String {
     let (cert, key, here) = (identity.cert.display(), identity.key.display(), scratch.display());
+    format!(
+        "listen 127.0.0.1:{port} ssl backlog=4096;\n\
+         ssl_certificate {cert}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3;\n\
+         location = / {{ return 200 'Hello, World!'; }}\n\
+         location = /stream {{ root {here}; }}\n"
+    )
+}
+
+/// As packages configure it: sendfile, and the head in the first packet of the file.
+fn plain(port: u16, folder: &Path) -> String {
+    format!("listen 127.0.0.1:{port} backlog=4096; sendfile on; tcp_nopush on; root {};\n", folder.display())
+}
+
+fn configuration(threads: usize, server: &str, scratch: &Path) -> String {
+    let here = scratch.display();
     // One worker is the process itself, so that tools which follow one process see it.
     let workers = if threads == 1 { "master_process off;".into() } else { format!("worker_processes {threads};") };
     // Its workers give up the rights of root, and with them this directory.
@@ -48,10 +74,7 @@ fn configuration(port: u16, threads: usize, identity: &Identity, scratch: &Path)
          client_body_temp_path {here}/body; proxy_temp_path {here}/proxy; fastcgi_temp_path {here}/fastcgi;\n\
          uwsgi_temp_path {here}/uwsgi; scgi_temp_path {here}/scgi;\n\
          server {{\n\
-         listen 127.0.0.1:{port} ssl backlog=4096;\n\
-         ssl_certificate {cert}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3;\n\
-         location = / {{ return 200 'Hello, World!'; }}\n\
-         location = /stream {{ root {here}; }}\n\
+         {server}\
          }}\n\
          }}\n"
     )

@@ -7,7 +7,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::measure::Measurement;
-use crate::subjects::{CHATS, MULTIPLEXED, SECURED, SOCKETS, SUBJECTS, Subject, names};
+use crate::subjects::{CHATS, FOLDERS, MULTIPLEXED, SECURED, SOCKETS, SUBJECTS, Subject, names};
 
 /// Measures the adapters against bare servers and the field, on loopback.
 #[derive(Parser)]
@@ -86,7 +86,10 @@ impl Options {
     pub fn subjects(&self) -> Vec<&'static Subject> {
         let named = |subject: &&Subject| self.server.is_empty() || self.server.iter().any(|name| name == subject.name);
         let is_other = |one: &Measurement| {
-            !matches!(one, Measurement::Chat | Measurement::Tls | Measurement::H2 | Measurement::Ws)
+            !matches!(
+                one,
+                Measurement::Chat | Measurement::Tls | Measurement::H2 | Measurement::Ws | Measurement::Files
+            )
         };
         let others = Measurement::ALL.into_iter().filter(is_other).any(|one| self.wants(one));
         let subjects = SUBJECTS.iter().filter(|_| others);
@@ -94,7 +97,8 @@ impl Options {
         let secured = SECURED.iter().filter(|_| self.wants(Measurement::Tls));
         let multiplexed = MULTIPLEXED.iter().filter(|_| self.wants(Measurement::H2));
         let sockets = SOCKETS.iter().filter(|_| self.wants(Measurement::Ws));
-        subjects.chain(chats).chain(secured).chain(multiplexed).chain(sockets).filter(named).collect()
+        let folders = FOLDERS.iter().filter(|_| self.wants(Measurement::Files));
+        subjects.chain(chats).chain(secured).chain(multiplexed).chain(sockets).chain(folders).filter(named).collect()
     }
 
     pub fn rounds(&self) -> u32 {

@@ -61,6 +61,8 @@ pub enum Route {
     Http2,
     /// `/ws`, a WebSocket that sends messages back.
     WebSocket,
+    /// What is in a folder, by its name; `/` is its index.html.
+    Files,
 }
 
 use Route::*;
@@ -72,6 +74,9 @@ const AXUM: &[Route] = &[Hello, Sleep, SleepBlocking, Echo, Stream, Stall];
 
 /// The subject the ratios are relative to.
 pub const BASE: &str = "bare-hyper";
+
+/// What is served where a folder is, in the directory for files that a subject needs.
+pub const FOLDER: &str = "folder";
 
 const POOL: Threads = Threads::Pool(20);
 
@@ -151,6 +156,21 @@ pub const SOCKETS: &[Subject] = &[
     Subject { name: "uvicorn", build: Build::Uvicorn, arguments: &[], threads: Threads::Workers, routes: &[WebSocket] },
 ];
 
+/// Those that serve a folder: ours, and the field.
+pub const FOLDERS: &[Subject] = &[
+    folder("hyper", &["--server", "hyper"], Threads::Workers),
+    folder("actix", &["--server", "actix"], Threads::Workers),
+    folder("smol", &["--server", "smol"], Threads::Workers),
+    folder("threadpool", &["--server", "threadpool"], POOL),
+    Subject { name: "nginx", build: Build::Nginx, arguments: &[], threads: Threads::Workers, routes: &[Files] },
+    peer("axum", "peer-axum-files", &[], Threads::Workers, &[Files]),
+    peer("actix-web", "peer-actix-files", &[], Threads::Workers, &[Files]),
+];
+
+const fn folder(name: &'static str, arguments: &'static [&'static str], threads: Threads) -> Subject {
+    Subject { name, build: Build::Example("files"), arguments, threads, routes: &[Files] }
+}
+
 const fn socket(name: &'static str, arguments: &'static [&'static str], threads: Threads) -> Subject {
     Subject { name, build: Build::Example("testbed"), arguments, threads, routes: &[WebSocket] }
 }
@@ -194,8 +214,9 @@ impl Subject {
         identity: Option<&Identity>,
         scratch: &Path,
     ) -> Result<Vec<String>, String> {
+        let folder = scratch.join(FOLDER);
         if self.build == Build::Nginx {
-            return nginx::arguments(port, threads, identity.ok_or("it has no certificate")?, scratch);
+            return nginx::arguments(port, threads, identity, scratch, &folder);
         }
         if self.build == Build::Uvicorn {
             return Ok(uvicorn::arguments(port, threads));
@@ -209,6 +230,11 @@ impl Subject {
         for (flag, file) in identity.iter().flat_map(|identity| identity.files()) {
             arguments.extend([flag.into(), file.display().to_string()]);
         }
+        if self.has(Files) {
+            // The example has it without a flag.
+            arguments.extend(matches!(self.build, Build::Peer(_)).then(|| "--folder".into()));
+            arguments.push(folder.display().to_string());
+        }
         Ok(arguments)
     }
 }
@@ -216,8 +242,14 @@ impl Subject {
 /// The names a server can be asked for by, each once.
 pub fn names() -> Vec<&'static str> {
     let plain = SUBJECTS.iter().map(|subject| subject.name);
-    let others = SECURED.iter().chain(MULTIPLEXED).chain(SOCKETS).map(|subject| subject.name);
-    plain.chain(others.filter(|name| SUBJECTS.iter().all(|subject| subject.name != *name))).collect()
+    let others = SECURED.iter().chain(MULTIPLEXED).chain(SOCKETS).chain(FOLDERS).map(|subject| subject.name);
+    let mut names: Vec<_> = plain.collect();
+    for name in others {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 /// A subject with its program, or the reason why there is none.
@@ -281,7 +313,9 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_the_base_is_one() {
-        for (subjects, base) in [(SUBJECTS, BASE), (SECURED, BASE_TLS), (MULTIPLEXED, BASE_H2), (SOCKETS, BASE_WS)] {
+        let bases =
+            [(SUBJECTS, BASE), (SECURED, BASE_TLS), (MULTIPLEXED, BASE_H2), (SOCKETS, BASE_WS), (FOLDERS, "nginx")];
+        for (subjects, base) in bases {
             let mut names: Vec<_> = subjects.iter().map(|subject| subject.name).collect();
             names.sort_unstable();
             names.dedup();

@@ -1,4 +1,4 @@
-//! `echo`: bodies sent and read back at the same time; MB/s one way, and the server's peak memory.
+//! `echo`: bodies sent and read back at the same time; MB/s one way, and the server's CPU time and peak memory.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use super::Bench;
 use crate::load::exchange::{connect, exchange};
 use crate::load::response::Response;
 use crate::load::wire::Wire;
-use crate::process::Start;
+use crate::process::{CpuTime, Server, Start};
 use crate::subjects::{Built, Route};
 use crate::table::{Cell, Table, median};
 
@@ -32,13 +32,16 @@ pub fn run(bench: &Bench<'_>) -> Table {
     let (rounds, seconds) = (bench.options.rounds(), bench.options.seconds());
     let mut table = Table::new(
         "echo",
-        format!("POST /echo, MB/s one way and peak resident memory; rounds: {rounds}, of {seconds} s each"),
+        format!("POST /echo, MB/s one way, CPU time and peak resident memory; rounds: {rounds}, of {seconds} s each"),
         &[
             ("4 × 1 MiB MB/s", 0),
+            ("CPU ms/GiB", 0),
             ("peak MB", 0),
             ("64 MiB MB/s", 0),
+            ("64 MiB CPU ms/GiB", 0),
             ("64 MiB peak MB", 0),
             ("64 MiB chunked MB/s", 0),
+            ("chunked CPU ms/GiB", 0),
             ("chunked peak MB", 0),
         ],
     );
@@ -54,21 +57,29 @@ pub fn run(bench: &Bench<'_>) -> Table {
     table
 }
 
-/// MB/s, and the peak in MB.
-pub type Flow = Result<(f64, f64), String>;
+/// MB/s, the server's CPU time in ms for each GiB, and the peak in MB.
+pub type Flow = Result<[f64; 3], String>;
 
 /// The medians of one case, or the first failure.
-pub fn cells<'a>(samples: impl Iterator<Item = &'a Flow>) -> [Cell; 2] {
+pub fn cells<'a>(samples: impl Iterator<Item = &'a Flow>) -> [Cell; 3] {
     match samples.cloned().collect::<Result<Vec<_>, _>>() {
-        Ok(flows) => [median(flows.iter().map(|flow| flow.0)).into(), median(flows.iter().map(|flow| flow.1)).into()],
-        Err(reason) => [format!("fails: {reason}").into(), Cell::Nothing],
+        Ok(flows) => [0, 1, 2].map(|which| median(flows.iter().map(|flow| flow[which])).into()),
+        Err(reason) => [format!("fails: {reason}").into(), Cell::Nothing, Cell::Nothing],
     }
+}
+
+/// What came of `octets` that `server` has moved since `begun`, when it had had the CPU time `before`.
+pub fn flow(octets: u64, server: &Server, begun: Instant, before: CpuTime) -> [f64; 3] {
+    let (seconds, octets) = (begun.elapsed().as_secs_f64(), octets as f64);
+    let after = server.cpu_time();
+    let cpu = (after.user - before.user + after.system - before.system) / 1e3;
+    [octets / 1e6 / seconds, cpu / octets * (1u64 << 30) as f64, server.peak() as f64 * 1024.0 / 1e6]
 }
 
 fn sample(bench: &Bench<'_>, built: &Built, case: &Case) -> Flow {
     let server = bench.start(built, &Start::new(bench.workers()))?;
     let time = Duration::from_secs(bench.options.seconds());
-    let begun = Instant::now();
+    let (begun, before) = (Instant::now(), server.cpu_time());
     let repeat = || -> Result<u64, String> {
         let mut stream = connect(server.address, None, LIMIT)?;
         let mut buffer = vec![0; 4 * BLOCK];
@@ -90,8 +101,7 @@ fn sample(bench: &Bench<'_>, built: &Built, case: &Case) -> Flow {
         let threads: Vec<_> = (0..case.connections).map(|_| scope.spawn(repeat)).collect();
         threads.into_iter().map(|thread| thread.join().expect("the loader does not panic")).collect()
     });
-    let megabytes = sent?.iter().sum::<u64>() as f64 / 1e6;
-    Ok((megabytes / begun.elapsed().as_secs_f64(), server.peak() as f64 * 1024.0 / 1e6))
+    Ok(flow(sent?.iter().sum(), &server, begun, before))
 }
 
 impl Case {

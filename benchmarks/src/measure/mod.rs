@@ -3,6 +3,7 @@
 mod blocking;
 mod chat;
 mod echo;
+mod files;
 mod get;
 mod h2;
 mod idle;
@@ -40,12 +41,13 @@ pub enum Measurement {
     Tls,
     H2,
     Ws,
+    Files,
 }
 
 use Measurement::*;
 
 impl Measurement {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Get,
         Pipeline,
         Instructions,
@@ -61,6 +63,7 @@ impl Measurement {
         Tls,
         H2,
         Ws,
+        Files,
     ];
 
     pub fn name(self) -> &'static str {
@@ -80,6 +83,7 @@ impl Measurement {
             Tls => "tls",
             H2 => "h2",
             Ws => "ws",
+            Files => "files",
         }
     }
 
@@ -91,8 +95,8 @@ impl Measurement {
             Syscalls => "system calls a request, counted by strace",
             Idle => "memory and threads of 10,000 idle keep-alive connections",
             Sleep => "10,000 requests that each wait 5 s",
-            Echo => "bodies of 1 MiB and 64 MiB sent back: MB/s and peak memory",
-            Stream => "responses of 100,000 chunks of 1 KiB: MB/s and peak memory",
+            Echo => "bodies of 1 MiB and 64 MiB sent back: MB/s, CPU time and peak memory",
+            Stream => "responses of 100,000 chunks of 1 KiB: MB/s, CPU time and peak memory",
             Starvation => "GET / while long polls, idle and slow connections are open",
             Blocking => "GET / while 200 requests block their threads",
             Stalling => "an axum handler that blocks its own thread for 50 ms, 200 clients: requests a second",
@@ -100,6 +104,7 @@ impl Measurement {
             Tls => "under TLS: instructions, handshakes, GET /, 64 MiB down and up, idle connections",
             H2 => "HTTP/2: instructions, requests a second, CPU time; by h2load",
             Ws => "WebSockets that echo: messages a second, CPU time, instructions, system calls, idle memory",
+            Files => "a folder with files of 4 KiB, 64 KiB and 8 MiB: requests a second, CPU time, peak memory",
         }
     }
 
@@ -120,6 +125,7 @@ impl Measurement {
             Tls => tls::run(bench),
             H2 => vec![h2::run(bench)],
             Ws => vec![ws::run(bench)],
+            Files => vec![files::run(bench)],
         }
     }
 }

@@ -1,10 +1,10 @@
 //! `stream`: a response of 100,000 chunks of 1 KiB, from an async stream and from a blocking iterator; MB/s, and the
-//! server's peak memory.
+//! server's CPU time and peak memory.
 
 use std::time::{Duration, Instant};
 
 use super::Bench;
-use super::echo::{Flow, cells};
+use super::echo::{Flow, cells, flow};
 use crate::load::exchange::{connect, exchange};
 use crate::load::get;
 use crate::process::Start;
@@ -22,7 +22,14 @@ pub fn run(bench: &Bench<'_>) -> Table {
     let mut table = Table::new(
         "stream",
         format!("GET /stream and /stream-blocking, {CHUNKS} chunks of {SIZE} bytes; rounds: {rounds}, of {seconds} s"),
-        &[("stream MB/s", 0), ("peak MB", 0), ("blocking MB/s", 0), ("blocking peak MB", 0)],
+        &[
+            ("stream MB/s", 0),
+            ("CPU ms/GiB", 0),
+            ("peak MB", 0),
+            ("blocking MB/s", 0),
+            ("blocking CPU ms/GiB", 0),
+            ("blocking peak MB", 0),
+        ],
     );
     let all = bench.in_turn("stream", Route::Stream, rounds, |built| {
         Ok(CASES.map(|(route, path)| built.subject.has(route).then(|| sample(bench, built, path))))
@@ -31,7 +38,7 @@ pub fn run(bench: &Bench<'_>) -> Table {
         let row = samples.map(|samples| {
             let cells = (0..CASES.len()).flat_map(|case| {
                 let flows: Option<Vec<&Flow>> = samples.iter().map(|sample| sample[case].as_ref()).collect();
-                flows.map_or([Cell::Nothing, Cell::Nothing], |flows| cells(flows.into_iter()))
+                flows.map_or([const { Cell::Nothing }; 3], |flows| cells(flows.into_iter()))
             });
             cells.collect()
         });
@@ -47,7 +54,7 @@ fn sample(bench: &Bench<'_>, built: &Built, path: &str) -> Flow {
     let mut stream = connect(server.address, None, LIMIT)?;
     let mut buffer = vec![0; 256 * 1024];
     let mut received = 0;
-    let begun = Instant::now();
+    let (begun, before) = (Instant::now(), server.cpu_time());
     while received == 0 || begun.elapsed() < time {
         let body = exchange(&mut stream, &mut buffer, [request.as_slice()], LIMIT)?.body;
         if body != CHUNKS * SIZE {
@@ -55,5 +62,5 @@ fn sample(bench: &Bench<'_>, built: &Built, path: &str) -> Flow {
         }
         received += body;
     }
-    Ok((received as f64 / 1e6 / begun.elapsed().as_secs_f64(), server.peak() as f64 * 1024.0 / 1e6))
+    Ok(flow(received, &server, begun, before))
 }
