@@ -75,6 +75,21 @@ impl FileChunks {
         Ok(body)
     }
 
+    /// All of it, if that is at most `most` octets, and all there; else what was read is the first piece.
+    #[cfg(feature = "files")]
+    pub(super) fn read_whole(&mut self, most: u64) -> io::Result<Option<Bytes>> {
+        let length = match self.part() {
+            Some(part) if part.length <= most.min(PIECE) => part.length,
+            _ => return Ok(None),
+        };
+        let piece = self.read()?;
+        if piece.len() as u64 == length {
+            return Ok(Some(piece));
+        }
+        self.first = piece;
+        Ok(None)
+    }
+
     /// `None` if it is not known.
     pub(super) fn remaining(&self) -> Option<u64> {
         self.known.then_some(self.remaining)
@@ -202,4 +217,36 @@ fn read_at(file: &mut File, piece: &mut [u8], position: u64) -> io::Result<usize
 fn read_at(file: &mut File, piece: &mut [u8], position: u64) -> io::Result<usize> {
     file.seek(io::SeekFrom::Start(position))?;
     io::Read::read(file, piece)
+}
+
+#[cfg(test)]
+#[cfg(feature = "files")]
+mod tests {
+    use super::*;
+
+    fn with(octets: usize) -> (tempfile::NamedTempFile, FileChunks) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), vec![b'x'; octets]).unwrap();
+        let chunks = FileChunks::new(file.reopen().unwrap(), 0..octets as u64).unwrap();
+        (file, chunks)
+    }
+
+    #[test]
+    fn what_is_small_is_read_at_once() {
+        let whole = |octets, most| with(octets).1.read_whole(most).unwrap().map(|data| data.len());
+        assert_eq!((whole(10, 10), whole(11, 10), whole(0, 10)), (Some(10), None, None));
+        let most = PIECE as usize;
+        assert_eq!((whole(most, u64::MAX), whole(most + 1, u64::MAX)), (Some(most), None));
+    }
+
+    /// \[FIL-02\] by the time it is read, too
+    #[test]
+    fn what_became_shorter_is_no_whole_file() {
+        let (file, mut chunks) = with(10);
+        file.as_file().set_len(4).unwrap();
+        assert_eq!(chunks.read_whole(10).unwrap(), None);
+        assert_eq!(chunks.part().map(|part| part.position), None, "it can't be sent from the file");
+        assert_eq!(chunks.next().unwrap().unwrap().len(), 4);
+        assert!(chunks.next().unwrap().is_err());
+    }
 }

@@ -167,6 +167,23 @@ impl Body {
         Ok(Kind::File(Box::new(FileChunks::new(file, range)?)).into())
     }
 
+    /// A part of a file, read now if it has at most `most` octets: where blocking is allowed anyway, that saves coming back for it.
+    ///
+    /// # Errors
+    /// As [`from_file`](Self::from_file), and as reading it.
+    #[cfg(feature = "files")]
+    pub(crate) fn from_file_read(
+        file: std::fs::File,
+        range: impl RangeBounds<u64>,
+        most: u64,
+    ) -> std::io::Result<Self> {
+        let mut chunks = FileChunks::new(file, range)?;
+        Ok(match chunks.read_whole(most)? {
+            Some(octets) => octets.into(),
+            None => Kind::File(Box::new(chunks)).into(),
+        })
+    }
+
     /// The file at `path`, whole. \[FIL-06\]
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::encoding::Coding;
 use super::path::Wanted;
-use super::unlinked;
+use super::unlinked::{self, Taken};
 
 /// What a path names.
 pub(super) enum Found {
@@ -34,18 +34,19 @@ pub(super) struct Opened {
 /// # Errors
 /// What is not just missing: no permission, no descriptor, a disk that fails.
 pub(super) fn find(root: &Path, wanted: &Wanted, index: Option<&str>, codings: &[Coding]) -> io::Result<Found> {
-    let Some(path) = below(root, &wanted.path)? else { return Ok(Found::Nothing) };
-    let metadata = std::fs::metadata(&path)?;
-    match (metadata.is_dir(), wanted.folder) {
-        (false, false) => Ok(open(root, &wanted.path, codings)?.map_or(Found::Nothing, Found::File)),
-        // `/file.txt/`
-        (false, true) => Ok(Found::Nothing),
-        (true, false) => Ok(Found::MissesSlash),
-        (true, true) => {
-            let index = index.map(|index| open(root, &wanted.path.join(index), codings)).transpose()?.flatten();
-            Ok(index.map_or(Found::Folder(path), Found::File))
-        }
+    // What is there mostly; what is not is looked at after it.
+    let index = index.filter(|_| wanted.folder).map(|index| wanted.path.join(index));
+    let name = if wanted.folder { index.as_deref() } else { Some(&*wanted.path) };
+    if let Some(opened) = name.map(|name| open(root, name, codings)).transpose()?.flatten() {
+        return Ok(Found::File(opened));
     }
+    let Some(path) = below(root, &wanted.path)? else { return Ok(Found::Nothing) };
+    Ok(match (std::fs::metadata(&path)?.is_dir(), wanted.folder) {
+        // `/file.txt/`, too
+        (false, _) => Found::Nothing,
+        (true, false) => Found::MissesSlash,
+        (true, true) => Found::Folder(path),
+    })
 }
 
 /// The file `relative` below `root`, or its variant in one of `codings`; `None` where there is none. What is no ordinary file is none:
@@ -60,28 +61,32 @@ pub(super) fn open(root: &Path, relative: &Path, codings: &[Coding]) -> io::Resu
         name.push(coding.extension);
         (PathBuf::from(name), Some(coding.name))
     });
+    let named = |(file, metadata), coding| Opened { file, metadata, name: relative.to_owned(), coding };
+    let plain = open_one(root, relative);
     // A variant without the file is nothing, whoever asks.
-    if below(root, relative)?.is_none() {
+    if let Ok(None) = plain {
         return Ok(None);
     }
-    for (name, coding) in variants.chain([(relative.to_owned(), None)]) {
+    for (name, coding) in variants {
         match open_one(root, &name) {
             Ok(None) => {}
-            Ok(Some((file, metadata))) => {
-                return Ok(Some(Opened { file, metadata, name: relative.to_owned(), coding }));
-            }
+            Ok(Some(opened)) => return Ok(Some(named(opened, coding))),
             // A variant that can't be read takes nothing from who can do without.
-            Err(error) if coding.is_some() => {
+            Err(error) => {
                 tracing::warn!(target: "adapter", ?name, %error, "a compressed file can't be sent; the plain one is");
             }
-            Err(error) => return Err(error),
         }
     }
-    Ok(None)
+    Ok(plain?.map(|opened| named(opened, None)))
 }
 
 /// The file `relative` below `root`; `None` where there is none.
 fn open_one(root: &Path, relative: &Path) -> io::Result<Option<(File, Metadata)>> {
+    match unlinked::take(root, relative) {
+        Taken::File(file, metadata) => return Ok(Some((file, metadata))),
+        Taken::Missing => return Ok(None),
+        Taken::Unknown => {}
+    }
     let Some(path) = below(root, relative)? else { return Ok(None) };
     if !std::fs::metadata(&path)?.is_file() {
         return Ok(None);

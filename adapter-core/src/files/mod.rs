@@ -203,7 +203,7 @@ impl Directory {
             if !is_read(&asked.method) {
                 return Ok(None);
             }
-            off_the_loop(&environ, move || settings.answer(wanted.as_ref(), &asked)).await
+            off_the_loop(&environ, move |at_once| settings.answer(wanted.as_ref(), &asked, at_once)).await
         }
     }
 }
@@ -247,13 +247,14 @@ pub fn send<B, P: AsRef<Path>>(
         if !is_read(&asked.method) {
             return Ok(wrong_method());
         }
-        let work = move || {
+        let work = move |at_once| {
             let opened = path.canonicalize().and_then(|path| open(Path::new(""), &path, &[]));
             let missing = || io::Error::new(io::ErrorKind::NotFound, "it is no file");
             let mut opened =
                 opened.and_then(|opened| opened.ok_or_else(missing)).map_err(|error| failed(error, &path))?;
             opened.name.clone_from(&path);
-            respond(opened, &asked.method, &asked.headers, &Told::default()).map_err(|error| failed(error, &path))
+            respond(opened, &asked.method, &asked.headers, &Told { at_once, ..Told::default() })
+                .map_err(|error| failed(error, &path))
         };
         off_the_loop(&environ, work).await
     }
@@ -274,12 +275,12 @@ impl Asked {
 
 impl Settings {
     /// Blocks.
-    fn answer(&self, wanted: Option<&Wanted>, asked: &Asked) -> Result<Option<Response>, Error> {
+    fn answer(&self, wanted: Option<&Wanted>, asked: &Asked, at_once: u64) -> Result<Option<Response>, Error> {
         let codings: Vec<Coding> = if self.precompressed { encoding::accepted(&asked.headers) } else { Vec::new() };
         if let Some(wanted) = wanted {
             let failed = |error| failed(error, &wanted.path);
             match find(&self.root, wanted, self.index.as_deref(), &codings).map_err(failed)? {
-                Found::File(opened) => return self.respond(opened, asked).map(Some),
+                Found::File(opened) => return self.respond(opened, asked, at_once).map(Some),
                 Found::Folder(path) if self.listing => {
                     let page = listing::page(&path, &self.root, self.hidden).map_err(failed)?;
                     let mut response = Response::new(Body::from(page));
@@ -293,13 +294,13 @@ impl Settings {
         }
         let Some(fallback) = self.fallback.as_ref().filter(|_| takes_html(&asked.headers)) else { return Ok(None) };
         let opened = open(&self.root, fallback, &codings).map_err(|error| failed(error, fallback))?;
-        opened.map(|opened| self.respond(opened, asked)).transpose()
+        opened.map(|opened| self.respond(opened, asked, at_once)).transpose()
     }
 
-    fn respond(&self, opened: Opened, asked: &Asked) -> Result<Response, Error> {
+    fn respond(&self, opened: Opened, asked: &Asked, at_once: u64) -> Result<Response, Error> {
         let name = opened.name.clone();
         let with_slashes = name.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/");
-        let told = Told { varies: self.precompressed, cache_control: self.caches.of(&with_slashes).cloned() };
+        let told = Told { varies: self.precompressed, cache_control: self.caches.of(&with_slashes).cloned(), at_once };
         respond(opened, &asked.method, &asked.headers, &told).map_err(|error| failed(error, &name))
     }
 }
@@ -348,12 +349,16 @@ fn failed(error: io::Error, path: &Path) -> Error {
     Error::new(io::Error::new(error.kind(), format!("{path:?}: {error}"))).with_status(status)
 }
 
-/// Runs `work` where blocking is allowed.
+/// Runs `work` where blocking is allowed, and says how many octets of a file it should read there.
 async fn off_the_loop<T: Send + 'static>(
     environ: &Environ,
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    work: impl FnOnce(u64) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    if environ.runtime().may_block() { work() } else { environ.runtime().run_blocking(work).await? }
+    /// Up to this reading a file costs less than another call of the system that sends it.
+    const HERE: u64 = 16 * 1024;
+    /// Up to this it costs less than another way to a thread that may block.
+    const THERE: u64 = 64 * 1024;
+    if environ.runtime().may_block() { work(HERE) } else { environ.runtime().run_blocking(|| work(THERE)).await? }
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub(super) struct Told {
     /// The answer depends on Accept-Encoding.
     pub(super) varies: bool,
     pub(super) cache_control: Option<HeaderValue>,
+    /// So many octets are read before it is answered: where the body would be read elsewhere, that is one way less for most files.
+    pub(super) at_once: u64,
 }
 
 /// The answer to a request of `method` with `headers` for `opened`: all of it, parts of it, or that the client has it.
@@ -32,6 +34,8 @@ pub(super) fn respond(opened: Opened, method: &Method, headers: &HeaderMap, told
     let length = metadata.len();
     let validators = Validators::new(length, metadata.modified().ok(), coding, SystemTime::now());
     let content_type = content_type(&name);
+    // [NOB-03]
+    let at_once = if *method == Method::HEAD { 0 } else { told.at_once };
     let mut response = match validators.judge(method, headers) {
         Verdict::Failed => return Ok(plain(StatusCode::PRECONDITION_FAILED, "Precondition Failed")),
         Verdict::NotModified => with_status(StatusCode::NOT_MODIFIED, Body::empty()),
@@ -39,10 +43,10 @@ pub(super) fn respond(opened: Opened, method: &Method, headers: &HeaderMap, told
             let parts = if part { range::parts(headers, length) } else { Parts::Whole };
             let mut response = match parts {
                 Parts::Unsatisfiable => return Ok(unsatisfiable(length)),
-                Parts::Whole => with_status(StatusCode::OK, Body::from_file(file, 0..length)?),
+                Parts::Whole => with_status(StatusCode::OK, Body::from_file_read(file, 0..length, at_once)?),
                 Parts::Some(parts) => match parts.as_slice() {
                     [one] => {
-                        let body = Body::from_file(file, one.clone())?;
+                        let body = Body::from_file_read(file, one.clone(), at_once)?;
                         let mut response = with_status(StatusCode::PARTIAL_CONTENT, body);
                         response.headers_mut().insert(header::CONTENT_RANGE, text(&content_range(one, length)));
                         response

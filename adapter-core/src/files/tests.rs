@@ -285,6 +285,10 @@ fn links_are_followed_within_and_not_out() {
     }
     let answer = client.get("/hello.txt").header("accept-encoding", "gzip").send();
     assert_eq!((told(&answer).as_str(), answer.header("content-encoding")), ("200 0123456789", None));
+    // A variant may be a link that ends inside.
+    symlink("../other.br", root.join("sub/up.txt.br")).unwrap();
+    std::fs::write(root.join("other.br"), "smaller").unwrap();
+    assert_eq!(told(&client.get("/sub/up.txt").header("accept-encoding", "br").send()), "200 smaller");
     assert_eq!(client.get("/circle").send().status(), 404);
     // A list has what is served, and nothing else.
     made_fifo(root);
