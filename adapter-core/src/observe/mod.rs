@@ -91,7 +91,7 @@ pub trait Observer: Any + Send + Sync {
     /// What was [taken over](Self::upgraded) is over. \[OBS-08\]
     fn upgrade_ended(&self) {}
 
-    /// A WebSocket of [`websocket`](crate::websocket) is open; it is [taken over](Self::upgraded), too. \[OBS-08\]
+    /// A WebSocket of `websocket` is open; it is [taken over](Self::upgraded), too. \[OBS-08\]
     fn websocket_opened(&self) {}
 
     /// A [WebSocket](Self::websocket_opened) is over, with the code of the Close that ended it; `None` where there was none.
@@ -343,7 +343,7 @@ fn other_method_number(method: &Method) -> usize {
 }
 
 /// The route that has answered, as an extension of the response: the template `/users/{id}`, never the path that was asked for, of
-/// which clients can invent any number. An axum `Router` in [`axum`](crate::tower) says its own.
+/// which clients can invent any number. An axum `Router` in `axum()` says its own.
 ///
 /// ```
 /// # use adapter_core::{Body, Environ, Error, Request, Response, observe::Route};
