@@ -135,16 +135,6 @@ impl Connection {
         if self.shared.status.has_ended() { self.part() } else { self.poll_close(cx) }
     }
 
-    /// Tells the log of heads in HTTP/2 that h2 has answered with 431 by itself. \[LIM-01\], \[OBS-07\]
-    pub(super) fn tell_of_large_heads(&self) {
-        let count = self.shared.socket().inflow.take_too_large();
-        for _ in 0..count {
-            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-            let rejection = Rejection::new(status, "LIM-01", "the request head is too large");
-            self.shared.environ.refused(&rejection, Asked::Nothing);
-        }
-    }
-
     /// Tells the log of a head that hyper has refused by itself, or that was late. \[ERR-05\]
     pub(super) fn tell_refusal(&self) {
         if self.shared.status.phase() != Phase::Head || self.shared.status.is_refused.load(Relaxed) {

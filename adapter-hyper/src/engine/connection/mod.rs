@@ -229,7 +229,6 @@ impl Connection {
             Protocol::Http2(connection) => {
                 let ended = connection.poll(&self.shared, cx);
                 self.shared.status.settle();
-                self.tell_of_large_heads();
                 if ended.is_pending() && !self.draining && self.shared.status.last_begun.load(Relaxed) {
                     self.drain();
                     return self.poll_protocol(cx);
