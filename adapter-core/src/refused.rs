@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use http::{HeaderValue, header, request};
+use http::{HeaderValue, Version, header, request};
 
 use crate::rejection::Rejection;
 
@@ -53,7 +53,14 @@ impl<'a> Refused<'a> {
         let line = match self.asked {
             Asked::Nothing => return None,
             Asked::Head(head) => {
-                let line = format!("{} {} {:?}", head.method, head.uri, head.version).into_bytes();
+                let line = match head.uri.path_and_query() {
+                    // RFC 9113 §8.3.1: scheme and authority are not of it there, nor where a request is served
+                    Some(target) if head.version >= Version::HTTP_2 => {
+                        format!("{} {target} {:?}", head.method, head.version)
+                    }
+                    _ => format!("{} {} {:?}", head.method, head.uri, head.version),
+                };
+                let line = line.into_bytes();
                 Cow::Owned(line.get(..MOST).map_or_else(|| line.clone(), <[u8]>::to_vec))
             }
             Asked::Octets(octets) => {
@@ -99,6 +106,16 @@ mod tests {
         assert_eq!((line(b""), line(b"\r\n\r\n")), (None, None));
         assert_eq!(line(&[b'x'; 100_000]).map(|line| line.len()), Some(8192));
         assert_eq!(Refused::new(&BAD, None, Asked::Octets(b"HEAD / HT")).bytes(), 0);
+        let head = |version, target| {
+            let request = http::Request::options(target).version(version);
+            let (head, ()) = request.body(()).unwrap().into_parts();
+            let line = Refused::new(&BAD, None, Asked::Head(&head)).line().map(Cow::into_owned);
+            String::from_utf8(line.unwrap()).unwrap()
+        };
+        assert_eq!(head(Version::HTTP_11, "http://a/b?c"), "OPTIONS http://a/b?c HTTP/1.1");
+        assert_eq!(head(Version::HTTP_2, "http://a/b?c"), "OPTIONS /b?c HTTP/2.0");
+        assert_eq!(head(Version::HTTP_2, "*"), "OPTIONS * HTTP/2.0");
+        assert_eq!(head(Version::HTTP_2, "a:1"), "OPTIONS a:1 HTTP/2.0");
         assert_eq!(Refused::new(&BAD, None, Asked::Nothing).bytes(), 2);
     }
 }

@@ -202,3 +202,16 @@ fn heads_that_end_their_connection_are_told() {
         assert_eq!(heard.try_iter().collect::<Vec<_>>(), ["started GET /x", "ended complete"]);
     }
 }
+
+/// What is refused has its target as what is served.
+#[test]
+fn a_refused_target_is_path_and_query() {
+    for server in servers() {
+        let (config, heard) = observed();
+        let server = start(&*server, answers, config);
+        let mut client = Client::connect(server.addr);
+        client.send(&request(1, END_STREAM, &field("host", "b")));
+        let told = heard.recv_timeout(PATIENCE).expect("nothing is told");
+        assert_eq!(told, "400 Host is not the authority GET /x HTTP/2.0");
+    }
+}
