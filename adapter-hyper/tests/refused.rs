@@ -215,3 +215,26 @@ fn a_refused_target_is_path_and_query() {
         assert_eq!(told, "400 Host is not the authority GET /x HTTP/2.0");
     }
 }
+
+/// [MUX-16] whether its body comes with it, later or not at all: h2 takes an empty length for 0, and resets the stream where it can see more.
+#[test]
+fn an_empty_length_is_reset() {
+    for server in servers() {
+        let (config, heard) = observed();
+        let server = start(&*server, answers, config);
+        let mut client = Client::connect(server.addr);
+        let data = |stream| frame(DATA, END_STREAM, stream, b"abc");
+        let empty = field("content-length", "");
+        for (stream, flags, data) in [(1, END_STREAM, vec![]), (3, 0, vec![]), (5, 0, data(5))] {
+            client.send(&[request(stream, flags, &empty), data].concat());
+            let came = client.next().unwrap();
+            assert_eq!((came.0, came.1), (RST_STREAM, stream.into()));
+            assert_eq!(came.2, PROTOCOL_ERROR.to_be_bytes());
+            let told = heard.recv_timeout(PATIENCE).expect("nothing is told");
+            assert_eq!(told, "400 Content-Length is not a number GET /x HTTP/2.0");
+        }
+        drop(client);
+        server.stop();
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), [""; 0]);
+    }
+}
