@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::future::pending;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, mpsc};
@@ -236,5 +237,24 @@ fn an_empty_length_is_reset() {
         drop(client);
         server.stop();
         assert_eq!(heard.try_iter().collect::<Vec<_>>(), [""; 0]);
+    }
+}
+
+/// RFC 9113 §6.8: a client is to know what of its requests may have been seen.
+#[test]
+fn a_forced_end_says_which_streams_were_seen() {
+    for server in servers() {
+        let (config, heard) = observed();
+        let server = start(&*server, |_: Request, _: Environ| pending::<Result<Response, Error>>(), config);
+        let mut client = Client::connect(server.addr);
+        client.send(&[request(1, END_STREAM, &[]), request(3, END_STREAM, &[])].concat());
+        for _ in 0..2 {
+            assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), "started GET /x");
+        }
+        server.trigger().force();
+        assert_eq!(client.error(GOAWAY), (NO_ERROR, 3));
+        assert_eq!(client.next(), None);
+        server.wait();
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), ["ended forced"; 2]);
     }
 }

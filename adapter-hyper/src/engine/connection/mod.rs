@@ -396,6 +396,10 @@ impl Connection {
         while let Poll::Ready(level) = Pin::new(&mut self.shutdown).poll(cx) {
             if level == ShutdownLevel::Forced {
                 self.shared.environ.ends(ConnectionEnd::Forced);
+                if let Protocol::Http2(connection) = &mut self.protocol {
+                    connection.leave();
+                    let _: Poll<_> = self.shared.poll_flush(cx);
+                }
                 return Poll::Ready(());
             }
             self.stopping = true;

@@ -17,6 +17,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
+use h2::Reason;
 use h2::server::{self, Builder};
 
 use self::bell::Bell;
@@ -127,6 +128,15 @@ impl Http2 {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// The connection ends at once: tells its client so, and which streams were seen, as far as that goes without waiting. RFC 9113 §6.8
+    pub(super) fn leave(&mut self) {
+        if let State::Open(connection) = &mut self.state {
+            connection.abrupt_shutdown(Reason::NO_ERROR);
+            // What does not go out now is lost with the connection.
+            let _: Poll<_> = connection.poll_closed(&mut Context::from_waker(&self.ring));
+        }
     }
 
     /// Tells the client that the connection ends; what has begun by then goes on. RFC 9113 §6.8
