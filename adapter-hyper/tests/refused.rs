@@ -204,6 +204,47 @@ fn heads_that_end_their_connection_are_told() {
     }
 }
 
+/// [OBS-07] What hyper refuses is told as what the other servers do, also behind another request.
+#[test]
+fn reasons_are_told_apart() {
+    for server in servers() {
+        let (mut config, heard) = observed();
+        config.limits.head_bytes = 8192;
+        let server = start(&*server, answers, config);
+        let long = "x".repeat(9000);
+        for (head, told) in [
+            ("GET /a b HTTP/1.1\r\n\r\n", "400 the request line or a line end is malformed GET /a b HTTP/1.1"),
+            ("G\0T / HTTP/1.1\r\n\r\n", "400 the request line or a line end is malformed G\0T / HTTP/1.1"),
+            ("GET / HTTP/1.7\r\n\r\n", "400 only HTTP/1.0 and HTTP/1.1 are served GET / HTTP/1.7"),
+            ("GET / HTTP/1.1\r\na(: b\r\n\r\n", "400 a header name is malformed GET / HTTP/1.1"),
+            ("GET / HTTP/1.1\r\na: \0\r\n\r\n", "400 a header value is malformed GET / HTTP/1.1"),
+            (&format!("GET / HTTP/1.1\r\na: {long}\r\n\r\n"), "431 the request head is too large GET / HTTP/1.1"),
+            (
+                &format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(101)),
+                "431 the request has too many header lines GET / HTTP/1.1",
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
+                "400 Content-Length is malformed POST / HTTP/1.1",
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: x\r\n\r\n",
+                "400 Transfer-Encoding is malformed POST / HTTP/1.1",
+            ),
+            ("GET a[ HTTP/1.1\r\nHost: a\r\n\r\n", "400 the request target is malformed GET a[ HTTP/1.1"),
+        ] {
+            let mut socket = TcpStream::connect(server.addr).unwrap();
+            socket.write_all(head.as_bytes()).unwrap();
+            let heard = heard.recv_timeout(PATIENCE);
+            assert_eq!(heard.as_deref(), Ok(told), "{head:?}");
+        }
+        let mut socket = TcpStream::connect(server.addr).unwrap();
+        socket.write_all(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\na(: b\r\n\r\n").unwrap();
+        let told = [(); 3].map(|()| heard.recv_timeout(PATIENCE).expect("nothing is told"));
+        assert!(told.contains(&"400 a header name is malformed GET /2 HTTP/1.1".to_owned()), "{told:?}");
+    }
+}
+
 /// What is refused has its target as what is served.
 #[test]
 fn a_refused_target_is_path_and_query() {

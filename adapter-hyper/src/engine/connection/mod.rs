@@ -10,6 +10,7 @@
 mod announced;
 mod ends;
 mod patience;
+mod unparsed;
 
 use std::future::Future;
 use std::io;
@@ -272,7 +273,7 @@ impl Connection {
             (Poll::Pending, _) => Poll::Pending,
             // It has refused a head, and said so; or the engine has.
             (Poll::Ready(Err(error)), _) if error.is_parse() || self.shared.status.head_timed_out.load(Relaxed) => {
-                self.poll_close_refused(cx)
+                self.poll_close_refused(&error, cx)
             }
             // A body has failed: all of it that came before is with the operating system, and must arrive. [BOD-14a]
             (Poll::Ready(Err(error)), _) if error.is_user() => self.poll_break_off(cx),
