@@ -29,14 +29,20 @@ pub struct Refused<'a> {
     rejection: &'a Rejection,
     peer: Option<SocketAddr>,
     asked: Asked<'a>,
+    has_body: bool,
 }
 
 impl<'a> Refused<'a> {
     pub(crate) fn new(rejection: &'a Rejection, peer: Option<SocketAddr>, asked: Asked<'a>) -> Self {
-        Refused { rejection, peer, asked }
+        Refused { rejection, peer, asked, has_body: true }
     }
 
-    /// The status of the answer, and why.
+    pub(crate) fn without_body(mut self) -> Self {
+        self.has_body = false;
+        self
+    }
+
+    /// The status of the answer, and why. Of a request whose stream or connection ended without one, the status that it would have had.
     pub fn rejection(&self) -> &'a Rejection {
         self.rejection
     }
@@ -86,7 +92,7 @@ impl<'a> Refused<'a> {
             Asked::Head(head) => head.method == http::Method::HEAD,
             _ => self.line().is_some_and(|line| line.starts_with(b"HEAD ")),
         };
-        if is_head { 0 } else { self.rejection.reason.len() as u64 }
+        if is_head || !self.has_body { 0 } else { self.rejection.reason.len() as u64 }
     }
 }
 
@@ -117,5 +123,6 @@ mod tests {
         assert_eq!(head(Version::HTTP_2, "*"), "OPTIONS * HTTP/2.0");
         assert_eq!(head(Version::HTTP_2, "a:1"), "OPTIONS a:1 HTTP/2.0");
         assert_eq!(Refused::new(&BAD, None, Asked::Nothing).bytes(), 2);
+        assert_eq!(Refused::new(&BAD, None, Asked::Nothing).without_body().bytes(), 0);
     }
 }

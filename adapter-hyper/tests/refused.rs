@@ -42,7 +42,8 @@ impl Observer for Told {
     fn request_refused(&self, refused: &Refused<'_>) {
         let line = refused.line().map_or("-".into(), |line| String::from_utf8_lossy(&line).into_owned());
         let rejection = refused.rejection();
-        let _ = self.0.send(format!("{} {} {line}", rejection.status.as_u16(), rejection.reason));
+        let octets = if refused.bytes() == 0 { String::new() } else { format!(" with {} octets", refused.bytes()) };
+        let _ = self.0.send(format!("{} {} {line}{octets}", rejection.status.as_u16(), rejection.reason));
     }
 }
 
@@ -254,7 +255,7 @@ fn a_refused_target_is_path_and_query() {
         let mut client = Client::connect(server.addr);
         client.send(&request(1, END_STREAM, &field("host", "b")));
         let told = heard.recv_timeout(PATIENCE).expect("nothing is told");
-        assert_eq!(told, "400 Host is not the authority GET /x HTTP/2.0");
+        assert_eq!(told, "400 Host is not the authority GET /x HTTP/2.0 with 25 octets");
     }
 }
 

@@ -163,7 +163,7 @@ impl Connection {
             // It came together with one that was served.
             None => Asked::Nothing,
         };
-        self.shared.environ.refused(&rejection, asked);
+        self.shared.environ.refused_without_body(&rejection, asked);
         self.shared.environ.ends(ConnectionEnd::Refused);
     }
 

@@ -47,7 +47,7 @@ impl Refusals {
         let is_left = self.settle(shared) || shared.socket().inflow.is_in_head();
         // RFC 9113 §5.4.1: by h2, that is, and most likely for what came last.
         if is_left && ended.as_ref().is_err_and(|error| error.is_library() && error.is_go_away()) {
-            shared.environ.refused(&LAST, Asked::Nothing);
+            shared.environ.refused_without_body(&LAST, Asked::Nothing);
         }
     }
 
@@ -58,7 +58,7 @@ impl Refusals {
         self.malformed += socket.take_malformed();
         drop(socket);
         for _ in 0..heads.too_large {
-            shared.environ.refused(&TOO_LARGE, Asked::Nothing);
+            shared.environ.refused_without_body(&TOO_LARGE, Asked::Nothing);
         }
     }
 
@@ -68,7 +68,7 @@ impl Refusals {
         let missing = heads.saturating_sub(given);
         let refused = missing.min(malformed);
         for _ in 0..refused {
-            shared.environ.refused(&MALFORMED, Asked::Nothing);
+            shared.environ.refused_without_body(&MALFORMED, Asked::Nothing);
         }
         missing > refused
     }

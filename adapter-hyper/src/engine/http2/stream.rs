@@ -142,12 +142,13 @@ impl Stream {
         rules::cookies::join(&mut head);
         let checked = rules::request::check(&head, &engine.limits);
         if let Err(rejection) = &checked {
-            shared.environ.refused(rejection, refused::Asked::Head(&head));
             // [MUX-16] An empty Content-Length, which is 0 to h2: it resets the stream where it sees more, and that may be before an answer.
             if rejection.requirement == "REQ-23" {
+                shared.environ.refused_without_body(rejection, refused::Asked::Head(&head));
                 respond.send_reset(Reason::PROTOCOL_ERROR);
                 return None;
             }
+            shared.environ.refused(rejection, refused::Asked::Head(&head));
         }
         let reply = Arc::new(Reply::new(respond));
         let signal = Signal::new();
