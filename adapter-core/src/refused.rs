@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use http::{HeaderValue, header, request};
+use http::{HeaderValue, Version, header, request};
 
 use crate::rejection::Rejection;
 
@@ -29,14 +29,20 @@ pub struct Refused<'a> {
     rejection: &'a Rejection,
     peer: Option<SocketAddr>,
     asked: Asked<'a>,
+    has_body: bool,
 }
 
 impl<'a> Refused<'a> {
     pub(crate) fn new(rejection: &'a Rejection, peer: Option<SocketAddr>, asked: Asked<'a>) -> Self {
-        Refused { rejection, peer, asked }
+        Refused { rejection, peer, asked, has_body: true }
     }
 
-    /// The status of the answer, and why.
+    pub(crate) fn without_body(mut self) -> Self {
+        self.has_body = false;
+        self
+    }
+
+    /// The status of the answer, and why. Of a request whose stream or connection ended without one, the status that it would have had.
     pub fn rejection(&self) -> &'a Rejection {
         self.rejection
     }
@@ -53,7 +59,14 @@ impl<'a> Refused<'a> {
         let line = match self.asked {
             Asked::Nothing => return None,
             Asked::Head(head) => {
-                let line = format!("{} {} {:?}", head.method, head.uri, head.version).into_bytes();
+                let line = match head.uri.path_and_query() {
+                    // RFC 9113 §8.3.1: scheme and authority are not of it there, nor where a request is served
+                    Some(target) if head.version >= Version::HTTP_2 => {
+                        format!("{} {target} {:?}", head.method, head.version)
+                    }
+                    _ => format!("{} {} {:?}", head.method, head.uri, head.version),
+                };
+                let line = line.into_bytes();
                 Cow::Owned(line.get(..MOST).map_or_else(|| line.clone(), <[u8]>::to_vec))
             }
             Asked::Octets(octets) => {
@@ -79,7 +92,7 @@ impl<'a> Refused<'a> {
             Asked::Head(head) => head.method == http::Method::HEAD,
             _ => self.line().is_some_and(|line| line.starts_with(b"HEAD ")),
         };
-        if is_head { 0 } else { self.rejection.reason.len() as u64 }
+        if is_head || !self.has_body { 0 } else { self.rejection.reason.len() as u64 }
     }
 }
 
@@ -99,6 +112,17 @@ mod tests {
         assert_eq!((line(b""), line(b"\r\n\r\n")), (None, None));
         assert_eq!(line(&[b'x'; 100_000]).map(|line| line.len()), Some(8192));
         assert_eq!(Refused::new(&BAD, None, Asked::Octets(b"HEAD / HT")).bytes(), 0);
+        let head = |version, target| {
+            let request = http::Request::options(target).version(version);
+            let (head, ()) = request.body(()).unwrap().into_parts();
+            let line = Refused::new(&BAD, None, Asked::Head(&head)).line().map(Cow::into_owned);
+            String::from_utf8(line.unwrap()).unwrap()
+        };
+        assert_eq!(head(Version::HTTP_11, "http://a/b?c"), "OPTIONS http://a/b?c HTTP/1.1");
+        assert_eq!(head(Version::HTTP_2, "http://a/b?c"), "OPTIONS /b?c HTTP/2.0");
+        assert_eq!(head(Version::HTTP_2, "*"), "OPTIONS * HTTP/2.0");
+        assert_eq!(head(Version::HTTP_2, "a:1"), "OPTIONS a:1 HTTP/2.0");
         assert_eq!(Refused::new(&BAD, None, Asked::Nothing).bytes(), 2);
+        assert_eq!(Refused::new(&BAD, None, Asked::Nothing).without_body().bytes(), 0);
     }
 }

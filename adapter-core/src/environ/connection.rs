@@ -193,6 +193,16 @@ impl Connection {
     /// panics.
     #[cold]
     pub fn refused(&self, rejection: &Rejection, asked: Asked<'_>) {
+        self.tell_refused(rejection, asked, true);
+    }
+
+    /// [`refused`](Self::refused) where the answer has no body, or there is none: a library's own, a reset.
+    #[cold]
+    pub fn refused_without_body(&self, rejection: &Rejection, asked: Asked<'_>) {
+        self.tell_refused(rejection, asked, false);
+    }
+
+    fn tell_refused(&self, rejection: &Rejection, asked: Asked<'_>, has_body: bool) {
         tracing::debug!(target: "adapter", %rejection, "a request was refused");
         if self.serving.observers.is_empty() {
             return;
@@ -206,6 +216,7 @@ impl Connection {
         };
         let peer = forwarded.map_or(self.peer(), |forwarded| forwarded.peer);
         let refused = Refused::new(rejection, peer, asked);
+        let refused = if has_body { refused } else { refused.without_body() };
         self.serving.observers.tell(|one| one.request_refused(&refused));
     }
 

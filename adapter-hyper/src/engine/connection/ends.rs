@@ -3,13 +3,14 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
+use adapter_core::Bytes;
 use adapter_core::observe::{ConnectionEnd, TimeLimit};
 use adapter_core::refused::Asked;
 use adapter_core::rules::Rejection;
 use adapter_core::server::ShutdownLevel;
 use http::StatusCode;
 
-use super::{Connection, Linger, Protocol};
+use super::{Connection, Linger, Protocol, unparsed};
 use crate::engine::frames;
 use crate::engine::io::LINE;
 use crate::engine::status::{LAST_LINGER, LINGER, LINGER_AT_MOST, Phase};
@@ -89,7 +90,7 @@ impl Connection {
 
     /// \[KAP-13\] RFC 9112 §9.6: a close with unread bytes resets the connection and may destroy the response on its way.
     pub(super) fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.tell_refusal();
+        self.tell_refusal(None);
         let status = &self.shared.status;
         // An idle connection has nothing on its way.
         let may_send = status.says_close.load(Relaxed)
@@ -130,40 +131,47 @@ impl Connection {
     }
 
     /// A head was refused. Our half ends, hyper may have left that undone; the client's is read to its end. \[KAP-13\]
-    pub(super) fn poll_close_refused(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.tell_refusal();
+    pub(super) fn poll_close_refused(&mut self, error: &hyper::Error, cx: &mut Context<'_>) -> Poll<()> {
+        self.tell_refusal(Some(error));
         if self.shared.status.has_ended() { self.part() } else { self.poll_close(cx) }
     }
 
-    /// Tells the log of heads in HTTP/2 that h2 has answered with 431 by itself. \[LIM-01\], \[OBS-07\]
-    pub(super) fn tell_of_large_heads(&self) {
-        let count = self.shared.socket().inflow.take_too_large();
-        for _ in 0..count {
-            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-            let rejection = Rejection::new(status, "LIM-01", "the request head is too large");
-            self.shared.environ.refused(&rejection, Asked::Nothing);
-        }
-    }
-
-    /// Tells the log of a head that hyper has refused by itself, or that was late. \[ERR-05\]
-    pub(super) fn tell_refusal(&self) {
-        if self.shared.status.phase() != Phase::Head || self.shared.status.is_refused.load(Relaxed) {
+    /// Tells the log of a head that hyper, which is done, has refused by itself, or that was late. \[ERR-05\]
+    fn tell_refusal(&mut self, error: Option<&hyper::Error>) {
+        let status = &self.shared.status;
+        if status.is_refused.load(Relaxed) {
             return;
         }
-        let socket = self.shared.socket();
-        let late = self.shared.status.head_timed_out.load(Relaxed) && self.shared.status.head_begun.load(Relaxed);
-        let rejection = match socket.answered() {
-            _ if late => Rejection::new(StatusCode::REQUEST_TIMEOUT, "LIM-04b", "the request head is late"),
-            Some(status) if status.is_client_error() || status.is_server_error() => {
-                Rejection::new(status, "ERR-05", "the request head can't be parsed")
-            }
-            _ => return,
+        let is_first = status.phase() == Phase::Head;
+        let late = is_first && status.head_timed_out.load(Relaxed) && status.head_begun.load(Relaxed);
+        let (rejection, left) = if late {
+            (Rejection::new(StatusCode::REQUEST_TIMEOUT, "LIM-04b", "the request head is late"), None)
+        } else {
+            let Some(error) = error else { return };
+            let left = self.left_by_hyper();
+            let Some((rejection, is_left)) = unparsed::why(error, &left, &self.shared.engine.limits) else { return };
+            (rejection, is_left.then_some(left))
         };
         let mut line = [0; LINE];
+        let socket = self.shared.socket();
         let length = socket.line().len();
         line[..length].copy_from_slice(socket.line());
         drop(socket);
-        self.shared.environ.refused(&rejection, Asked::Octets(&line[..length]));
+        let asked = match &left {
+            Some(left) => Asked::Octets(left),
+            None if is_first => Asked::Octets(&line[..length]),
+            // It came together with one that was served.
+            None => Asked::Nothing,
+        };
+        self.shared.environ.refused_without_body(&rejection, asked);
         self.shared.environ.ends(ConnectionEnd::Refused);
+    }
+
+    /// What hyper has read and not taken. It is gone then.
+    fn left_by_hyper(&mut self) -> Bytes {
+        match std::mem::replace(&mut self.protocol, Protocol::Closing) {
+            Protocol::Http1(connection) => connection.into_parts().map(|parts| parts.read_buf).unwrap_or_default(),
+            _ => Bytes::new(),
+        }
     }
 }

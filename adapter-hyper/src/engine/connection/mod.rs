@@ -10,6 +10,7 @@
 mod announced;
 mod ends;
 mod patience;
+mod unparsed;
 
 use std::future::Future;
 use std::io;
@@ -229,7 +230,6 @@ impl Connection {
             Protocol::Http2(connection) => {
                 let ended = connection.poll(&self.shared, cx);
                 self.shared.status.settle();
-                self.tell_of_large_heads();
                 if ended.is_pending() && !self.draining && self.shared.status.last_begun.load(Relaxed) {
                     self.drain();
                     return self.poll_protocol(cx);
@@ -273,7 +273,7 @@ impl Connection {
             (Poll::Pending, _) => Poll::Pending,
             // It has refused a head, and said so; or the engine has.
             (Poll::Ready(Err(error)), _) if error.is_parse() || self.shared.status.head_timed_out.load(Relaxed) => {
-                self.poll_close_refused(cx)
+                self.poll_close_refused(&error, cx)
             }
             // A body has failed: all of it that came before is with the operating system, and must arrive. [BOD-14a]
             (Poll::Ready(Err(error)), _) if error.is_user() => self.poll_break_off(cx),
@@ -397,6 +397,10 @@ impl Connection {
         while let Poll::Ready(level) = Pin::new(&mut self.shutdown).poll(cx) {
             if level == ShutdownLevel::Forced {
                 self.shared.environ.ends(ConnectionEnd::Forced);
+                if let Protocol::Http2(connection) = &mut self.protocol {
+                    connection.leave();
+                    let _: Poll<_> = self.shared.poll_flush(cx);
+                }
                 return Poll::Ready(());
             }
             self.stopping = true;

@@ -8,6 +8,7 @@ mod incoming;
 mod leftover;
 mod outgoing;
 mod piece;
+mod refusals;
 mod reply;
 mod stream;
 mod tunnel;
@@ -16,10 +17,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
+use h2::Reason;
 use h2::server::{self, Builder};
 
 use self::bell::Bell;
 use self::piece::Piece;
+use self::refusals::Refusals;
 use super::STREAMS;
 use super::io::{FrameHandle, Shared};
 
@@ -58,6 +61,7 @@ pub(super) struct Http2 {
     is_closing: bool,
     /// Requests that are to have a task of their own from the start.
     apart: u32,
+    refusals: Refusals,
     bell: Arc<Bell>,
     /// Rings it.
     ring: Waker,
@@ -74,7 +78,14 @@ impl Http2 {
         let bell = Bell::new();
         let ring = Waker::from(bell.clone());
         shared.set_supervisor(Some(ring.clone()));
-        Http2 { state: State::Handshake(handshake), is_closing: false, apart: 0, bell, ring }
+        Http2 {
+            state: State::Handshake(handshake),
+            is_closing: false,
+            apart: 0,
+            refusals: Refusals::default(),
+            bell,
+            ring,
+        }
     }
 
     /// Reads and writes frames, and begins the requests that have come. Ready when the connection has ended, with an error where the
@@ -91,23 +102,41 @@ impl Http2 {
         }
         let State::Open(connection) = &mut self.state else { return Poll::Pending };
         for _ in 0..AT_A_TIME {
-            match ready!(connection.poll_accept(&mut ring)) {
-                Some(Ok((request, respond))) if self.apart > 0 => {
-                    self.apart -= 1;
-                    stream::serve(shared, request, respond);
+            let (request, respond) = match connection.poll_accept(&mut ring) {
+                Poll::Ready(Some(Ok(next))) => next,
+                // It has looked at all that came, unless it can't write.
+                Poll::Pending => {
+                    self.refusals.tell(shared);
+                    return Poll::Pending;
                 }
-                Some(Ok((request, respond))) => {
-                    let took = self.bell.muted(|| stream::serve_here(shared, request, respond, cx));
-                    if took > QUICK {
-                        self.apart = APART;
-                    }
+                Poll::Ready(ended) => {
+                    let ended = ended.map_or(Ok(()), |ended| ended.map(drop));
+                    self.refusals.tell_at_end(shared, &ended);
+                    return Poll::Ready(ended);
                 }
-                Some(Err(error)) => return Poll::Ready(Err(error)),
-                None => return Poll::Ready(Ok(())),
+            };
+            self.refusals.is_given();
+            if self.apart > 0 {
+                self.apart -= 1;
+                stream::serve(shared, request, respond);
+            } else {
+                let took = self.bell.muted(|| stream::serve_here(shared, request, respond, cx));
+                if took > QUICK {
+                    self.apart = APART;
+                }
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// The connection ends at once: tells its client so, and which streams were seen, as far as that goes without waiting. RFC 9113 §6.8
+    pub(super) fn leave(&mut self) {
+        if let State::Open(connection) = &mut self.state {
+            connection.abrupt_shutdown(Reason::NO_ERROR);
+            // What does not go out now is lost with the connection.
+            let _: Poll<_> = connection.poll_closed(&mut Context::from_waker(&self.ring));
+        }
     }
 
     /// Tells the client that the connection ends; what has begun by then goes on. RFC 9113 §6.8

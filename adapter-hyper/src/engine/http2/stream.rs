@@ -140,13 +140,22 @@ impl Stream {
             shared.status.last_begun.store(true, Relaxed);
         }
         rules::cookies::join(&mut head);
+        let checked = rules::request::check(&head, &engine.limits);
+        if let Err(rejection) = &checked {
+            // [MUX-16] An empty Content-Length, which is 0 to h2: it resets the stream where it sees more, and that may be before an answer.
+            if rejection.requirement == "REQ-23" {
+                shared.environ.refused_without_body(rejection, refused::Asked::Head(&head));
+                respond.send_reset(Reason::PROTOCOL_ERROR);
+                return None;
+            }
+            shared.environ.refused(rejection, refused::Asked::Head(&head));
+        }
         let reply = Arc::new(Reply::new(respond));
         let signal = Signal::new();
         let unanswered = Unanswered { signal: Some(signal.clone()), shared: shared.clone() };
-        let facts = match rules::request::check(&head, &engine.limits) {
+        let facts = match checked {
             Ok(facts) => facts,
             Err(rejection) => {
-                shared.environ.refused(&rejection, refused::Asked::Head(&head));
                 if !recv.is_end_stream() {
                     reply.body_is_open(true);
                     read_away(recv, reply.clone(), shared);

@@ -22,6 +22,7 @@ use adapter_http1::encoder;
 use bytes::{Buf, BytesMut};
 
 use self::arriving::Arriving;
+pub(super) use self::arriving::Heads;
 
 /// Where the stream stands.
 #[derive(Debug, Default)]
@@ -84,12 +85,17 @@ impl Inflow {
         }
     }
 
-    /// Heads of HTTP/2 that h2 refuses for their size, since the last call.
-    pub(super) fn take_too_large(&mut self) -> usize {
+    /// Heads of HTTP/2 that came since the last call.
+    pub(super) fn take_heads(&mut self) -> Heads {
         match &mut self.state {
-            State::Http2(arriving) => arriving.take_too_large(),
-            _ => 0,
+            State::Http2(arriving) => arriving.take_heads(),
+            _ => Heads::default(),
         }
+    }
+
+    /// Whether HTTP/2 ends within the head of a request.
+    pub(super) fn is_in_head(&self) -> bool {
+        matches!(&self.state, State::Http2(arriving) if arriving.is_in_head())
     }
 
     /// What is wrong with the body.

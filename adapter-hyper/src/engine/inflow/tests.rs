@@ -112,7 +112,8 @@ fn a_head_has_begun_with_its_first_octet() {
 fn of_http1_no_head_is_counted_here() {
     let mut inflow = Inflow::default();
     inflow.pass(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", &mut |_| {});
-    assert_eq!(inflow.take_too_large(), 0);
+    let heads = inflow.take_heads();
+    assert_eq!((heads.whole, heads.too_large, inflow.is_in_head()), (0, 0, false));
 }
 
 proptest! {

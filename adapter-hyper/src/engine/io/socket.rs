@@ -12,7 +12,6 @@ use adapter_core::RequestBodyError;
 use adapter_core::dispatch::Observed;
 use adapter_core::tls::{TlsError, TlsInfo};
 use bytes::Buf;
-use http::StatusCode;
 use hyper::rt::{ReadBuf, ReadBufCursor};
 
 use super::Shared;
@@ -63,8 +62,6 @@ pub(in crate::engine) struct Socket {
     /// How the head under way begins, for when hyper refuses it.
     line: [u8; LINE],
     line_length: usize,
-    /// The status of what hyper said last while there was no request.
-    answered: Option<StatusCode>,
     /// Octets for hyper as they are, for which it had no room.
     early: Vec<u8>,
     /// Follows what h2 writes.
@@ -97,7 +94,6 @@ impl Socket {
             early: Vec::new(),
             line: [0; LINE],
             line_length: 0,
-            answered: None,
             frames: Frames::default(),
             out: Vec::new(),
             sent: 0,
@@ -501,11 +497,6 @@ impl Socket {
         &self.line[..self.line_length]
     }
 
-    /// The status with which hyper has refused the head under way, if it has.
-    pub(in crate::engine) fn answered(&self) -> Option<StatusCode> {
-        self.answered
-    }
-
     /// Sends `bytes` behind what hyper has written.
     pub(in crate::engine) fn append(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
@@ -521,11 +512,6 @@ impl Socket {
     ) -> Poll<io::Result<usize>> {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
-        }
-        if status.phase() == Phase::Head {
-            // Answers to earlier requests of a pipeline may stand in front of it.
-            let last = memchr::memmem::rfind(bytes, b"HTTP/1.1 ").and_then(|at| bytes.get(at + 9..at + 12));
-            self.answered = last.and_then(|digits| StatusCode::from_bytes(digits).ok());
         }
         if !self.out.is_empty() && self.out.len() - self.sent + bytes.len() > most {
             ready!(self.poll_flush(status, cx))?;

@@ -520,6 +520,11 @@ fn refused_streams(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
         expected.push("431");
         ensure_eq!(seen.wait("refused", expected.len())?, expected, "what was refused");
     }
+    // No answer but a reset.
+    let malformed: Vec<_> = usual.into_iter().chain([("connection", "close")]).collect();
+    client.fields(&malformed, true)?;
+    expected.push("400");
+    ensure_eq!(seen.wait("refused", expected.len())?, expected, "what was refused");
     ensure_eq!(seen.count("started"), 0, "requests that were started");
     drop(client);
     stop(running, &seen)

@@ -50,15 +50,26 @@ pub(super) struct Arriving {
     highest: u32,
     /// The field block under way.
     block: Option<Block>,
+    /// A head was under way where what came made no sense any more.
+    is_cut: bool,
     /// Its octets.
     octets: Vec<u8>,
     /// How many there may be.
     most: usize,
     /// What a head may count, decoded; h2 answers one that counts as much with 431, and tells nobody.
     most_listed: usize,
-    /// Heads for which it does.
-    too_large: usize,
+    /// What came since it was taken.
+    heads: Heads,
     table: Table,
+}
+
+/// Heads of requests that came. \[OBS-07\]
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::engine) struct Heads {
+    /// Those that h2 gives out, if it has nothing against them.
+    pub(in crate::engine) whole: usize,
+    /// Those that it answers with 431. \[LIM-01\]
+    pub(in crate::engine) too_large: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -109,18 +120,24 @@ impl Arriving {
             is_first: true,
             highest: 0,
             block: None,
+            is_cut: false,
             octets: Vec::new(),
             // h2 ends a connection below that: six frames, or a quarter more than there have to be.
             most: LARGEST * 8 + head_bytes.saturating_mul(2),
             most_listed: head_bytes,
-            too_large: 0,
+            heads: Heads::default(),
             table: Table::default(),
         }
     }
 
-    /// Heads that were too large since the last call. \[LIM-01\], \[OBS-07\]
-    pub(super) fn take_too_large(&mut self) -> usize {
-        std::mem::take(&mut self.too_large)
+    /// The heads that came since the last call.
+    pub(super) fn take_heads(&mut self) -> Heads {
+        std::mem::take(&mut self.heads)
+    }
+
+    /// Whether the octets end within the head of a request, or what came behind it makes no sense.
+    pub(super) fn is_in_head(&self) -> bool {
+        self.is_cut || self.block.as_ref().is_some_and(|block| !block.is_late)
     }
 
     /// Whether nothing more goes through.
@@ -196,6 +213,7 @@ impl Arriving {
         };
         // RFC 9113 §4.2, §6.10
         if head.length > LARGEST || (!is_of_block && (self.block.is_some() || head.kind == CONTINUATION)) {
+            self.is_cut = head.kind == HEADERS && head.stream > self.highest;
             return self.lose(&self.head.clone(), out);
         }
         if head.kind == HEADERS {
@@ -241,8 +259,12 @@ impl Arriving {
         }
         let Ok(is_pseudo) = self.table.read(&self.octets) else { return self.lose(&[], out) };
         let block = self.block.take();
-        if self.table.listed() >= self.most_listed && block.as_ref().is_some_and(|block| !block.is_late) {
-            self.too_large += 1;
+        if block.as_ref().is_some_and(|block| !block.is_late) {
+            if self.table.listed() >= self.most_listed {
+                self.heads.too_large += 1;
+            } else {
+                self.heads.whole += 1;
+            }
         }
         if let Some(mut held) = block.and_then(|block| block.held) {
             if is_pseudo && let Some(flags) = held.get_mut(4) {
@@ -268,6 +290,7 @@ impl Arriving {
     /// What comes from here on makes no sense: it is for h2 to say so.
     #[cold]
     fn lose(&mut self, head: &[u8], out: &mut impl FnMut(&[u8])) {
+        self.is_cut = self.is_in_head();
         if let Some(held) = self.block.take().and_then(|block| block.held) {
             out(&held);
         }

@@ -123,18 +123,38 @@ fn behind_what_can_not_be_followed_everything_goes_through() {
 
 /// \[LIM-01\], \[OBS-07\] by what h2 counts for a list of fields: 32 octets more than there are of each.
 #[test]
-fn heads_that_are_too_large_are_counted_once() {
+fn heads_are_counted_once() {
     let head = |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, HEAD_OF_REQUEST);
     let count = |limit, streams: &[u32]| {
         let mut arriving = Arriving::new(limit);
         let heads: Vec<u8> = streams.iter().flat_map(|stream| head(*stream)).collect();
         arriving.pass(&[begin(), heads].concat(), &mut |_| {});
-        [arriving.take_too_large(), arriving.take_too_large()]
+        [arriving.take_heads(), arriving.take_heads()].map(|heads| (heads.whole, heads.too_large))
     };
-    assert_eq!(count(16_384, &[1, 3]), [0, 0]);
-    assert_eq!(count(100, &[1, 3]), [2, 0]);
+    assert_eq!(count(16_384, &[1, 3]), [(2, 0), (0, 0)]);
+    assert_eq!(count(100, &[1, 3]), [(0, 2), (0, 0)]);
     // Trailers are no head.
-    assert_eq!(count(100, &[1, 1]), [1, 0]);
+    assert_eq!(count(16_384, &[1, 1]), [(1, 0), (0, 0)]);
+    assert_eq!(count(100, &[1, 1]), [(0, 1), (0, 0)]);
+}
+
+/// \[OBS-07\]
+#[test]
+fn a_head_that_has_no_end_is_known() {
+    let is_in_head = |octets: &[u8]| {
+        let mut arriving = Arriving::new(16_384);
+        arriving.pass(&[&begin(), octets].concat(), &mut |_| {});
+        arriving.is_in_head()
+    };
+    let open = frame(HEADERS, 0, 1, b"\x82");
+    assert!(is_in_head(&open));
+    assert!(is_in_head(&[&open[..], &frame(0, 0, 1, b"x")].concat()), "DATA in between");
+    assert!(is_in_head(&frame(HEADERS, END_HEADERS, 1, b"\x80")), "it can't be read");
+    assert!(is_in_head(&frame(HEADERS, END_HEADERS, 1, &[0; 16_385])), "its frame is too large");
+    assert!(!is_in_head(&request()));
+    assert!(!is_in_head(&[request(), frame(HEADERS, END_STREAM, 1, b"")].concat()), "trailers");
+    assert!(!is_in_head(&[request(), frame(HEADERS, END_STREAM, 1, &[0; 16_385])].concat()), "trailers");
+    assert!(!is_in_head(&frame(0, 0, 1, &[0; 16_385])), "DATA");
 }
 
 /// RFC 9113 §4.2

@@ -83,6 +83,11 @@ impl Socket {
         Poll::Ready(Ok(written))
     }
 
+    /// Streams that h2 has reset since the last call because their client broke a rule.
+    pub(in crate::engine) fn take_malformed(&mut self) -> usize {
+        self.frames.take_malformed()
+    }
+
     /// Whether h2 is not in the middle of a frame.
     pub(in crate::engine) fn is_between_frames(&self) -> bool {
         self.frames.is_between()

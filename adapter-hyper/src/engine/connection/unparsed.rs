@@ -1,0 +1,36 @@
+//! Why hyper has refused a head, in the words of the servers that have a parser of their own. \[ERR-05\], \[OBS-07\]
+//!
+//! hyper tells kinds of errors, and leaves the octets where they are that its parser has refused: that of the other servers is asked about
+//! them. What hyper refuses behind its parser shows in its words alone, which may change: then there is a reason for all of it.
+
+use adapter_core::Limits;
+use adapter_core::rules::Rejection;
+use adapter_http1::head;
+use http::StatusCode;
+
+/// What is told of a head that hyper has answered because of `error`, if it has; `left` begins with it, unless that was found behind
+/// hyper's parser. Also whether it does.
+pub(super) fn why(error: &hyper::Error, left: &[u8], limits: &Limits) -> Option<(Rejection, bool)> {
+    // hyper says nothing to HTTP/2 that is not served.
+    if !error.is_parse() || error.is_parse_version_h2() {
+        return None;
+    }
+    let said = error.to_string();
+    let status = match error.is_parse_too_large() {
+        false => StatusCode::BAD_REQUEST,
+        true if said.contains("URI") => StatusCode::URI_TOO_LONG,
+        true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+    };
+    let (requirement, reason) = if said.contains("content-length") {
+        ("REQ-23", "Content-Length is malformed")
+    } else if said.contains("transfer-encoding") {
+        ("REQ-24", "Transfer-Encoding is malformed")
+    } else if let Err(rejection) = head::parse(left, limits) {
+        return Some((Rejection::new(status, rejection.requirement, rejection.reason), true));
+    } else if said.contains("URI") {
+        ("TGT-16", "the request target is malformed")
+    } else {
+        ("ERR-05", "the request head can't be parsed")
+    };
+    Some((Rejection::new(status, requirement, reason), false))
+}
