@@ -8,12 +8,13 @@ use std::error::Error as _;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
 use adapter_core::dispatch::Observed;
 use adapter_core::request_body::Source;
 use adapter_core::rules::request::Facts;
+use adapter_core::sync::Mutex;
 use adapter_core::{Bytes, RequestBody, RequestBodyError};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;

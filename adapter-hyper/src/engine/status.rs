@@ -5,12 +5,12 @@
 //! they count, and only the connection's task concludes from it ([`Status::settle`]). Times are nanoseconds since the
 //! engine started, read from the clock once per poll.
 
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use adapter_core::Timeouts;
 use adapter_core::server::SPARED;
+use adapter_core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use adapter_core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 
 /// How long the application may keep a client waiting that has ended its stream. \[DIS-01\] (DESIGN §7)
 pub(super) const GRACE: Duration = Duration::from_millis(250);

@@ -6,13 +6,13 @@
 //! takes it out to read it away. \[REQ-12\], \[KAP-11\]
 
 use std::pin::Pin;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use adapter_core::rules::request::Facts;
+use adapter_core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use adapter_core::sync::{Mutex, MutexGuard};
 use http_body::Body as _;
 use hyper::body::Incoming;
 

@@ -11,13 +11,14 @@ mod socket;
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use adapter_core::environ;
 use adapter_core::server::Member;
+use adapter_core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use adapter_core::sync::{Mutex, MutexGuard};
 use hyper::rt::ReadBufCursor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
