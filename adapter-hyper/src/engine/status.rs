@@ -34,6 +34,9 @@ const HELD: usize = 128 * 1024 + 1;
 /// How long after a GOAWAY new streams are served, because the client may not have seen it yet. RFC 9113 §6.8
 const CROSSING: Duration = Duration::from_secs(1);
 
+/// Bits of a time that count streams: it is a multiple of 66 µs then, and there are never so many tasks of one connection.
+const COUNT: u64 = 0xffff;
+
 /// What a stream that its client resets before it is answered costs of the connection's credit, and what one that is answered
 /// gives back, as time; the time that passes is credit too.
 const RESET_COSTS: u64 = 100_000_000;
@@ -94,10 +97,9 @@ pub(super) struct Status {
     held: AtomicUsize,
     /// It wants more of it, and is to get that when it holds less.
     body_held: AtomicBool,
-    /// Streams of HTTP/2 with something to send for which the client has made no room.
-    waiting: AtomicUsize,
-    /// Since when there are some.
-    waiting_since: AtomicU64,
+    /// Streams of HTTP/2 with something to send for which the client has made no room, in the bits of [`COUNT`]; the others say since when
+    /// there are some. In one, because a count that is seen with the time of an earlier one would have the connection given up.
+    waiting: AtomicU64,
     /// When an HTTP/2 client was told that the connection ends; 0: it was not.
     drained: AtomicU64,
     /// Requests seen.
@@ -350,9 +352,8 @@ impl Status {
 
     /// A stream has something to send and no room for it, since `now`. HTTP/2 only.
     pub(super) fn stream_waits(&self, now: u64) {
-        if self.waiting.fetch_add(1, Relaxed) == 0 {
-            self.waiting_since.store(now, Relaxed);
-        }
+        let wait = |waiting| Some(1 + if waiting & COUNT == 0 { (now | COUNT) + 1 } else { waiting });
+        let _ = self.waiting.fetch_update(Relaxed, Relaxed, wait);
     }
 
     /// There is room, or nothing to send any more.
@@ -399,10 +400,11 @@ impl Status {
     #[inline]
     pub(super) fn write_deadline(&self, timeouts: &Timeouts) -> Option<(u64, Expired)> {
         let blocked = self.blocked.load(Relaxed);
+        let waiting = self.waiting.load(Relaxed);
         if blocked != 0 {
             after(blocked, timeouts.write, Expired::Write)
-        } else if self.waiting.load(Relaxed) != 0 {
-            let start = self.waiting_since.load(Relaxed).max(self.written.load(Relaxed));
+        } else if waiting & COUNT != 0 {
+            let start = (waiting & !COUNT).max(self.written.load(Relaxed));
             after(start, timeouts.write, Expired::Write)
         } else {
             None
@@ -492,7 +494,11 @@ mod tests {
         assert_eq!(status.phase(), Phase::Busy);
         assert_eq!(status.deadline(&timeouts), None);
         status.stream_waits(7 * MS);
-        assert_eq!(status.deadline(&timeouts), Some((60_007 * MS, Expired::Write)));
+        let begun = (7 * MS).next_multiple_of(COUNT + 1);
+        assert_eq!(status.deadline(&timeouts), Some((60_000 * MS + begun, Expired::Write)));
+        status.stream_waits(9 * MS);
+        status.stream_goes_on();
+        assert_eq!(status.deadline(&timeouts), Some((60_000 * MS + begun, Expired::Write)), "one waits from then on");
         status.begin_turn(10 * MS);
         status.progressed();
         assert_eq!(status.deadline(&timeouts), Some((60_010 * MS, Expired::Write)), "the client takes something");
