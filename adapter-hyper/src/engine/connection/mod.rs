@@ -493,7 +493,7 @@ impl Future for Connection {
             return Poll::Pending;
         }
         if this.is_unwatched() {
-            let looked = this.shared.socket().poll_ahead(&this.shared, cx);
+            let looked = this.shared.poll_ahead(cx);
             match looked {
                 Ahead::Waits => this.shared.status.read_waits.store(true, Relaxed),
                 Ahead::Full => {}

@@ -66,6 +66,23 @@ impl Shared {
         self.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Reads, and tells who wants to know it of the client's end.
+    #[inline]
+    fn reading<T>(&self, read: impl FnOnce(&mut Socket, &Status) -> T) -> T {
+        let mut socket = self.socket();
+        let read = read(&mut socket, &self.status);
+        if std::mem::take(&mut socket.disconnects) {
+            drop(socket);
+            self.environ.disconnected.fire();
+        }
+        read
+    }
+
+    /// See [`Socket::poll_ahead`].
+    pub(super) fn poll_ahead(&self, cx: &mut Context<'_>) -> Ahead {
+        self.reading(|socket, status| socket.poll_ahead(status, cx))
+    }
+
     /// The response under way is the last of HTTP here.
     pub(super) fn set_switch(&self, switch: Box<Switch>) {
         *self.switch.lock().unwrap_or_else(PoisonError::into_inner) = Some(switch);
@@ -155,7 +172,7 @@ pub(super) struct Handle(pub(super) Arc<Shared>);
 
 impl hyper::rt::Read for Handle {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        self.0.socket().poll_read(&self.0, cx, buffer)
+        self.0.reading(|socket, status| socket.poll_read(status, cx, buffer))
     }
 }
 
@@ -190,7 +207,7 @@ pub(super) struct FrameHandle(pub(super) Arc<Shared>);
 
 impl AsyncRead for FrameHandle {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.0.socket().poll_read_frames(&self.0, cx, buffer)
+        self.0.reading(|socket, status| socket.poll_read_frames(status, cx, buffer))
     }
 }
 
