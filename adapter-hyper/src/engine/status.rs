@@ -1,7 +1,7 @@
 //! Where a connection stands, shared between its socket, its requests and its supervisor.
 //!
 //! In HTTP/1 all of them run inside one poll of the connection's task, except parts of a body that an application moved
-//! elsewhere; so plain relaxed atomics do, and cost a load or a store each. In HTTP/2 streams have tasks of their own:
+//! elsewhere; so plain relaxed atomics do, and cost a load or a store each, but where an order is given. In HTTP/2 streams have tasks of their own:
 //! they count, and only the connection's task concludes from it ([`Status::settle`]). Times are nanoseconds since the
 //! engine started, read from the clock once per poll.
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use adapter_core::Timeouts;
 use adapter_core::server::SPARED;
-use adapter_core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use adapter_core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 use adapter_core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 
 /// How long the application may keep a client waiting that has ended its stream. \[DIS-01\] (DESIGN §7)
@@ -113,7 +113,7 @@ pub(super) struct Status {
     /// The application waits for the rest of the request body.
     pub(super) body_waits: AtomicBool,
     /// The end of the client's stream was kept from hyper, which has to read again once it may know.
-    pub(super) end_held: AtomicBool,
+    end_held: AtomicBool,
     /// The application has not read the request body to its end, nor dropped it.
     pub(super) body_open: AtomicBool,
     /// A byte of the next head is here, perhaps while a request is being answered.
@@ -215,9 +215,28 @@ impl Status {
 
     /// Whether the end of the client's stream is to be kept from hyper: it would drop the response under way, or what
     /// of it is not written. Only who waits for the rest of a request body has to learn of it, and at once.
-    pub(super) fn holds_end(&self) -> bool {
-        let answering = self.phase() == Phase::Busy && !self.body_waits.load(Relaxed);
+    fn holds_end(&self) -> bool {
+        let answering = self.phase() == Phase::Busy && !self.body_waits.load(SeqCst);
         (answering || self.is_write_blocked()) && !self.is_multiplexed()
+    }
+
+    /// The end of the client's stream is here: whether it is kept from hyper.
+    pub(super) fn meets_end(&self) -> bool {
+        let holds = self.holds_end();
+        self.end_held.store(holds, SeqCst);
+        holds
+    }
+
+    /// Whether it was, and is not to be any more.
+    pub(super) fn lets_end_go(&self) -> bool {
+        self.end_held.load(SeqCst) && !self.holds_end()
+    }
+
+    /// The application waits for the rest of the request body from now on, perhaps on another thread: whether the connection's task has
+    /// to look, because the end was kept from hyper. Either that is seen here, or the task sees this at the end of its turn.
+    pub(super) fn body_is_awaited(&self) -> bool {
+        self.body_waits.store(true, SeqCst);
+        self.end_held.load(SeqCst)
     }
 
     pub(super) fn is_multiplexed(&self) -> bool {

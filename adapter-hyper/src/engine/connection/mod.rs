@@ -367,6 +367,8 @@ impl Connection {
                 self.shared.forget_upload(&upload);
                 let keep = !status.says_close.load(Relaxed) && !self.draining;
                 self.rest = upload.take().filter(|_| keep).map(|incoming| Rest::new(incoming, status.now()));
+                // Who waits for it elsewhere has to see that, too. [REQ-15]
+                upload.wake();
                 // hyper has to see that it is gone.
                 cx.waker().wake_by_ref();
             }
@@ -501,7 +503,7 @@ impl Future for Connection {
             }
         }
         let status = &this.shared.status;
-        if (status.end_held.load(Relaxed) && !status.holds_end()) || this.reads_too_late() {
+        if status.lets_end_go() || this.reads_too_late() {
             cx.waker().wake_by_ref();
         }
         if !same_waker && this.poll_timer(cx).is_ready() {

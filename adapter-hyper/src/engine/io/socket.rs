@@ -489,9 +489,7 @@ impl Socket {
             // The grace starts now; the supervisor has to see it.
             cx.waker().wake_by_ref();
         }
-        let hold = status.holds_end();
-        status.end_held.store(hold, Relaxed);
-        if hold { Poll::Pending } else { Poll::Ready(Ok(())) }
+        if status.meets_end() { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 
     /// How the head under way begins, as far as it is remembered.
