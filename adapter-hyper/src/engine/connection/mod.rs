@@ -43,7 +43,7 @@ const PIECES: u32 = 16;
 /// blocks, and contains their panics. Cancel safe: dropping it closes the connection and drops what is under way.
 #[must_use = "futures do nothing unless polled"]
 pub struct Connection {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     protocol: Protocol,
     shutdown: ShutdownWatch,
     /// The server is shutting down.
@@ -529,3 +529,6 @@ impl Drop for Connection {
         self.shared.environ.closed();
     }
 }
+
+#[cfg(all(test, adapter_model))]
+mod models;

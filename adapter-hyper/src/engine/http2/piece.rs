@@ -119,3 +119,6 @@ impl Drop for Queue {
         }
     }
 }
+
+#[cfg(all(test, adapter_model))]
+mod models;
