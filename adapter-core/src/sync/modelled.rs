@@ -120,6 +120,11 @@ pub fn now() -> Instant {
     *BEGAN + PASSED.get()
 }
 
+/// It is `time`, at least.
+pub fn pass_to(time: Instant) {
+    pass(time.saturating_duration_since(now()));
+}
+
 /// A limit has run out.
 fn pass(limit: Duration) {
     PASSED.set(PASSED.get() + limit);
@@ -254,19 +259,47 @@ impl Listener for EventListener {
 
 /// Runs a future on the thread. Who wakes it holds no lock of the code.
 pub fn block_on<F: Future>(future: F) -> F::Output {
-    struct Watched(Waker);
+    run(future, true)
+}
 
-    impl Wake for Watched {
+/// [`block_on`] for a future that may be woken under a lock. A wake-up is one step.
+pub fn block_on_any<F: Future>(future: F) -> F::Output {
+    run(future, false)
+}
+
+fn run<F: Future>(future: F, is_watched: bool) -> F::Output {
+    struct Woken {
+        thread: Waker,
+        is_watched: bool,
+        /// shuttle's own is used up where the thread waits for a lock while it polls.
+        is_woken: std::sync::atomic::AtomicBool,
+    }
+
+    impl Wake for Woken {
         fn wake(self: Arc<Self>) {
-            assert_eq!(locks_held(), 0, "woken under a lock");
-            self.0.wake_by_ref();
+            self.wake_by_ref();
+        }
+
+        fn wake_by_ref(self: &Arc<Self>) {
+            assert!(!self.is_watched || locks_held() == 0, "woken under a lock");
+            self.is_woken.store(true, atomic::Ordering::SeqCst);
+            self.thread.wake_by_ref();
         }
     }
 
     let mut future = std::pin::pin!(future);
+    let mut woken = None;
     shuttle::future::block_on(std::future::poll_fn(|cx| {
-        let waker = Waker::from(Arc::new(Watched(cx.waker().clone())));
-        future.as_mut().poll(&mut Context::from_waker(&waker))
+        let new = || Arc::new(Woken { thread: cx.waker().clone(), is_watched, is_woken: Default::default() });
+        let woken = woken.get_or_insert_with(new);
+        let waker = Waker::from(woken.clone());
+        loop {
+            woken.is_woken.store(false, atomic::Ordering::SeqCst);
+            let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
+            if polled.is_ready() || !woken.is_woken.load(atomic::Ordering::SeqCst) {
+                return polled;
+            }
+        }
     }))
 }
 

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use adapter_core::sync;
+
 /// How often the time of day is looked at.
 const LOOK: u64 = 1_000_000_000;
 /// hyper's text of a Date holds until the time of day is so much later.
@@ -14,7 +16,7 @@ const HOLDS: u64 = 1_000_000_000;
 pub(super) struct Clock {
     origin: Instant,
     /// What the clock said then.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(adapter_model)))]
     said: Option<u64>,
     time_of_day: TimeOfDay,
 }
@@ -33,8 +35,8 @@ impl Clock {
     /// One that begins now.
     pub(super) fn new() -> Self {
         Clock {
-            origin: Instant::now(),
-            #[cfg(target_os = "linux")]
+            origin: sync::now(),
+            #[cfg(all(target_os = "linux", not(adapter_model)))]
             said: monotonic(),
             time_of_day: TimeOfDay::default(),
         }
@@ -43,11 +45,11 @@ impl Clock {
     /// Nanoseconds since its beginning; there is room for 584 years.
     #[inline]
     pub(super) fn now(&self) -> u64 {
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", not(adapter_model)))]
         if let (Some(said), Some(says)) = (self.said, monotonic()) {
             return says.saturating_sub(said);
         }
-        self.origin.elapsed().as_nanos() as u64
+        sync::now().saturating_duration_since(self.origin).as_nanos() as u64
     }
 
     /// How long ago `time` was.
@@ -86,7 +88,7 @@ impl TimeOfDay {
 }
 
 /// The clock of [`Instant`], as std's documentation of it says.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(adapter_model)))]
 #[inline]
 fn monotonic() -> Option<u64> {
     let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).ok()?;

@@ -74,3 +74,6 @@ impl Drop for InFlight {
         }
     }
 }
+
+#[cfg(all(test, adapter_model))]
+mod models;

@@ -14,6 +14,8 @@ mod in_flight;
 mod inflow;
 mod io;
 mod measured;
+#[cfg(all(test, adapter_model))]
+mod models;
 mod request_body;
 mod response_body;
 mod secured;

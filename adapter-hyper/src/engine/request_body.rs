@@ -7,9 +7,9 @@
 use std::error::Error as _;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Wake, Waker, ready};
+use std::task::{Context, Poll, Wake, ready};
 
 use adapter_core::dispatch::Observed;
 use adapter_core::request_body::Source;
@@ -51,19 +51,7 @@ struct Body {
 /// more from the wake-up on, and not only from when it looks. \[DIS-04\]
 struct Waiter {
     shared: Arc<Shared>,
-    application: Mutex<Waker>,
-}
-
-impl Waiter {
-    fn new(shared: &Arc<Shared>) -> Arc<Self> {
-        Arc::new(Waiter { shared: shared.clone(), application: Mutex::new(Waker::noop().clone()) })
-    }
-
-    /// `waker` is to be woken from now on.
-    fn wait(&self, waker: &Waker) {
-        self.application.lock().unwrap_or_else(PoisonError::into_inner).clone_from(waker);
-        self.shared.status.body_waits.store(true, Relaxed);
-    }
+    upload: Arc<Upload>,
 }
 
 impl Wake for Waiter {
@@ -73,8 +61,7 @@ impl Wake for Waiter {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.shared.status.body_waits.store(false, Relaxed);
-        let waker = self.application.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        waker.wake();
+        self.upload.wake();
     }
 }
 
@@ -96,13 +83,23 @@ impl Source for Body {
         };
         upload.wanted.store(true, Relaxed);
         let mut polled = Pin::new(&mut *body).poll_frame(cx);
+        let mut waits = None;
         if polled.is_pending() {
-            let waiter = this.waiter.get_or_insert_with(|| Waiter::new(&this.measured.shared));
-            waiter.wait(cx.waker());
+            let shared = &this.measured.shared;
+            let new = || Arc::new(Waiter { shared: shared.clone(), upload: upload.clone() });
+            let waiter = this.waiter.get_or_insert_with(new);
+            waits = Some((upload.wakes(cx.waker()), shared.status.body_is_awaited()));
             polled = Pin::new(&mut *body).poll_frame(&mut Context::from_waker(&waiter.clone().into()));
         }
         let is_last = body.is_end_stream();
         drop(incoming);
+        // Not under the lock.
+        if let Some((before, end_is_held)) = waits {
+            drop(before);
+            if end_is_held {
+                this.measured.shared.wake_supervisor();
+            }
+        }
         let Poll::Ready(next) = polled else {
             let late = ready!(this.measured.poll_late(cx));
             return Poll::Ready(Some(Err(this.fail(late))));
@@ -153,7 +150,7 @@ impl Body {
     /// Nothing more can be read of it. \[KAP-11\]
     fn fail(&mut self, error: RequestBodyError) -> RequestBodyError {
         self.ended = true;
-        drop(self.upload.take());
+        drop(self.upload.give_up());
         self.leave();
         error
     }

@@ -1,16 +1,16 @@
 //! Where a connection stands, shared between its socket, its requests and its supervisor.
 //!
 //! In HTTP/1 all of them run inside one poll of the connection's task, except parts of a body that an application moved
-//! elsewhere; so plain relaxed atomics do, and cost a load or a store each. In HTTP/2 streams have tasks of their own:
+//! elsewhere; so plain relaxed atomics do, and cost a load or a store each, but where an order is given. In HTTP/2 streams have tasks of their own:
 //! they count, and only the connection's task concludes from it ([`Status::settle`]). Times are nanoseconds since the
 //! engine started, read from the clock once per poll.
 
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use adapter_core::Timeouts;
 use adapter_core::server::SPARED;
+use adapter_core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+use adapter_core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 
 /// How long the application may keep a client waiting that has ended its stream. \[DIS-01\] (DESIGN §7)
 pub(super) const GRACE: Duration = Duration::from_millis(250);
@@ -33,6 +33,9 @@ const HELD: usize = 128 * 1024 + 1;
 
 /// How long after a GOAWAY new streams are served, because the client may not have seen it yet. RFC 9113 §6.8
 const CROSSING: Duration = Duration::from_secs(1);
+
+/// Bits of a time that count streams: it is a multiple of 66 µs then, and there are never so many tasks of one connection.
+const COUNT: u64 = 0xffff;
 
 /// What a stream that its client resets before it is answered costs of the connection's credit, and what one that is answered
 /// gives back, as time; the time that passes is credit too.
@@ -94,10 +97,9 @@ pub(super) struct Status {
     held: AtomicUsize,
     /// It wants more of it, and is to get that when it holds less.
     body_held: AtomicBool,
-    /// Streams of HTTP/2 with something to send for which the client has made no room.
-    waiting: AtomicUsize,
-    /// Since when there are some.
-    waiting_since: AtomicU64,
+    /// Streams of HTTP/2 with something to send for which the client has made no room, in the bits of [`COUNT`]; the others say since when
+    /// there are some. In one, because a count that is seen with the time of an earlier one would have the connection given up.
+    waiting: AtomicU64,
     /// When an HTTP/2 client was told that the connection ends; 0: it was not.
     drained: AtomicU64,
     /// Requests seen.
@@ -111,7 +113,7 @@ pub(super) struct Status {
     /// The application waits for the rest of the request body.
     pub(super) body_waits: AtomicBool,
     /// The end of the client's stream was kept from hyper, which has to read again once it may know.
-    pub(super) end_held: AtomicBool,
+    end_held: AtomicBool,
     /// The application has not read the request body to its end, nor dropped it.
     pub(super) body_open: AtomicBool,
     /// A byte of the next head is here, perhaps while a request is being answered.
@@ -213,9 +215,28 @@ impl Status {
 
     /// Whether the end of the client's stream is to be kept from hyper: it would drop the response under way, or what
     /// of it is not written. Only who waits for the rest of a request body has to learn of it, and at once.
-    pub(super) fn holds_end(&self) -> bool {
-        let answering = self.phase() == Phase::Busy && !self.body_waits.load(Relaxed);
+    fn holds_end(&self) -> bool {
+        let answering = self.phase() == Phase::Busy && !self.body_waits.load(SeqCst);
         (answering || self.is_write_blocked()) && !self.is_multiplexed()
+    }
+
+    /// The end of the client's stream is here: whether it is kept from hyper.
+    pub(super) fn meets_end(&self) -> bool {
+        let holds = self.holds_end();
+        self.end_held.store(holds, SeqCst);
+        holds
+    }
+
+    /// Whether it was, and is not to be any more.
+    pub(super) fn lets_end_go(&self) -> bool {
+        self.end_held.load(SeqCst) && !self.holds_end()
+    }
+
+    /// The application waits for the rest of the request body from now on, perhaps on another thread: whether the connection's task has
+    /// to look, because the end was kept from hyper. Either that is seen here, or the task sees this at the end of its turn.
+    pub(super) fn body_is_awaited(&self) -> bool {
+        self.body_waits.store(true, SeqCst);
+        self.end_held.load(SeqCst)
     }
 
     pub(super) fn is_multiplexed(&self) -> bool {
@@ -350,9 +371,8 @@ impl Status {
 
     /// A stream has something to send and no room for it, since `now`. HTTP/2 only.
     pub(super) fn stream_waits(&self, now: u64) {
-        if self.waiting.fetch_add(1, Relaxed) == 0 {
-            self.waiting_since.store(now, Relaxed);
-        }
+        let wait = |waiting| Some(1 + if waiting & COUNT == 0 { (now | COUNT) + 1 } else { waiting });
+        let _ = self.waiting.fetch_update(Relaxed, Relaxed, wait);
     }
 
     /// There is room, or nothing to send any more.
@@ -399,10 +419,11 @@ impl Status {
     #[inline]
     pub(super) fn write_deadline(&self, timeouts: &Timeouts) -> Option<(u64, Expired)> {
         let blocked = self.blocked.load(Relaxed);
+        let waiting = self.waiting.load(Relaxed);
         if blocked != 0 {
             after(blocked, timeouts.write, Expired::Write)
-        } else if self.waiting.load(Relaxed) != 0 {
-            let start = self.waiting_since.load(Relaxed).max(self.written.load(Relaxed));
+        } else if waiting & COUNT != 0 {
+            let start = (waiting & !COUNT).max(self.written.load(Relaxed));
             after(start, timeouts.write, Expired::Write)
         } else {
             None
@@ -492,7 +513,11 @@ mod tests {
         assert_eq!(status.phase(), Phase::Busy);
         assert_eq!(status.deadline(&timeouts), None);
         status.stream_waits(7 * MS);
-        assert_eq!(status.deadline(&timeouts), Some((60_007 * MS, Expired::Write)));
+        let begun = (7 * MS).next_multiple_of(COUNT + 1);
+        assert_eq!(status.deadline(&timeouts), Some((60_000 * MS + begun, Expired::Write)));
+        status.stream_waits(9 * MS);
+        status.stream_goes_on();
+        assert_eq!(status.deadline(&timeouts), Some((60_000 * MS + begun, Expired::Write)), "one waits from then on");
         status.begin_turn(10 * MS);
         status.progressed();
         assert_eq!(status.deadline(&timeouts), Some((60_010 * MS, Expired::Write)), "the client takes something");

@@ -41,7 +41,7 @@ impl Switch {
 struct Direct(Arc<Shared>);
 
 impl Direct {
-    /// \[DIS-01\] an error means that the client is gone
+    /// \[DIS-01\] an error means that the client is gone. Not under the socket's lock: who is woken may use it.
     fn tell<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if let Poll::Ready(Err(_)) = &polled {
             self.0.environ.disconnected.fire();
@@ -52,21 +52,25 @@ impl Direct {
 
 impl AsyncRead for Direct {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.tell(self.0.socket().poll_read_taken(cx, buffer))
+        let polled = self.0.socket().poll_read_taken(cx, buffer);
+        self.tell(polled)
     }
 }
 
 impl AsyncWrite for Direct {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.tell(self.0.socket().poll_write_raw(cx, bytes))
+        let polled = self.0.socket().poll_write_raw(cx, bytes);
+        self.tell(polled)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Nothing is gathered here; the transport may hold something.
-        self.tell(self.0.socket().poll_flush_raw(cx))
+        let polled = self.0.socket().poll_flush_raw(cx);
+        self.tell(polled)
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.tell(self.0.socket().poll_shutdown_raw(cx))
+        let polled = self.0.socket().poll_shutdown_raw(cx);
+        self.tell(polled)
     }
 }

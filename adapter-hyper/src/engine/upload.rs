@@ -6,13 +6,13 @@
 //! takes it out to read it away. \[REQ-12\], \[KAP-11\]
 
 use std::pin::Pin;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::sync::PoisonError;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use adapter_core::rules::request::Facts;
+use adapter_core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use adapter_core::sync::{Mutex, MutexGuard};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -29,10 +29,12 @@ pub(super) struct Upload {
     expects_continue: bool,
     /// The application has asked for some of it.
     pub(super) wanted: AtomicBool,
-    /// The application has dropped it.
+    /// The application has dropped it, or it has failed.
     pub(super) unwanted: AtomicBool,
     /// `None` once it is at its end or was given up.
     incoming: Mutex<Option<Incoming>>,
+    /// The application that waits, or has waited, for more of it.
+    reader: Mutex<Waker>,
 }
 
 impl Upload {
@@ -42,6 +44,7 @@ impl Upload {
             wanted: AtomicBool::new(false),
             unwanted: AtomicBool::new(false),
             incoming: Mutex::new(Some(incoming)),
+            reader: Mutex::new(Waker::noop().clone()),
         }
     }
 
@@ -49,12 +52,31 @@ impl Upload {
         self.incoming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes it away from the application, whose next read is an error. \[REQ-15\]
+    /// `reader` is to be woken from now on, and no more who was before; that one is to be dropped under no lock.
+    pub(super) fn wakes(&self, reader: &Waker) -> Option<Waker> {
+        let mut current = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        (!current.will_wake(reader)).then(|| std::mem::replace(&mut *current, reader.clone()))
+    }
+
+    /// Has the application look at it again.
+    pub(super) fn wake(&self) {
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        reader.wake();
+    }
+
+    /// Takes it, which has been read to its end, or away from the application, whose next read is an error. \[REQ-15\]
     pub(super) fn take(&self) -> Option<Incoming> {
         self.incoming().take()
     }
 
-    /// Whether the application has dropped it.
+    /// Takes it, of which nothing more can be read, though there may be more. \[KAP-11\]
+    pub(super) fn give_up(&self) -> Option<Incoming> {
+        let mut incoming = self.incoming();
+        self.unwanted.store(true, Relaxed);
+        incoming.take()
+    }
+
+    /// Whether the application has dropped it, or it has failed.
     pub(super) fn is_unwanted(&self) -> bool {
         self.unwanted.load(Relaxed)
     }
@@ -64,7 +86,8 @@ impl Upload {
     /// the application goes on to read, and which is not known to end in time. \[REQ-12\], \[KAP-11\]
     pub(super) fn can_be_left(&self, left: Option<u64>) -> bool {
         if self.incoming().is_none() {
-            return false;
+            // Read to its end, perhaps just now and elsewhere.
+            return !self.is_unwanted();
         }
         // [EXP-02b] RFC 9110 §10.1.1: whether the client sends it now, nobody knows
         if self.expects_continue && !self.wanted.load(Relaxed) {

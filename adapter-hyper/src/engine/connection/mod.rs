@@ -44,7 +44,7 @@ const PIECES: u32 = 16;
 /// blocks, and contains their panics. Cancel safe: dropping it closes the connection and drops what is under way.
 #[must_use = "futures do nothing unless polled"]
 pub struct Connection {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     protocol: Protocol,
     shutdown: ShutdownWatch,
     /// The server is shutting down.
@@ -367,6 +367,8 @@ impl Connection {
                 self.shared.forget_upload(&upload);
                 let keep = !status.says_close.load(Relaxed) && !self.draining;
                 self.rest = upload.take().filter(|_| keep).map(|incoming| Rest::new(incoming, status.now()));
+                // Who waits for it elsewhere has to see that, too. [REQ-15]
+                upload.wake();
                 // hyper has to see that it is gone.
                 cx.waker().wake_by_ref();
             }
@@ -497,7 +499,7 @@ impl Future for Connection {
             return Poll::Pending;
         }
         if this.is_unwatched() {
-            let looked = this.shared.socket().poll_ahead(&this.shared, cx);
+            let looked = this.shared.poll_ahead(cx);
             match looked {
                 Ahead::Waits => this.shared.status.read_waits.store(true, Relaxed),
                 Ahead::Full => {}
@@ -505,7 +507,7 @@ impl Future for Connection {
             }
         }
         let status = &this.shared.status;
-        if (status.end_held.load(Relaxed) && !status.holds_end()) || this.reads_too_late() {
+        if status.lets_end_go() || this.reads_too_late() {
             cx.waker().wake_by_ref();
         }
         if !same_waker && this.poll_timer(cx).is_ready() {
@@ -531,3 +533,6 @@ impl Drop for Connection {
         self.shared.environ.closed();
     }
 }
+
+#[cfg(all(test, adapter_model))]
+mod models;

@@ -60,7 +60,7 @@ impl Connection {
             }
             // Looked at in every poll from now on, until hyper reads again.
             Expired::Look => {
-                let looked = self.shared.socket().poll_ahead(&self.shared, cx);
+                let looked = self.shared.poll_ahead(cx);
                 let again = match looked {
                     Ahead::Reset => return self.abort(),
                     Ahead::Full => Some(now + LOOK.as_nanos() as u64),

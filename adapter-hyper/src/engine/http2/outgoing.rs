@@ -201,3 +201,6 @@ impl Outgoing {
         Poll::Ready(End::Failed)
     }
 }
+
+#[cfg(all(test, adapter_model))]
+mod models;

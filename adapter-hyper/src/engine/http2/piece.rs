@@ -3,13 +3,14 @@
 //! It drops a piece that is written, or that nobody will have. So pieces may carry a note, dropped with them: a failure waits until
 //! what came before is written, because a reset overtakes what is queued \[BOD-14\], and the request ends with the last octet.
 
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use adapter_core::Bytes;
 use adapter_core::dispatch::Observed;
+use adapter_core::sync::Mutex;
+use adapter_core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use adapter_core::sync::atomic::{AtomicBool, AtomicUsize};
 use bytes::Buf;
 
 use crate::engine::io::Shared;
@@ -118,3 +119,6 @@ impl Drop for Queue {
         }
     }
 }
+
+#[cfg(all(test, adapter_model))]
+mod models;

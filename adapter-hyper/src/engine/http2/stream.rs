@@ -368,3 +368,6 @@ impl Drop for Stream {
         drop(self.reply.take());
     }
 }
+
+#[cfg(all(test, adapter_model))]
+mod models;

@@ -11,13 +11,14 @@ mod socket;
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use adapter_core::environ;
 use adapter_core::server::Member;
+use adapter_core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use adapter_core::sync::{Mutex, MutexGuard};
 use hyper::rt::ReadBufCursor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -63,6 +64,23 @@ impl Shared {
 
     pub(super) fn socket(&self) -> MutexGuard<'_, Socket> {
         self.socket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads, and tells who wants to know it of the client's end.
+    #[inline]
+    fn reading<T>(&self, read: impl FnOnce(&mut Socket, &Status) -> T) -> T {
+        let mut socket = self.socket();
+        let read = read(&mut socket, &self.status);
+        if std::mem::take(&mut socket.disconnects) {
+            drop(socket);
+            self.environ.disconnected.fire();
+        }
+        read
+    }
+
+    /// See [`Socket::poll_ahead`].
+    pub(super) fn poll_ahead(&self, cx: &mut Context<'_>) -> Ahead {
+        self.reading(|socket, status| socket.poll_ahead(status, cx))
     }
 
     /// The response under way is the last of HTTP here.
@@ -154,7 +172,7 @@ pub(super) struct Handle(pub(super) Arc<Shared>);
 
 impl hyper::rt::Read for Handle {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        self.0.socket().poll_read(&self.0, cx, buffer)
+        self.0.reading(|socket, status| socket.poll_read(status, cx, buffer))
     }
 }
 
@@ -189,7 +207,7 @@ pub(super) struct FrameHandle(pub(super) Arc<Shared>);
 
 impl AsyncRead for FrameHandle {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.0.socket().poll_read_frames(&self.0, cx, buffer)
+        self.0.reading(|socket, status| socket.poll_read_frames(status, cx, buffer))
     }
 }
 

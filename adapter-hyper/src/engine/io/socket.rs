@@ -14,7 +14,6 @@ use adapter_core::tls::{TlsError, TlsInfo};
 use bytes::Buf;
 use hyper::rt::{ReadBuf, ReadBufCursor};
 
-use super::Shared;
 use crate::engine::frames::Frames;
 use crate::engine::inflow::{Inflow, Want};
 use crate::engine::status::{Phase, Status};
@@ -73,6 +72,8 @@ pub(in crate::engine) struct Socket {
     is_shut: bool,
     /// The next write is to try, whatever events have said.
     tries: bool,
+    /// The client has just ended its stream, or is gone: to be told, but not under the lock.
+    pub(super) disconnects: bool,
     /// hyper has more than there was room for.
     pub(super) hyper_waits: bool,
     /// Requests whose responses hyper has to the last octet, where somebody wants to know. HTTP/1.
@@ -99,6 +100,7 @@ impl Socket {
             sent: 0,
             is_shut: false,
             tries: false,
+            disconnects: false,
             hyper_waits: false,
             undelivered: Vec::new(),
         }
@@ -213,21 +215,19 @@ impl Socket {
     /// Looks for the end of the client's stream where hyper does not: it stops reading while the application leaves a
     /// body unread, or a pipelined request waits. What comes before the end, at most [`AHEAD`] bytes, is for hyper to
     /// read later. [`Ahead::Full`]: nothing will wake the task, look again. \[DIS-01\], \[DIS-03\]
-    pub(in crate::engine) fn poll_ahead(&mut self, shared: &Shared, cx: &mut Context<'_>) -> Ahead {
+    pub(super) fn poll_ahead(&mut self, status: &Status, cx: &mut Context<'_>) -> Ahead {
         let looked = LENT.with_borrow_mut(|input| {
             input.resize(INPUT, 0);
             while self.inflow.raw().len() < AHEAD {
                 match self.poll_read_raw(cx, input.get_mut(..AHEAD).unwrap_or_default()) {
                     Poll::Pending => return Ahead::Waits,
                     read if is_end(&read) => {
-                        if shared.status.client_ended() {
-                            shared.environ.disconnected.fire();
-                        }
+                        self.disconnects |= status.client_ended();
                         return Ahead::Waits;
                     }
                     Poll::Ready(Ok(count)) => self.inflow.raw().extend_from_slice(&input[..count]),
                     Poll::Ready(Err(_)) => {
-                        shared.environ.disconnected.fire();
+                        self.disconnects = true;
                         return Ahead::Reset;
                     }
                 }
@@ -236,7 +236,7 @@ impl Socket {
         });
         let Ahead::Full = looked else { return looked };
         if self.io.was_reset() {
-            shared.environ.disconnected.fire();
+            self.disconnects = true;
             return Ahead::Reset;
         }
         Ahead::Full
@@ -352,11 +352,10 @@ impl Socket {
 
     pub(super) fn poll_read(
         &mut self,
-        shared: &Shared,
+        status: &Status,
         cx: &mut Context<'_>,
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let status = &shared.status;
         if self.give_early(buffer.remaining(), |octets| buffer.put_slice(octets)) {
             return Poll::Ready(Ok(()));
         }
@@ -397,7 +396,7 @@ impl Socket {
                             self.inflow.passed(count);
                             Poll::Ready(Ok(()))
                         }
-                        read => self.no_octets(shared, cx, read),
+                        read => self.no_octets(status, cx, read),
                     };
                 }
                 _ => LENT.with_borrow_mut(|input| {
@@ -411,7 +410,7 @@ impl Socket {
             };
             match read {
                 Poll::Ready(Ok(count)) if count > 0 => {}
-                read => return self.no_octets(shared, cx, read),
+                read => return self.no_octets(status, cx, read),
             }
             if buffer.remaining() < room {
                 return Poll::Ready(Ok(()));
@@ -464,11 +463,10 @@ impl Socket {
     /// There is nothing to read now, or not any more.
     fn no_octets(
         &mut self,
-        shared: &Shared,
+        status: &Status,
         cx: &mut Context<'_>,
         read: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<()>> {
-        let status = &shared.status;
         match read {
             Poll::Pending => {
                 status.read_waits.store(true, Relaxed);
@@ -477,19 +475,17 @@ impl Socket {
             read if is_end(&read) => {}
             Poll::Ready(Err(error)) => {
                 // [DIS-01] a reset needs no grace
-                shared.environ.disconnected.fire();
+                self.disconnects = true;
                 return Poll::Ready(Err(error));
             }
             Poll::Ready(Ok(_)) => {}
         }
         if status.client_ended() {
-            shared.environ.disconnected.fire();
+            self.disconnects = true;
             // The grace starts now; the supervisor has to see it.
             cx.waker().wake_by_ref();
         }
-        let hold = status.holds_end();
-        status.end_held.store(hold, Relaxed);
-        if hold { Poll::Pending } else { Poll::Ready(Ok(())) }
+        if status.meets_end() { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 
     /// How the head under way begins, as far as it is remembered.

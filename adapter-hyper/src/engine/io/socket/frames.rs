@@ -7,7 +7,6 @@ use tokio::io::ReadBuf;
 
 use super::{INPUT, LENT, READS, Socket};
 use crate::engine::inflow::Want;
-use crate::engine::io::Shared;
 use crate::engine::status::Status;
 
 /// Octets gathered at most before they are written: frames are of 16 KiB.
@@ -17,11 +16,10 @@ impl Socket {
     /// Reads what h2 reads next.
     pub(in crate::engine::io) fn poll_read_frames(
         &mut self,
-        shared: &Shared,
+        status: &Status,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let status = &shared.status;
         if self.give_early(buffer.remaining(), |octets| buffer.put_slice(octets)) {
             return Poll::Ready(Ok(()));
         }
@@ -63,7 +61,7 @@ impl Socket {
                     status.reads();
                     status.received(false);
                 }
-                read => return self.no_octets(shared, cx, read),
+                read => return self.no_octets(status, cx, read),
             }
             if buffer.remaining() < room {
                 return Poll::Ready(Ok(()));
