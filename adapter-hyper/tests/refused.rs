@@ -246,6 +246,22 @@ fn reasons_are_told_apart() {
     }
 }
 
+/// \[TGT-20\] as on the servers that have never known it.
+#[test]
+fn http2_that_is_off_is_answered() {
+    for server in servers() {
+        let (mut config, heard) = observed();
+        config.options.insert("http2".into(), "off".into());
+        let server = start(&*server, answers, config);
+        let mut client = Client::connect(server.addr);
+        let mut came = String::new();
+        client.socket.read_to_string(&mut came).unwrap();
+        assert!(came.starts_with("HTTP/1.1 505 HTTP Version Not Supported\r\n"), "{came:?}");
+        let told = heard.recv_timeout(PATIENCE).expect("nothing is told");
+        assert_eq!(told, "505 only HTTP/1.0 and HTTP/1.1 are served PRI * HTTP/2.0");
+    }
+}
+
 /// What is refused has its target as what is served.
 #[test]
 fn a_refused_target_is_path_and_query() {

@@ -133,6 +133,9 @@ impl Connection {
     /// A head was refused. Our half ends, hyper may have left that undone; the client's is read to its end. \[KAP-13\]
     pub(super) fn poll_close_refused(&mut self, error: &hyper::Error, cx: &mut Context<'_>) -> Poll<()> {
         self.tell_refusal(Some(error));
+        if error.is_parse_version_h2() {
+            self.shared.socket().append(unparsed::NO_SUCH_VERSION);
+        }
         if self.shared.status.has_ended() { self.part() } else { self.poll_close(cx) }
     }
 

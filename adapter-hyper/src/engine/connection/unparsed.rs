@@ -8,12 +8,18 @@ use adapter_core::rules::Rejection;
 use adapter_http1::head;
 use http::StatusCode;
 
+/// The engine's own answer to HTTP/2 that is not served, to which hyper says nothing. \[TGT-20\] RFC 9110 §15.6.6
+pub(super) const NO_SUCH_VERSION: &[u8] =
+    b"HTTP/1.1 505 HTTP Version Not Supported\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
 /// What is told of a head that hyper has answered because of `error`, if it has; `left` begins with it, unless that was found behind
 /// hyper's parser. Also whether it does.
 pub(super) fn why(error: &hyper::Error, left: &[u8], limits: &Limits) -> Option<(Rejection, bool)> {
-    // hyper says nothing to HTTP/2 that is not served.
-    if !error.is_parse() || error.is_parse_version_h2() {
+    if !error.is_parse() {
         return None;
+    }
+    if error.is_parse_version_h2() {
+        return Some((head::parse(left, limits).err()?, true));
     }
     let said = error.to_string();
     let status = match error.is_parse_too_large() {
