@@ -63,10 +63,14 @@ pub enum Route {
     WebSocket,
     /// What is in a folder, by its name; `/` is its index.html.
     Files,
+    /// `/` and `/stream`, of those whose cost is looked at closely.
+    Growth,
 }
 
 use Route::*;
 
+const OURS: &[Route] = &[Hello, Sleep, SleepBlocking, Echo, Stream, StreamBlocking, Growth];
+const BARE: &[Route] = &[Hello, Sleep, SleepBlocking, Echo, Stream, Growth];
 const ALL: &[Route] = &[Hello, Sleep, SleepBlocking, Echo, Stream, StreamBlocking];
 const ASYNC: &[Route] = &[Hello, Sleep, SleepBlocking, Echo, Stream];
 
@@ -90,7 +94,7 @@ pub const SUBJECTS: &[Subject] = &[
     peer("axum-actix", "peer-axum-on-adapter", &["--server", "actix"], Threads::Workers, AXUM),
     peer("axum-smol", "peer-axum-on-adapter", &["--server", "smol"], Threads::Workers, AXUM),
     peer("axum-threadpool", "peer-axum-on-adapter", &["--server", "threadpool"], POOL, AXUM),
-    peer(BASE, "peer-bare-hyper", &[], Threads::Workers, ASYNC),
+    peer(BASE, "peer-bare-hyper", &[], Threads::Workers, BARE),
     peer("bare-hyper-per-core", "peer-bare-hyper", &["--current-thread"], Threads::Workers, ASYNC),
     peer("axum", "peer-axum", &[], Threads::Workers, AXUM),
     peer("actix-web", "peer-actix-web", &[], Threads::Workers, ASYNC),
@@ -184,7 +188,7 @@ const fn secured(name: &'static str, arguments: &'static [&'static str], threads
 }
 
 const fn ours(name: &'static str, arguments: &'static [&'static str], threads: Threads) -> Subject {
-    Subject { name, build: Build::Example("testbed"), arguments, threads, routes: ALL }
+    Subject { name, build: Build::Example("testbed"), arguments, threads, routes: OURS }
 }
 
 const fn chat(name: &'static str, arguments: &'static [&'static str], threads: Threads) -> Subject {

@@ -25,6 +25,16 @@ pub fn get(target: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes()
 }
 
+/// The same with so many fields in all, as a proxy in front and a browser behind it make them.
+pub fn get_with(target: &str, fields: usize) -> Vec<u8> {
+    let mut request = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n");
+    for number in 1..fields {
+        request.push_str(&format!("x-field-{number}: the value of field {number}\r\n"));
+    }
+    request.push_str("\r\n");
+    request.into_bytes()
+}
+
 /// Begins to connect to `address`, and has `epoll` report what becomes of it as `token`, edge by edge.
 fn begin_connect(epoll: &OwnedFd, address: SocketAddr, token: u64) -> io::Result<TcpStream> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;

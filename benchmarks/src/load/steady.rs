@@ -15,13 +15,15 @@ use rustls::ClientConfig;
 use super::exchange::connect;
 use super::response::Reader;
 use super::wire::Wire;
-use super::{HELLO, get};
+use super::{HELLO, get_with};
 use crate::process::pin_this_thread;
 
 /// How the connections are laid out.
 pub struct Plan {
     /// What is asked for; it is answered as `/` is.
     pub path: &'static str,
+    /// How many fields the request has.
+    pub fields: usize,
     pub connections: usize,
     /// Requests sent together, before any answer is read.
     pub depth: usize,
@@ -87,7 +89,7 @@ pub struct Steady<T = Keep> {
 
 impl Steady {
     pub fn open(address: SocketAddr, plan: &Plan) -> Result<Self, String> {
-        let batch: Arc<[u8]> = get(plan.path).repeat(plan.depth).into();
+        let batch: Arc<[u8]> = get_with(plan.path, plan.fields).repeat(plan.depth).into();
         let mut steady = Self::of(plan.connections, plan.threads, |_| {
             let stream = connect(address, plan.tls.as_ref(), Duration::from_secs(5))?;
             let (batch, depth) = (batch.clone(), plan.depth);

@@ -95,6 +95,7 @@ fn sample(bench: &Bench<'_>, built: &Built, depth: usize, cpus: Option<(usize, u
     let server = bench.start(built, &start)?;
     let plan = Plan {
         path: "/",
+        fields: 1,
         connections: CONNECTIONS,
         depth,
         threads: if cpus.is_some() { 1 } else { bench.workers() },

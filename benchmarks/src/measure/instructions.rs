@@ -45,7 +45,7 @@ pub(super) fn sample(
     start: Start,
     tls: Option<Arc<ClientConfig>>,
 ) -> Result<f64, String> {
-    let plan = Plan { path: "/", connections: CONNECTIONS, depth: 1, threads: 1, cpu: None, tls };
+    let plan = Plan { path: "/", fields: 1, connections: CONNECTIONS, depth: 1, threads: 1, cpu: None, tls };
     count(bench, built, start, (REQUESTS, LIMIT), |address| Steady::open(address, &plan))
 }
 

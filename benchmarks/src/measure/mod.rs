@@ -5,6 +5,7 @@ mod chat;
 mod echo;
 mod files;
 mod get;
+mod growth;
 mod h2;
 mod idle;
 mod instructions;
@@ -42,12 +43,13 @@ pub enum Measurement {
     H2,
     Ws,
     Files,
+    Growth,
 }
 
 use Measurement::*;
 
 impl Measurement {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Get,
         Pipeline,
         Instructions,
@@ -64,6 +66,7 @@ impl Measurement {
         H2,
         Ws,
         Files,
+        Growth,
     ];
 
     pub fn name(self) -> &'static str {
@@ -84,6 +87,7 @@ impl Measurement {
             H2 => "h2",
             Ws => "ws",
             Files => "files",
+            Growth => "growth",
         }
     }
 
@@ -104,6 +108,7 @@ impl Measurement {
             Tls => "under TLS: instructions, handshakes, GET /, 64 MiB down and up, idle connections",
             H2 => "HTTP/2: instructions, requests a second, CPU time; by h2load",
             Ws => "WebSockets that echo: messages a second, CPU time, instructions, system calls, idle memory",
+            Growth => "how cost grows: with fields, idle connections and the length of bodies",
             Files => "a folder with files of 4 KiB, 64 KiB and 8 MiB: requests a second, CPU time, peak memory",
         }
     }
@@ -126,6 +131,7 @@ impl Measurement {
             H2 => vec![h2::run(bench)],
             Ws => vec![ws::run(bench)],
             Files => vec![files::run(bench)],
+            Growth => vec![growth::run(bench)],
         }
     }
 }

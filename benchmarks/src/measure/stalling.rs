@@ -30,7 +30,7 @@ pub fn run(bench: &Bench<'_>) -> Table {
 
 fn sample(bench: &Bench<'_>, built: &Built) -> Result<[f64; 4], String> {
     let server = bench.start(built, &Start::new(bench.workers()))?;
-    let plan = Plan { path: PATH, connections: CONNECTIONS, depth: 1, threads: 1, cpu: None, tls: None };
+    let plan = Plan { path: PATH, fields: 1, connections: CONNECTIONS, depth: 1, threads: 1, cpu: None, tls: None };
     let mut load = Steady::open(server.address, &plan)?;
     let tally = load.run(Until::Time(Duration::from_secs(bench.options.seconds())))?;
     Ok([tally.rate(), tally.milliseconds(0.5), tally.milliseconds(0.99), server.threads() as f64])

@@ -27,7 +27,7 @@ pub fn run(bench: &Bench<'_>) -> Table {
         if !here {
             return Err("strace is not installed".into());
         }
-        let plan = Plan { path: "/", connections: CONNECTIONS, depth: 1, threads: 1, cpu: None, tls: None };
+        let plan = Plan { path: "/", fields: 1, connections: CONNECTIONS, depth: 1, threads: 1, cpu: None, tls: None };
         sample(bench, built, (REQUESTS, LIMIT), |address| Steady::open(address, &plan))
     });
     for (name, samples) in all {

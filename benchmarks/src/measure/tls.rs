@@ -95,8 +95,15 @@ impl Secured<'_> {
         let all = self.bench.in_turn("tls, get", Route::Secure, rounds, |built| {
             let server = self.server(built, self.bench.workers())?;
             let threads = self.bench.workers();
-            let plan =
-                Plan { path: "/", connections: CONNECTIONS, depth: 1, threads, cpu: None, tls: Some(client(false)) };
+            let plan = Plan {
+                path: "/",
+                fields: 1,
+                connections: CONNECTIONS,
+                depth: 1,
+                threads,
+                cpu: None,
+                tls: Some(client(false)),
+            };
             let mut load = Steady::open(server.address, &plan)?;
             load.run(Until::Time(Duration::from_millis(if self.bench.options.quick { 300 } else { 1000 })))?;
             let before = server.cpu_time();
