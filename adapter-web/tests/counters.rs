@@ -46,6 +46,10 @@ async fn answer(request: Request, environ: Environ, reached: mpsc::Sender<()>) -
         "/stream" => Ok(Response::new(Body::from_stream(stream::iter(["one", "two"])))),
         "/iterator" => Ok(Response::new(Body::from_iterator(["one", "two", "three"]))),
         "/blocking" => Ok(environ.runtime().run_blocking(|| Response::new(Body::from("done"))).await?),
+        "/read-failing" => {
+            request.into_body().bytes(4096).await?;
+            Ok(Response::new(Body::from_stream(stream::iter([piece("a"), Err(Error::new("no"))]))))
+        }
         "/failing" => Ok(Response::new(Body::from_stream(stream::iter([piece("a"), Err(Error::new("no"))])))),
         "/pending" => Ok(Response::new(Body::from_stream(stream::iter([piece("abc")]).chain(stream::pending())))),
         "/forever" => Ok(Response::new(Body::from_stream(stream::repeat("x".repeat(65_536))))),
@@ -262,6 +266,18 @@ fn endings(driven: &mut Driven) -> Vec<Client> {
     while failing.exact(1).is_some() {}
     driven.told.request("GET 200 1.1 - failed", 0, 1);
     driven.told.closed("failed");
+
+    let mut failing = driven.ask("POST /read-failing", "Content-Length: 3\r\n\r\nabc");
+    failing.head();
+    while failing.exact(1).is_some() {}
+    driven.told.request("POST 200 1.1 - failed", 3, 1);
+    driven.told.closed("failed");
+
+    let upload = driven.ask("POST /read", "Content-Length: 9\r\n\r\nabc");
+    reset(&upload);
+    drop(upload);
+    driven.told.request("POST - 1.1 - client_gone", 5, 0);
+    driven.told.closed("client");
 
     let handler = driven.ask("GET /never", "");
     driven.reached.recv_timeout(PATIENCE).unwrap();

@@ -128,9 +128,14 @@ impl<T: Transport> Connection<T> {
         if is_unanswerable(&response) {
             // [ERR-12] answers to earlier requests still go out
             discard("drop of a response", response.into_body());
-            self.observed = None;
-            let has_upload = self.shared.io().upload.is_some();
-            self.finish(true, has_upload);
+            let io = self.shared.io();
+            if let Some(mut observed) = self.observed.take() {
+                observed.received(io.received);
+            }
+            let has_upload = io.upload.is_some();
+            drop(io);
+            // [OBS-02] it is not for the server that this ends
+            self.leave(true, has_upload);
             return;
         }
         let Connection { shared, handover, requests, now, .. } = self;
@@ -212,11 +217,16 @@ impl<T: Transport> Connection<T> {
 
     /// The response is complete in the output: on to the next request, or to the end.
     fn finish(&mut self, close: bool, has_upload: bool) {
-        self.waiting.since = None;
         if close {
             let why = if self.is_stopping() { ConnectionEnd::Drained } else { ConnectionEnd::Done };
             self.shared.environ.ends(why);
         }
+        self.leave(close, has_upload);
+    }
+
+    /// On to what comes behind a request.
+    fn leave(&mut self, close: bool, has_upload: bool) {
+        self.waiting.since = None;
         self.phase = if has_upload {
             self.leave_body(close)
         } else if close {
@@ -340,9 +350,10 @@ impl<T: Transport> Connection<T> {
                     if let Some(transport) = &mut io.transport {
                         transport.break_off();
                     }
-                    let has_upload = io.upload.is_some();
+                    let (has_upload, received) = (io.upload.is_some(), io.received);
                     drop(io);
                     if let Some(mut observed) = self.observed.take() {
+                        observed.received(received);
                         observed.failed();
                     }
                     self.shared.environ.ends(ConnectionEnd::Failed);

@@ -403,7 +403,8 @@ impl Connection {
                     connection.leave();
                     let _: Poll<_> = self.shared.poll_flush(cx);
                 }
-                return Poll::Ready(());
+                // [BOD-14b]
+                return self.abort();
             }
             self.stopping = true;
             self.shutdown = self.shared.engine.serving.shutdown.reached(ShutdownLevel::Forced);
