@@ -125,6 +125,26 @@ fn a_client_that_goes_away_is_logged_as_499() {
     assert_eq!(found, ["\"GET /never HTTP/1.1\" 499 -"]);
 }
 
+/// Also where the application has an answer to that, which nobody can read.
+#[test]
+fn an_upload_that_is_left_is_logged_as_499() {
+    let reads = |request: Request, _: Environ| async {
+        Ok::<_, Error>(Response::new(Body::from(request.into_body().bytes(4096).await?)))
+    };
+    for server in adapter_web::servers() {
+        let lines = whole_lines(server, wire::config(), Format::Json, reads, |addr| {
+            let mut stream = TcpStream::connect(addr).unwrap();
+            stream.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc").unwrap();
+        });
+        let said: Vec<_> = lines
+            .iter()
+            .map(|line| object(line))
+            .map(|line| format!("{} {} {}", line["status"], line["request_octets"], line["ended"]))
+            .collect();
+        assert_eq!(said, [r#"499 3 "client_gone""#], "{}", server.info().name);
+    }
+}
+
 #[test]
 fn what_the_server_answers_is_logged_as_that() {
     let mut config = ServerConfig::default();

@@ -79,7 +79,8 @@ impl Entry {
 
     /// The response is known. It gets the request's id, unless it has one, and says later how it ended.
     pub(super) fn answered(mut self, mut response: Response) -> Response {
-        self.status = Some(response.status().as_u16());
+        // One that nobody is there to read is none. [ERR-12]
+        self.status = (!dispatch::is_unanswerable(&response)).then(|| response.status().as_u16());
         if let Some(route) = response.extensions().get::<Route>() {
             span::routed(&self.span, known_method(&self.head.method), route);
         }
