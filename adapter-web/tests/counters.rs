@@ -256,6 +256,23 @@ fn endings(driven: &mut Driven) -> Vec<Client> {
         driven.told.closed("done");
     }
 
+    // [REQ-25] RFC 9112 §6.1: the connection is not trusted any more.
+    let both = "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n";
+    driven.ask("POST /read", both).whole();
+    driven.told.request("POST 200 1.1 - complete", 3, 3);
+    driven.told.closed("done");
+
+    let mut old = driven.connect();
+    old.send(b"GET /stream HTTP/1.0\r\n\r\n");
+    old.whole();
+    driven.told.request("GET 200 1.0 - complete", 0, 6);
+    driven.told.closed("done");
+
+    // More than is read away.
+    driven.ask("POST /text", "Content-Length: 9999999\r\n\r\nabc").whole();
+    driven.told.request("POST 200 1.1 - complete", 0, 5);
+    driven.told.closed("done");
+
     let mut bad = driven.ask("GET / b", "");
     bad.whole();
     driven.told.refused("400");
@@ -317,6 +334,11 @@ fn endings(driven: &mut Driven) -> Vec<Client> {
 }
 
 fn by_time(driven: &mut Driven) -> Vec<Client> {
+    // Longer than the time for idling: who has a body to send is not idle.
+    let mut rest = driven.ask("POST /text", "Content-Length: 9\r\n\r\nabc");
+    driven.told.request("POST 200 1.1 - complete", 0, 5);
+    driven.told.closed("done");
+
     let mut idle = driven.ask("GET /text", "");
     idle.whole();
     driven.told.request("GET 200 1.1 - complete", 0, 5);
@@ -350,6 +372,8 @@ fn by_time(driven: &mut Driven) -> Vec<Client> {
     driven.told.request("GET 200 1.1 - timed_out", 0, 0);
     driven.told.closed("stalled");
     driven.told.sent = None;
+
+    rest.whole();
     Vec::new()
 }
 

@@ -18,9 +18,8 @@ use super::transport::Transport;
 
 /// Octets of a body nobody wants that are read to keep the connection: with more to come, the answer says that it ends.
 const DRAIN: u64 = 256 * 1024;
-/// How long the next octet of an unread body may take.
-const DRAIN_IDLE: Duration = Duration::from_secs(5);
-/// How long a closed connection waits for the client's next octet, or its end. \[KAP-13\]
+/// How long the next octet of an unread body may take, and what a closed connection waits for: the client's next octet, or its end.
+/// \[KAP-13\]
 const LINGER: Duration = Duration::from_secs(2);
 /// Reads before others get their turn.
 const READS: u32 = 16;
@@ -84,7 +83,7 @@ impl<T: Transport> Connection<T> {
         let (now, is_stopping) = (self.now, self.is_stopping());
         let Phase::Draining(lingering) = &mut self.phase else { return Flow::Next };
         // [REQ-29] nothing was read while the client did not take the response, so that time does not count
-        let lingering = lingering.get_or_insert_with(|| Box::new(Lingering::new(now, DRAIN_IDLE)));
+        let lingering = lingering.get_or_insert_with(|| Box::new(Lingering::new(now, LINGER)));
         if is_stopping {
             lingering.hurry(now);
         }

@@ -440,7 +440,7 @@ impl Watch {
         }
         match place {
             Place::Rest => {
-                let fresh = Linger::new(index, now, Duration::from_secs(5));
+                let fresh = Linger::new(index, now, Duration::from_secs(2));
                 let rest = self.rest.get_or_insert(fresh);
                 if rest.of != index {
                     *rest = fresh;

@@ -8,7 +8,6 @@
 use std::pin::Pin;
 use std::sync::PoisonError;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use adapter_core::rules::request::Facts;
 use adapter_core::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -16,10 +15,10 @@ use adapter_core::sync::{Mutex, MutexGuard};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
+use super::status::{LINGER, LINGER_AT_MOST};
+
 /// Octets of a body that are read away to keep a connection. \[REQ-12\]
 const DRAIN: u64 = 256 * 1024;
-/// How long that may take.
-pub(super) const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// Frames read away in one turn of the connection's task.
 const DRAIN_TURN: u32 = 64;
 
@@ -101,23 +100,34 @@ impl Upload {
 pub(super) struct Rest {
     incoming: Incoming,
     left: u64,
-    /// When there is no more patience for it, in the engine's time.
-    pub(super) until: u64,
+    /// When the next octet is late, in the engine's time.
+    next: u64,
+    /// When all of it is.
+    last: u64,
 }
 
 impl Rest {
     pub(super) fn new(incoming: Incoming, now: u64) -> Self {
-        Rest { incoming, left: DRAIN, until: now + DRAIN_TIME.as_nanos() as u64 }
+        let (idle, most) = (LINGER.as_nanos() as u64, LINGER_AT_MOST.as_nanos() as u64);
+        Rest { incoming, left: DRAIN, next: now + idle, last: now + most }
+    }
+
+    /// When there is no more patience for it. \[KAP-13\]
+    pub(super) fn until(&self) -> u64 {
+        self.next.min(self.last)
     }
 
     /// Ready once nothing more is to be read of it: it has ended, or it is given up, and hyper closes the connection when this
     /// is dropped.
-    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>, now: u64) -> Poll<()> {
         for _ in 0..DRAIN_TURN {
             let Some(Ok(frame)) = ready!(Pin::new(&mut self.incoming).poll_frame(cx)) else { return Poll::Ready(()) };
             let count = frame.data_ref().map_or(0, |data| data.len() as u64);
             let Some(left) = self.left.checked_sub(count) else { return Poll::Ready(()) };
             self.left = left;
+            if count > 0 {
+                self.next = now + LINGER.as_nanos() as u64;
+            }
         }
         cx.waker().wake_by_ref();
         Poll::Pending

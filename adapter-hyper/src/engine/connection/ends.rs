@@ -99,7 +99,7 @@ impl Connection {
             || self.shared.socket().inflow.is_in_body();
         if self.shared.engine.serving.shutdown.level() != ShutdownLevel::Running {
             self.shared.environ.ends(ConnectionEnd::Drained);
-        } else if status.says_close.load(Relaxed) {
+        } else if status.says_close.load(Relaxed) || !status.has_ended() {
             self.shared.environ.ends(ConnectionEnd::Done);
         }
         if status.has_ended() || !may_send {
@@ -148,7 +148,7 @@ impl Connection {
         let is_first = status.phase() == Phase::Head;
         let late = is_first && status.head_timed_out.load(Relaxed) && status.head_begun.load(Relaxed);
         let (rejection, left) = if late {
-            (Rejection::new(StatusCode::REQUEST_TIMEOUT, "LIM-04b", "the request head is late"), None)
+            (Rejection::new(StatusCode::REQUEST_TIMEOUT, "LIM-04b", "the request head did not arrive in time"), None)
         } else {
             let Some(error) = error else { return };
             let left = self.left_by_hyper();

@@ -373,7 +373,7 @@ impl Connection {
                 cx.waker().wake_by_ref();
             }
         }
-        if self.rest.as_mut().is_some_and(|rest| rest.poll_end(cx).is_ready()) {
+        if self.rest.as_mut().is_some_and(|rest| rest.poll_end(cx, self.shared.status.now()).is_ready()) {
             self.rest = None;
             cx.waker().wake_by_ref();
         }

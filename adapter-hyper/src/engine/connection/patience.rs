@@ -26,9 +26,10 @@ impl Connection {
             _ => self.shared.status.deadline(&self.shared.engine.timeouts),
         };
         if let Some(rest) = &self.rest
-            && next.is_none_or(|(deadline, _)| rest.until < deadline)
+            // Who has a body to send is not idle.
+            && next.is_none_or(|(deadline, why)| rest.until() < deadline || why == Expired::KeepAlive)
         {
-            next = Some((rest.until, Expired::Rest));
+            next = Some((rest.until(), Expired::Rest));
         }
         let Some((deadline, why)) = next else { return Poll::Pending };
         if now < deadline {
