@@ -48,12 +48,14 @@ pub enum Fault {
 pub struct Error {
     source: Source,
     status: Option<StatusCode>,
+    /// Where it is logged.
+    span: Option<Box<tracing::Span>>,
 }
 
 impl Error {
     /// An error whose cause is `source`.
     pub fn new(source: impl Into<Source>) -> Self {
-        Error { source: source.into(), status: None }
+        Error { source: source.into(), status: None, span: None }
     }
 
     /// The same error, answered with `status` instead of the one its cause implies.
@@ -67,6 +69,20 @@ impl Error {
     pub fn with_status(mut self, status: StatusCode) -> Self {
         self.status = Some(status);
         self
+    }
+
+    /// To be logged in `span`, unless one was set before: what is said of a body is said by the server, which knows no request.
+    #[doc(hidden)]
+    pub fn log_in(&mut self, span: &tracing::Span) {
+        self.span.get_or_insert_with(|| Box::new(span.clone()));
+    }
+
+    /// Logs it by `log`, where it is to be.
+    pub(crate) fn logged<T>(&self, log: impl FnOnce() -> T) -> T {
+        match &self.span {
+            Some(span) => span.in_scope(log),
+            None => log(),
+        }
     }
 
     /// The cause.

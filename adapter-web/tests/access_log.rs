@@ -35,6 +35,14 @@ async fn application(request: Request, _environ: Environ) -> Result<Response, Er
         "/text" => Ok(Response::new(Body::from("12345"))),
         "/stream" => Ok(Response::new(Body::from_stream(futures_lite::stream::iter(["one", "two", "three"])))),
         "/iterator" => Ok(Response::new(Body::from_iterator(["one", "two"]))),
+        "/broken" => {
+            Ok(Response::new(Body::from_stream(futures_lite::stream::iter([Ok("one"), Err(Error::new("no"))]))))
+        }
+        "/broken/blocking" => Ok(Response::new(Body::from_iterator([Ok("one"), Err(Error::new("no"))]))),
+        "/short" => {
+            let body = Body::from_stream(futures_lite::stream::iter(["one"]));
+            Ok(Response::builder().header("content-length", "9").body(body)?)
+        }
         "/error" => Err(Error::new("no").with_status(StatusCode::IM_A_TEAPOT)),
         "/panic" => panic!("no"),
         "/users/7" => {
@@ -494,6 +502,18 @@ fn spans_have_the_fields_of_the_conventions() {
     assert!(said.contains("http.response.status_code=418") && !said.contains("otel.status_code"), "{said}");
 }
 
+/// \[ERR-04c\] Whose response it was, whoever is called at night can tell.
+#[test]
+fn a_response_that_broke_off_is_told_of_in_its_span() {
+    for path in ["/broken", "/broken/blocking", "/short"] {
+        let said = told(|client| {
+            assert!(!client.get(path).header("x-request-id", "an-id").send().is_complete());
+        });
+        let line = said.lines().find(|line| line.contains("a response broke off")).expect(path);
+        assert!(line.contains("ERROR") && line.contains("request_id=\"an-id\"") && line.contains(path), "{line}");
+    }
+}
+
 #[test]
 fn an_id_of_the_applications_own_is_left_alone() {
     let client = Client::new(AccessLog::new(DynApplication::new(application), Format::Events, None));
@@ -539,6 +559,12 @@ fn json_says_how_a_response_was_broken_off() {
                     // More than the operating system takes, and handed over at once.
                     return Ok(Response::new(Body::from(Bytes::from_owner(Whole(vec![b'w'; 32 << 20], told)))));
                 }
+                if path == "/fails/blocking" {
+                    let items = [Ok(b"one".to_vec()), Err(Error::new("no \"luck\""))];
+                    return Ok(Response::new(Body::from_iterator(items.into_iter().inspect(move |_| {
+                        let _ = &told;
+                    }))));
+                }
                 let mut begun = false;
                 Ok::<_, Error>(Response::new(Body::from_stream(futures_lite::stream::poll_fn(move |_| {
                     let _ = &told;
@@ -561,7 +587,7 @@ fn json_says_how_a_response_was_broken_off() {
                 stream.read_exact(&mut first).unwrap();
                 stream
             };
-            for path in ["/fails", "/left", "/endless", "/whole", "/whole/left"] {
+            for path in ["/fails", "/fails/blocking", "/left", "/endless", "/whole", "/whole/left"] {
                 let stream = ask(path);
                 if path.ends_with("/left") {
                     drop(stream);
@@ -573,16 +599,20 @@ fn json_says_how_a_response_was_broken_off() {
             }
             kept.push(ask("/kept"));
         });
-        let mut said: Vec<_> =
-            lines.iter().map(|line| object(line)).map(|line| format!("{} {}", line["target"], line["ended"])).collect();
+        let mut said: Vec<_> = lines
+            .iter()
+            .map(|line| object(line))
+            .map(|line| format!("{} {} {}", line["target"], line["ended"], line["reason"]))
+            .collect();
         said.sort_unstable();
         let expected = [
-            r#""/endless" "timed_out""#,
-            r#""/fails" "failed""#,
-            r#""/kept" "forced""#,
-            r#""/left" "client_gone""#,
-            r#""/whole" "timed_out""#,
-            r#""/whole/left" "client_gone""#,
+            r#""/endless" "timed_out" null"#,
+            r#""/fails" "failed" "no""#,
+            r#""/fails/blocking" "failed" "no \"luck\"""#,
+            r#""/kept" "forced" null"#,
+            r#""/left" "client_gone" null"#,
+            r#""/whole" "timed_out" null"#,
+            r#""/whole/left" "client_gone" null"#,
         ];
         assert_eq!(said, expected, "{}", server.info().name);
         drop(kept);

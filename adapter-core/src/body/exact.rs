@@ -104,8 +104,9 @@ impl Exact {
             // An end is too early while bytes are owed.
             None => {
                 self.failed = true;
-                self.body.fail();
-                Some(Err(Error::new(LengthError { missing: self.remaining })))
+                let mut error = Error::new(LengthError { missing: self.remaining });
+                self.body.fail(&mut error);
+                Some(Err(error))
             }
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) if self.remaining == 0 && !data.is_empty() => {

@@ -1,6 +1,7 @@
 //! Hooks that run once when the server is done with a body. \[BOD-18\]
 
 use crate::contain;
+use crate::error::Error;
 
 /// How a response ended, as far as the server knows when it lets go of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,10 +14,12 @@ pub enum Outcome {
 }
 
 type Hook = Box<dyn FnOnce(Outcome, u64) + Send>;
+type FailureHook = Box<dyn FnOnce(&mut Error) + Send>;
 
 #[derive(Default)]
 pub(super) struct Finish {
     hooks: Vec<Hook>,
+    on_failure: Option<FailureHook>,
     bytes: u64,
     complete: bool,
     failed: bool,
@@ -35,9 +38,16 @@ impl Finish {
         self.complete = true;
     }
 
-    /// The response is broken off: whatever follows, it is not complete.
-    pub(super) fn fail(&mut self) {
+    pub(super) fn set_on_failure(&mut self, hook: FailureHook) {
+        self.on_failure = Some(hook);
+    }
+
+    /// The response is broken off by `error`: whatever follows, it is not complete.
+    pub(super) fn fail(&mut self, error: &mut Error) {
         self.failed = true;
+        if let Some(hook) = self.on_failure.take() {
+            let _ = contain::catch("failure hook", || hook(error));
+        }
     }
 
     /// Runs the hooks of now where a tokio runtime is current.

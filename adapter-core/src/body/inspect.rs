@@ -34,8 +34,8 @@ impl Body {
         };
         match extras.inspectors.iter_mut().try_for_each(|inspector| inspector.seen(next.as_ref())) {
             Ok(()) => next,
-            Err(error) => {
-                self.fail();
+            Err(mut error) => {
+                self.fail(&mut error);
                 Some(Err(error))
             }
         }

@@ -215,6 +215,14 @@ impl Body {
         self
     }
 
+    /// Calls `hook`, in place of one set before, with the error that breaks this body off, before the server logs that. For logs.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn on_failure(mut self, hook: impl FnOnce(&mut Error) + Send + 'static) -> Self {
+        self.extras.get_or_insert_default().finish.set_on_failure(Box::new(hook));
+        self
+    }
+
     /// The exact number of bytes still to come, `None` if unknown. \[BOD-17\]
     #[inline]
     pub fn len(&self) -> Option<u64> {
@@ -327,8 +335,8 @@ impl Body {
                 Some(Ok(data)) if data.is_empty() && !ends => {}
                 Some(Ok(data)) if data.is_empty() => return self.end(),
                 Some(Ok(data)) => return Some(Ok(self.counted(Frame::data(data)))),
-                Some(Err(error)) => {
-                    self.fail();
+                Some(Err(mut error)) => {
+                    self.fail(&mut error);
                     return Some(Err(error));
                 }
                 None => return self.end(),
@@ -368,12 +376,12 @@ impl Body {
         }
     }
 
-    /// Breaks the body off: nothing comes any more, no trailers either, and its hooks say so. \[BOD-11\], \[BOD-13\]
-    fn fail(&mut self) {
+    /// Breaks the body off by `error`: nothing comes any more, no trailers either, and its hooks say so. \[BOD-11\], \[BOD-13\]
+    fn fail(&mut self, error: &mut Error) {
         self.close();
         if let Some(extras) = &mut self.extras {
             extras.trailers = None;
-            extras.finish.fail();
+            extras.finish.fail(error);
         }
     }
 
@@ -416,9 +424,9 @@ impl Body {
                     }
                     Some(Ok(self.counted(frame)))
                 }
-                Some(Err(error)) => {
+                Some(Err(mut error)) => {
                     // [BOD-11], [BOD-13] closed at once, and never polled again
-                    self.fail();
+                    self.fail(&mut error);
                     Some(Err(error))
                 }
                 None => {

@@ -282,13 +282,15 @@ fn prepare_any(response: Response, facts: &Facts, offered: bool) -> (response::P
 /// Logs that a response broke off because its body failed with `error`: one line, and a fault of the application's unless
 /// it is the client's. \[ERR-04c\], \[FRM-04b\]
 pub fn log_broken(error: &Error) {
-    if error.downcast_ref::<Panic>().is_some() {
-        // Logged where it was caught.
-    } else if is_disconnect(error) {
-        tracing::debug!(target: "adapter", %error, "the client is gone");
-    } else if error.fault() == Fault::Peer {
-        tracing::info!(target: "adapter", %error, "a response broke off");
-    } else {
-        tracing::error!(target: "adapter", %error, "a response broke off");
-    }
+    error.logged(|| {
+        if error.downcast_ref::<Panic>().is_some() {
+            // Logged where it was caught.
+        } else if is_disconnect(error) {
+            tracing::debug!(target: "adapter", %error, "the client is gone");
+        } else if error.fault() == Fault::Peer {
+            tracing::info!(target: "adapter", %error, "a response broke off");
+        } else {
+            tracing::error!(target: "adapter", %error, "a response broke off");
+        }
+    });
 }

@@ -362,7 +362,7 @@ impl Outgoing {
                 }
                 Some(Err(error)) => {
                     // [ERR-04c]
-                    tracing::error!(target: "adapter", %error, "the response body broke off");
+                    dispatch::log_broken(&error);
                     return Some(Err(error));
                 }
                 next => return next,

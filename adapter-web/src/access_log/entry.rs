@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use adapter_core::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use adapter_core::observe::{ConnectionInfo, Ending, RequestEnd, Route, known_method};
 use adapter_core::refused::Refused;
-use adapter_core::{Environ, Outcome, Request, Response, dispatch};
+use adapter_core::{Environ, Error, Outcome, Request, Response, dispatch};
 use tracing::Span;
 
 use super::in_span::InSpan;
@@ -39,6 +39,8 @@ pub(super) struct Entry {
     body: OnceLock<(Outcome, u64)>,
     /// The server answered with that in the application's place.
     instead: OnceLock<StatusCode>,
+    /// What broke it off, where the format says so.
+    failure: OnceLock<String>,
     /// How the request ended, and how long it took.
     ending: OnceLock<(RequestEnd, Duration)>,
 }
@@ -68,6 +70,7 @@ impl Entry {
             status: None,
             body: OnceLock::new(),
             instead: OnceLock::new(),
+            failure: OnceLock::new(),
             ending: OnceLock::new(),
         }
     }
@@ -89,8 +92,10 @@ impl Entry {
         let told = entry.clone();
         response.extensions_mut().insert(Ending::new(move |how| told.ended(how)));
         response.map(|body| {
-            let span = entry.span.clone();
-            InSpan::wrap(body, span).on_finish(move |outcome, octets| entry.finished(outcome, octets))
+            let (span, told) = (entry.span.clone(), entry.clone());
+            let body = InSpan::wrap(body, span).on_finish(move |outcome, octets| entry.finished(outcome, octets));
+            // What is there can't fail.
+            if body.is_full() { body } else { body.on_failure(move |error| told.failed(error)) }
         })
     }
 
@@ -100,6 +105,14 @@ impl Entry {
         let _ = self.body.set((outcome, octets));
         if let Some(status) = dispatch::answered_instead() {
             let _ = self.instead.set(status);
+        }
+    }
+
+    /// The response is broken off by `error`.
+    fn failed(&self, error: &mut Error) {
+        error.log_in(&self.span);
+        if self.format == Format::Json {
+            let _ = self.failure.set(error.to_string());
         }
     }
 
@@ -149,7 +162,8 @@ impl Entry {
         );
         if let Some(lines) = &self.lines {
             let read = self.read.as_ref().map_or(0, |read| read.load(Ordering::Relaxed));
-            lines.send(self.head.line(self.format, &End { status, read, bytes, took, how: how.name() }));
+            let why = self.failure.get().filter(|_| how == RequestEnd::Failed).map(String::as_str);
+            lines.send(self.head.line(self.format, &End { status, read, bytes, took, how: how.name(), why }));
         }
     }
 }

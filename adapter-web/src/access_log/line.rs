@@ -25,7 +25,7 @@ pub(super) struct Head {
 }
 
 /// What a line says of its end.
-pub(super) struct End {
+pub(super) struct End<'a> {
     pub(super) status: u16,
     /// Octets of the request's body that were read.
     pub(super) read: u64,
@@ -33,11 +33,13 @@ pub(super) struct End {
     pub(super) bytes: u64,
     pub(super) took: Duration,
     pub(super) how: &'static str,
+    /// What broke the response off.
+    pub(super) why: Option<&'a str>,
 }
 
 impl Head {
     /// `host ident user [date] "request" status bytes`, and `"referer" "user-agent"`; or all of it as JSON.
-    pub(super) fn line(&self, format: Format, ended: &End) -> String {
+    pub(super) fn line(&self, format: Format, ended: &End<'_>) -> String {
         let agent = self.agent.as_ref().map(|agent| agent.each_ref().map(Option::as_ref));
         if format == Format::Json {
             let target = self.uri.to_string();
@@ -52,7 +54,7 @@ impl Head {
                 .agent(agent.unwrap_or_default())
                 .text("request_id", Some(self.id.as_bytes()))
                 .plain("ended", Some(ended.how))
-                .text("reason", None)
+                .text("reason", ended.why.map(str::as_bytes))
                 .line();
         }
         let mut line = String::with_capacity(160);
@@ -204,8 +206,8 @@ mod tests {
         }
     }
 
-    fn ended(status: u16, bytes: u64) -> End {
-        End { status, read: 3, bytes, took: Duration::from_micros(1500), how: "complete" }
+    fn ended(status: u16, bytes: u64) -> End<'static> {
+        End { status, read: 3, bytes, took: Duration::from_micros(1500), how: "complete", why: None }
     }
 
     #[test]
