@@ -33,4 +33,5 @@ pub mod buffers;
 pub mod connection;
 pub mod encoder;
 pub mod head;
+mod names;
 pub mod preface;
