@@ -73,9 +73,13 @@ fn status_line(out: &mut Vec<u8>, version: Version, status: StatusCode) {
     out.extend_from_slice(if version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
     out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');
-    // [RSP-02] the phrase may be empty (RFC 9112 §4), but some clients want one
-    out.extend_from_slice(status.canonical_reason().unwrap_or("Unknown").as_bytes());
+    out.extend_from_slice(reason(status).as_bytes());
     out.extend_from_slice(b"\r\n");
+}
+
+/// The reason phrase of `status`. It may be empty (RFC 9112 §4), but some clients want one. \[RSP-02\]
+pub fn reason(status: StatusCode) -> &'static str {
+    status.canonical_reason().unwrap_or("Unknown")
 }
 
 fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {

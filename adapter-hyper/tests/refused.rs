@@ -205,7 +205,7 @@ fn heads_that_end_their_connection_are_told() {
     }
 }
 
-/// [OBS-07] What hyper refuses is told as what the other servers do, also behind another request.
+/// [ERR-05], [OBS-07] What hyper refuses is answered and told as on the other servers, also behind another request.
 #[test]
 fn reasons_are_told_apart() {
     for server in servers() {
@@ -213,36 +213,58 @@ fn reasons_are_told_apart() {
         config.limits.head_bytes = 8192;
         let server = start(&*server, answers, config);
         let long = "x".repeat(9000);
-        for (head, told) in [
-            ("GET /a b HTTP/1.1\r\n\r\n", "400 the request line or a line end is malformed GET /a b HTTP/1.1"),
-            ("G\0T / HTTP/1.1\r\n\r\n", "400 the request line or a line end is malformed G\0T / HTTP/1.1"),
-            ("GET / HTTP/1.7\r\n\r\n", "400 only HTTP/1.0 and HTTP/1.1 are served GET / HTTP/1.7"),
-            ("GET / HTTP/1.1\r\na(: b\r\n\r\n", "400 a header name is malformed GET / HTTP/1.1"),
-            ("GET / HTTP/1.1\r\na: \0\r\n\r\n", "400 a header value is malformed GET / HTTP/1.1"),
-            (&format!("GET / HTTP/1.1\r\na: {long}\r\n\r\n"), "431 the request head is too large GET / HTTP/1.1"),
+        for (head, status, reason, line) in [
+            ("GET /a b HTTP/1.1\r\n\r\n", 400, "the request line or a line end is malformed", "GET /a b HTTP/1.1"),
+            ("G\0T / HTTP/1.1\r\n\r\n", 400, "the request line or a line end is malformed", "G\0T / HTTP/1.1"),
+            ("GET / HTTP/1.7\r\n\r\n", 505, "only HTTP/1.0 and HTTP/1.1 are served", "GET / HTTP/1.7"),
+            ("GET / HTTP/1.1\r\na(: b\r\n\r\n", 400, "a header name is malformed", "GET / HTTP/1.1"),
+            ("GET / HTTP/1.1\r\na: \0\r\n\r\n", 400, "a header value is malformed", "GET / HTTP/1.1"),
+            (&format!("GET / HTTP/1.1\r\na: {long}\r\n\r\n"), 431, "the request head is too large", "GET / HTTP/1.1"),
             (
                 &format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(101)),
-                "431 the request has too many header lines GET / HTTP/1.1",
+                431,
+                "the request has too many header lines",
+                "GET / HTTP/1.1",
             ),
             (
                 "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
-                "400 Content-Length is malformed POST / HTTP/1.1",
+                400,
+                "Content-Length is malformed",
+                "POST / HTTP/1.1",
             ),
             (
                 "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: x\r\n\r\n",
-                "400 Transfer-Encoding is malformed POST / HTTP/1.1",
+                400,
+                "Transfer-Encoding is malformed",
+                "POST / HTTP/1.1",
             ),
-            ("GET a[ HTTP/1.1\r\nHost: a\r\n\r\n", "400 the request target is malformed GET a[ HTTP/1.1"),
+            // It is gone where the log is told.
+            ("GET /#x HTTP/1.1\r\nHost: a\r\n\r\n", 400, "a fragment in the request target", "GET / HTTP/1.1"),
+            ("GET a[ HTTP/1.1\r\nHost: a\r\n\r\n", 400, "the request target is malformed", "GET a[ HTTP/1.1"),
         ] {
             let mut socket = TcpStream::connect(server.addr).unwrap();
             socket.write_all(head.as_bytes()).unwrap();
-            let heard = heard.recv_timeout(PATIENCE);
-            assert_eq!(heard.as_deref(), Ok(told), "{head:?}");
+            let told = format!("{status} {reason} {line} with {} octets", reason.len());
+            assert_eq!(heard.recv_timeout(PATIENCE), Ok(told), "{head:?}");
+            let mut came = String::new();
+            socket.read_to_string(&mut came).unwrap();
+            assert!(came.starts_with(&format!("HTTP/1.1 {status} ")), "{came:?}");
+            assert!(came.ends_with(&format!("\r\n\r\n{reason}")) && came.contains("\r\ndate: "), "{came:?}");
         }
         let mut socket = TcpStream::connect(server.addr).unwrap();
         socket.write_all(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\na(: b\r\n\r\n").unwrap();
         let told = [(); 3].map(|()| heard.recv_timeout(PATIENCE).expect("nothing is told"));
-        assert!(told.contains(&"400 a header name is malformed GET /2 HTTP/1.1".to_owned()), "{told:?}");
+        assert!(told.contains(&"400 a header name is malformed GET /2 HTTP/1.1 with 26 octets".to_owned()), "{told:?}");
+        let mut came = String::new();
+        socket.read_to_string(&mut came).unwrap();
+        let statuses: Vec<_> = came.match_indices("HTTP/1.1 ").map(|(at, _)| &came[at + 9..at + 12]).collect();
+        assert_eq!(statuses, ["200", "400"], "{came:?}");
+        // [NOB-01]
+        let mut socket = TcpStream::connect(server.addr).unwrap();
+        socket.write_all(b"HEAD / HTTP/1.1\r\na(: b\r\n\r\n").unwrap();
+        let mut came = String::new();
+        socket.read_to_string(&mut came).unwrap();
+        assert!(came.starts_with("HTTP/1.1 400 ") && came.ends_with("\r\n\r\n"), "{came:?}");
     }
 }
 
@@ -258,7 +280,7 @@ fn http2_that_is_off_is_answered() {
         client.socket.read_to_string(&mut came).unwrap();
         assert!(came.starts_with("HTTP/1.1 505 HTTP Version Not Supported\r\n"), "{came:?}");
         let told = heard.recv_timeout(PATIENCE).expect("nothing is told");
-        assert_eq!(told, "505 only HTTP/1.0 and HTTP/1.1 are served PRI * HTTP/2.0");
+        assert_eq!(told, "505 only HTTP/1.0 and HTTP/1.1 are served PRI * HTTP/2.0 with 37 octets");
     }
 }
 

@@ -146,10 +146,8 @@ fn is_excepted(data: &[u8]) -> bool {
     let has = |part: &[u8]| count(part) > 0;
     let coded = has(b"transfer-encoding");
     let bare_lf = data.iter().zip(data.iter().skip(1)).any(|(a, b)| *a != b'\r' && *b == b'\n');
-    // [TGT-17b] its parser takes a fragment off
-    has(b"#")
-        // Left from when hyper read the framing itself; whether they agree without it was not tried for long
-        || (coded && bare_lf)
+    // Left from when hyper read the framing itself; whether they agree without it was not tried for long
+    (coded && bare_lf)
         // [EXP-02] nobody needs a 100 for a body that has come, and an unread one may be drained or ended by a close
         || has(b"expect:")
         // RFC 9110 §5.6.1.2: empty members of a list mean nothing, but it wants "chunked" to be what stands last

@@ -97,6 +97,9 @@ fn to_origin_form(head: &mut request::Parts) {
     head.uri = Uri::from(path);
 }
 
+/// A target has a fragment. \[TGT-17b\] RFC 9112 §3.2
+pub const FRAGMENT: Rejection = Rejection::new(StatusCode::BAD_REQUEST, "TGT-17b", "a fragment in the request target");
+
 /// What the `http` crate's parser takes but a request target must not hold, looked for in the raw octets: fragments
 /// and controls. For servers that parse heads themselves. \[TGT-17\], \[TGT-18\]
 ///
@@ -105,7 +108,7 @@ fn to_origin_form(head: &mut request::Parts) {
 pub fn check_raw(target: &[u8]) -> Result<(), Rejection> {
     let bad = |requirement, reason| Err(Rejection::new(StatusCode::BAD_REQUEST, requirement, reason));
     if target.contains(&b'#') {
-        return bad("TGT-17b", "a fragment in the request target");
+        return Err(FRAGMENT);
     }
     if target.iter().any(|byte| *byte <= b' ' || *byte == 0x7f) {
         return bad("TGT-18", "a control character in the request target");

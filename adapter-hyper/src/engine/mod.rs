@@ -16,6 +16,7 @@ mod io;
 mod measured;
 #[cfg(all(test, adapter_model))]
 mod models;
+mod refusal;
 mod request_body;
 mod response_body;
 mod secured;

@@ -16,8 +16,10 @@ use adapter_core::rules::{self, Rejection, response};
 use adapter_core::server::ShutdownLevel;
 use adapter_core::upgrade::switches;
 use adapter_core::{Environ, Request, RequestBody, Response, Sleep, contain, refused};
+use adapter_http1::encoder;
 use http::{StatusCode, Version, header};
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 
 use super::in_flight::InFlight;
 use super::io::Shared;
@@ -44,7 +46,7 @@ impl hyper::service::Service<http::Request<Incoming>> for Service {
         let received_at = engine.clock.instant(self.shared.status.now());
         let environ = Environ::new(self.shared.environ.clone(), received_at).with_forwarded(request.headers());
         match rules::request::check_simple(&request, &engine.limits) {
-            Some(facts) if !last && engine.timeouts.handler.is_none() => {
+            Some(facts) if !last && engine.timeouts.handler.is_none() && !self.has_fragment() => {
                 in_flight.observed = Observed::begin(&environ, &request, received_at);
                 let request = request.map(|_| RequestBody::empty());
                 let call = dispatch::call(&engine.application, request, environ);
@@ -56,6 +58,13 @@ impl hyper::service::Service<http::Request<Incoming>> for Service {
 }
 
 impl Service {
+    /// Whether the target of the request just seen had a fragment when it came. \[TGT-17b\]
+    #[inline]
+    fn has_fragment(&self) -> bool {
+        let status = &self.shared.status;
+        status.fragment.load(Relaxed) == status.requests()
+    }
+
     /// [`call`](hyper::service::Service::call) for whatever request there is; apart, because most need nothing of it.
     #[inline(never)]
     fn call_any(
@@ -68,7 +77,11 @@ impl Service {
         let engine = &self.shared.engine;
         let (mut head, incoming) = request.into_parts();
         rules::cookies::join(&mut head);
-        let mut facts = match rules::request::check(&head, &engine.limits) {
+        let checked = match self.has_fragment() {
+            true => Err(rules::target::FRAGMENT),
+            false => rules::request::check(&head, &engine.limits),
+        };
+        let mut facts = match checked {
             Ok(facts) => facts,
             Err(rejection) => {
                 self.shared.environ.refused(&rejection, refused::Asked::Head(&head));
@@ -150,6 +163,7 @@ impl Answer {
         let is_usual = |response: &Response| {
             let length = response.body().len().filter(|_| response.body().is_bytes());
             response.extensions().is_empty()
+                && response.status().canonical_reason().is_some()
                 && length
                     .is_some_and(|length| length <= PIECE as u64 && response::is_simple(response, &self.facts, length))
         };
@@ -195,7 +209,7 @@ impl Answer {
             head.headers.remove(header::CONTENT_LENGTH);
         }
         let mut plan = response::plan(&mut head, length, &self.facts).unwrap_or_else(|invalid| {
-            tracing::error!(target: "adapter", error = %invalid, "the application made an impossible response");
+            tracing::error!(target: "adapter", error = %invalid, "the application's response can't be sent");
             dispatch::instead(StatusCode::INTERNAL_SERVER_ERROR, std::mem::take(&mut body));
             (head, body) = dispatch::failure(StatusCode::INTERNAL_SERVER_ERROR).into_parts();
             response::plan(&mut head, body.len(), &self.facts).expect("invariant: our own response is sendable")
@@ -220,6 +234,10 @@ impl Answer {
         }
         let declared =
             if head.status == StatusCode::NOT_MODIFIED { rules::declared_length(&head.headers) } else { None };
+        if head.status.canonical_reason().is_none() {
+            // hyper has a word of its own for it.
+            head.extensions.insert(ReasonPhrase::from_static(encoder::reason(head.status).as_bytes()));
+        }
         in_flight.date(&mut head.headers);
         in_flight.answered(head.status);
         in_flight.shared.status.commit(plan.close);

@@ -104,6 +104,8 @@ pub(super) struct Status {
     drained: AtomicU64,
     /// Requests seen.
     requests: AtomicU64,
+    /// Which of them is the first with a fragment in its target; 0: none is known. HTTP/1 only.
+    pub(super) fragment: AtomicU64,
     /// How often hyper has read in this turn of the connection's task.
     reads: AtomicU32,
     /// Until when the resets of this client have used up the credit that time gives.

@@ -6,13 +6,12 @@ use std::task::{Context, Poll};
 use adapter_core::Bytes;
 use adapter_core::observe::{ConnectionEnd, TimeLimit};
 use adapter_core::refused::Asked;
-use adapter_core::rules::Rejection;
 use adapter_core::server::ShutdownLevel;
-use http::StatusCode;
 
 use super::{Connection, Linger, Protocol, unparsed};
 use crate::engine::frames;
 use crate::engine::io::LINE;
+use crate::engine::refusal;
 use crate::engine::status::{LAST_LINGER, LINGER, LINGER_AT_MOST, Phase};
 
 impl Connection {
@@ -102,10 +101,9 @@ impl Connection {
         } else if status.says_close.load(Relaxed) || !status.has_ended() {
             self.shared.environ.ends(ConnectionEnd::Done);
         }
-        if status.has_ended() || !may_send {
+        if (status.has_ended() || !may_send) && self.shared.is_flushed() {
             return self.part();
         }
-        // hyper has not shut down behind a request that could have upgraded.
         self.poll_close(cx)
     }
 
@@ -130,43 +128,44 @@ impl Connection {
         Poll::Ready(())
     }
 
-    /// A head was refused. Our half ends, hyper may have left that undone; the client's is read to its end. \[KAP-13\]
-    pub(super) fn poll_close_refused(&mut self, error: &hyper::Error, cx: &mut Context<'_>) -> Poll<()> {
-        self.tell_refusal(Some(error));
-        if error.is_parse_version_h2() {
-            self.shared.socket().append(unparsed::NO_SUCH_VERSION);
-        }
-        if self.shared.status.has_ended() { self.part() } else { self.poll_close(cx) }
-    }
-
-    /// Tells the log of a head that hyper, which is done, has refused by itself, or that was late. \[ERR-05\]
-    fn tell_refusal(&mut self, error: Option<&hyper::Error>) {
+    /// A head was refused by hyper, which is done because of `error`, or was late: the client is told in our words, and the log.
+    /// \[ERR-05\]
+    pub(super) fn tell_refusal(&mut self, error: Option<&hyper::Error>) {
         let status = &self.shared.status;
         if status.is_refused.load(Relaxed) {
             return;
         }
         let is_first = status.phase() == Phase::Head;
         let late = is_first && status.head_timed_out.load(Relaxed) && status.head_begun.load(Relaxed);
-        let (rejection, left) = if late {
-            (Rejection::new(StatusCode::REQUEST_TIMEOUT, "LIM-04b", "the request head did not arrive in time"), None)
-        } else {
-            let Some(error) = error else { return };
-            let left = self.left_by_hyper();
-            let Some((rejection, is_left)) = unparsed::why(error, &left, &self.shared.engine.limits) else { return };
-            (rejection, is_left.then_some(left))
+        let (rejection, left) = match error {
+            _ if late => (refusal::LATE, None),
+            Some(error) => {
+                let left = self.left_by_hyper();
+                let Some((rejection, is_left)) = unparsed::why(error, &left, &self.shared.engine.limits) else {
+                    return;
+                };
+                (rejection, is_left.then_some(left))
+            }
+            None => return,
         };
         let mut line = [0; LINE];
-        let socket = self.shared.socket();
+        let mut socket = self.shared.socket();
         let length = socket.line().len();
         line[..length].copy_from_slice(socket.line());
-        drop(socket);
-        let asked = match &left {
-            Some(left) => Asked::Octets(left),
-            None if is_first => Asked::Octets(&line[..length]),
-            // It came together with one that was served.
-            None => Asked::Nothing,
+        let begun = match &left {
+            Some(left) => left,
+            // What came together with one that was served is not remembered.
+            None if is_first => &line[..length],
+            None => b"".as_slice(),
         };
-        self.shared.environ.refused_without_body(&rejection, asked);
+        let is_silent = error.is_some_and(hyper::Error::is_parse_version_h2);
+        let in_our_words = late || socket.refuse(&rejection, begun, is_silent);
+        drop(socket);
+        let asked = if begun.is_empty() { Asked::Nothing } else { Asked::Octets(begun) };
+        match in_our_words {
+            true => self.shared.environ.refused(&rejection, asked),
+            false => self.shared.environ.refused_without_body(&rejection, asked),
+        }
         self.shared.environ.ends(ConnectionEnd::Refused);
     }
 

@@ -267,18 +267,20 @@ impl Connection {
             self.protocol = Protocol::Switching(switch);
             return self.poll_switch(cx);
         }
+        // It has refused a head, and said so; or the engine has.
+        if let Poll::Ready(Err(error)) = &ended
+            && (error.is_parse() || self.shared.status.head_timed_out.load(Relaxed))
+        {
+            self.tell_refusal(Some(error));
+            return self.poll_close(cx);
+        }
         let flushed = self.shared.poll_flush(cx);
         match (ended, flushed) {
             (_, Poll::Ready(Err(_))) => self.abort(),
             (Poll::Pending, _) => Poll::Pending,
-            // It has refused a head, and said so; or the engine has.
-            (Poll::Ready(Err(error)), _) if error.is_parse() || self.shared.status.head_timed_out.load(Relaxed) => {
-                self.poll_close_refused(&error, cx)
-            }
             // A body has failed: all of it that came before is with the operating system, and must arrive. [BOD-14a]
             (Poll::Ready(Err(error)), _) if error.is_user() => self.poll_break_off(cx),
             (Poll::Ready(Err(_)), _) => self.abort(),
-            // hyper shuts down only after a flush
             (Poll::Ready(Ok(())), _) => self.poll_linger(cx),
         }
     }

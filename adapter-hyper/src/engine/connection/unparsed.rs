@@ -1,4 +1,4 @@
-//! Why hyper has refused a head, in the words of the servers that have a parser of their own. \[ERR-05\], \[OBS-07\]
+//! Why hyper has refused a head, as the servers say that have a parser of their own. \[ERR-05\], \[OBS-07\]
 //!
 //! hyper tells kinds of errors, and leaves the octets where they are that its parser has refused: that of the other servers is asked about
 //! them. What hyper refuses behind its parser shows in its words alone, which may change: then there is a reason for all of it.
@@ -7,10 +7,6 @@ use adapter_core::Limits;
 use adapter_core::rules::Rejection;
 use adapter_http1::head;
 use http::StatusCode;
-
-/// The engine's own answer to HTTP/2 that is not served, to which hyper says nothing. \[TGT-20\] RFC 9110 §15.6.6
-pub(super) const NO_SUCH_VERSION: &[u8] =
-    b"HTTP/1.1 505 HTTP Version Not Supported\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// What is told of a head that hyper has answered because of `error`, if it has; `left` begins with it, unless that was found behind
 /// hyper's parser. Also whether it does.
@@ -32,7 +28,7 @@ pub(super) fn why(error: &hyper::Error, left: &[u8], limits: &Limits) -> Option<
     } else if said.contains("transfer-encoding") {
         ("REQ-24", "Transfer-Encoding is malformed")
     } else if let Err(rejection) = head::parse(left, limits) {
-        return Some((Rejection::new(status, rejection.requirement, rejection.reason), true));
+        return Some((rejection, true));
     } else if said.contains("URI") {
         ("TGT-16", "the request target is malformed")
     } else {

@@ -30,12 +30,15 @@ pub(super) struct Inflow {
     state: State,
     /// Read from the socket, not looked at yet.
     raw: BytesMut,
+    /// Of the head that comes next, or is under way.
+    scan: Scan,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum State {
     /// In front of or within a head.
-    Head(Scan),
+    #[default]
+    Head,
     /// Behind a head that announces a body.
     Held,
     /// This many octets of a body are to come.
@@ -44,12 +47,6 @@ enum State {
     /// The body makes no sense from here on.
     Failed(RequestBodyError),
     Http2(Box<Arriving>),
-}
-
-impl Default for State {
-    fn default() -> Self {
-        State::Head(Scan::default())
-    }
 }
 
 /// What comes next, for whoever brings octets.
@@ -76,7 +73,7 @@ impl Inflow {
     #[inline]
     pub(super) fn want(&self) -> Want {
         match &self.state {
-            State::Head(_) | State::Chunked(_) => Want::Filtered,
+            State::Head | State::Chunked(_) => Want::Filtered,
             State::Sized(left) => Want::Plain(*left),
             State::Http2(arriving) if arriving.is_over() => Want::Nothing,
             State::Http2(_) => Want::Filtered,
@@ -106,6 +103,12 @@ impl Inflow {
         }
     }
 
+    /// Which head is the first whose target has a fragment, which hyper takes off before anybody can see it. Heads count from one.
+    /// \[TGT-17b\] RFC 9112 §3.2
+    pub(super) fn fragment(&self) -> Option<u64> {
+        self.scan.fragment
+    }
+
     /// Octets that were read and not looked at.
     pub(super) fn raw(&mut self) -> &mut BytesMut {
         &mut self.raw
@@ -116,7 +119,7 @@ impl Inflow {
     /// nothing more is let through.
     pub(super) fn begin_body(&mut self, length: BodyLength) {
         self.state = match (&self.state, length) {
-            (State::Held, BodyLength::Sized(0)) => State::default(),
+            (State::Held, BodyLength::Sized(0)) => State::Head,
             (State::Held, BodyLength::Sized(length)) => State::Sized(length),
             (State::Held, BodyLength::Unknown) => State::Chunked(Box::new(Decoder::new(BodyLength::Unknown, None))),
             (_, BodyLength::Sized(0)) => return,
@@ -127,7 +130,7 @@ impl Inflow {
     /// Octets of a body that are to come, as far as that is known; `Some(0)` if there is none or all of it was given out.
     pub(super) fn body_left(&self) -> Option<u64> {
         match &self.state {
-            State::Head(_) | State::Http2(_) => Some(0),
+            State::Head | State::Http2(_) => Some(0),
             State::Sized(left) => Some(*left),
             State::Held | State::Chunked(_) | State::Failed(_) => None,
         }
@@ -140,12 +143,12 @@ impl Inflow {
 
     /// Whether the next octet is the first of a head.
     pub(super) fn is_between(&self) -> bool {
-        matches!(&self.state, State::Head(scan) if !scan.begun && scan.seen == 0)
+        matches!(self.state, State::Head) && !self.scan.has_begun()
     }
 
     /// Whether part of a head has come that is not complete, or something that was not looked at.
     pub(super) fn has_begun_head(&self) -> bool {
-        !self.raw.is_empty() || matches!(&self.state, State::Head(scan) if scan.begun || scan.seen > 0)
+        !self.raw.is_empty() || (matches!(self.state, State::Head) && self.scan.has_begun())
     }
 
     /// That many octets went straight to hyper.
@@ -153,7 +156,7 @@ impl Inflow {
         if let State::Sized(left) = &mut self.state {
             *left = left.saturating_sub(count as u64);
             if *left == 0 {
-                self.state = State::default();
+                self.state = State::Head;
             }
         }
     }
@@ -162,8 +165,8 @@ impl Inflow {
     /// later calls, and has to come before anything else.
     pub(super) fn pass(&mut self, input: &[u8], out: &mut impl FnMut(&[u8])) -> usize {
         match &mut self.state {
-            State::Head(scan) => {
-                let (count, announced) = scan.advance(input);
+            State::Head => {
+                let (count, announced) = self.scan.advance(input);
                 out(&input[..count]);
                 if announced {
                     self.state = State::Held;
@@ -179,7 +182,7 @@ impl Inflow {
             State::Chunked(decoder) => match rechunk(decoder, input, out) {
                 Ok((count, ended)) => {
                     if ended {
-                        self.state = State::default();
+                        self.state = State::Head;
                     }
                     count
                 }
@@ -274,6 +277,12 @@ struct Scan {
     line: [u8; Scan::LONGEST],
     /// How many octets of it there were, up to one more than are kept.
     seen: usize,
+    /// The method has ended: what comes up to the end of the line is the target.
+    in_target: bool,
+    /// Heads that have ended.
+    heads: u64,
+    /// The first whose target has a `#`.
+    fragment: Option<u64>,
 }
 
 impl Scan {
@@ -287,7 +296,14 @@ impl Scan {
         let mut at = 0;
         while let Some(first) = input.get(at) {
             let rest = input.get(at..).unwrap_or_default();
-            let Some(end) = memchr::memchr(b'\n', rest) else {
+            let end = memchr::memchr(b'\n', rest);
+            if !self.begun {
+                let piece = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+                if end.is_none() || self.in_target || memchr::memchr(b'#', piece).is_some() {
+                    self.look_behind_method(piece);
+                }
+            }
+            let Some(end) = end else {
                 self.keep(rest);
                 break;
             };
@@ -315,7 +331,8 @@ impl Scan {
             // Empty lines in front of a request line are ignored (RFC 9112 §2.2).
             [] | [b'\r'] | [b'\r', 0, ..] => {
                 let ended = self.begun && self.announced;
-                (self.begun, self.announced) = (false, false);
+                self.heads += u64::from(self.begun);
+                (self.begun, self.announced, self.in_target) = (false, false, false);
                 ended
             }
             _ => {
@@ -323,6 +340,25 @@ impl Scan {
                 self.begun = true;
                 false
             }
+        }
+    }
+
+    /// Whether something of one has come.
+    fn has_begun(&self) -> bool {
+        self.begun || self.seen > 0
+    }
+
+    /// Looks for a `#` in a piece of a request line, whose method may have one, too.
+    #[cold]
+    fn look_behind_method(&mut self, piece: &[u8]) {
+        let target = match memchr::memchr(b' ', piece) {
+            _ if self.in_target => piece,
+            Some(at) => piece.get(at..).unwrap_or_default(),
+            None => return,
+        };
+        self.in_target = true;
+        if memchr::memchr(b'#', target).is_some() {
+            self.fragment.get_or_insert(self.heads + 1);
         }
     }
 

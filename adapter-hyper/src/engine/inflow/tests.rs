@@ -63,6 +63,34 @@ fn nothing_passes_a_head_that_announces_a_body_until_its_length_is_known() {
     }
 }
 
+/// \[TGT-17b\]
+#[test]
+fn fragments_are_seen_in_targets_alone() {
+    for (wire, first) in [
+        ("GET / HTTP/1.1\r\nHost: a#\r\n\r\n#", None),
+        ("\r\n#G #/ HTTP/1.1\r\n\r\n", Some(1)),
+        ("\r\n#G / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\nGET /# HTTP/1.1\r\n\r\nGET /# HTTP/1.1\r\n\r\n", Some(3)),
+        ("POST / HTTP/1.1\nContent-Length: 3\n\n # \nGET /a#b", Some(2)),
+    ] {
+        for cut in 0..wire.len() {
+            let mut inflow = Inflow::default();
+            let mut seen = Vec::new();
+            for piece in [&wire[..cut], &wire[cut..]] {
+                inflow.raw().extend_from_slice(piece.as_bytes());
+                // The head, the body, what is behind it.
+                for _ in 0..3 {
+                    inflow.pass_raw(&mut |octets| seen.extend_from_slice(octets));
+                    if inflow.want() == Want::Nothing {
+                        inflow.begin_body(BodyLength::Sized(3));
+                    }
+                }
+            }
+            assert_eq!(text(&seen), text(wire.as_bytes()));
+            assert_eq!(inflow.fragment(), first, "{wire:?} cut at {cut}");
+        }
+    }
+}
+
 #[test]
 fn chunks_are_framed_anew() {
     let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";

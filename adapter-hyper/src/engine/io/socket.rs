@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use adapter_core::RequestBodyError;
 use adapter_core::dispatch::Observed;
+use adapter_core::rules::Rejection;
 use adapter_core::tls::{TlsError, TlsInfo};
 use bytes::Buf;
 use hyper::rt::{ReadBuf, ReadBufCursor};
 
 use crate::engine::frames::Frames;
 use crate::engine::inflow::{Inflow, Want};
+use crate::engine::refusal;
 use crate::engine::status::{Phase, Status};
 use crate::engine::transport::Transport;
 
@@ -31,9 +33,6 @@ const DIRECT: usize = 8 * 1024;
 const INPUT: usize = 64 * 1024;
 /// Reads in one turn of the connection's task, before others get theirs.
 const READS: u32 = 32;
-
-/// The server's own answer to a head that does not end in time. \[LIM-04\] RFC 9110 §15.5.9
-const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 thread_local! {
     /// A buffer between two uses, so that idle connections hold none and busy ones allocate none.
@@ -362,7 +361,7 @@ impl Socket {
         if status.head_timed_out.load(Relaxed) && status.phase() == Phase::Head {
             // [LIM-04] the answer goes out before hyper sees an end and closes
             if self.out.is_empty() && status.head_begun.load(Relaxed) {
-                self.out.extend_from_slice(REQUEST_TIMEOUT);
+                refusal::write(&mut self.out, &refusal::LATE, &self.line[..self.line_length]);
             }
             return Poll::Ready(Ok(()));
         }
@@ -458,6 +457,9 @@ impl Socket {
             }
         }
         status.head_ahead.store(inflow.has_begun_head(), Relaxed);
+        if let Some(request) = inflow.fragment() {
+            status.fragment.store(request, Relaxed);
+        }
     }
 
     /// There is nothing to read now, or not any more.
@@ -491,6 +493,15 @@ impl Socket {
     /// How the head under way begins, as far as it is remembered.
     pub(in crate::engine) fn line(&self) -> &[u8] {
         &self.line[..self.line_length]
+    }
+
+    /// Sends the answer to `rejection` in place of hyper's own, or of none if hyper `is_silent`; whether it could.
+    pub(in crate::engine) fn refuse(&mut self, rejection: &Rejection, line: &[u8], is_silent: bool) -> bool {
+        let refuses = is_silent || refusal::take_back(&mut self.out);
+        if refuses {
+            refusal::write(&mut self.out, rejection, line);
+        }
+        refuses
     }
 
     /// Sends `bytes` behind what hyper has written.
