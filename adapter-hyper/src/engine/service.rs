@@ -163,7 +163,7 @@ impl Answer {
         let is_usual = |response: &Response| {
             let length = response.body().len().filter(|_| response.body().is_bytes());
             response.extensions().is_empty()
-                && response.status().canonical_reason().is_some()
+                && (response.status() == StatusCode::OK || response.status().canonical_reason().is_some())
                 && length
                     .is_some_and(|length| length <= PIECE as u64 && response::is_simple(response, &self.facts, length))
         };

@@ -296,22 +296,21 @@ impl Scan {
         let mut at = 0;
         while let Some(first) = input.get(at) {
             let rest = input.get(at..).unwrap_or_default();
-            let end = memchr::memchr(b'\n', rest);
-            if !self.begun {
-                let piece = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
-                if end.is_none() || self.in_target || memchr::memchr(b'#', piece).is_some() {
-                    self.look_behind_method(piece);
-                }
-            }
-            let Some(end) = end else {
+            let Some(end) = memchr::memchr(b'\n', rest) else {
                 self.keep(rest);
                 break;
             };
             at += end + 1;
+            let line = rest.get(..end).unwrap_or_default();
             // Most lines are fields that say nothing of a body, or the request line.
             if self.seen == 0 && !matches!(first, b'\r' | b'\n' | b'c' | b'C' | b't' | b'T') {
-                self.begun = true;
-            } else if self.line_ends(rest.get(..end).unwrap_or_default()) {
+                if !self.begun {
+                    self.begun = true;
+                    if has_number_sign(line) {
+                        self.look_behind_method(line);
+                    }
+                }
+            } else if self.line_ends(line) {
                 return (at, true);
             }
         }
@@ -335,8 +334,12 @@ impl Scan {
                 (self.begun, self.announced, self.in_target) = (false, false, false);
                 ended
             }
+            _ if self.begun => {
+                self.announced |= announces_body(line);
+                false
+            }
             _ => {
-                self.announced |= self.begun && announces_body(line);
+                self.look_behind_method(piece);
                 self.begun = true;
                 false
             }
@@ -378,12 +381,30 @@ impl Scan {
     /// Remembers the beginning of a line that is not complete.
     #[cold]
     fn keep(&mut self, piece: &[u8]) {
+        if !self.begun {
+            self.look_behind_method(piece);
+        }
         let room = self.line.get_mut(self.seen.min(Self::LONGEST)..).unwrap_or_default();
         let count = room.len().min(piece.len());
         if let (Some(to), Some(from)) = (room.get_mut(..count), piece.get(..count)) {
             to.copy_from_slice(from);
         }
         self.seen = (self.seen + piece.len()).min(Self::LONGEST + 1);
+    }
+}
+
+/// Whether there is a `#`. Most request lines are short and have none, for which `memchr` is slow: eight octets at a time.
+#[inline]
+fn has_number_sign(line: &[u8]) -> bool {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    // An octet less one borrows where it is zero, and only there of those below 128.
+    let is_in = |eight: &[u8; 8]| {
+        let differs = u64::from_ne_bytes(*eight) ^ (EACH * b'#' as u64);
+        differs.wrapping_sub(EACH) & !differs & (EACH << 7) != 0
+    };
+    match line.last_chunk() {
+        Some(last) => line.chunks_exact(8).filter_map(<[u8]>::first_chunk).any(is_in) || is_in(last),
+        None => line.contains(&b'#'),
     }
 }
 

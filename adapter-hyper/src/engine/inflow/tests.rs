@@ -146,6 +146,11 @@ fn of_http1_no_head_is_counted_here() {
 
 proptest! {
     #[test]
+    fn number_signs_are_found(line in proptest::collection::vec(proptest::sample::select(b"#\"$\xa3\x22 a".to_vec()), 0..40)) {
+        prop_assert_eq!(has_number_sign(&line), line.contains(&b'#'));
+    }
+
+    #[test]
     fn pieces_never_change_the_outcome(
         requests in proptest::collection::vec((0_usize..3, proptest::collection::vec(any::<u8>(), 1..40)), 1..6),
         cuts in proptest::collection::vec(0_usize..200, 0..8),
