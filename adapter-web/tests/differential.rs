@@ -30,7 +30,7 @@ fn they_agree_on_the_corpus() {
     assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-const METHODS: &[&str] = &["GET", "POST", "HEAD", "PUT", "OPTIONS", "CONNECT", "get", "M-SEARCH", "G@T", ""];
+const METHODS: &[&str] = &["GET", "POST", "HEAD", "PUT", "OPTIONS", "CONNECT", "get", "M-SEARCH", "G#T", "G@T", ""];
 const TARGETS: &[&str] = &[
     "/",
     "/a",
@@ -55,6 +55,8 @@ const TARGETS: &[&str] = &[
     "https://[::1]:1/x",
     "/|",
     "/{x}",
+    "/a#b",
+    "#",
     "/\"<>`",
 ];
 const VERSIONS: &[&str] =

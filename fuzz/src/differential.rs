@@ -277,8 +277,6 @@ fn parse(mut octets: &[u8]) -> Option<Exchange> {
         }
         answers.push(Answer {
             status: match status {
-                // [TGT-20] allows both
-                505 if is_refusal => 400,
                 // [TGT-24], [LIM-01]: too long for a target may be too long for a head as well
                 414 if is_refusal => 431,
                 status => status,
