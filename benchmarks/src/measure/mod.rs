@@ -1,5 +1,6 @@
 //! The measurements, one file each, and what they share: the order in which servers take their turns.
 
+mod allocations;
 mod blocking;
 mod chat;
 mod echo;
@@ -30,6 +31,7 @@ pub enum Measurement {
     Get,
     Pipeline,
     Instructions,
+    Allocations,
     Syscalls,
     Idle,
     Sleep,
@@ -49,10 +51,11 @@ pub enum Measurement {
 use Measurement::*;
 
 impl Measurement {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Get,
         Pipeline,
         Instructions,
+        Allocations,
         Syscalls,
         Idle,
         Sleep,
@@ -74,6 +77,7 @@ impl Measurement {
             Get => "get",
             Pipeline => "pipeline",
             Instructions => "instructions",
+            Allocations => "allocations",
             Syscalls => "syscalls",
             Idle => "idle",
             Sleep => "sleep",
@@ -96,6 +100,7 @@ impl Measurement {
             Get => "GET / on 64 keep-alive connections: requests a second, latency, CPU time",
             Pipeline => "the same with 16 requests pipelined",
             Instructions => "instructions a request, counted by valgrind --tool=callgrind",
+            Allocations => "calls of malloc and its like a request, and the octets they ask for, traced by valgrind",
             Syscalls => "system calls a request, counted by strace",
             Idle => "memory and threads of 10,000 idle keep-alive connections",
             Sleep => "10,000 requests that each wait 5 s",
@@ -118,6 +123,7 @@ impl Measurement {
             Get => get::run(bench, 1),
             Pipeline => get::run(bench, 16),
             Instructions => vec![instructions::run(bench)],
+            Allocations => vec![allocations::run(bench)],
             Syscalls => vec![syscalls::run(bench)],
             Idle => vec![idle::idle(bench)],
             Sleep => vec![idle::sleep(bench)],
