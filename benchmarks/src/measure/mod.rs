@@ -111,7 +111,9 @@ impl Measurement {
             Stalling => "an axum handler that blocks its own thread for 50 ms, 200 clients: requests a second",
             Chat => "a chat room of 5,000 WebSockets and 5,000 long-polls: a message to all",
             Tls => "under TLS: instructions, handshakes, GET /, 64 MiB down and up, idle connections",
-            H2 => "HTTP/2: instructions, requests a second, CPU time; by h2load",
+            H2 => {
+                "HTTP/2: instructions, CPU time, requests a second of GET / and of 64 KiB down and up; memory of what is idle"
+            }
             Ws => "WebSockets that echo: messages a second, CPU time, instructions, system calls, idle memory",
             Growth => "how cost grows: with fields, idle connections and the length of bodies",
             Files => "a folder with files of 4 KiB, 64 KiB and 8 MiB: requests a second, CPU time, peak memory",
@@ -134,7 +136,7 @@ impl Measurement {
             Stalling => vec![stalling::run(bench)],
             Chat => vec![chat::run(bench)],
             Tls => tls::run(bench),
-            H2 => vec![h2::run(bench)],
+            H2 => h2::run(bench),
             Ws => vec![ws::run(bench)],
             Files => vec![files::run(bench)],
             Growth => vec![growth::run(bench)],
