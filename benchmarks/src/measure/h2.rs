@@ -126,7 +126,7 @@ fn count(bench: &Bench<'_>, built: &Built, what: What, streams: usize) -> Result
     control(&server, "-z")?;
     let answered = load.run(server.address, ["-n", &requests.to_string()])?;
     control(&server, "-d")?;
-    Ok(instructions::total(&output)? as f64 / answered as f64)
+    Ok(instructions::total(&output, 1)? as f64 / answered as f64)
 }
 
 /// Requests a second, and CPU microseconds of the server for each.

@@ -66,7 +66,7 @@ pub(super) fn count<T: Talk>(
     control(&server, "-z")?;
     let requests = load.run(Until::Answers(answers, limit))?.requests;
     control(&server, "-d")?;
-    let total = total(&output)?;
+    let total = total(&output, 1)?;
     Ok(total as f64 / requests as f64)
 }
 
@@ -96,9 +96,9 @@ pub(super) fn control(server: &Server, what: &str) -> Result<(), String> {
     }
 }
 
-/// The total of the dump that `-d` made; the first dump has `.1` after the name.
-pub(super) fn total(output: &Path) -> Result<u64, String> {
-    let dump = PathBuf::from(format!("{}.1", output.display()));
+/// The total of the dump that `-d` made; the first one is number 1. A dump sets the counters to zero, too.
+pub(super) fn total(output: &Path, number: usize) -> Result<u64, String> {
+    let dump = PathBuf::from(format!("{}.{number}", output.display()));
     let text = std::fs::read_to_string(&dump).map_err(|error| format!("callgrind made no dump: {error}"))?;
     parse_total(&text).ok_or_else(|| "callgrind's dump has no total".into())
 }

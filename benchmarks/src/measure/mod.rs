@@ -139,7 +139,7 @@ impl Measurement {
             H2 => h2::run(bench),
             Ws => vec![ws::run(bench)],
             Files => vec![files::run(bench)],
-            Growth => vec![growth::run(bench)],
+            Growth => growth::run(bench),
         }
     }
 }
