@@ -5,6 +5,7 @@ mod load;
 mod measure;
 mod nginx;
 mod options;
+mod plot;
 mod process;
 mod subjects;
 mod table;

@@ -1,4 +1,4 @@
-//! nginx as it is installed: found, and configured for the measurement under TLS, or to serve a folder.
+//! nginx as it is installed: found, and configured for the measurement under TLS, for HTTP/2, or to serve a folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,14 @@ use crate::identity::Identity;
 
 const PLACES: [&str; 3] = ["nginx", "/usr/sbin/nginx", "/usr/local/sbin/nginx"];
 
-/// What `GET /stream` answers: 64 MiB, from a file.
-const LENGTH: u64 = 64 * 1024 * 1024;
+/// What it is to serve.
+pub enum Site<'a> {
+    /// `/`, and 64 MiB of a file as `/stream`, under TLS.
+    Secured(&'a Identity),
+    /// `/`, and 64 KiB of a file as `/stream`, over HTTP/2.
+    Multiplexed,
+    Folder(&'a Path),
+}
 
 pub fn find() -> Result<PathBuf, String> {
     let runs = |place: &&&str| {
@@ -20,21 +26,20 @@ pub fn find() -> Result<PathBuf, String> {
     PLACES.iter().find(runs).map(PathBuf::from).ok_or_else(|| "nginx is not installed".into())
 }
 
-/// Writes what it needs to `scratch`; the arguments to start it with. Under TLS with an identity; without one it serves `folder`.
-pub fn arguments(
-    port: u16,
-    threads: usize,
-    identity: Option<&Identity>,
-    scratch: &Path,
-    folder: &Path,
-) -> Result<Vec<String>, String> {
+/// Writes what it needs to `scratch`; the arguments to start it with.
+pub fn arguments(port: u16, threads: usize, site: Site<'_>, scratch: &Path) -> Result<Vec<String>, String> {
     let write = || -> std::io::Result<PathBuf> {
-        let server = match identity {
-            Some(identity) => {
-                fs::File::create(scratch.join("stream"))?.set_len(LENGTH)?;
+        let stream = |length| fs::File::create(scratch.join("stream"))?.set_len(length);
+        let server = match site {
+            Site::Secured(identity) => {
+                stream(64 << 20)?;
                 secured(port, identity, scratch)
             }
-            None => plain(port, folder),
+            Site::Multiplexed => {
+                stream(64 << 10)?;
+                multiplexed(port, scratch)
+            }
+            Site::Folder(folder) => plain(port, folder),
         };
         let path = scratch.join("nginx.conf");
         fs::write(&path, configuration(threads, &server, scratch))?;
@@ -46,13 +51,22 @@ pub fn arguments(
 }
 
 fn secured(port: u16, identity: &Identity, scratch: &Path) -> String {
-    let (cert, key, here) = (identity.cert.display(), identity.key.display(), scratch.display());
+    let (cert, key) = (identity.cert.display(), identity.key.display());
     format!(
         "listen 127.0.0.1:{port} ssl backlog=4096;\n\
          ssl_certificate {cert}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3;\n\
-         location = / {{ return 200 'Hello, World!'; }}\n\
-         location = /stream {{ root {here}; }}\n"
+         {}",
+        routes(scratch)
     )
+}
+
+fn multiplexed(port: u16, scratch: &Path) -> String {
+    // `http2 on` has taken the parameter's place in 1.25, which still takes it.
+    format!("listen 127.0.0.1:{port} http2 backlog=4096; sendfile on; tcp_nopush on;\n{}", routes(scratch))
+}
+
+fn routes(scratch: &Path) -> String {
+    format!("location = / {{ return 200 'Hello, World!'; }}\nlocation = /stream {{ root {}; }}\n", scratch.display())
 }
 
 /// As packages configure it: sendfile, and the head in the first packet of the file.

@@ -31,6 +31,9 @@ pub struct Options {
     /// Also write the tables to a file, as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Where `growth` is to draw how cost grows, as SVG
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
     /// Name the measurements and the servers, and do nothing else
     #[arg(long)]
     pub list: bool,
@@ -67,15 +70,14 @@ impl Options {
         };
         unknown(&self.only, &Measurement::ALL.map(Measurement::name), "measurement")?;
         unknown(&self.server, &names(), "server")?;
-        // An hour's run must not end with a file that cannot be written.
-        match &self.json {
-            Some(path) => std::fs::OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(path)
-                .map_or_else(|error| Err(format!("cannot write {}: {error}", path.display())), |_| Ok(())),
-            None => Ok(()),
+        if self.plot.is_some() && !self.wants(Measurement::Growth) {
+            return Err("--plot is what growth draws, which is not asked for".into());
         }
+        // An hour's run must not end with a file that cannot be written.
+        self.json.iter().chain(&self.plot).try_for_each(|path| {
+            let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
+            opened.map_or_else(|error| Err(format!("cannot write {}: {error}", path.display())), |_| Ok(()))
+        })
     }
 
     pub fn wants(&self, measurement: Measurement) -> bool {

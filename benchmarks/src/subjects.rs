@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::identity::Identity;
-use crate::{nginx, uvicorn};
+use crate::nginx::{self, Site};
+use crate::uvicorn;
 
 /// A program under measurement.
 pub struct Subject {
@@ -57,8 +58,10 @@ pub enum Route {
     Secure,
     /// Under TLS: `POST /count`, which reads the body and answers with its length.
     SecureCount,
-    /// `GET /` over HTTP/2 by prior knowledge.
+    /// Over HTTP/2 by prior knowledge: `GET /`, and `GET /stream`.
     Http2,
+    /// Over HTTP/2: `POST /count`, and `GET /sleep`.
+    Http2Routes,
     /// `/ws`, a WebSocket that sends messages back.
     WebSocket,
     /// What is in a folder, by its name; `/` is its index.html.
@@ -136,12 +139,17 @@ pub const SECURED: &[Subject] = &[
 /// The subject that ratios in HTTP/2 are relative to.
 pub const BASE_H2: &str = "bare-hyper-h2";
 
-/// Ours, where they have HTTP/2, and the base.
+const HTTP2: &[Route] = &[Http2, Http2Routes];
+
+/// Ours, where they have HTTP/2, the base, and the field.
 pub const MULTIPLEXED: &[Subject] = &[
     multiplexed("hyper", &["--server", "hyper"]),
     multiplexed("actix", &["--server", "actix"]),
     multiplexed("smol", &["--server", "smol"]),
-    peer(BASE_H2, "peer-bare-hyper", &["--http2"], Threads::Workers, &[Http2]),
+    peer(BASE_H2, "peer-bare-hyper", &["--http2"], Threads::Workers, HTTP2),
+    peer("axum", "peer-axum-h2", &[], Threads::Workers, HTTP2),
+    peer("actix-web", "peer-actix-web", &["--http2"], Threads::Workers, HTTP2),
+    Subject { name: "nginx", build: Build::Nginx, arguments: &[], threads: Threads::Workers, routes: &[Http2] },
 ];
 
 /// The subject that ratios of WebSockets are relative to.
@@ -180,7 +188,7 @@ const fn socket(name: &'static str, arguments: &'static [&'static str], threads:
 }
 
 const fn multiplexed(name: &'static str, arguments: &'static [&'static str]) -> Subject {
-    Subject { name, build: Build::Example("testbed"), arguments, threads: Threads::Workers, routes: &[Http2] }
+    Subject { name, build: Build::Example("testbed"), arguments, threads: Threads::Workers, routes: HTTP2 }
 }
 
 const fn secured(name: &'static str, arguments: &'static [&'static str], threads: Threads) -> Subject {
@@ -220,7 +228,12 @@ impl Subject {
     ) -> Result<Vec<String>, String> {
         let folder = scratch.join(FOLDER);
         if self.build == Build::Nginx {
-            return nginx::arguments(port, threads, identity, scratch, &folder);
+            let site = match identity {
+                Some(identity) => Site::Secured(identity),
+                None if self.has(Http2) => Site::Multiplexed,
+                None => Site::Folder(&folder),
+            };
+            return nginx::arguments(port, threads, site, scratch);
         }
         if self.build == Build::Uvicorn {
             return Ok(uvicorn::arguments(port, threads));

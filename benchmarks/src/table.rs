@@ -22,6 +22,8 @@ pub enum Cell {
     Text(String),
     /// Nothing to show: the subject has no such thing.
     Nothing,
+    /// Nothing to show, for this reason.
+    Without(String),
 }
 
 impl From<f64> for Cell {
@@ -33,6 +35,12 @@ impl From<f64> for Cell {
 impl From<Option<f64>> for Cell {
     fn from(number: Option<f64>) -> Self {
         number.map_or(Cell::Nothing, Cell::Number)
+    }
+}
+
+impl From<Result<f64, String>> for Cell {
+    fn from(number: Result<f64, String>) -> Self {
+        number.map_or_else(Cell::Without, Cell::Number)
     }
 }
 
@@ -52,26 +60,31 @@ impl Table {
         self.rows.push((subject.to_string(), cells));
     }
 
-    /// Markdown, with a reason in place of a row's numbers where there are none.
+    /// Markdown, with a dash for each number that there is not, and the reasons below.
     pub fn text(&self) -> String {
         let headings =
             std::iter::once("server".to_string()).chain(self.columns.iter().map(|(name, _)| name.to_string()));
         let mut lines = vec![headings.collect::<Vec<_>>()];
-        // Servers that share a reason share its line.
-        let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+        // What shares a reason shares its line.
+        let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+        let mut explain = |reason, what| match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, all)) => all.push(what),
+            None => reasons.push((reason, vec![what])),
+        };
         for (subject, row) in &self.rows {
             let mut line = vec![subject.clone()];
             match row {
-                Ok(cells) => line.extend(cells.iter().zip(&self.columns).map(|(cell, (_, decimals))| match cell {
+                Ok(cells) => line.extend(cells.iter().zip(&self.columns).map(|(cell, (name, decimals))| match cell {
                     Cell::Number(number) => grouped(*number, *decimals),
                     Cell::Text(text) => text.clone(),
                     Cell::Nothing => "-".into(),
+                    Cell::Without(reason) => {
+                        explain(reason, format!("{subject} ({name})"));
+                        "-".into()
+                    }
                 })),
                 Err(reason) => {
-                    match reasons.iter_mut().find(|(known, _)| known == reason) {
-                        Some((_, subjects)) => subjects.push(subject),
-                        None => reasons.push((reason, vec![subject])),
-                    }
+                    explain(reason, subject.clone());
                     line.resize(self.columns.len() + 1, "-".into());
                 }
             }
@@ -95,7 +108,7 @@ impl Table {
         }
         if !reasons.is_empty() {
             text.push('\n');
-            text.extend(reasons.iter().map(|(reason, subjects)| format!("{}: {reason}\n", subjects.join(", "))));
+            text.extend(reasons.iter().map(|(reason, what)| format!("{}: {reason}\n", what.join(", "))));
         }
         text
     }
@@ -110,6 +123,7 @@ impl Table {
                         Cell::Number(number) => json!(number),
                         Cell::Text(text) => json!(text),
                         Cell::Nothing => Value::Null,
+                        Cell::Without(reason) => json!({ "reason": reason }),
                     };
                     (name.to_string(), value)
                 })),
@@ -157,11 +171,13 @@ mod tests {
         table.row("one", Ok(vec![1_234_567.4.into(), Cell::Nothing]));
         table.row("two", Err("does not build: error".into()));
         table.row("three", Err("does not build: error".into()));
+        table.row("four", Ok(vec![1.0.into(), Err("no base".to_string()).into()]));
         let expected = "Title\n\n| server |     req/s | ratio |\n| ------ | --------: | ----: |\n\
-            | one    | 1,234,567 |     - |\n| two    |         - |     - |\n| three  |         - |     - |\n\n\
-            two, three: does not build: error\n";
+            | one    | 1,234,567 |     - |\n| two    |         - |     - |\n| three  |         - |     - |\n\
+            | four   |         1 |     - |\n\ntwo, three: does not build: error\nfour (ratio): no base\n";
         assert_eq!(table.text(), expected);
         assert_eq!(table.json()["rows"][1]["reason"], "does not build: error");
+        assert_eq!(table.json()["rows"][3]["ratio"]["reason"], "no base");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod crowd;
 pub mod exchange;
 pub mod frame;
+pub mod multiplexed;
 pub mod response;
 pub mod room;
 pub mod slow;

@@ -1,5 +1,6 @@
 //! The measurements, one file each, and what they share: the order in which servers take their turns.
 
+mod allocations;
 mod blocking;
 mod chat;
 mod echo;
@@ -30,6 +31,7 @@ pub enum Measurement {
     Get,
     Pipeline,
     Instructions,
+    Allocations,
     Syscalls,
     Idle,
     Sleep,
@@ -49,10 +51,11 @@ pub enum Measurement {
 use Measurement::*;
 
 impl Measurement {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Get,
         Pipeline,
         Instructions,
+        Allocations,
         Syscalls,
         Idle,
         Sleep,
@@ -74,6 +77,7 @@ impl Measurement {
             Get => "get",
             Pipeline => "pipeline",
             Instructions => "instructions",
+            Allocations => "allocations",
             Syscalls => "syscalls",
             Idle => "idle",
             Sleep => "sleep",
@@ -96,6 +100,7 @@ impl Measurement {
             Get => "GET / on 64 keep-alive connections: requests a second, latency, CPU time",
             Pipeline => "the same with 16 requests pipelined",
             Instructions => "instructions a request, counted by valgrind --tool=callgrind",
+            Allocations => "calls of malloc and its like a request, and the octets they ask for, traced by valgrind",
             Syscalls => "system calls a request, counted by strace",
             Idle => "memory and threads of 10,000 idle keep-alive connections",
             Sleep => "10,000 requests that each wait 5 s",
@@ -106,7 +111,9 @@ impl Measurement {
             Stalling => "an axum handler that blocks its own thread for 50 ms, 200 clients: requests a second",
             Chat => "a chat room of 5,000 WebSockets and 5,000 long-polls: a message to all",
             Tls => "under TLS: instructions, handshakes, GET /, 64 MiB down and up, idle connections",
-            H2 => "HTTP/2: instructions, requests a second, CPU time; by h2load",
+            H2 => {
+                "HTTP/2: instructions, CPU time, requests a second of GET / and of 64 KiB down and up; memory of what is idle"
+            }
             Ws => "WebSockets that echo: messages a second, CPU time, instructions, system calls, idle memory",
             Growth => "how cost grows: with fields, idle connections and the length of bodies",
             Files => "a folder with files of 4 KiB, 64 KiB and 8 MiB: requests a second, CPU time, peak memory",
@@ -118,6 +125,7 @@ impl Measurement {
             Get => get::run(bench, 1),
             Pipeline => get::run(bench, 16),
             Instructions => vec![instructions::run(bench)],
+            Allocations => vec![allocations::run(bench)],
             Syscalls => vec![syscalls::run(bench)],
             Idle => vec![idle::idle(bench)],
             Sleep => vec![idle::sleep(bench)],
@@ -128,10 +136,10 @@ impl Measurement {
             Stalling => vec![stalling::run(bench)],
             Chat => vec![chat::run(bench)],
             Tls => tls::run(bench),
-            H2 => vec![h2::run(bench)],
+            H2 => h2::run(bench),
             Ws => vec![ws::run(bench)],
             Files => vec![files::run(bench)],
-            Growth => vec![growth::run(bench)],
+            Growth => growth::run(bench),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! actix-web with its own server: `--threads` workers, each a current-thread runtime.
+//! actix-web with its own server: `--threads` workers, each a current-thread runtime. `--http2` takes that besides HTTP/1.
 
 mod application;
 
@@ -8,14 +8,16 @@ use peer_support::Arguments;
 
 fn main() -> std::io::Result<()> {
     let arguments = Arguments::parse();
-    rt::System::new().block_on(
-        HttpServer::new(|| App::new().configure(application::routes).route("/ws", web::get().to(websocket)))
-            .workers(arguments.threads)
-            .backlog(4096)
-            .disable_signals()
-            .bind(arguments.address())?
-            .run(),
-    )
+    rt::System::new().block_on(async {
+        let server =
+            HttpServer::new(|| App::new().configure(application::routes).route("/ws", web::get().to(websocket)))
+                .workers(arguments.threads)
+                .backlog(4096)
+                .disable_signals();
+        let address = arguments.address();
+        let bound = if arguments.has("--http2") { server.bind_auto_h2c(address) } else { server.bind(address) };
+        bound?.run().await
+    })
 }
 
 async fn websocket(request: HttpRequest, payload: web::Payload) -> actix_web::Result<HttpResponse> {
