@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(excuse("mine", case("begun_head_is_408")).as_deref(), Some("no"));
         assert_eq!(excuse("other", case("begun_head_is_408")), None);
         assert_eq!(excuse("mine", case("missing_host_is_refused")), None);
-        assert!(excuse("hyper", case("fragment_is_refused")).is_some());
+        assert!(excuse("hyper", case("frame_errors_have_their_code")).is_some());
     }
 
     #[test]
