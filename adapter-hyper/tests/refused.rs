@@ -238,6 +238,12 @@ fn reasons_are_told_apart() {
                 "Transfer-Encoding is malformed",
                 "POST / HTTP/1.1",
             ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\n",
+                413,
+                "the request body is too large",
+                "POST / HTTP/1.1",
+            ),
             // It is gone where the log is told.
             ("GET /#x HTTP/1.1\r\nHost: a\r\n\r\n", 400, "a fragment in the request target", "GET / HTTP/1.1"),
             ("GET a[ HTTP/1.1\r\nHost: a\r\n\r\n", 400, "the request target is malformed", "GET a[ HTTP/1.1"),

@@ -43,6 +43,7 @@ async fn application(request: Request, _environ: Environ) -> Result<Response, Er
             let body = Body::from_stream(futures_lite::stream::iter(["one"]));
             Ok(Response::builder().header("content-length", "9").body(body)?)
         }
+        "/short/full" => Ok(Response::builder().header("content-length", "9").body(Body::from("one"))?),
         "/error" => Err(Error::new("no").with_status(StatusCode::IM_A_TEAPOT)),
         "/panic" => panic!("no"),
         "/users/7" => {
@@ -505,7 +506,7 @@ fn spans_have_the_fields_of_the_conventions() {
 /// \[ERR-04c\] Whose response it was, whoever is called at night can tell.
 #[test]
 fn a_response_that_broke_off_is_told_of_in_its_span() {
-    for path in ["/broken", "/broken/blocking", "/short"] {
+    for path in ["/broken", "/broken/blocking", "/short", "/short/full"] {
         let said = told(|client| {
             assert!(!client.get(path).header("x-request-id", "an-id").send().is_complete());
         });

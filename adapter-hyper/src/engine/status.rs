@@ -257,11 +257,11 @@ impl Status {
         (waits && !self.is_write_blocked()).then_some(since)
     }
 
-    /// Until when a request may be on its way, if it waits for one: its first, or another behind an answer. In HTTP/2 a GOAWAY
-    /// tells what was taken. \[SHU-04\], \[SHU-14\]
+    /// Until when a request may be on its way, if it waits for one or for the rest of its head: its first, or another behind an answer. In
+    /// HTTP/2 a GOAWAY tells what was taken. \[SHU-04\], \[SHU-14\]
     pub(super) fn spared_until(&self) -> Option<u64> {
         let waits = match self.phase() {
-            Phase::Head => self.requests() == 0,
+            Phase::Head => self.requests() == 0 || !self.is_multiplexed(),
             Phase::Idle => !self.is_multiplexed(),
             Phase::Busy => false,
         };

@@ -88,14 +88,16 @@ impl Entry {
             span::routed(&self.span, known_method(&self.head.method), route);
         }
         response.headers_mut().entry(&request_id::REQUEST_ID).or_insert_with(|| self.head.id.clone());
+        let has_length = response.headers().contains_key(header::CONTENT_LENGTH);
         let entry = Arc::new(self);
         let told = entry.clone();
         response.extensions_mut().insert(Ending::new(move |how| told.ended(how)));
         response.map(|body| {
             let (span, told) = (entry.span.clone(), entry.clone());
             let body = InSpan::wrap(body, span).on_finish(move |outcome, octets| entry.finished(outcome, octets));
-            // What is there can't fail.
-            if body.is_full() { body } else { body.on_failure(move |error| told.failed(error)) }
+            // What is there fails by a length that is not its own alone.
+            let may_fail = !body.is_full() || has_length;
+            if may_fail { body.on_failure(move |error| told.failed(error)) } else { body }
         })
     }
 

@@ -52,7 +52,7 @@ impl Connection {
                 self.tell_expired(why);
                 if matches!(self.protocol, Protocol::Announced(_) | Protocol::Unknown(_)) {
                     let peer = self.shared.environ.told();
-                    tracing::info!(target: "adapter", peer, "[LIM-04] nothing came that could be answered; closed");
+                    tracing::debug!(target: "adapter", peer, "[LIM-04] nothing came that could be answered; closed");
                     return Poll::Ready(());
                 }
                 // hyper reads, finds the end, and closes

@@ -31,6 +31,12 @@ pub(super) fn why(error: &hyper::Error, left: &[u8], limits: &Limits) -> Option<
         return Some((rejection, true));
     } else if said.contains("URI") {
         ("TGT-16", "the request target is malformed")
+    } else if error.is_parse_too_large() {
+        // The head is not: a Content-Length of 2^64 - 2 and above.
+        return Some((
+            Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, "LIM-03a", "the request body is too large"),
+            false,
+        ));
     } else {
         ("ERR-05", "the request head can't be parsed")
     };
