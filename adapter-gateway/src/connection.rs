@@ -449,10 +449,11 @@ impl<F: Framing, T: Transport> Connection<F, T> {
             // A gateway has no trailers.
             Piece::End(_) => Some(true),
             Piece::Broken => {
+                let is_left = outgoing.is_left();
                 if let Some(observed) = observed {
-                    observed.failed();
+                    if is_left { observed.left() } else { observed.failed() }
                 }
-                self.wire.environ.ends(ConnectionEnd::Failed);
+                self.wire.environ.ends(if is_left { ConnectionEnd::Client } else { ConnectionEnd::Failed });
                 self.wire.break_off();
                 Some(false)
             }

@@ -53,6 +53,7 @@ async fn answer(request: Request, environ: Environ, reached: mpsc::Sender<()>) -
         "/failing" => Ok(Response::new(Body::from_stream(stream::iter([piece("a"), Err(Error::new("no"))])))),
         "/pending" => Ok(Response::new(Body::from_stream(stream::iter([piece("abc")]).chain(stream::pending())))),
         "/forever" => Ok(Response::new(Body::from_stream(stream::repeat("x".repeat(65_536))))),
+        "/back" => Ok(Response::new(Body::from(request.into_body()))),
         "/read" => Ok(Response::new(Body::from(request.into_body().bytes(4096).await?))),
         "/echo" => echo(&environ).await,
         "/socket" => {
@@ -295,6 +296,22 @@ fn endings(driven: &mut Driven) -> Vec<Client> {
     drop(upload);
     driven.told.request("POST - 1.1 - client_gone", 5, 0);
     driven.told.closed("client");
+
+    // What reads its request fails by that, and is not to blame.
+    for is_reset in [true, false] {
+        let mut echo = driven.ask("POST /back", "Content-Length: 9\r\n\r\nabc");
+        echo.head();
+        echo.exact(1).unwrap();
+        if is_reset {
+            reset(&echo);
+        } else {
+            echo.stream.shutdown(std::net::Shutdown::Write).unwrap();
+            while echo.exact(1).is_some() {}
+        }
+        drop(echo);
+        driven.told.request("POST 200 1.1 - client_gone", 5, 5);
+        driven.told.closed("client");
+    }
 
     let handler = driven.ask("GET /never", "");
     driven.reached.recv_timeout(PATIENCE).unwrap();

@@ -42,8 +42,8 @@ pub struct Observed {
     /// As `received`, where another reads them.
     meter: Option<Meter>,
     sent: u64,
-    failed: bool,
-    timed_out: bool,
+    /// How it ends, where that is known before.
+    how: Option<RequestEnd>,
     /// There is more to tell of it than to most: others than `Counters` want to know, it has a route, an ending or a meter, or has
     /// failed.
     special: bool,
@@ -96,8 +96,7 @@ impl Observed {
             received: 0,
             meter: None,
             sent: 0,
-            failed: false,
-            timed_out: false,
+            how: None,
             special: false,
         })
     }
@@ -161,12 +160,17 @@ impl Observed {
 
     /// The body has failed, and the response is broken off. \[OBS-06\]
     pub fn failed(&mut self) {
-        (self.failed, self.special) = (true, true);
+        (self.how, self.special) = (Some(RequestEnd::Failed), true);
+    }
+
+    /// The same, because its client [is gone](super::is_disconnect).
+    pub fn left(&mut self) {
+        (self.how, self.special) = (Some(RequestEnd::ClientGone), true);
     }
 
     /// The client has not taken the response in time, and its stream alone is given up: dropped then, it ends as that. Does not block. \[OBS-06\]
     pub fn timed_out(&mut self) {
-        (self.timed_out, self.special) = (true, true);
+        (self.how, self.special) = (Some(RequestEnd::TimedOut), true);
     }
 
     /// The last octet is with the operating system, just `now`. \[OBS-05\]
@@ -199,10 +203,11 @@ impl Observed {
     #[inline(never)]
     fn delivered_specially(&mut self, after: Duration) {
         let after = self.to_first.map_or(after, |at| at.max(after));
-        self.tell(if self.failed { RequestEnd::Failed } else { RequestEnd::Complete }, after);
+        let how = self.how.filter(|how| *how != RequestEnd::TimedOut);
+        self.tell(how.unwrap_or(RequestEnd::Complete), after);
         // What is a request's own goes now.
         (self.to_first, self.route, self.ending, self.meter, self.head) = (None, None, None, None, None);
-        (self.failed, self.timed_out, self.special) = (false, false, false);
+        (self.how, self.special) = (None, false);
     }
 
     #[inline(never)]
@@ -246,11 +251,7 @@ impl Observed {
 impl Drop for Observed {
     fn drop(&mut self) {
         let Some(connection) = &self.connection else { return };
-        let how = match (self.failed, self.timed_out) {
-            (true, _) => RequestEnd::Failed,
-            (_, true) => RequestEnd::TimedOut,
-            _ => connection.broken_off().unwrap_or(RequestEnd::ClientGone),
-        };
+        let how = self.how.or_else(|| connection.broken_off()).unwrap_or(RequestEnd::ClientGone);
         let after = connection.serving.runtime.now().saturating_duration_since(self.began);
         self.tell(how, after);
     }

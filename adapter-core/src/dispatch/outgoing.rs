@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Version, response};
 use http_body::Body as _;
 
-use super::{error_response, log_broken};
+use super::{error_response, is_disconnect, log_broken};
 use crate::body::{Body, Exact, FilePart};
 use crate::contain;
 use crate::rules;
@@ -25,6 +25,8 @@ pub struct Outgoing {
     /// There is room for trailers, and the client takes them.
     trailers: bool,
     blocking: bool,
+    /// It has failed because the client is gone.
+    is_left: bool,
 }
 
 #[derive(Debug)]
@@ -60,7 +62,7 @@ impl Outgoing {
             Framing::Length(length) => Source::Exact(Exact::new(body, length)),
             _ => Source::Open(body),
         };
-        Some(Outgoing { source, framing: plan.framing, trailers, blocking })
+        Some(Outgoing { source, framing: plan.framing, trailers, blocking, is_left: false })
     }
 
     /// How it is framed.
@@ -101,6 +103,7 @@ impl Outgoing {
                 Some(Ok(frame)) => frame,
                 Some(Err(error)) => {
                     log_broken(&error);
+                    self.is_left = is_disconnect(&error);
                     return Poll::Ready(Piece::Broken);
                 }
                 None => return Poll::Ready(Piece::End(None)),
@@ -120,6 +123,11 @@ impl Outgoing {
             Source::Open(body) => body.is_end_stream(),
             Source::Exact(body) => body.is_end_stream(),
         }
+    }
+
+    /// Whether the body has failed because its client is gone, whose request it reads: then that is how the request has ended. \[OBS-06\]
+    pub fn is_left(&self) -> bool {
+        self.is_left
     }
 
     /// Whether a body that fails has to be broken off by a reset: where the end of the connection is the end of the body, an

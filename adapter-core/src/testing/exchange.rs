@@ -179,6 +179,7 @@ impl Reply {
         match (&next, &mut self.observed) {
             (_, None) => {}
             (Some(Ok(frame)), Some(observed)) => observed.sent(frame.data_ref().map_or(0, |data| data.len() as u64)),
+            (Some(Err(error)), Some(observed)) if dispatch::is_disconnect(error) => observed.left(),
             (Some(Err(_)), Some(observed)) => observed.failed(),
             (None, observed) => {
                 if let Some(observed) = observed.take() {

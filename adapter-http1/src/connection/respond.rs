@@ -352,11 +352,12 @@ impl<T: Transport> Connection<T> {
                     }
                     let (has_upload, received) = (io.upload.is_some(), io.received);
                     drop(io);
+                    let is_left = sending.body.is_left();
                     if let Some(mut observed) = self.observed.take() {
                         observed.received(received);
-                        observed.failed();
+                        if is_left { observed.left() } else { observed.failed() }
                     }
-                    self.shared.environ.ends(ConnectionEnd::Failed);
+                    self.shared.environ.ends(if is_left { ConnectionEnd::Client } else { ConnectionEnd::Failed });
                     // [FRM-07], [ERR-04] no last chunk; where only the end delimits it, not even an orderly end
                     let reset = sending.body.breaks_off_by_reset();
                     self.phase = Phase::Head;

@@ -192,6 +192,7 @@ impl http_body::Body for ResponseBody {
             if let Some(observed) = &mut this.in_flight.observed {
                 match &next {
                     Some(Ok(_)) => observed.sent(count as u64),
+                    Some(Err(error)) if dispatch::is_disconnect(error) => observed.left(),
                     Some(Err(_)) => {
                         observed.failed();
                         this.in_flight.shared.environ.ends(ConnectionEnd::Failed);

@@ -161,7 +161,7 @@ impl Outgoing {
                 }
                 dispatch::Piece::Broken => {
                     if let Some(observed) = observed {
-                        observed.failed();
+                        if self.body.is_left() { observed.left() } else { observed.failed() }
                     }
                     self.failed = true;
                     return self.poll_failure(cx);
