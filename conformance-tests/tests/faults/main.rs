@@ -114,7 +114,7 @@ fn main() {
     }
     for (fault, listed) in generated {
         let name = format!("generated::{}::{}", fault.name, listed.name());
-        trials.push(Trial::test(name, move || fails(fault, listed)));
+        trials.push(Trial::test(name, move || fails_by_rule(fault, listed)));
     }
     trials.push(generated::trial());
     libtest_mimic::run(&arguments, trials).exit();
@@ -131,6 +131,12 @@ fn fails(fault: &'static Fault, listed: Listed) -> Result<(), Failed> {
         Outcome::Skipped(reason) => Err(format!("the case was skipped: {reason}").into()),
         Outcome::Passed | Outcome::Excepted { .. } => Err("the case did not notice the fault".into()),
     }
+}
+
+/// The same of a mutation, which changes what one read brings: on a busy machine there may be nothing in that to change, such as an order. Three
+/// times at most.
+fn fails_by_rule(fault: &'static Fault, listed: Listed) -> Result<(), Failed> {
+    fails(fault, listed).or_else(|_| fails(fault, listed)).or_else(|_| fails(fault, listed))
 }
 
 /// The case passes on the sound server.
