@@ -154,6 +154,9 @@ pub fn facts_of_rejected(input: &[u8]) -> request::Facts {
     request::Facts::of_rejected(&parts)
 }
 
+/// A head has not ended in time. \[LIM-04b\] RFC 9110 §15.5.9
+pub const LATE: Rejection =
+    Rejection::new(StatusCode::REQUEST_TIMEOUT, "LIM-04b", "the request head did not arrive in time");
 const TOO_LARGE: Rejection =
     Rejection::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "LIM-01", "the request head is too large");
 const TOO_LONG: Rejection = Rejection::new(StatusCode::URI_TOO_LONG, "TGT-24", "the request target is too long");

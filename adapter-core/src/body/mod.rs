@@ -215,7 +215,8 @@ impl Body {
         self
     }
 
-    /// Calls `hook`, in place of one set before, with the error that breaks this body off, before the server logs that. For logs.
+    /// Calls `hook`, in place of one set before, with the error that breaks this body off, before the server logs that. Runs where the
+    /// body is polled, must not block; its panic is contained. For logs.
     #[doc(hidden)]
     #[must_use]
     pub fn on_failure(mut self, hook: impl FnOnce(&mut Error) + Send + 'static) -> Self {

@@ -201,7 +201,8 @@ pub fn error_response(error: &Error) -> Response {
     response
 }
 
-/// Whether `error` is that the client is gone, which is no event: of an application that reads its request. For servers. \[ERR-07b\]
+/// Whether `error` is that the client is gone, which is no event: of an application that reads its request. For servers. Does not
+/// block, never panics. \[ERR-07b\]
 pub fn is_disconnect(error: &Error) -> bool {
     matches!(error.downcast_ref::<RequestBodyError>(), Some(RequestBodyError::Disconnected))
 }

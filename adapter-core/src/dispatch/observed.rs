@@ -163,7 +163,7 @@ impl Observed {
         (self.how, self.special) = (Some(RequestEnd::Failed), true);
     }
 
-    /// The same, because its client [is gone](super::is_disconnect).
+    /// The same as [`failed`](Self::failed), because its client [is gone](super::is_disconnect). Does not block.
     pub fn left(&mut self) {
         (self.how, self.special) = (Some(RequestEnd::ClientGone), true);
     }
@@ -203,6 +203,7 @@ impl Observed {
     #[inline(never)]
     fn delivered_specially(&mut self, after: Duration) {
         let after = self.to_first.map_or(after, |at| at.max(after));
+        // What was given up and has gone out all the same is whole.
         let how = self.how.filter(|how| *how != RequestEnd::TimedOut);
         self.tell(how.unwrap_or(RequestEnd::Complete), after);
         // What is a request's own goes now.

@@ -125,7 +125,8 @@ impl Outgoing {
         }
     }
 
-    /// Whether the body has failed because its client is gone, whose request it reads: then that is how the request has ended. \[OBS-06\]
+    /// Whether the body has failed because its client is gone, whose request it reads: then that is how the request has ended. Asked behind
+    /// [`Piece::Broken`]. Does not block, never panics. \[OBS-06\]
     pub fn is_left(&self) -> bool {
         self.is_left
     }

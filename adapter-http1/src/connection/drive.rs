@@ -21,7 +21,6 @@ use adapter_core::rules::Rejection;
 use adapter_core::rules::request::Facts;
 use adapter_core::runtime::Queued;
 use adapter_core::server::SPARED;
-use http::StatusCode;
 use http::request::Parts;
 
 use super::io::{Fill, Flush};
@@ -162,11 +161,7 @@ impl<T: Transport> Connection<T> {
             self.shared.environ.timed_out(limit);
             self.shared.environ.ends(why);
             if self.waiting.begun {
-                return self.reject(&Rejection::new(
-                    StatusCode::REQUEST_TIMEOUT,
-                    "LIM-04",
-                    "the request head did not arrive in time",
-                ));
+                return self.reject(&head::LATE);
             }
             let io = self.shared.io();
             self.shared.limit_unsent(&io);

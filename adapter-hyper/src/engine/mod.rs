@@ -13,6 +13,7 @@ mod http2;
 mod in_flight;
 mod inflow;
 mod io;
+mod linger;
 mod measured;
 #[cfg(all(test, adapter_model))]
 mod models;

@@ -6,11 +6,6 @@
 use adapter_core::dispatch;
 use adapter_core::rules::Rejection;
 use adapter_http1::{encoder, head};
-use http::StatusCode;
-
-/// A head has not ended in time. \[LIM-04b\] RFC 9110 §15.5.9
-pub(super) const LATE: Rejection =
-    Rejection::new(StatusCode::REQUEST_TIMEOUT, "LIM-04b", "the request head did not arrive in time");
 
 /// Octets of an answer of hyper's own at most.
 const LONGEST: usize = 256;
@@ -81,7 +76,7 @@ mod tests {
     fn an_answer_says_why_but_not_to_a_head() {
         let answer = |line: &[u8]| {
             let mut out = Vec::new();
-            write(&mut out, &LATE, line);
+            write(&mut out, &head::LATE, line);
             String::from_utf8(out).unwrap_or_default()
         };
         assert!(answer(b"GET /").starts_with("HTTP/1.1 408 Request Timeout\r\n"));

@@ -15,7 +15,8 @@ use adapter_core::sync::{Mutex, MutexGuard};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use super::status::{LINGER, LINGER_AT_MOST};
+use super::linger::Linger;
+use super::status::LINGER_AT_MOST;
 
 /// Octets of a body that are read away to keep a connection. \[REQ-12\]
 const DRAIN: u64 = 256 * 1024;
@@ -100,21 +101,17 @@ impl Upload {
 pub(super) struct Rest {
     incoming: Incoming,
     left: u64,
-    /// When the next octet is late, in the engine's time.
-    next: u64,
-    /// When all of it is.
-    last: u64,
+    patience: Linger,
 }
 
 impl Rest {
     pub(super) fn new(incoming: Incoming, now: u64) -> Self {
-        let (idle, most) = (LINGER.as_nanos() as u64, LINGER_AT_MOST.as_nanos() as u64);
-        Rest { incoming, left: DRAIN, next: now + idle, last: now + most }
+        Rest { incoming, left: DRAIN, patience: Linger::new(now, LINGER_AT_MOST) }
     }
 
-    /// When there is no more patience for it. \[KAP-13\]
+    /// When there is no more patience for it, in the engine's time. \[KAP-13\]
     pub(super) fn until(&self) -> u64 {
-        self.next.min(self.last)
+        self.patience.until()
     }
 
     /// Ready once nothing more is to be read of it: it has ended, or it is given up, and hyper closes the connection when this
@@ -126,7 +123,7 @@ impl Rest {
             let Some(left) = self.left.checked_sub(count) else { return Poll::Ready(()) };
             self.left = left;
             if count > 0 {
-                self.next = now + LINGER.as_nanos() as u64;
+                self.patience.renew(now);
             }
         }
         cx.waker().wake_by_ref();

@@ -7,11 +7,12 @@ use adapter_core::Bytes;
 use adapter_core::observe::{ConnectionEnd, TimeLimit};
 use adapter_core::refused::Asked;
 use adapter_core::server::ShutdownLevel;
+use adapter_http1::head;
 
-use super::{Connection, Linger, Protocol, unparsed};
+use super::{Connection, Protocol, unparsed};
 use crate::engine::frames;
 use crate::engine::io::LINE;
-use crate::engine::refusal;
+use crate::engine::linger::Linger;
 use crate::engine::status::{LAST_LINGER, LINGER, LINGER_AT_MOST, Phase};
 
 impl Connection {
@@ -61,7 +62,7 @@ impl Connection {
             () if self.shared.status.is_multiplexed() => LINGER,
             () => LINGER_AT_MOST,
         };
-        Protocol::Lingering(Linger { heard: now, until: now + most.as_nanos() as u64 })
+        Protocol::Lingering(Linger::new(now, most))
     }
 
     /// A response is broken off: the connection ends behind what is sent of it, unless that would look like its end.
@@ -138,7 +139,7 @@ impl Connection {
         let is_first = status.phase() == Phase::Head;
         let late = is_first && status.head_timed_out.load(Relaxed) && status.head_begun.load(Relaxed);
         let (rejection, left) = match error {
-            _ if late => (refusal::LATE, None),
+            _ if late => (head::LATE, None),
             Some(error) => {
                 let left = self.left_by_hyper();
                 let Some((rejection, is_left)) = unparsed::why(error, &left, &self.shared.engine.limits) else {

@@ -31,8 +31,9 @@ use hyper::server::conn::http1;
 use super::Engine;
 use super::http2::Http2;
 use super::io::{Ahead, Handle, Shared};
+use super::linger::Linger;
 use super::service::Service;
-use super::status::{LAST_LINGER, Phase};
+use super::status::Phase;
 use super::switch::Switch;
 use super::transport::Transport;
 use super::upload::Rest;
@@ -84,14 +85,6 @@ enum Protocol {
     Closing,
     /// Our half is closed; the client's is read to its end, for a limited time.
     Lingering(Linger),
-}
-
-/// Until when the client's octets are read that nobody wants any more. \[KAP-13\]
-struct Linger {
-    /// When it last sent something.
-    heard: u64,
-    /// When there is an end to it, whatever it sends.
-    until: u64,
 }
 
 impl Connection {
@@ -255,7 +248,7 @@ impl Connection {
                     if !ready!(socket.poll_read_raw(cx, &mut buffer)).is_ok_and(|count| count > 0) {
                         return Poll::Ready(());
                     }
-                    linger.heard = self.shared.status.now();
+                    linger.renew(self.shared.status.now());
                 }
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -334,7 +327,7 @@ impl Connection {
                 self.shared.status.drain();
             }
             Protocol::Lingering(linger) => {
-                linger.until = linger.until.min(self.shared.status.now() + LAST_LINGER.as_nanos() as u64);
+                linger.hurry(self.shared.status.now());
             }
             Protocol::Announced(_)
             | Protocol::Opening

@@ -10,17 +10,14 @@ use adapter_core::tls::TlsError;
 
 use super::{Connection, Protocol};
 use crate::engine::io::Ahead;
-use crate::engine::status::{Expired, LINGER, LOOK};
+use crate::engine::status::{Expired, LOOK};
 
 impl Connection {
     /// Looks at the deadline of the phase. Ready when patience has ended for good.
     #[inline]
     pub(super) fn poll_deadline(&mut self, cx: &mut Context<'_>, now: u64) -> Poll<()> {
         let mut next = match &self.protocol {
-            Protocol::Lingering(linger) => {
-                let silent = linger.heard + LINGER.as_nanos() as u64;
-                Some((silent.min(linger.until), Expired::Linger))
-            }
+            Protocol::Lingering(linger) => Some((linger.until(), Expired::Linger)),
             Protocol::Opening => self.shared.status.handshake_deadline(&self.shared.engine.timeouts),
             Protocol::Closing => self.shared.status.write_deadline(&self.shared.engine.timeouts),
             _ => self.shared.status.deadline(&self.shared.engine.timeouts),

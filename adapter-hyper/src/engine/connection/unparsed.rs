@@ -18,27 +18,20 @@ pub(super) fn why(error: &hyper::Error, left: &[u8], limits: &Limits) -> Option<
         return Some((head::parse(left, limits).err()?, true));
     }
     let said = error.to_string();
-    let status = match error.is_parse_too_large() {
-        false => StatusCode::BAD_REQUEST,
-        true if said.contains("URI") => StatusCode::URI_TOO_LONG,
-        true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-    };
-    let (requirement, reason) = if said.contains("content-length") {
-        ("REQ-23", "Content-Length is malformed")
+    let (status, requirement, reason) = if said.contains("content-length") {
+        (StatusCode::BAD_REQUEST, "REQ-23", "Content-Length is malformed")
     } else if said.contains("transfer-encoding") {
-        ("REQ-24", "Transfer-Encoding is malformed")
+        (StatusCode::BAD_REQUEST, "REQ-24", "Transfer-Encoding is malformed")
     } else if let Err(rejection) = head::parse(left, limits) {
         return Some((rejection, true));
-    } else if said.contains("URI") {
-        ("TGT-16", "the request target is malformed")
-    } else if error.is_parse_too_large() {
-        // The head is not: a Content-Length of 2^64 - 2 and above.
-        return Some((
-            Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, "LIM-03a", "the request body is too large"),
-            false,
-        ));
     } else {
-        ("ERR-05", "the request head can't be parsed")
+        match (said.contains("URI"), error.is_parse_too_large()) {
+            (true, true) => (StatusCode::URI_TOO_LONG, "TGT-24", "the request target is too long"),
+            (true, false) => (StatusCode::BAD_REQUEST, "TGT-16", "the request target is malformed"),
+            // The head is not: a Content-Length of 2^64 - 2 and above.
+            (false, true) => (StatusCode::PAYLOAD_TOO_LARGE, "LIM-03a", "the request body is too large"),
+            (false, false) => (StatusCode::BAD_REQUEST, "ERR-05", "the request head can't be parsed"),
+        }
     };
     Some((Rejection::new(status, requirement, reason), false))
 }

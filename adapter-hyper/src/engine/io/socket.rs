@@ -12,6 +12,7 @@ use adapter_core::RequestBodyError;
 use adapter_core::dispatch::Observed;
 use adapter_core::rules::Rejection;
 use adapter_core::tls::{TlsError, TlsInfo};
+use adapter_http1::head;
 use bytes::Buf;
 use hyper::rt::{ReadBuf, ReadBufCursor};
 
@@ -361,7 +362,7 @@ impl Socket {
         if status.head_timed_out.load(Relaxed) && status.phase() == Phase::Head {
             // [LIM-04] the answer goes out before hyper sees an end and closes
             if self.out.is_empty() && status.head_begun.load(Relaxed) {
-                refusal::write(&mut self.out, &refusal::LATE, &self.line[..self.line_length]);
+                refusal::write(&mut self.out, &head::LATE, &self.line[..self.line_length]);
             }
             return Poll::Ready(Ok(()));
         }
