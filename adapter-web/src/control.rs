@@ -52,11 +52,18 @@ pub(crate) struct Trust {
 impl Trust {
     /// Does it, and says what was done.
     fn read(&self) -> String {
-        let set = |config| {
-            self.believed.set(&config).map_err(|error| format!("{}: {}", self.again, Exit::from(error).text()))
+        let set = |(config, changed): (_, Vec<String>)| {
+            let fault = |error| format!("{}: {}", self.again, Exit::from(error).text());
+            self.believed.set(&config).map(|()| changed).map_err(fault)
         };
         match self.again.read().and_then(set) {
-            Ok(()) => format!("read the trusted proxies of {} again", self.again),
+            Ok(changed) if !changed.is_empty() => {
+                let (again, changed) = (&self.again, changed.join(", "));
+                format!(
+                    "read the trusted proxies of {again} again; what it says else has changed ({changed}), and holds from the next start"
+                )
+            }
+            Ok(_) => format!("read the trusted proxies of {} again", self.again),
             Err(why) => format!("trusting the proxies from before: {why}"),
         }
     }

@@ -4,7 +4,7 @@
 //! `127.0.0.1:8443,tls`, and is all in [`BindOptions`]. Requirements: LIF-05, SHU-11, PRX-01.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -138,6 +138,12 @@ impl FromStr for Bind {
             } else {
                 Ok(Bind::Descriptor(which.into()))
             };
+        }
+        if !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit()) {
+            return Err(error(format!("a port alone is written \":{text}\"")));
+        }
+        if !text.contains(':') || text.parse::<IpAddr>().is_ok() {
+            return Err(error("the port is missing".into()));
         }
         if let Some(port) = text.strip_prefix(':') {
             let port = port.parse::<u16>().map_err(|_| error("the port is not a number up to 65535".into()))?;
@@ -344,6 +350,16 @@ mod tests {
         assert!("fd:3,backlog=7".parse::<Bind>().is_err());
         for bad in ["", "unix:", "fd:", ":x", "host", "127.0.0.1:99999", "no such host:80"] {
             assert!(bad.parse::<Bind>().is_err(), "{bad:?}");
+        }
+        for (bad, says) in [
+            ("8080", "a port alone is written \":8080\""),
+            ("127.0.0.1", "the port is missing"),
+            ("::1", "the port is missing"),
+            ("host", "the port is missing"),
+            ("", "the port is missing"),
+        ] {
+            let refused = bad.parse::<Bind>().unwrap_err().to_string();
+            assert!(refused.contains(&format!("to listen on: {says} (use")), "{refused}");
         }
     }
 

@@ -1,14 +1,17 @@
 //! The trusted proxies, read again from the file of `--config` while the server serves: SIGHUP.
 //!
-//! What the command line and the environment say holds as long as the process; what they leave open is the file's to say anew. Reads
-//! the file, on whatever thread asks.
+//! What the command line and the environment say holds as long as the process; what they leave open is the file's to say anew. Other
+//! settings are read at the start alone, and it is said which of them are not as they were then. Reads the file, on whatever thread
+//! asks.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
 use adapter_core::{Bind, ServerConfig};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
+use toml::Table;
 
 use super::args::Args;
 use super::{Plain, file, parse};
@@ -57,6 +60,8 @@ impl clap::Args for Said {
 pub(crate) struct Again {
     path: PathBuf,
     args: Args,
+    /// What the file says where the server starts.
+    first: Table,
     /// Where the server listens, as far as that can be kept: a socket that somebody holds is not closed.
     binds: Vec<Bind>,
 }
@@ -71,25 +76,32 @@ impl Again {
         let has_say = args.said.above.len() < KEYS.len();
         let binds = config.binds.iter().filter(|bind| !matches!(bind.place(), Bind::Inherited(_)));
         (has_say && is_same(&from_args, config)).then(|| Again {
+            first: if path.is_file() { file::table(&path).unwrap_or_default() } else { Table::new() },
             path,
             args: args.clone(),
             binds: binds.cloned().collect(),
         })
     }
 
-    /// A configuration with what the file says now, and where the server listens; nothing else is in it.
+    /// A configuration with what the file says now, and where the server listens; nothing else is in it. Beside it the keys of the
+    /// file that are not as they were and hold from the next start.
     ///
     /// # Errors
     /// Why it does not hold.
-    pub(crate) fn read(&self) -> Result<ServerConfig, String> {
+    pub(crate) fn read(&self) -> Result<(ServerConfig, Vec<String>), String> {
         // A pipe has been read, and would be waited for.
         if std::fs::metadata(&self.path).is_ok_and(|file| !file.is_file()) {
             return Err(format!("{}: it is no file that can be read again", self.path.display()));
         }
-        let keys: Vec<_> = KEYS.map(|(key, _)| key).into_iter().collect();
+        let keys = KEYS.map(|(key, _)| key);
+        let fault = |problem| format!("{}: {problem}", self.path.display());
+        let now = file::table(&self.path).map_err(fault)?;
+        let all: BTreeSet<&String> = self.first.keys().chain(now.keys()).collect();
+        let changed =
+            all.into_iter().filter(|key| !keys.contains(&key.as_str()) && self.first.get(*key) != now.get(*key));
+        let changed = changed.cloned().collect();
         let command = <Plain as clap::CommandFactory>::command().mut_args(|arg| arg.env(None::<&str>));
-        let command = file::apply_some(command, &self.path, &keys, &self.args.said.above);
-        let command = command.map_err(|exit| exit.text().to_owned())?;
+        let command = file::apply_some(command, now, &keys, &self.args.said.above).map_err(fault)?;
         let parsed: Plain = parse::defaults(command).map_err(|exit| exit.text().to_owned())?;
         let mut args = parsed.args;
         for key in &self.args.said.above {
@@ -105,7 +117,7 @@ impl Again {
         let mut config = ServerConfig::default();
         config.binds.clone_from(&self.binds);
         args.trust_into(&mut config);
-        Ok(config)
+        Ok((config, changed))
     }
 }
 
@@ -147,17 +159,22 @@ mod tests {
             .expect("a command line");
         let config = parsed.args.config().expect("a configuration");
         let again = Again::of(&parsed.args, &config).expect("there is a file");
-        assert_eq!(again.read().map(|it| told(&it)).as_deref(), Ok("10.0.0.1||None|x-real-ip"));
-        // Keys of others, the program's own among them, are not looked at.
+        assert_eq!(again.read().map(|(it, _)| told(&it)).as_deref(), Ok("10.0.0.1||None|x-real-ip"));
+        // Other keys, the program's own among them, are told.
         write("trusted-proxy = ['10.0.0.2', 'unix']\nforwarded = 'off'\ncolour = 'red'\nbind = '127.0.0.1:1'");
-        assert_eq!(again.read().map(|it| told(&it)).as_deref(), Ok("10.0.0.2 unix||None|x-real-ip"));
+        assert_eq!(
+            again.read().map(|(_, changed)| changed).as_deref(),
+            Ok(&["bind", "colour", "server"].map(String::from)[..])
+        );
+        assert_eq!(again.read().map(|(it, _)| told(&it)).as_deref(), Ok("10.0.0.2 unix||None|x-real-ip"));
         write("trusted-hops = 2\nproxy-protocol-from = '*'");
-        assert_eq!(again.read().map(|it| told(&it)).as_deref(), Ok("|*|Some(2)|x-real-ip"));
+        assert_eq!(again.read().map(|(it, _)| told(&it)).as_deref(), Ok("|*|Some(2)|x-real-ip"));
         write("");
-        assert_eq!(again.read().map(|it| told(&it)).as_deref(), Ok("||None|x-real-ip"));
+        assert_eq!(again.read().map(|(it, _)| told(&it)).as_deref(), Ok("||None|x-real-ip"));
         for (wrong, why) in [
             ("trusted-proxy = 'nobody'", "trusted-proxy: invalid value 'nobody'"),
             ("trusted-proxy = ", "line 1: "),
+            ("timeout-write = 'soon'", "timeout-write: invalid value 'soon'"),
             ("trusted-proxies = '10.0.0.1'", "unknown key \"trusted-proxies\"; a similar one is \"trusted-proxy\""),
         ] {
             write(wrong);

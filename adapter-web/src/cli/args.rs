@@ -185,7 +185,7 @@ pub struct Args {
     #[arg(long, value_name = "ADDR", value_parser = tcp)]
     pub healthcheck: Option<Bind>,
 
-    /// Bytes of a request head; beyond it 431
+    /// Bytes of a request head, at least 8k; beyond it 431
     #[arg(long, env = "ADAPTER_LIMIT_HEAD_BYTES", value_name = "SIZE", help_heading = "Limits",
         default_value_t = Size(limits().head_bytes as u64))]
     pub limit_head_bytes: Size,
@@ -215,7 +215,7 @@ pub struct Args {
         default_value_t = OrOff(limits().requests_per_connection))]
     pub limit_requests_per_connection: OrOff<u64>,
 
-    /// Octets a second, on average, that a client sends at least of a body that holds a thread, or off
+    /// Octets a second, on average and with 5 seconds to begin, that a client sends at least of a body that holds a thread, or off
     #[arg(long, env = "ADAPTER_MIN_RATE", value_name = "N", help_heading = "Limits",
         default_value_t = OrOff(limits().min_rate))]
     pub min_rate: OrOff<u32>,

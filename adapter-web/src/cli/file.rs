@@ -40,24 +40,25 @@ pub(super) fn apply(command: Command, path: &Path) -> Result<Command, Exit> {
     Ok(with_defaults(command, &settings))
 }
 
-/// The same of those of `keys` that are not in `but`. Other keys are not looked at, unless they are close to one of them: what was
-/// meant by that is not to be guessed.
+/// The same of those of `keys` that are not in `but`, out of what is in the file [`now`]. Of other keys that `command` has the values
+/// are checked. Those it does not have are the program's own, unless they are close to one of `keys`: what was meant by that is
+/// not to be guessed.
 #[cfg_attr(not(unix), allow(dead_code, reason = "nothing is read again without signals"))]
-pub(super) fn apply_some(command: Command, path: &Path, keys: &[&str], but: &[&str]) -> Result<Command, Exit> {
-    let fault = |problem: String| Exit::usage(format_args!("{}: {problem}", path.display()));
-    let mut table = table(path).map_err(fault)?;
+pub(super) fn apply_some(command: Command, mut now: Table, keys: &[&str], but: &[&str]) -> Result<Command, String> {
     let is_known = |key: &str| keys.contains(&key) || find(&command, key).is_some();
-    for key in table.keys().filter(|key| !is_known(key)) {
+    for key in now.keys().filter(|key| !is_known(key)) {
         if let Some(meant) = closest(keys.iter().copied(), key, 0.9) {
-            return Err(fault(format!("unknown key {key:?}; a similar one is {meant:?}")));
+            return Err(format!("unknown key {key:?}; a similar one is {meant:?}"));
         }
     }
-    table.retain(|key, _| keys.contains(&key) && !but.contains(&key));
-    let settings = settings(&command, table).map_err(fault)?;
+    now.retain(|key, _| is_known(key));
+    let mut settings = settings(&command, now)?;
+    settings.retain(|(key, _)| keys.contains(&key.as_str()) && !but.contains(&key.as_str()));
     Ok(with_defaults(command, &settings))
 }
 
-fn table(path: &Path) -> Result<Table, String> {
+/// What is in the file at `path` now.
+pub(super) fn table(path: &Path) -> Result<Table, String> {
     let text = read(path).map_err(|error| error.to_string())?;
     text.parse().map_err(|error| located(&text, &error))
 }

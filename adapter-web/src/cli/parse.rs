@@ -101,7 +101,9 @@ pub(super) fn problem(error: &clap::Error) -> String {
 fn first_paragraphs(text: &str) -> String {
     let end = ["\n\nUsage: ", "\n\nFor more information"].iter().filter_map(|mark| text.find(mark)).min();
     let text = &text[..end.unwrap_or(text.len())];
-    text.strip_prefix("error: ").unwrap_or(text).replace("\n\n  tip: ", "; ")
+    let text = text.strip_prefix("error: ").unwrap_or(text).replace("\n\n  tip: ", "; ");
+    // std's words are for who writes the program.
+    text.replace("invalid digit found in string", "expected a whole number")
 }
 
 #[cfg(test)]
