@@ -359,7 +359,7 @@ impl<F: Future<Output = u16>> Future for Session<F> {
             drop(link);
             this.shared.wakers.wake_all();
         }
-        *this.is_kept = *this.is_kept || Pin::new(this.keeper).poll(cx).is_ready();
+        *this.is_kept = *this.is_kept || (!this.keeper.just_waits(cx) && Pin::new(this.keeper).poll(cx).is_ready());
         if *this.is_handled && *this.is_kept { Poll::Ready(()) } else { Poll::Pending }
     }
 }

@@ -29,18 +29,35 @@ pub(super) struct Keeper {
     timer: Option<(Sleep, Instant)>,
     /// `None` for a client.
     observed: Option<OpenWebSocket>,
+    /// Its timer is set for the first deadline there is, or earlier.
+    is_armed: bool,
 }
 
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, environ: &Environ) -> Self {
         let observed = Some(OpenWebSocket::new(environ.observers()));
         let shutting_down = Some((environ.shutting_down(), environ.shutdown().clone()));
-        Keeper { alarm: Alarm::new(&shared.wakers), shared, shutting_down, timer: None, observed }
+        Keeper { alarm: Alarm::new(&shared.wakers), shared, shutting_down, timer: None, observed, is_armed: false }
+    }
+
+    /// Waits as [`poll`](Future::poll) does, if that is all it would do: where the handler has just read what there was, in the same
+    /// task. Deadlines only become later then.
+    pub(super) fn just_waits(&self, cx: &Context<'_>) -> bool {
+        // Registered before anything is looked at, so that what comes between is not missed.
+        self.shared.wakers.set_keeper(cx.waker());
+        self.is_armed && !self.alarm.rung.is_set() && self.shared.lock().is_quiet()
     }
 
     /// Of a client's WebSocket, which the shutdown of the server is none of the business of.
     pub(super) fn of_client(shared: Arc<Shared>) -> Self {
-        Keeper { alarm: Alarm::new(&shared.wakers), shared, shutting_down: None, timer: None, observed: None }
+        Keeper {
+            alarm: Alarm::new(&shared.wakers),
+            shared,
+            shutting_down: None,
+            timer: None,
+            observed: None,
+            is_armed: false,
+        }
     }
 }
 
@@ -54,14 +71,14 @@ impl Future for Keeper {
         let mut has_rung = alarm.rung.claim();
         let stopping = this.shutting_down.take_if(|(fired, _)| has_rung && alarm.poll(fired).is_ready());
         loop {
-            let now = this.shared.now();
+            let now = this.shared.moment();
             let mut link = this.shared.lock();
             if let Some((_, shutdown)) = &stopping {
-                link.stop(shutdown.is_handed_over(), now);
+                link.stop(shutdown.is_handed_over(), now.get());
             }
-            link.pump_in(now);
-            let due = link.check_clock(now);
-            link.pump_out(now);
+            link.pump_in(&now);
+            let due = link.check_clock(now.get());
+            link.pump_out(&now);
             let changes = link.take_changes();
             let ended = link.phase() == Phase::Ended;
             drop(link);
@@ -89,6 +106,7 @@ impl Future for Keeper {
                 has_rung = true;
             }
             if this.timer.take_if(|(sleep, _)| has_rung && alarm.poll(sleep).is_ready()).is_none() {
+                this.is_armed = true;
                 return Poll::Pending;
             }
         }

@@ -8,6 +8,7 @@
 //! ([`Phase::Ending`]), the end of our half, the end of the peer's, [`Phase::Ended`]. Whatever breaks a rule or does not
 //! come in time goes to a later phase. Close code and reason are those of the first close frame. RFC 6455 §7
 
+use std::cell::OnceCell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -51,8 +52,25 @@ impl Shared {
         self.runtime.now()
     }
 
+    /// That of a turn.
+    pub(super) fn moment(&self) -> Moment<'_> {
+        Moment { runtime: &self.runtime, at: OnceCell::new() }
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, Link> {
         self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The time of a turn. The clock is looked at when it is first asked for: most turns find nothing to do.
+pub(super) struct Moment<'a> {
+    runtime: &'a Runtime,
+    at: OnceCell<Instant>,
+}
+
+impl Moment<'_> {
+    pub(super) fn get(&self) -> Instant {
+        *self.at.get_or_init(|| self.runtime.now())
     }
 }
 
@@ -224,11 +242,11 @@ impl Link {
     }
 
     /// Looks what was handed over.
-    fn look_at_written(&mut self, now: Instant) {
+    fn look_at_written(&mut self, now: &Moment<'_>) {
         let Some(wire) = &self.wire else { return };
         if wire.written() > self.written {
             self.written = wire.written();
-            self.progressed = now;
+            self.progressed = now.get();
             self.changes.sent |= self.held_up;
         }
     }
@@ -279,7 +297,7 @@ impl Link {
     }
 
     /// Hands over what is queued, as far as the peer takes it, then our end of the stream if it is time for that.
-    pub(super) fn pump_out(&mut self, now: Instant) {
+    pub(super) fn pump_out(&mut self, now: &Moment<'_>) {
         let ending = matches!(self.phase, Phase::Ending { shut: false, .. });
         let Some(wire) = &mut self.wire else { return };
         if !(wire.is_unflushed() || ending) || !self.wakers.writes.claim() {
@@ -305,7 +323,7 @@ impl Link {
     }
 
     /// Reads until a message waits or nothing more is here, or it is the turn of others.
-    pub(super) fn pump_in(&mut self, now: Instant) {
+    pub(super) fn pump_in(&mut self, now: &Moment<'_>) {
         if let Some(wire) = &mut self.wire {
             wire.begin_turn();
         }
@@ -317,10 +335,7 @@ impl Link {
             if !self.wakers.reads.claim() {
                 return;
             }
-            if wire.backlog() == 0 {
-                self.progressed = now;
-            }
-            let before = wire.received();
+            let (before, had_backlog) = (wire.received(), wire.backlog() > 0);
             let mut cx = Context::from_waker(&self.waker);
             let event = match self.phase {
                 // After the last frame whatever comes is only awaited to end. RFC 6455 §1.4
@@ -328,7 +343,10 @@ impl Link {
                 _ => wire.poll_event(&mut cx),
             };
             if wire.received() > before {
-                self.received = now;
+                self.received = now.get();
+            }
+            if !had_backlog && wire.backlog() > 0 {
+                self.progressed = now.get();
             }
             // Answers to pings leave while it reads.
             self.look_at_written(now);
@@ -340,7 +358,7 @@ impl Link {
                 self.changes.phase = true;
                 return;
             }
-            self.handle(event, now);
+            self.handle(event, now.get());
         }
     }
 
@@ -376,6 +394,12 @@ impl Link {
             self.failure = Some(Error::Protocol { code: close_code, reason });
         }
         self.begin_end(now);
+    }
+
+    /// Whether nothing is to be done before the stream has news, or the clock does.
+    pub(super) fn is_quiet(&self) -> bool {
+        let is_waiting = self.phase == Phase::Open && self.incoming.is_none() && !self.peer_ended;
+        is_waiting && self.wire.as_ref().is_some_and(|wire| !wire.is_unflushed()) && !self.wakers.reads.is_set()
     }
 
     /// Does what is due, and says when to look again.

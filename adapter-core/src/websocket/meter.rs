@@ -1,8 +1,8 @@
-//! The stream under the library: reads ahead of it, counts what goes through, holds a fast sender up after a turn's reads,
-//! and marks what is compressed.
+//! The stream under the library: reads ahead of it, gathers what it writes, counts what goes through, holds a fast sender up after a
+//! turn's reads, and marks what is compressed. Messages that are one frame go past the library (`whole`).
 //!
-//! It is read into a buffer that the thread lends for a turn, so that one call fetches many messages and a connection holds
-//! nothing of it while it waits. What the library has not asked for at the end of a turn is kept, in as much room as it needs.
+//! Both ways there are buffers that the thread lends for a turn, so that one call fetches many messages and a connection holds
+//! nothing of them while it waits. What nobody has asked for at the end of a turn is kept, in as much room as it needs.
 
 use std::cell::Cell;
 use std::io;
@@ -14,7 +14,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use super::deflate::Marks;
 use crate::upgrade::Upgraded;
 
-/// Octets read at once.
+/// Octets read at once, and of the largest buffer that is lent for what is written.
 const ROOM: usize = 16 * 1024;
 /// Reads in one turn; a fast sender must not hold the thread.
 const READS: usize = 8;
@@ -22,6 +22,8 @@ const READS: usize = 8;
 thread_local! {
     /// What the thread lends: empty, or of [`ROOM`].
     static LENT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// The same for what is written: empty.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 pub(super) struct Meter {
@@ -34,6 +36,11 @@ pub(super) struct Meter {
     buffer: Vec<u8>,
     begin: usize,
     end: usize,
+    /// Octets to be handed over, behind `sent` that are.
+    output: Vec<u8>,
+    sent: usize,
+    /// What was handed over is not flushed.
+    is_unflushed: bool,
     /// `None` where compression was not agreed on.
     marks: Option<Box<Marks>>,
 }
@@ -48,6 +55,9 @@ impl Meter {
             buffer: Vec::new(),
             begin: 0,
             end: 0,
+            output: Vec::new(),
+            sent: 0,
+            is_unflushed: false,
             marks: marks.map(Box::new),
         }
     }
@@ -61,7 +71,7 @@ impl Meter {
         self.read
     }
 
-    /// Those of them that the library has got.
+    /// Those of them that the library has got, or who [consumes](Self::consume) them.
     pub(super) fn passed(&self) -> u64 {
         self.read - (self.end - self.begin) as u64
     }
@@ -101,6 +111,31 @@ impl Meter {
         self.read += count as u64;
         (self.begin, self.end) = (0, count);
         Poll::Ready(Ok(count > 0))
+    }
+
+    /// What has been read for the library; none where it goes with the marks of what is compressed.
+    pub(super) fn available(&self) -> &[u8] {
+        if self.marks.is_some() {
+            return &[];
+        }
+        self.buffer.get(self.begin..self.end).unwrap_or_default()
+    }
+
+    /// The first `count` octets of that are taken, by somebody else.
+    pub(super) fn consume(&mut self, count: usize) {
+        self.begin = (self.begin + count).min(self.end);
+    }
+
+    /// Where frames are written to, behind what is there. To be followed by a flush.
+    pub(super) fn output(&mut self) -> &mut Vec<u8> {
+        if self.output.capacity() == 0 {
+            self.output = SPARE.take();
+        } else if self.sent > self.output.len() / 2 {
+            // A peer that never takes all of it must not make it grow.
+            self.output.drain(..self.sent);
+            self.sent = 0;
+        }
+        &mut self.output
     }
 
     /// Gives the thread its buffer back, and keeps what is left in it.
@@ -147,17 +182,40 @@ impl AsyncRead for Meter {
 }
 
 impl AsyncWrite for Meter {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        let count = ready!(Pin::new(&mut self.stream).poll_write(cx, octets))?;
-        self.written += count as u64;
-        Poll::Ready(Ok(count))
+    /// Gathers it: who queues looks what waits.
+    fn poll_write(mut self: Pin<&mut Self>, _cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        self.output().extend_from_slice(octets);
+        Poll::Ready(Ok(octets.len()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let this = &mut *self;
+        while let Some(octets) = this.output.get(this.sent..).filter(|octets| !octets.is_empty()) {
+            let count = ready!(Pin::new(&mut this.stream).poll_write(cx, octets))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            this.is_unflushed = true;
+            this.sent += count;
+            this.written += count as u64;
+        }
+        if this.output.capacity() > 0 {
+            let mut output = std::mem::take(&mut this.output);
+            output.clear();
+            this.sent = 0;
+            if output.capacity() <= ROOM {
+                SPARE.set(output);
+            }
+        }
+        if this.is_unflushed {
+            ready!(Pin::new(&mut this.stream).poll_flush(cx))?;
+            this.is_unflushed = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.as_mut().poll_flush(cx))?;
         Pin::new(&mut self.stream).poll_close(cx)
     }
 }

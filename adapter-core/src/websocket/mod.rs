@@ -71,6 +71,7 @@ mod meter;
 mod options;
 mod socket;
 mod wakers;
+mod whole;
 mod wire;
 
 #[cfg(test)]

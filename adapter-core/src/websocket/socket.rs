@@ -53,10 +53,10 @@ impl User {
         }
         if link.end().is_none() {
             shared.wakers.set_receiver(cx.waker());
-            let now = shared.now();
-            link.pump_in(now);
+            let now = shared.moment();
+            link.pump_in(&now);
             // An answer to a ping, or a close.
-            link.pump_out(now);
+            link.pump_out(&now);
         }
         let changes = link.take_changes();
         let message = link.take_message();
@@ -77,14 +77,14 @@ impl User {
         if let Some(refusal) = link.refusal() {
             return Poll::Ready(Err(refusal));
         }
-        let now = shared.now();
+        let now = shared.moment();
         if !link.has_room() {
             shared.wakers.add_sender(cx.waker());
-            link.pump_out(now);
+            link.pump_out(&now);
         }
-        let queued = packed.take_if(|_| link.has_room()).map(|packed| link.queue(packed, now));
+        let queued = packed.take_if(|_| link.has_room()).map(|packed| link.queue(packed, now.get()));
         if queued.is_some() {
-            link.pump_out(now);
+            link.pump_out(&now);
         }
         let outcome = queued.map(|position| Ok(Some(position).filter(|position| !link.has_left(*position))));
         let (changes, waits) = (link.take_changes(), link.backlog() > 0);
@@ -108,7 +108,7 @@ impl User {
             return Poll::Ready(Err(link.refusal().unwrap_or(Error::Lost)));
         }
         shared.wakers.add_sender(cx.waker());
-        link.pump_out(shared.now());
+        link.pump_out(&shared.moment());
         let left = link.has_left(position);
         let changes = link.take_changes();
         drop(link);
@@ -131,13 +131,13 @@ impl User {
         if let Some(refusal) = link.refusal() {
             return Err(refusal);
         }
-        let now = shared.now();
+        let now = shared.moment();
         // [UPG-20] a message of any size fits an empty queue; behind others it must fit the bound
         let needed = link.backlog().saturating_add(frame_length(packed.len()));
         let fits = link.backlog() == 0 || needed <= link.options.max_write_buffer;
         if fits {
-            link.queue(packed, now);
-            link.pump_out(now);
+            link.queue(packed, now.get());
+            link.pump_out(&now);
         } else {
             link.give_up("it does not read");
         }
@@ -160,9 +160,9 @@ impl User {
             if let Some(refusal) = link.refusal() {
                 return Err(refusal);
             }
-            let now = self.0.now();
-            link.close(close_code, reason, now);
-            link.pump_out(now);
+            let now = self.0.moment();
+            link.close(close_code, reason, now.get());
+            link.pump_out(&now);
         }
         self.0.wakers.wake_all();
         // The keeper sees it through, within its time.
@@ -400,7 +400,7 @@ impl Sink<Message> for Sender {
         }
         if !link.has_room() {
             shared.wakers.add_sender(cx.waker());
-            link.pump_out(shared.now());
+            link.pump_out(&shared.moment());
         }
         if link.has_room() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
@@ -433,9 +433,9 @@ impl Sink<Message> for Sender {
         shared.wakers.add_sender(cx.waker());
         let mut link = shared.lock();
         if link.phase() == Phase::Open {
-            let now = shared.now();
-            link.close(code::NORMAL, "", now);
-            link.pump_out(now);
+            let now = shared.moment();
+            link.close(code::NORMAL, "", now.get());
+            link.pump_out(&now);
             drop(link);
             shared.wakers.wake_keeper();
             return Poll::Pending;

@@ -105,6 +105,10 @@ impl Readiness {
     pub(super) fn set(&self) {
         self.0.store(true, Ordering::Release);
     }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// The waker of what the keeper alone waits for: the clock and the shutdown.

@@ -1,7 +1,8 @@
 //! The frames of RFC 6455 over one stream, by async-tungstenite: messages out of it, messages into it.
 //!
 //! No clock, no policy; under the lock of [`Shared`](super::link::Shared). The library reads, unmasks, assembles and
-//! checks, answers pings and closes, and returns what breaks a rule; here that gets its close code. It neither bounds
+//! checks, answers pings and closes, and returns what breaks a rule; here that gets its close code. Messages of one frame go past it
+//! ([`whole`]), where it holds nothing of others. It neither bounds
 //! nor counts what waits to be sent, so both is done around it: [`Link`](super::link::Link) asks [`Wire::backlog`] before
 //! it queues, and [`Meter`] counts under the library. Nor does it know of compression, which is around it, too (`deflate`).
 //!
@@ -14,6 +15,7 @@ use async_tungstenite::WebSocketStream;
 use async_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 pub(super) use async_tungstenite::tungstenite::protocol::Role;
 use async_tungstenite::tungstenite::protocol::frame::FrameHeader;
+use async_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use async_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use async_tungstenite::tungstenite::{Error as Failure, Message as Framed};
 use bytes::Bytes;
@@ -26,6 +28,7 @@ use super::deflate::{Agreed, Codec, Marks};
 use super::message::{Message, code};
 use super::meter::Meter;
 use super::options::Options;
+use super::whole::{self, Whole};
 use crate::upgrade::Upgraded;
 
 /// A control frame's payload is at most this long. RFC 6455 §5.5
@@ -92,14 +95,18 @@ pub(super) struct Wire {
     largest: usize,
     /// Octets queued since the beginning.
     queued: u64,
-    /// What was queued is not flushed.
+    /// What was queued is not flushed; by the library, and at all.
+    library_unflushed: bool,
     unflushed: bool,
     /// A close frame is queued.
     closing: bool,
     /// The library refused to queue something.
     broken: bool,
-    /// Octets of a message at most.
+    /// Octets of a message at most, and of one that is one frame.
     max_message: usize,
+    max_whole: usize,
+    /// One that has come in part.
+    whole: Option<Whole>,
     /// `None` where compression was not agreed on.
     codec: Option<Box<Codec>>,
     /// Octets that may be inflated in this turn.
@@ -118,27 +125,30 @@ impl Wire {
             delivered: 0,
             largest: 0,
             queued: 0,
+            library_unflushed: false,
             unflushed: false,
             closing: false,
             broken: false,
             max_message: options.max_message,
+            max_whole: options.max_message.min(options.max_frame.unwrap_or(usize::MAX)),
+            whole: None,
             codec: options.deflate.map(Codec::new).map(Box::new),
             inflated_left: INFLATED,
         }
     }
 
-    /// Whether the library's buffers hold nothing, and it has nothing to do.
+    /// Whether the library holds nothing of what was read.
     ///
     /// What came out of it took at least a header of the shortest form and its payload, each. If that is all that it
     /// was given, then nothing is left, neither of a frame nor of a message in fragments. (After such a message it is less
-    /// for good, and the buffers stay.)
-    fn holds_nothing(&self) -> bool {
-        self.delivered == self.socket.get_ref().passed() && !(self.unflushed || self.closing || self.broken)
+    /// for good: every message is the library's then, and the buffers stay.)
+    fn has_delivered(&self) -> bool {
+        self.delivered == self.socket.get_ref().passed()
     }
 
     /// Whether the library's buffers have grown and hold nothing. It never lets them shrink.
     pub(super) fn has_spare_buffers(&self) -> bool {
-        self.largest > KEPT && self.holds_nothing()
+        self.largest > KEPT && self.has_delivered() && !(self.unflushed || self.closing || self.broken)
     }
 
     /// The same with new buffers, to be polled again. Where [`Self::has_spare_buffers`].
@@ -183,7 +193,24 @@ impl Wire {
             None => packed,
         };
         let length = packed.len();
-        self.queue(packed.0, length);
+        // What a client sends is masked, and behind a close frame nothing may follow.
+        if self.masks.0 > 0 || self.closing {
+            return self.queue(packed.0, length);
+        }
+        let output = self.socket.get_mut().output();
+        match &packed.0 {
+            Framed::Text(text) => whole::write(whole::TEXT, text.as_bytes(), output),
+            Framed::Binary(octets) => whole::write(whole::BINARY, octets, output),
+            framed => {
+                let Framed::Frame(frame) = framed else { return self.queue(packed.0, length) };
+                let opcode =
+                    if frame.header().opcode == OpCode::Data(Data::Text) { whole::TEXT } else { whole::BINARY };
+                let rsv1 = if frame.header().rsv1 { whole::RSV1 } else { 0 };
+                whole::write(opcode | rsv1, frame.payload(), output);
+            }
+        }
+        self.queued += frame_length(length) as u64;
+        self.unflushed = true;
     }
 
     pub(super) fn queue_ping(&mut self) {
@@ -214,7 +241,7 @@ impl Wire {
     /// A frame with a payload of `length` is queued, by us or by the library.
     fn note(&mut self, length: usize) {
         self.queued += (frame_length(length) + self.masks.0) as u64;
-        self.unflushed = true;
+        (self.library_unflushed, self.unflushed) = (true, true);
     }
 
     /// Hands over what is queued, as far as the peer takes it.
@@ -222,11 +249,12 @@ impl Wire {
         if self.broken {
             return Poll::Ready(Err(()));
         }
-        ready!(Pin::new(&mut self.socket).poll_flush(cx)).map_err(drop)?;
-        if self.closing {
-            // After both close frames the library hands over without flushing.
-            ready!(Pin::new(self.socket.get_mut()).poll_flush(cx)).map_err(drop)?;
+        if self.library_unflushed {
+            ready!(Pin::new(&mut self.socket).poll_flush(cx)).map_err(drop)?;
+            self.library_unflushed = false;
         }
+        // After both close frames the library hands over without flushing.
+        ready!(Pin::new(self.socket.get_mut()).poll_flush(cx)).map_err(drop)?;
         debug_assert_eq!(self.queued, self.written(), "what the library sends is not what was counted");
         self.unflushed = false;
         Poll::Ready(Ok(()))
@@ -259,14 +287,43 @@ impl Wire {
     /// What the library reads next; `None` for a message that is to be inflated.
     fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         // Where it has nothing, and there is nothing for it, it is not asked: that is most of what it would cost.
-        if self.holds_nothing() && !ready!(self.socket.get_mut().poll_fill(cx)).unwrap_or_default() {
-            return Poll::Ready(Some(Event::Lost));
+        while self.has_delivered() {
+            if !ready!(self.socket.get_mut().poll_fill(cx)).unwrap_or_default() {
+                return Poll::Ready(Some(Event::Lost));
+            }
+            if !self.begin_whole() {
+                break;
+            }
+            if let Some(message) = self.take_whole() {
+                return Poll::Ready(Some(message.map_or(NO_TEXT, Event::Message)));
+            }
         }
         Poll::Ready(match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
             Some(Ok(framed)) => self.event(framed),
             Some(Err(failure)) => Some(diagnose(&failure)),
             None => Some(Event::Lost),
         })
+    }
+
+    /// Whether what comes next is a message in one frame.
+    fn begin_whole(&mut self) -> bool {
+        if self.whole.is_none() && self.masks.1 > 0 {
+            let meter = self.socket.get_mut();
+            let Some((whole, head)) = Whole::begin(meter.available(), self.max_whole) else { return false };
+            meter.consume(head);
+            self.delivered += head as u64;
+            self.whole = Some(whole);
+        }
+        self.whole.is_some()
+    }
+
+    /// Takes what there is of it. All of it is `Some`; without a message it is a text that is not UTF-8.
+    fn take_whole(&mut self) -> Option<Option<Message>> {
+        let (meter, whole) = (self.socket.get_mut(), self.whole.as_mut()?);
+        let count = whole.take(meter.available());
+        meter.consume(count);
+        self.delivered += count as u64;
+        self.whole.take_if(|whole| whole.is_complete()).map(Whole::into_message)
     }
 
     /// The message that is being inflated. Pending, with a wake-up on its way, at the end of the turn.
@@ -333,6 +390,7 @@ impl Wire {
     }
 }
 
+const NO_TEXT: Event = Event::Violation { code: code::INVALID_DATA, reason: "the text is not UTF-8" };
 const TOO_BIG: Event = Event::Violation { code: code::TOO_BIG, reason: "the message is too big" };
 
 fn config(options: &Options) -> WebSocketConfig {
@@ -382,7 +440,7 @@ fn diagnose(failure: &Failure) -> Event {
             protocol("a frame length with the highest bit set")
         }
         Failure::Capacity(_) => TOO_BIG,
-        Failure::Utf8(_) => Event::Violation { code: code::INVALID_DATA, reason: "the text is not UTF-8" },
+        Failure::Utf8(_) => NO_TEXT,
         _ => Event::Lost,
     }
 }
