@@ -12,7 +12,7 @@ async fn hello(_: Request, _: Environ) -> Result<Response, Error> {
     Ok(Response::new(Body::from("hello")))
 }
 
-/// \[SHU-14\] A head that comes in two packets is as much on its way as one that comes whole.
+/// \[SHU-15\] A head that comes in two packets is as much on its way as one that comes whole.
 #[test]
 fn who_is_in_the_middle_of_a_head_is_answered() {
     for _ in 0..2 {

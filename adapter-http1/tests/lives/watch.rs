@@ -464,7 +464,7 @@ impl Watch {
         Some(first)
     }
 
-    /// \[LIM-04\], \[KAP-08\], \[SHU-04\], \[SHU-14\] a head is waited for.
+    /// \[LIM-04\], \[KAP-08\], \[SHU-04\], \[SHU-15\] a head is waited for.
     fn head(&mut self, seen: &Seen<'_>, index: usize, part: bool) -> Option<Due> {
         let known = self.head.filter(|head| (head.0, head.1) == (index, part));
         let (_, _, from, to) = known.unwrap_or_else(|| match index {

@@ -258,7 +258,7 @@ impl Status {
     }
 
     /// Until when a request may be on its way, if it waits for one or for the rest of its head: its first, or another behind an answer. In
-    /// HTTP/2 a GOAWAY tells what was taken. \[SHU-04\], \[SHU-14\]
+    /// HTTP/2 a GOAWAY tells what was taken. \[SHU-04\], \[SHU-14\], \[SHU-15\]
     pub(super) fn spared_until(&self) -> Option<u64> {
         let waits = match self.phase() {
             Phase::Head => self.requests() == 0 || !self.is_multiplexed(),

@@ -1,4 +1,4 @@
-//! Stopping: gracefully, at the deadline, at once. SHU-01 to SHU-10
+//! Stopping: gracefully, at the deadline, at once. SHU-01 to SHU-10, SHU-12 to SHU-15
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, OnceLock};
@@ -29,6 +29,13 @@ pub(crate) static GROUP: Group = Group {
             "once more, on a connection that stays open between requests",
             &["SHU-14", "SHU-05"],
             just_answered,
+        ),
+        Case::owned(
+            Level::Must,
+            "who_is_in_the_middle_of_a_head_is_served",
+            "when its rest comes behind the trigger",
+            &["SHU-15", "SHU-05"],
+            half_head_served,
         ),
         Case::owned(
             Level::Must,
@@ -262,6 +269,39 @@ fn just_answered(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
         connection.closed()?;
     }
     running.wait()?.map_err(|error| Failure(error.to_string()))
+}
+
+fn half_head_served(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
+    // On a machine that is too slow for once the server may give up.
+    for _ in 0..5 {
+        let running = life.start(lifecycle::config())?;
+        let cx = &running.context;
+        let (mut fresh, mut kept) = (cx.connect()?, cx.connect()?);
+        kept.send(cx.get("").bytes())?;
+        kept.response("GET")?;
+        let request = cx.get("body whole").bytes();
+        let (begin, rest) = request.split_at(request.len() / 2);
+        let begun = Instant::now();
+        let mut both = [&mut fresh, &mut kept];
+        both.iter_mut().try_for_each(|connection| connection.send(begin))?;
+        // They are read by now.
+        cx.answered(&cx.get("").close(), 200)?;
+        running.trigger();
+        let sent = both.iter_mut().try_for_each(|connection| connection.send(rest));
+        if begun.elapsed() > Duration::from_millis(400) {
+            let _ = running.wait()?;
+            continue;
+        }
+        sent?;
+        for connection in both {
+            let response = connection.response("GET")?;
+            ensure_eq!(response.status(), 200, "the status of the last answer");
+            ensure!(response.head.lists("connection", "close"), "the last answer does not say so");
+            connection.closed()?;
+        }
+        return running.wait()?.map_err(|error| Failure(error.to_string()));
+    }
+    Err(Failure("not once was this machine quick enough to tell".into()))
 }
 
 fn half_close(life: &mut Lifecycle<'_>) -> Result<(), Failure> {

@@ -164,6 +164,7 @@ pub(crate) static FAULTS: &[Fault] = &[
             "shutdown::requests_in_flight_complete",
             "shutdown::who_was_there_is_served",
             "shutdown::who_was_answered_just_now_is_served",
+            "shutdown::who_is_in_the_middle_of_a_head_is_served",
         ],
     )
     .config(|config| config.timeouts.graceful_shutdown = Duration::ZERO),
