@@ -32,7 +32,7 @@ const PARTS: usize = 8;
 /// Octets that may wait for the client while more is read: the session answers to what it reads.
 const ANSWERS: usize = 64 * 1024;
 /// A larger buffer is not kept.
-const SPARE_MOST: usize = 256 * 1024;
+const SPARE_MOST: usize = PIECE + 2 * AROUND;
 /// Reads before others get their turn, where nothing comes out of them.
 const READS: u32 = 16;
 
@@ -345,6 +345,8 @@ impl Pump {
                 break;
             }
         }
+        // At once, and not by doubling: what is larger than it has to be is not kept.
+        self.output.reserve_exact(PIECE - left + AROUND);
         let count = session.write(some.get(..used).unwrap_or_default(), &mut self.output);
         if let Poll::Ready(Err(error)) = self.poll_send(raw, cx, Side::Writer) {
             return Poll::Ready(Err(error));

@@ -21,8 +21,10 @@ use super::client::Client;
 use super::tasks::SpawnedTask;
 use super::{Engine, lock, worker};
 
-/// How long a thread waits for work before it ends, if there are more than the core ones.
+/// How long a thread waits for work before it ends, with the buffers it lends, if there are more than [`STAY`].
 const IDLE: Duration = Duration::from_secs(10);
+/// Threads that stay although idle: one waits in the poller, and one is there for when that turns to work and no more can be started.
+const STAY: usize = 2;
 /// Jobs after which the poller is asked even though the queue is not empty.
 const POLL_EVERY: u32 = 256;
 /// Queue length from which a second thread is worth its wake-up even for quick calls, if a core is free for it.
@@ -76,8 +78,6 @@ pub(crate) struct Scheduler {
     /// Waiting requests at most, and waiting blocking jobs.
     limit: usize,
     blocking_limit: usize,
-    /// Threads that stay although idle.
-    core: usize,
     processors: usize,
 }
 
@@ -249,7 +249,6 @@ impl Scheduler {
             handles: Mutex::default(),
             limit,
             blocking_limit,
-            core: processors.min(cap) + 1,
             processors,
         }
     }
@@ -452,7 +451,7 @@ impl Engine {
                 None => state.waking -= 1,
                 Some(position) => {
                     state.parked.remove(position);
-                    if state.threads > self.scheduler.core {
+                    if state.threads > STAY {
                         state.threads -= 1;
                         return Turn::Leave;
                     }
