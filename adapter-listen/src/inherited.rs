@@ -5,7 +5,7 @@ use std::io;
 use adapter_core::server::{BindOptions, InheritedSocket, ListenAddr};
 use socket2::{SockRef, Type};
 
-use super::tuning::Tuning;
+use super::tuning::{Tuning, bound_unsent};
 #[cfg(unix)]
 use super::unix::unix_path_of;
 use super::{ListenSocket, Listener};
@@ -20,6 +20,7 @@ pub(super) fn listener(socket: InheritedSocket, options: &BindOptions) -> io::Re
             if options.of_tcp().is_some() || !told.keepalive()? {
                 Tuning::from(options).apply(&told)?;
             }
+            bound_unsent(&told);
             listener.set_nonblocking(true)?;
             let addr = ListenAddr::Tcp(listener.local_addr()?);
             (ListenSocket::Tcp(listener), addr)

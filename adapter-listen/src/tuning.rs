@@ -11,6 +11,10 @@ use socket2::{SockRef, TcpKeepalive};
 
 use super::BACKLOG;
 
+/// Octets that the kernel takes at most of a connection ahead of what it may send. Enough for 3 GB/s to a client on the same machine.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNSENT: u32 = 512 * 1024;
+
 /// What of [`BindOptions`] is the kernel's.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tuning {
@@ -41,12 +45,27 @@ impl Tuning {
             }
             _ => socket.set_keepalive(false)?,
         }
+        bound_unsent(socket);
         match self.user_timeout {
             Some(timeout) => set_user_timeout(socket, timeout),
             None => Ok(()),
         }
     }
 }
+
+/// Without a bound the kernel makes more and more room for a client that takes nothing, up to 4 MiB: each time it has asked that
+/// client in vain. To the server it looks as if the client took something. \[LIM-06\]
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn bound_unsent(socket: &SockRef<'_>) {
+    // Whoever made an inherited one may know better.
+    if socket.tcp_notsent_lowat().is_ok_and(|bound| bound == 0) {
+        // What does not know it has no bound.
+        let _ = socket.set_tcp_notsent_lowat(UNSENT);
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn bound_unsent(_: &SockRef<'_>) {}
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn set_user_timeout(socket: &SockRef<'_>, timeout: Duration) -> io::Result<()> {
@@ -110,6 +129,7 @@ mod tests {
         let (socket, _client) = accepted(bind("127.0.0.1:0"));
         assert_eq!(asked(&socket), (true, 60, 15, 4));
         assert_eq!(SockRef::from(&socket).tcp_user_timeout().unwrap(), None);
+        assert_eq!(SockRef::from(&socket).tcp_notsent_lowat().unwrap(), UNSENT);
         let listener = bind("127.0.0.1:0,keepalive=8s,user-timeout=2500ms");
         let sibling = listener.sibling().unwrap();
         // It would get every other client.
@@ -130,8 +150,10 @@ mod tests {
         // Whoever made it knows better.
         let tuned = own();
         SockRef::from(&tuned).set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(7))).unwrap();
+        SockRef::from(&tuned).set_tcp_notsent_lowat(1000).unwrap();
         let inherited = bind_all(&[Bind::from(tuned)], false).unwrap().remove(0);
-        assert_eq!(asked(&accepted(inherited).0).1, 7);
+        let (socket, _client) = accepted(inherited);
+        assert_eq!((asked(&socket).1, SockRef::from(&socket).tcp_notsent_lowat().unwrap()), (7, 1000));
         let off = Bind::from(own()).with_keep_alive(KeepAlive::Off).with_user_timeout(Duration::from_secs(3));
         let (socket, _client) = accepted(bind_all(&[off], false).unwrap().remove(0));
         assert!(!asked(&socket).0);
