@@ -15,7 +15,6 @@ use adapter_core::refused::Refused;
 use adapter_core::{Environ, Error, Outcome, Request, Response, dispatch};
 use tracing::Span;
 
-use super::in_span::InSpan;
 use super::line::{self, End, Head};
 use super::{Format, request_id, span};
 use crate::output::Queue;
@@ -94,7 +93,7 @@ impl Entry {
         response.extensions_mut().insert(Ending::new(move |how| told.ended(how)));
         response.map(|body| {
             let (span, told) = (entry.span.clone(), entry.clone());
-            let body = InSpan::wrap(body, span).on_finish(move |outcome, octets| entry.finished(outcome, octets));
+            let body = body.in_span(span).on_finish(move |outcome, octets| entry.finished(outcome, octets));
             // What is there fails by a length that is not its own alone.
             let may_fail = !body.is_full() || has_length;
             if may_fail { body.on_failure(move |error| told.failed(error)) } else { body }
@@ -111,8 +110,7 @@ impl Entry {
     }
 
     /// The response is broken off by `error`.
-    fn failed(&self, error: &mut Error) {
-        error.log_in(&self.span);
+    fn failed(&self, error: &Error) {
         if self.format == Format::Json {
             let _ = self.failure.set(error.to_string());
         }
@@ -172,6 +170,7 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
+        dispatch::dropped_in(&self.span);
         self.write();
     }
 }

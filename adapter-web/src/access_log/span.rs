@@ -16,7 +16,8 @@ use super::request_id;
 pub(super) fn of(request: &Request, environ: &Environ, id: &HeaderValue) -> Span {
     let headers: &HeaderMap = request.headers();
     let method = known_method(request.method());
-    tracing::info_span!(
+    // Of whatever level the lines are that are kept, they say whose they are.
+    tracing::error_span!(
         target: "adapter",
         "request",
         http.request.method = method,
