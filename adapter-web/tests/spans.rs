@@ -7,13 +7,17 @@ mod support;
 use std::io::{self, Write};
 use std::iter;
 use std::net::SocketAddr;
-use std::sync::{Condvar, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 use adapter_core::http::StatusCode;
 use adapter_core::websocket::{BlockingWebSocket, Upgrade, WebSocket};
 use adapter_web::access_log::{AccessLog, Format};
-use adapter_web::{Body, DynApplication, Environ, Error, Outcome, Request, Response, Server};
+use adapter_web::observe::Observer;
+use adapter_web::{Application, Body, DynApplication, Environ, Error, Outcome, Request, Response, Server};
+use axum::Router;
+use axum::extract::ws;
+use axum::routing::any;
 use futures_lite::stream;
 use tracing::Level;
 
@@ -150,20 +154,37 @@ const SAID_OF: &[(&str, &str)] = &[
     ("/ours", "[RSP-05]"),
 ];
 
-/// Runs `test` on each server, with all that is logged in mind.
 fn each(mut test: impl FnMut(&'static dyn Server, SocketAddr)) {
+    each_of(application, |server, addr, _| test(server, addr));
+}
+
+/// Where there were any, anywhere in this process.
+#[derive(Default)]
+struct Panics(Mutex<Vec<&'static str>>);
+
+impl Observer for Panics {
+    fn panicked(&self, place: &'static str) {
+        self.0.lock().unwrap().push(place);
+    }
+}
+
+/// The same for any `application`.
+fn each_of(application: impl Application, mut test: impl FnMut(&'static dyn Server, SocketAddr, &Panics)) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let subscriber =
             tracing_subscriber::fmt().with_ansi(false).with_max_level(Level::WARN).with_writer(|| Line).finish();
         tracing::subscriber::set_global_default(subscriber).unwrap();
     });
+    let application = Arc::new(application);
     for server in adapter_web::servers() {
         let mut config = config();
         config.timeouts.handler = Some(Duration::from_millis(200));
-        let application = AccessLog::new(DynApplication::new(application), Format::Events, None);
+        let panics = Arc::new(Panics::default());
+        config = config.observe(panics.clone());
+        let application = AccessLog::new(DynApplication::new(application.clone()), Format::Events, None);
         let running = start(server, application, config);
-        test(server, running.addr);
+        test(server, running.addr, &panics);
     }
 }
 
@@ -243,5 +264,30 @@ fn who_waited_too_long_is_named() {
         client.send(b"GET /late HTTP/1.1\r\nHost: a\r\n\r\n");
         let peer = client.stream.local_addr().unwrap().to_string();
         assert!(said(&["[LIM-09]", &format!("peer=\"{peer}\"")]).is_some(), "{peer}");
+    });
+}
+
+/// Those of axum's own run in tasks of tokio's, which keep a panic to themselves.
+#[test]
+fn panics_of_axums_websockets_are_told_and_counted() {
+    let panics = any(async |upgrade: ws::WebSocketUpgrade| {
+        upgrade.on_upgrade(async |mut socket| {
+            let _ = socket.recv().await;
+            fails("in one of axum's");
+        })
+    });
+    each_of(adapter_core::axum(Router::new().route("/axum/panics", panics)), |server, addr, panics| {
+        if !server.info().capabilities.upgrade {
+            return;
+        }
+        let id = format!("{}/axum", server.info().name);
+        let mut client = Client::connect(addr);
+        client.send(handshake("/axum/panics", &format!("X-Request-Id: {id}\r\n")).as_bytes());
+        client.head();
+        client.send(&text("go on"));
+        expect(&id, "application code panicked");
+        client.expect_end();
+        let told = panics.0.lock().unwrap().iter().filter(|place| **place == "axum's websocket").count();
+        assert_eq!(told, 1, "{id}");
     });
 }
