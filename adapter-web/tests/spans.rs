@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::iter;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
@@ -13,13 +13,15 @@ use std::time::{Duration, Instant};
 use adapter_core::http::StatusCode;
 use adapter_core::websocket::{BlockingWebSocket, Upgrade, WebSocket};
 use adapter_web::access_log::{AccessLog, Format};
-use adapter_web::observe::Observer;
+use adapter_web::observe::{ConnectionEnd, ConnectionInfo, Observer};
 use adapter_web::{Application, Body, DynApplication, Environ, Error, Outcome, Request, Response, Server};
 use axum::Router;
 use axum::extract::ws;
 use axum::routing::any;
 use futures_lite::stream;
 use tracing::Level;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::support::{Client, PATIENCE, config, handshake, start, text};
 
@@ -158,33 +160,41 @@ fn each(mut test: impl FnMut(&'static dyn Server, SocketAddr)) {
     each_of(application, |server, addr, _| test(server, addr));
 }
 
-/// Where there were any, anywhere in this process.
+/// Where panics were, anywhere in this process, and why connections ended.
 #[derive(Default)]
-struct Panics(Mutex<Vec<&'static str>>);
+struct Noted {
+    panics: Mutex<Vec<&'static str>>,
+    closed: Mutex<Vec<(ConnectionInfo, ConnectionEnd)>>,
+}
 
-impl Observer for Panics {
+impl Observer for Noted {
     fn panicked(&self, place: &'static str) {
-        self.0.lock().unwrap().push(place);
+        self.panics.lock().unwrap().push(place);
+    }
+
+    fn connection_closed(&self, connection: ConnectionInfo, why: ConnectionEnd) {
+        self.closed.lock().unwrap().push((connection, why));
     }
 }
 
 /// The same for any `application`.
-fn each_of(application: impl Application, mut test: impl FnMut(&'static dyn Server, SocketAddr, &Panics)) {
+fn each_of(application: impl Application, mut test: impl FnMut(&'static dyn Server, SocketAddr, &Noted)) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let subscriber =
-            tracing_subscriber::fmt().with_ansi(false).with_max_level(Level::WARN).with_writer(|| Line).finish();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(|| Line).finish();
+        // Of spans as `--log warn` has it.
+        let subscriber = subscriber.with(filter_fn(|it| it.is_event() || *it.level() <= Level::WARN));
         tracing::subscriber::set_global_default(subscriber).unwrap();
     });
     let application = Arc::new(application);
     for server in adapter_web::servers() {
         let mut config = config();
         config.timeouts.handler = Some(Duration::from_millis(200));
-        let panics = Arc::new(Panics::default());
-        config = config.observe(panics.clone());
+        let noted = Arc::new(Noted::default());
+        config = config.observe(noted.clone()).observe(AccessLog::refusals(Format::Events, None));
         let application = AccessLog::new(DynApplication::new(application.clone()), Format::Events, None);
         let running = start(server, application, config);
-        test(server, running.addr, &panics);
+        test(server, running.addr, &noted);
     }
 }
 
@@ -276,7 +286,7 @@ fn panics_of_axums_websockets_are_told_and_counted() {
             fails("in one of axum's");
         })
     });
-    each_of(adapter_core::axum(Router::new().route("/axum/panics", panics)), |server, addr, panics| {
+    each_of(adapter_core::axum(Router::new().route("/axum/panics", panics)), |server, addr, noted| {
         if !server.info().capabilities.upgrade {
             return;
         }
@@ -287,7 +297,58 @@ fn panics_of_axums_websockets_are_told_and_counted() {
         client.send(&text("go on"));
         expect(&id, "application code panicked");
         client.expect_end();
-        let told = panics.0.lock().unwrap().iter().filter(|place| **place == "axum's websocket").count();
+        let told = noted.panics.lock().unwrap().iter().filter(|place| **place == "axum's websocket").count();
         assert_eq!(told, 1, "{id}");
+    });
+}
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+/// Whoever breaks HTTP/2 is told by a GOAWAY, and so is the operator. RFC 9113 §5.4.1
+#[test]
+fn ends_of_http2_are_told_with_the_client() {
+    let block = [b"\x82\x86\x84\x01\x01a\x00\x01x\x7f\xe1\xc4\x08".as_slice(), &[b'x'; 140_000]].concat();
+    let mut pieces = block.chunks(16_384);
+    let mut large = frame(1, 1, 1, pieces.next().unwrap());
+    pieces.for_each(|piece| large.extend(frame(9, 0, 1, piece)));
+    large.extend(frame(9, 4, 1, b""));
+    let cases = [
+        ("DATA on stream 0", frame(0, 0, 0, b"x")),
+        ("garbage", b"\xff\xfe\xfd garbage, and then some more of it".to_vec()),
+        ("a large field", large),
+        ("a large frame", frame(1, 5, 1, &block)),
+        ("PING of a stream", frame(6, 0, 1, &[0; 8])),
+        ("a window beyond all", frame(8, 0, 0, &[0x7f, 0xff, 0xff, 0xff])),
+    ];
+    each_of(application, |server, addr, noted| {
+        if !server.info().capabilities.http2 {
+            return;
+        }
+        for (what, octets) in &cases {
+            let mut client = Client::connect(addr);
+            let peer = client.stream.local_addr().unwrap();
+            client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+            client.send(octets);
+            let mut came = Vec::new();
+            let _ = client.stream.read_to_end(&mut came);
+            let name = server.info().name;
+            let line = said(&[&peer.to_string()]);
+            assert!(line.is_some_and(|line| line.contains("INFO")), "{what} on {name}: {came:?}");
+            drop(client);
+            let until = Instant::now() + PATIENCE;
+            let why = loop {
+                let closed = noted.closed.lock().unwrap().clone();
+                if let Some((_, why)) = closed.iter().find(|(it, _)| it.peer == Some(peer)) {
+                    break *why;
+                }
+                assert!(Instant::now() < until, "{what} on {name}: it does not end");
+                std::thread::yield_now();
+            };
+            assert_eq!(why, ConnectionEnd::Refused, "{what} on {name}");
+        }
     });
 }
