@@ -253,6 +253,11 @@ impl Stream {
         let Ok(mut send) = send else {
             // Reset meanwhile.
             contain::discard("drop of a body", body);
+            if self.reply.is_malformed() {
+                // [OBS-06] By h2, which is what the client gets for an answer; nobody has left.
+                self.in_flight.answered(status);
+                self.delivered();
+            }
             return None;
         };
         if let Some(tunnel) = tunnel.filter(|_| is_tunnel) {
