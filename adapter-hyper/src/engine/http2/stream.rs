@@ -140,7 +140,12 @@ impl Stream {
             shared.status.last_begun.store(true, Relaxed);
         }
         rules::cookies::join(&mut head);
-        let checked = rules::request::check(&head, &engine.limits);
+        let has_fragment = shared.status.fragment.load(Relaxed) != 0
+            && shared.socket().inflow.take_fragment(respond.stream_id().into());
+        let checked = match has_fragment {
+            true => Err(rules::target::FRAGMENT),
+            false => rules::request::check(&head, &engine.limits),
+        };
         if let Err(rejection) = &checked {
             // [MUX-16] An empty Content-Length, which is 0 to h2: it resets the stream where it sees more, and that may be before an answer.
             if rejection.requirement == "REQ-23" {

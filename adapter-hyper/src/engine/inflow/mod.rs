@@ -103,10 +103,21 @@ impl Inflow {
         }
     }
 
-    /// Which head is the first whose target has a fragment, which hyper takes off before anybody can see it. Heads count from one.
-    /// \[TGT-17b\] RFC 9112 §3.2
+    /// Which head is the first whose target has a fragment, which hyper takes off before anybody can see it. Heads count from one; those
+    /// of HTTP/2 have streams. \[TGT-17b\] RFC 9112 §3.2, RFC 9113 §8.3.1
     pub(super) fn fragment(&self) -> Option<u64> {
-        self.scan.fragment
+        match &self.state {
+            State::Http2(arriving) => arriving.first_fragment().map(u64::from),
+            _ => self.scan.fragment,
+        }
+    }
+
+    /// Whether the head of `stream`, which h2 has given out, has a fragment in its target. Asked once, of all in their order.
+    pub(super) fn take_fragment(&mut self, stream: u32) -> bool {
+        match &mut self.state {
+            State::Http2(arriving) => arriving.take_fragment(stream),
+            _ => false,
+        }
     }
 
     /// Octets that were read and not looked at.
