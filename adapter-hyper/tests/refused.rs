@@ -254,14 +254,26 @@ fn reasons_are_told_apart() {
             (
                 "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
                 400,
-                "Content-Length is malformed",
+                "Content-Length is not a number",
                 "POST / HTTP/1.1",
             ),
             (
                 "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: x\r\n\r\n",
                 400,
-                "Transfer-Encoding is malformed",
+                "the last transfer coding is not chunked",
                 "POST / HTTP/1.1",
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+                400,
+                "Content-Length twice, and not the same",
+                "POST / HTTP/1.1",
+            ),
+            (
+                "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+                400,
+                "Transfer-Encoding before HTTP/1.1",
+                "POST / HTTP/1.0",
             ),
             (
                 "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\n",

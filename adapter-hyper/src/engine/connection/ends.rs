@@ -143,7 +143,9 @@ impl Connection {
             _ if late => (head::LATE, None),
             Some(error) => {
                 let left = self.left_by_hyper();
-                let Some((rejection, is_left)) = unparsed::why(error, &left, &self.shared.engine.limits) else {
+                let lengths = self.shared.socket().inflow.lengths();
+                let Some((rejection, is_left)) = unparsed::why(error, &left, lengths, &self.shared.engine.limits)
+                else {
                     return;
                 };
                 (rejection, is_left.then_some(left))
