@@ -34,6 +34,8 @@ pub(super) struct Entry {
     read: Option<Arc<AtomicU64>>,
     /// `None` until there is a response.
     status: Option<u16>,
+    /// Of the application that has answered.
+    route: Option<Route>,
     /// How its body ended, and how many octets of it there were.
     body: OnceLock<(Outcome, u64)>,
     /// The server answered with that in the application's place.
@@ -67,6 +69,7 @@ impl Entry {
             lines,
             read,
             status: None,
+            route: None,
             body: OnceLock::new(),
             instead: OnceLock::new(),
             failure: OnceLock::new(),
@@ -83,9 +86,7 @@ impl Entry {
     pub(super) fn answered(mut self, mut response: Response) -> Response {
         // One that nobody is there to read is none. [ERR-12]
         self.status = (!dispatch::is_unanswerable(&response)).then(|| response.status().as_u16());
-        if let Some(route) = response.extensions().get::<Route>() {
-            span::routed(&self.span, known_method(&self.head.method), route);
-        }
+        self.route = response.extensions().get().cloned();
         response.headers_mut().entry(&request_id::REQUEST_ID).or_insert_with(|| self.head.id.clone());
         let has_length = response.headers().contains_key(header::CONTENT_LENGTH);
         let entry = Arc::new(self);
@@ -149,6 +150,7 @@ impl Entry {
             };
             (how, self.environ.received_at().elapsed())
         });
+        span::named(&self.span, known_method(&self.head.method), self.route.as_ref());
         span::answered(&self.span, status);
         let status = status.unwrap_or(CLIENT_CLOSED_REQUEST);
         tracing::info!(
