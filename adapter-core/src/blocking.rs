@@ -55,12 +55,10 @@ where
         let f = self.0.clone();
         let runtime = environ.runtime().clone();
         let (sender, task) = task_channel::<Result<Response, Error>>();
-        let span = tracing::Span::current();
         let counted = environ.connection().count_blocking_job();
         let feeds = runtime.clone();
         let job = move || {
             let counted = counted;
-            let _span = span.enter();
             let answer = contain::catch("blocking handler", || f(request, environ).map_err(Into::into));
             // The response leaves this thread, which then feeds its body.
             match answer {

@@ -1,39 +1,59 @@
-//! The tokio runtime of where something was begun, for where it goes on: what an application spawns, or runs on a
-//! blocking thread, finds the runtime it would have found in its handler.
+//! The span, and the tokio runtime, of where something was begun, for where it goes on: what an application spawns, or runs on a
+//! blocking thread, finds what it would have found in its handler.
 //!
-//! Nothing without the feature `tokio`, and nothing where no runtime is entered. Never blocks, starts nothing.
+//! Nothing where neither is entered, and no runtime without the feature `tokio`. Never blocks, starts nothing.
 
 #[cfg(feature = "tokio")]
 use ::tokio::runtime::{EnterGuard, Handle};
+use tracing::Span;
 
-/// A runtime that was current, if one was.
-#[derive(Clone, Default)]
+/// What was current.
+#[derive(Clone)]
 pub(crate) struct Carried {
+    span: Span,
     #[cfg(feature = "tokio")]
     handle: Option<Handle>,
 }
 
+impl Default for Carried {
+    /// Nothing.
+    fn default() -> Self {
+        Carried {
+            span: Span::none(),
+            #[cfg(feature = "tokio")]
+            handle: None,
+        }
+    }
+}
+
 impl Carried {
-    /// The runtime this thread is in.
+    /// What this thread is in.
     #[inline]
     pub(crate) fn here() -> Self {
         Carried {
+            span: Span::current(),
             #[cfg(feature = "tokio")]
             handle: Handle::try_current().ok(),
         }
     }
 
-    /// `value`, polled and dropped where the runtime is current.
+    /// The same in `span` instead.
+    pub(crate) fn in_span(mut self, span: Span) -> Self {
+        self.span = span;
+        self
+    }
+
+    /// `value`, polled and dropped there.
     pub(crate) fn with<T>(self, value: T) -> Within<T> {
         Within { carried: self, value: Some(value) }
     }
 
-    /// Runs `work` where the runtime is current, unless this thread is in another.
+    /// Runs `work` there; a thread that is in another runtime stays in that.
     #[inline]
     pub(crate) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
         #[cfg(feature = "tokio")]
         let _entered = self.enter();
-        work()
+        self.span.in_scope(work)
     }
 
     #[cfg(feature = "tokio")]
@@ -46,7 +66,7 @@ impl Carried {
 #[cfg(feature = "tokio")]
 impl From<&Handle> for Carried {
     fn from(handle: &Handle) -> Self {
-        Carried { handle: Some(handle.clone()) }
+        Carried { handle: Some(handle.clone()), ..Carried::default() }
     }
 }
 

@@ -49,13 +49,25 @@ pub(crate) fn report(place: &'static str, payload: Box<dyn Any + Send>) -> Panic
         .or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_default();
     tracing::error!(target: "adapter", place, panic = %message, hint = hint(&message), "application code panicked");
-    let told: Vec<_> = TOLD.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect();
-    told.iter().for_each(|told| told(place));
+    tell(place);
     // A payload may be any value, and its own drop may panic; one more of those is leaked.
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(second);
     }
     Panic { message }
+}
+
+/// Logs a panic that somebody else catches, and keeps: what is dropped by it is all that is seen of it here, and not what it says.
+#[cfg(feature = "axum")]
+#[cold]
+pub(crate) fn report_passing(place: &'static str) {
+    tracing::error!(target: "adapter", place, "application code panicked");
+    tell(place);
+}
+
+fn tell(place: &'static str) {
+    let told: Vec<_> = TOLD.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect();
+    told.iter().for_each(|told| told(place));
 }
 
 /// What to do about a panic that somebody meets on some servers and not on others.

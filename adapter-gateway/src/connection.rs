@@ -379,7 +379,7 @@ impl<F: Framing, T: Transport> Connection<F, T> {
             observed.answered(head.status, self.wire.now());
         }
         let mut octets = Vec::with_capacity(256);
-        answer::encode(self.wire.framing.form(), &head, &plan, &mut octets);
+        body.logged(|| answer::encode(self.wire.framing.form(), &head, &plan, &mut octets));
         self.wire.say(&octets);
         Outgoing::new(body, &plan, facts)
     }

@@ -163,6 +163,31 @@ fn streams_that_h2_refuses_are_told() {
     }
 }
 
+/// [OBS-06], [MUX-16] Who sends more than it has declared is not gone: that is answered, by a reset, and the application's answer to it is
+/// the last word, as it is in HTTP/1.1.
+#[test]
+fn a_body_that_is_too_long_is_no_client_that_is_gone() {
+    let reads = |request: Request, _: Environ| async {
+        Ok::<_, Error>(Response::new(Body::from(request.into_body().bytes(4096).await?)))
+    };
+    for server in servers() {
+        let (config, heard) = observed();
+        let server = start(&*server, reads, config);
+        let next = || heard.recv_timeout(PATIENCE).expect("nothing is told");
+        let mut client = Client::connect(server.addr);
+        client.send(&request(1, 0, &field("content-length", "2")));
+        assert_eq!(next(), "started GET /x");
+        client.send(&frame(DATA, 0, 1, b"abc"));
+        assert_eq!(client.error(RST_STREAM), (PROTOCOL_ERROR, 1));
+        assert_eq!(next(), "ended complete");
+        // One that is reset by its client is.
+        client.send(&request(3, 0, &field("content-length", "2")));
+        assert_eq!(next(), "started GET /x");
+        client.send(&frame(RST_STREAM, 0, 3, &PROTOCOL_ERROR.to_be_bytes()));
+        assert_eq!(next(), "ended client_gone");
+    }
+}
+
 /// [OBS-07], [MUX-19] h2 ends the connection.
 #[test]
 fn heads_that_end_their_connection_are_told() {
@@ -229,14 +254,26 @@ fn reasons_are_told_apart() {
             (
                 "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
                 400,
-                "Content-Length is malformed",
+                "Content-Length is not a number",
                 "POST / HTTP/1.1",
             ),
             (
                 "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: x\r\n\r\n",
                 400,
-                "Transfer-Encoding is malformed",
+                "the last transfer coding is not chunked",
                 "POST / HTTP/1.1",
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+                400,
+                "Content-Length twice, and not the same",
+                "POST / HTTP/1.1",
+            ),
+            (
+                "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+                400,
+                "Transfer-Encoding before HTTP/1.1",
+                "POST / HTTP/1.0",
             ),
             (
                 "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\n",

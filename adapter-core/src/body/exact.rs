@@ -150,7 +150,9 @@ impl Exact {
 
     fn excess(&mut self) {
         if !std::mem::replace(&mut self.logged, true) {
-            tracing::error!(target: "adapter", "[FRM-03] the body is longer than its Content-Length; the rest is not sent");
+            self.body.logged(|| {
+                tracing::error!(target: "adapter", "[FRM-03] the body is longer than its Content-Length; the rest is not sent");
+            });
         }
     }
 }

@@ -27,6 +27,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
+use tracing::Span;
 
 pub use self::channel::{BodySender, SendError};
 pub use self::chunk::IntoChunk;
@@ -68,6 +69,8 @@ struct Extras {
     trailers: Option<HeaderMap>,
     finish: Finish,
     inspectors: Vec<Box<dyn Inspect>>,
+    /// Where all that is said of it belongs.
+    span: Option<Span>,
 }
 
 enum Kind {
@@ -215,6 +218,37 @@ impl Body {
         self
     }
 
+    /// Pulled, dropped and told of in `span`, wherever that happens. For logs.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn in_span(mut self, span: Span) -> Self {
+        self.extras.get_or_insert_default().span = Some(span);
+        self
+    }
+
+    pub(crate) fn span(&self) -> Option<&Span> {
+        self.extras.as_ref()?.span.as_ref()
+    }
+
+    /// Does what may log something of this body, or of its response, in its [span](Self::in_span). For servers.
+    #[doc(hidden)]
+    #[inline]
+    pub fn logged<T>(&self, log: impl FnOnce() -> T) -> T {
+        match self.span() {
+            Some(span) => span.in_scope(log),
+            None => log(),
+        }
+    }
+
+    /// A step of it in its span; what is in memory says nothing.
+    #[inline]
+    fn step<T>(&mut self, step: impl FnOnce(&mut Self) -> T) -> T {
+        match self.span().filter(|_| !self.is_full()).cloned() {
+            Some(span) => span.in_scope(|| step(self)),
+            None => step(self),
+        }
+    }
+
     /// Calls `hook`, in place of one set before, with the error that breaks this body off, before the server logs that. Runs where the
     /// body is polled, must not block; its panic is contained. For logs.
     #[doc(hidden)]
@@ -312,8 +346,10 @@ impl Body {
     /// The next frame, `None` at the end, for a caller that may block. Panics of the application are its errors.
     pub fn next_frame(&mut self) -> Option<Result<Frame<Bytes>, Error>> {
         if self.is_blocking() || self.is_full() {
-            let next = self.next_ready();
-            return self.inspected(next);
+            return self.step(|body| {
+                let next = body.next_ready();
+                body.inspected(next)
+            });
         }
         futures_lite::future::block_on(self.frame())
     }
@@ -382,6 +418,9 @@ impl Body {
         self.close();
         if let Some(extras) = &mut self.extras {
             extras.trailers = None;
+            if let Some(span) = &extras.span {
+                error.log_in(span);
+            }
             extras.finish.fail(error);
         }
     }
@@ -394,7 +433,7 @@ impl Body {
             return;
         }
         let kind = std::mem::replace(&mut self.kind, Kind::Empty);
-        contain::discard("drop of a body", kind);
+        self.logged(|| contain::discard("drop of a body", kind));
     }
 }
 
@@ -444,8 +483,10 @@ impl http_body::Body for Body {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let next = std::task::ready!(self.poll_next(cx));
-        Poll::Ready(self.inspected(next))
+        self.step(|body| {
+            let next = std::task::ready!(body.poll_next(cx));
+            Poll::Ready(body.inspected(next))
+        })
     }
 
     fn is_end_stream(&self) -> bool {
@@ -476,7 +517,11 @@ impl Drop for Body {
             if complete {
                 extras.finish.complete();
             }
-            extras.finish.run();
+            let hooks = extras.finish;
+            match extras.span {
+                Some(span) => span.in_scope(|| hooks.run()),
+                None => hooks.run(),
+            }
         }
     }
 }

@@ -40,11 +40,14 @@ impl Body {
         }
         let (feed, mut body) = self.split(limit, runtime, held);
         let (job, withdrawal) = BlockingJob::withdrawable(move || {
-            let span = feed.pulled.span.clone();
-            span.in_scope(|| feed.run());
+            let carried = feed.pulled.carried.clone();
+            carried.within(|| feed.run());
         });
         if runtime.run_blocking_job(job).is_err() {
-            let error = Error::new(TaskError::Refused);
+            let mut error = Error::new(TaskError::Refused);
+            if let Some(span) = body.span() {
+                error.log_in(span);
+            }
             instead(error.status(), body);
             return Err(error);
         }
@@ -70,13 +73,12 @@ impl Body {
             Some(limit) => Source::Exact(Exact::new(self, limit)),
             None => Source::Body(self),
         };
-        let pulled = Pulled {
-            source,
-            next: None,
-            carried: Carried::here(),
-            span: tracing::Span::current(),
-            _held: Box::new(held),
+        let carried = Carried::here();
+        let carried = match front.span() {
+            Some(span) => carried.in_span(span.clone()),
+            None => carried,
         };
+        let pulled = Pulled { source, next: None, carried, _held: Box::new(held) };
         (Feed { pulled, giver }, front)
     }
 }
@@ -117,7 +119,6 @@ struct Pulled {
     next: Option<Message>,
     /// Where the application's code runs, on whatever thread.
     carried: Carried,
-    span: tracing::Span,
     _held: Box<dyn Send>,
 }
 
@@ -179,12 +180,12 @@ impl Feed {
 
 impl Feeder for Pulled {
     fn go_on(self, giver: Giver<Self>) {
-        let (carried, span) = (self.carried.clone(), self.span.clone());
-        carried.within(|| span.in_scope(|| Feed { pulled: self, giver }.run()));
+        let carried = self.carried.clone();
+        carried.within(|| Feed { pulled: self, giver }.run());
     }
 
     fn let_go(self) {
-        let (carried, span) = (self.carried.clone(), self.span.clone());
-        carried.within(|| span.in_scope(|| drop(self)));
+        let carried = self.carried.clone();
+        carried.within(|| drop(self));
     }
 }

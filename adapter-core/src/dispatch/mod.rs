@@ -15,6 +15,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::{Method, StatusCode, Uri, response};
+use tracing::Span;
 
 use crate::answers;
 use crate::application::{DynApplication, Handler, Request, Response};
@@ -22,6 +23,7 @@ use crate::body::Body;
 use crate::contain::{self, Panic};
 use crate::environ::{Connection, Environ};
 use crate::error::{Error, Fault};
+use crate::instead::whose;
 use crate::observe::TimeLimit;
 use crate::request_body::RequestBodyError;
 use crate::rules;
@@ -33,7 +35,7 @@ use crate::runtime::{Runtime, TaskError};
 pub use self::exchange::{Client, Exchange, GRACE, Grace};
 pub use self::observed::{Meter, Observed};
 pub use self::outgoing::{Outgoing, Piece, offload};
-pub use crate::instead::{answered_instead, instead};
+pub use crate::instead::{answered_instead, dropped_in, instead};
 
 /// Calls `application`; an error or a panic becomes the response a client gets instead, logged once. \[ERR-01\],
 /// \[ERR-02\], \[ERR-03\]
@@ -88,20 +90,17 @@ impl Call {
     /// every server. Does not block but as that drop does. \[LIM-09\]
     #[cold]
     pub fn time_out(&mut self, asked: &Asked) -> Response {
-        asked.connection.timed_out(TimeLimit::Handler);
-        let (method, path) = (&asked.method, asked.uri.path());
-        tracing::error!(target: "adapter", %method, path, "[LIM-09] the application did not answer in time");
-        if let Some(handler) = self.0.take() {
-            instead(StatusCode::SERVICE_UNAVAILABLE, handler);
-        }
-        failure(StatusCode::SERVICE_UNAVAILABLE)
+        let handler = self.0.take();
+        let span = whose(|| handler.into_iter().for_each(|it| instead(StatusCode::SERVICE_UNAVAILABLE, it)));
+        asked.timed_out(span)
     }
 
     /// The answer in place of `response`, which came after its time: the handler blocked, and could not be stopped. Drops it.
     /// \[LIM-09\]
     pub fn is_late(&mut self, asked: &Asked, response: Response) -> Response {
-        instead(StatusCode::SERVICE_UNAVAILABLE, response);
-        self.time_out(asked)
+        let span = whose(|| instead(StatusCode::SERVICE_UNAVAILABLE, response));
+        self.drop_handler();
+        asked.timed_out(span)
     }
 
     /// \[ERR-02\], \[ERR-08\]
@@ -156,6 +155,16 @@ impl Asked {
     pub fn of<B>(request: &http::Request<B>, environ: &Environ) -> Self {
         Asked { method: request.method().clone(), uri: request.uri().clone(), connection: environ.connection().clone() }
     }
+
+    /// The 503 of an application that took too long, told in the request's `span`, where it has one.
+    fn timed_out(&self, span: Option<Span>) -> Response {
+        self.connection.timed_out(TimeLimit::Handler);
+        let (peer, method, path) = (self.connection.told(), &self.method, self.uri.path());
+        span.unwrap_or_else(Span::none).in_scope(|| {
+            tracing::error!(target: "adapter", peer, %method, path, "[LIM-09] the application did not answer in time");
+        });
+        failure(StatusCode::SERVICE_UNAVAILABLE)
+    }
 }
 
 /// Waits for `call`, at most for `limit`; then the answer is 503 and the handler is dropped. Cancel safe, as [`Call`]. For
@@ -173,7 +182,7 @@ pub async fn within(runtime: &Runtime, limit: Option<Duration>, asked: Asked, mu
 
 /// The answer to an error of the application, which is logged. \[ERR-01\], \[ERR-03\]
 pub fn error_response(error: &Error) -> Response {
-    match error.fault() {
+    error.logged(|| match error.fault() {
         _ if is_disconnect(error) => tracing::debug!(target: "adapter", error = %error, "the client is gone"),
         _ if error.status().is_client_error() => {
             tracing::info!(target: "adapter", error = %error, "the request failed");
@@ -182,7 +191,7 @@ pub fn error_response(error: &Error) -> Response {
         _ if matches!(error.downcast_ref::<TaskError>(), Some(TaskError::Panicked(_))) => {}
         Fault::Server => tracing::error!(target: "adapter", error = %error, "the server failed the application"),
         fault => tracing::error!(target: "adapter", error = %error, ?fault, "the application failed"),
-    }
+    });
     // [UPG-03] with what the protocol wants besides the status
     #[cfg(feature = "websocket")]
     if let Some(handshake) = error.downcast_ref::<crate::causes::HandshakeError>()
@@ -247,7 +256,7 @@ fn prepare_any(response: Response, facts: &Facts, offered: bool) -> (response::P
     let (mut head, body) = response.into_parts();
     if !head.extensions.is_empty() {
         // [ERR-08] they are the application's, and nobody asks for them any more
-        contain::discard("drop of a response", std::mem::take(&mut head.extensions));
+        body.logged(|| contain::discard("drop of a response", std::mem::take(&mut head.extensions)));
     }
     if head.status != StatusCode::SWITCHING_PROTOCOLS || offered {
         let with_trailers = facts.trailers && body.trailers().is_some();
@@ -256,7 +265,7 @@ fn prepare_any(response: Response, facts: &Facts, offered: bool) -> (response::P
         if with_trailers {
             head.headers.remove(http::header::CONTENT_LENGTH);
         }
-        match rules::response::plan(&mut head, length, facts) {
+        match body.logged(|| rules::response::plan(&mut head, length, facts)) {
             Ok(plan) => {
                 if with_trailers
                     && plan.framing == Framing::Chunked
@@ -267,11 +276,13 @@ fn prepare_any(response: Response, facts: &Facts, offered: bool) -> (response::P
                 return (head, body, plan);
             }
             Err(invalid) => {
-                tracing::error!(target: "adapter", error = %invalid, "the application's response can't be sent");
+                body.logged(|| {
+                    tracing::error!(target: "adapter", error = %invalid, "the application's response can't be sent");
+                });
             }
         }
     } else {
-        tracing::error!(target: "adapter", "[NOB-08] 101 to a request that can't be upgraded");
+        body.logged(|| tracing::error!(target: "adapter", "[NOB-08] 101 to a request that can't be upgraded"));
     }
     instead(StatusCode::INTERNAL_SERVER_ERROR, body);
     let (mut head, body) = failure(StatusCode::INTERNAL_SERVER_ERROR).into_parts();

@@ -191,7 +191,7 @@ pub(super) fn check_any(head: &request::Parts, limits: &Limits) -> Result<Facts,
             return bad("REQ-24", "Transfer-Encoding in HTTP/2");
         }
         if head.version != Version::HTTP_11 {
-            return bad("REQ-26", "Transfer-Encoding before HTTP/1.1");
+            return Err(CODED_TOO_EARLY);
         }
         coding.check()?;
         BodyLength::Unknown
@@ -226,12 +226,24 @@ pub(super) fn check_any(head: &request::Parts, limits: &Limits) -> Result<Facts,
     })
 }
 
+/// Two lines of Content-Length that differ. \[REQ-22a\]
+pub const LENGTHS_DIFFER: Rejection = refusal("REQ-22a", "Content-Length twice, and not the same");
+/// A Content-Length that is none. \[REQ-23\]
+pub const NO_LENGTH: Rejection = refusal("REQ-23", "Content-Length is not a number");
+/// Where the body ends is not known. \[REQ-24\]
+pub const NOT_CHUNKED: Rejection = refusal("REQ-24", "the last transfer coding is not chunked");
+/// Transfer-Encoding in HTTP/1.0. \[REQ-26\]
+pub const CODED_TOO_EARLY: Rejection = refusal("REQ-26", "Transfer-Encoding before HTTP/1.1");
+
+const fn refusal(requirement: &'static str, reason: &'static str) -> Rejection {
+    Rejection::new(StatusCode::BAD_REQUEST, requirement, reason)
+}
+
 /// \[REQ-22\], \[REQ-23\] RFC 9110 §8.6: one decimal number; the same one twice is taken for one.
 fn content_length(value: &HeaderValue, before: Option<u64>) -> Result<u64, Rejection> {
-    let bad = |requirement, reason| Rejection::new(StatusCode::BAD_REQUEST, requirement, reason);
-    let length = parse_length(value.as_bytes()).ok_or(bad("REQ-23", "Content-Length is not a number"))?;
+    let length = parse_length(value.as_bytes()).ok_or(NO_LENGTH)?;
     if before.is_some_and(|before| before != length) {
-        return Err(bad("REQ-22a", "Content-Length twice, and not the same"));
+        return Err(LENGTHS_DIFFER);
     }
     Ok(length)
 }
@@ -285,9 +297,8 @@ impl Coding {
     }
 
     fn check(&self) -> Result<(), Rejection> {
-        let bad = |reason| Err(Rejection::new(StatusCode::BAD_REQUEST, "REQ-24", reason));
         if !self.last_is_chunked || self.malformed {
-            return bad("the last transfer coding is not chunked");
+            return Err(NOT_CHUNKED);
         }
         if self.chunked > 1 {
             return Err(Rejection::new(StatusCode::BAD_REQUEST, "REQ-25b", "chunked more than once"));

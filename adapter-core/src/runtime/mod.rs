@@ -14,6 +14,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tracing::Span;
+
 pub use self::job::{BlockingJob, JobQueue, Queued, Running};
 pub(crate) use self::job::{JobWatch, Withdrawal};
 pub(crate) use self::task::channel as task_channel;
@@ -129,7 +131,7 @@ impl Runtime {
     }
 
     /// Runs `future` in the background; it outlives the request (\[RTM-05a\]). Dropping the [`Task`] detaches it. A
-    /// panic is contained, logged, and reported by the task (\[RTM-02\]).
+    /// panic is contained, logged, and reported by the task (\[RTM-02\]). It runs in the `tracing` span that is current here.
     ///
     /// A graceful shutdown waits for it, and for what it spawns, before the shutdown hook runs; at the deadline
     /// ([`Timeouts::graceful_shutdown`](crate::Timeouts::graceful_shutdown)) and where the shutdown is forced it is dropped
@@ -156,7 +158,8 @@ impl Runtime {
     }
 
     /// As [`spawn`](Self::spawn), for work that nobody waits for, such as a loop that sweeps a cache: as Python's daemon
-    /// threads it holds up no shutdown, and is dropped when the draining is over, before the shutdown hook runs. \[RTM-06\]
+    /// threads it holds up no shutdown, and is dropped when the draining is over, before the shutdown hook runs. It is in no
+    /// span. \[RTM-06\]
     pub fn spawn_daemon<F>(&self, future: F) -> Task<F::Output>
     where
         F: Future + Send + 'static,
@@ -171,7 +174,10 @@ impl Runtime {
         F::Output: Send + 'static,
     {
         let (sender, task) = task::channel();
-        let future = Carried::here().with(Contained::new(future));
+        let carried = Carried::here();
+        // What goes on for ever is no part of the request that began it.
+        let carried = if daemon { carried.in_span(Span::none()) } else { carried };
+        let future = carried.with(Contained::new(future));
         self.driver.spawn(Box::pin(self.tasks.begin(future, sender, daemon)));
         task
     }

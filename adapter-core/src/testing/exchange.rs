@@ -275,10 +275,10 @@ fn refuse(site: &Site, head: &request::Parts, rejection: Rejection) -> Reply {
 /// What a server does with a response before it writes.
 fn commit(site: &Site, response: Response, facts: &Facts) -> Reply {
     let (mut head, mut body) = response.into_parts();
-    let plan = match prepare(&mut head, body.len(), facts) {
+    let plan = match body.logged(|| prepare(&mut head, body.len(), facts)) {
         Ok(plan) => plan,
         Err(error) => {
-            tracing::error!(target: "adapter", %error, "the application's response can't be sent");
+            body.logged(|| tracing::error!(target: "adapter", %error, "the application's response can't be sent"));
             return substitute(site, dispatch::failure(StatusCode::INTERNAL_SERVER_ERROR), body, facts);
         }
     };

@@ -177,10 +177,10 @@ fn commit(response: Response, facts: &Facts, environ: &Environ) -> http::Respons
         head.headers.remove(header::CONTENT_LENGTH);
         length = None;
     }
-    let plan = match prepare(&mut head, length, facts) {
+    let plan = match body.logged(|| prepare(&mut head, length, facts)) {
         Ok(plan) => plan,
         Err(error) => {
-            tracing::error!(target: "adapter", %error, "the application's response can't be sent");
+            body.logged(|| tracing::error!(target: "adapter", %error, "the application's response can't be sent"));
             contain::discard("drop of a body", body);
             return commit(dispatch::failure(StatusCode::INTERNAL_SERVER_ERROR), facts, environ);
         }

@@ -197,7 +197,7 @@ impl Answer {
         }
         if !head.extensions.is_empty() {
             // [ERR-08] whatever the application keeps there is dropped where its panic is contained
-            contain::discard("drop of response extensions", std::mem::take(&mut head.extensions));
+            body.logged(|| contain::discard("drop of response extensions", std::mem::take(&mut head.extensions)));
         }
         let mut length = body.len();
         // [TRL-04] trailers need chunks
@@ -208,8 +208,11 @@ impl Answer {
             length = None;
             head.headers.remove(header::CONTENT_LENGTH);
         }
-        let mut plan = response::plan(&mut head, length, &self.facts).unwrap_or_else(|invalid| {
-            tracing::error!(target: "adapter", error = %invalid, "the application's response can't be sent");
+        let planned = body.logged(|| response::plan(&mut head, length, &self.facts));
+        let mut plan = planned.unwrap_or_else(|invalid| {
+            body.logged(|| {
+                tracing::error!(target: "adapter", error = %invalid, "the application's response can't be sent");
+            });
             dispatch::instead(StatusCode::INTERNAL_SERVER_ERROR, std::mem::take(&mut body));
             (head, body) = dispatch::failure(StatusCode::INTERNAL_SERVER_ERROR).into_parts();
             response::plan(&mut head, body.len(), &self.facts).expect("invariant: our own response is sendable")

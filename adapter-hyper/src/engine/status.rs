@@ -104,7 +104,7 @@ pub(super) struct Status {
     drained: AtomicU64,
     /// Requests seen.
     requests: AtomicU64,
-    /// Which of them is the first with a fragment in its target; 0: none is known. HTTP/1 only.
+    /// Which of them is the first with a fragment in its target; 0: none is known. Of HTTP/2, a stream.
     pub(super) fragment: AtomicU64,
     /// How often hyper has read in this turn of the connection's task.
     reads: AtomicU32,

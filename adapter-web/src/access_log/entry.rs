@@ -15,7 +15,6 @@ use adapter_core::refused::Refused;
 use adapter_core::{Environ, Error, Outcome, Request, Response, dispatch};
 use tracing::Span;
 
-use super::in_span::InSpan;
 use super::line::{self, End, Head};
 use super::{Format, request_id, span};
 use crate::output::Queue;
@@ -35,6 +34,8 @@ pub(super) struct Entry {
     read: Option<Arc<AtomicU64>>,
     /// `None` until there is a response.
     status: Option<u16>,
+    /// Of the application that has answered.
+    route: Option<Route>,
     /// How its body ended, and how many octets of it there were.
     body: OnceLock<(Outcome, u64)>,
     /// The server answered with that in the application's place.
@@ -68,6 +69,7 @@ impl Entry {
             lines,
             read,
             status: None,
+            route: None,
             body: OnceLock::new(),
             instead: OnceLock::new(),
             failure: OnceLock::new(),
@@ -84,9 +86,7 @@ impl Entry {
     pub(super) fn answered(mut self, mut response: Response) -> Response {
         // One that nobody is there to read is none. [ERR-12]
         self.status = (!dispatch::is_unanswerable(&response)).then(|| response.status().as_u16());
-        if let Some(route) = response.extensions().get::<Route>() {
-            span::routed(&self.span, known_method(&self.head.method), route);
-        }
+        self.route = response.extensions().get().cloned();
         response.headers_mut().entry(&request_id::REQUEST_ID).or_insert_with(|| self.head.id.clone());
         let has_length = response.headers().contains_key(header::CONTENT_LENGTH);
         let entry = Arc::new(self);
@@ -94,7 +94,7 @@ impl Entry {
         response.extensions_mut().insert(Ending::new(move |how| told.ended(how)));
         response.map(|body| {
             let (span, told) = (entry.span.clone(), entry.clone());
-            let body = InSpan::wrap(body, span).on_finish(move |outcome, octets| entry.finished(outcome, octets));
+            let body = body.in_span(span).on_finish(move |outcome, octets| entry.finished(outcome, octets));
             // What is there fails by a length that is not its own alone.
             let may_fail = !body.is_full() || has_length;
             if may_fail { body.on_failure(move |error| told.failed(error)) } else { body }
@@ -111,8 +111,7 @@ impl Entry {
     }
 
     /// The response is broken off by `error`.
-    fn failed(&self, error: &mut Error) {
-        error.log_in(&self.span);
+    fn failed(&self, error: &Error) {
         if self.format == Format::Json {
             let _ = self.failure.set(error.to_string());
         }
@@ -151,6 +150,7 @@ impl Entry {
             };
             (how, self.environ.received_at().elapsed())
         });
+        span::named(&self.span, known_method(&self.head.method), self.route.as_ref());
         span::answered(&self.span, status);
         let status = status.unwrap_or(CLIENT_CLOSED_REQUEST);
         tracing::info!(
@@ -172,6 +172,7 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
+        dispatch::dropped_in(&self.span);
         self.write();
     }
 }

@@ -8,7 +8,7 @@ use adapter_core::http::{HeaderValue, Method, Uri, Version};
 use adapter_core::refused::Refused;
 
 use super::Format;
-use super::date::{Date, Timestamp};
+use super::date::{Date, Seconds, Timestamp};
 use super::json::Object;
 
 /// What a line says of a request.
@@ -50,7 +50,7 @@ impl Head {
                 .number("status", Some(ended.status))
                 .number("request_octets", Some(ended.read))
                 .number("response_octets", Some(ended.bytes))
-                .number("duration", Some(ended.took.as_secs_f64()))
+                .number("duration", Some(Seconds(ended.took)))
                 .agent(agent.unwrap_or_default())
                 .text("request_id", Some(self.id.as_bytes()))
                 .plain("ended", Some(ended.how))
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(
             head.line(Format::Json, &ended(200, 5)),
             "{\"time\":\"2000-10-10T13:55:36.000Z\",\"client\":\"127.0.0.1\",\"method\":\"GET\",\"target\":\"/a?b=c\",\
-             \"version\":\"HTTP/1.0\",\"status\":200,\"request_octets\":3,\"response_octets\":5,\"duration\":0.0015,\
+             \"version\":\"HTTP/1.0\",\"status\":200,\"request_octets\":3,\"response_octets\":5,\"duration\":0.001500,\
              \"referer\":null,\"user_agent\":\"curl \\\"x\\\"\",\"request_id\":\"an-id\",\"ended\":\"complete\",\
              \"reason\":null}\n"
         );

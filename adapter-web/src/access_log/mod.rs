@@ -7,9 +7,9 @@
 //! ones, those it has no room for) never reach an application, nor do TLS handshakes that fail: [`AccessLog::refusals`] is told of
 //! them, by [`ServerConfig::observe`](adapter_core::ServerConfig::observe). A handshake's line has neither request nor status.
 //!
-//! The span `request` (target `adapter`) is entered around every poll of the handler and of an async response body.
-//! What a blocking handler or iterator logs on a blocking thread has no span. The event (target [`TARGET`], level
-//! INFO) comes at the end and carries status, bytes, duration and whether the response was complete.
+//! The span `request` (target `adapter`) is around the handler and the response's body, on whatever thread they run, and around what
+//! they spawn by the server's [`Runtime`](adapter_core::Runtime); all that the server says of the request stands there, too. The event
+//! (target [`TARGET`], level INFO) comes at the end and carries status, bytes, duration and whether the response was complete.
 //!
 //! Fields of the span are named as OpenTelemetry has them: `http.request.method`, `url.path`, `url.scheme`, `client.address` (behind
 //! trusted proxies), `network.peer.address`, `user_agent.original`, `otel.kind`, `otel.name`; at the end `http.response.status_code`,
@@ -34,7 +34,6 @@
 
 mod date;
 mod entry;
-mod in_span;
 mod json;
 mod line;
 mod request_id;

@@ -16,7 +16,8 @@ use super::request_id;
 pub(super) fn of(request: &Request, environ: &Environ, id: &HeaderValue) -> Span {
     let headers: &HeaderMap = request.headers();
     let method = known_method(request.method());
-    tracing::info_span!(
+    // Of whatever level the lines are that are kept, they say whose they are.
+    tracing::error_span!(
         target: "adapter",
         "request",
         http.request.method = method,
@@ -31,21 +32,23 @@ pub(super) fn of(request: &Request, environ: &Environ, id: &HeaderValue) -> Span
         trace_id = request_id::trace_id(headers),
         http.response.status_code = Empty,
         http.route = Empty,
-        otel.name = name(method),
+        // Known with the route, and what is recorded stands behind what was there.
+        otel.name = Empty,
         otel.kind = "server",
         otel.status_code = Empty,
     )
 }
 
-/// What a span is called without a route.
-fn name(method: &'static str) -> &'static str {
-    if method == "_OTHER" { "HTTP" } else { method }
-}
-
-/// The application says by which `route` it has answered.
-pub(super) fn routed(span: &Span, method: &'static str, route: &Route) {
-    span.record("http.route", route.as_str());
-    span.record("otel.name", display(format_args!("{} {}", name(method), route.as_str())));
+/// What the span is called, by the `route` of the answer, where the application says it.
+pub(super) fn named(span: &Span, method: &'static str, route: Option<&Route>) {
+    let method = if method == "_OTHER" { "HTTP" } else { method };
+    match route {
+        Some(route) => {
+            span.record("http.route", route.as_str());
+            span.record("otel.name", display(format_args!("{method} {}", route.as_str())));
+        }
+        None => _ = span.record("otel.name", method),
+    }
 }
 
 /// The client is answered with `status`; without one it was gone before.

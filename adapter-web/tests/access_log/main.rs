@@ -485,6 +485,7 @@ fn spans_have_the_fields_of_the_conventions() {
         assert!(said.contains(field), "{field} in {said}");
     }
     assert!(!said.contains("secret") && !said.contains("otel.status_code"), "{said}");
+    assert_eq!(said.matches("otel.name").count(), 1, "{said}");
     let said = told(|client| {
         client.method("BREW", "/panic").send();
     });

@@ -128,6 +128,7 @@ static PSEUDO: &[Row] = &[
     row("an empty :method", "9110 §9.1", Refusal, |to| instead(to, ":method", "")),
     row("an empty :path", "9113 §8.3.1", Refusal, |to| instead(to, ":path", "")),
     row("a :path without a slash", "9113 §8.3.1", Refusal, |to| instead(to, ":path", "index.html")),
+    row("a :path with a fragment", "9113 §8.3.1", Refusal, |to| instead(to, ":path", "/#fragment")),
     row("a :path of * for a GET", "9113 §8.3.1", Refusal, |to| instead(to, ":path", "*")),
     row("a :method of two words", "9110 §9.1", Refusal, |to| instead(to, ":method", "GET /")),
     row("an :authority with a user", "9113 §8.3.1", Refusal, |to| {

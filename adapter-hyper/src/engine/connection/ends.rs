@@ -19,7 +19,8 @@ impl Connection {
     /// The client resets too many streams: it is told to keep calm, and the connection ends. RFC 9113 §6.8, §7, §10.5
     #[cold]
     pub(super) fn poll_calm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        tracing::debug!(target: "adapter", "a client resets too many streams; its connection is closed");
+        let peer = self.shared.environ.told();
+        tracing::info!(target: "adapter", peer, "a client of HTTP/2 resets too many streams; closed");
         self.shared.environ.ends(ConnectionEnd::Refused);
         let mut socket = self.shared.socket();
         // Not in the middle of a frame of hyper's.
@@ -142,7 +143,9 @@ impl Connection {
             _ if late => (head::LATE, None),
             Some(error) => {
                 let left = self.left_by_hyper();
-                let Some((rejection, is_left)) = unparsed::why(error, &left, &self.shared.engine.limits) else {
+                let lengths = self.shared.socket().inflow.lengths();
+                let Some((rejection, is_left)) = unparsed::why(error, &left, lengths, &self.shared.engine.limits)
+                else {
                     return;
                 };
                 (rejection, is_left.then_some(left))

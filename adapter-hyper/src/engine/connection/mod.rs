@@ -280,17 +280,15 @@ impl Connection {
 
     /// Hands what h2 wrote to the operating system; `ended`: it is done.
     fn poll_http2_end(&mut self, ended: Poll<Result<(), h2::Error>>, cx: &mut Context<'_>) -> Poll<()> {
+        // Also where nobody is there to read the GOAWAY. RFC 9113 §5.4.1
+        if matches!(&ended, Poll::Ready(Err(error)) if error.is_library() && error.is_go_away()) {
+            self.shared.environ.ends(ConnectionEnd::Refused);
+        }
         match (ended, self.shared.poll_flush(cx)) {
             (_, Poll::Ready(Err(_))) => self.abort(),
             (Poll::Pending, _) if self.shared.status.provoked.load(Relaxed) => self.poll_calm(cx),
             (Poll::Pending, _) => Poll::Pending,
-            (Poll::Ready(Err(error)), _) => {
-                // The GOAWAY that says why is on its way. RFC 9113 §5.4.1
-                if error.is_library() && error.is_go_away() {
-                    self.shared.environ.ends(ConnectionEnd::Refused);
-                }
-                self.poll_close(cx)
-            }
+            (Poll::Ready(Err(_)), _) => self.poll_close(cx),
             // h2 shuts down only after a flush
             (Poll::Ready(Ok(())), _) => self.poll_linger(cx),
         }

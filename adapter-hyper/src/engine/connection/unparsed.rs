@@ -4,13 +4,13 @@
 //! them. What hyper refuses behind its parser shows in its words alone, which may change: then there is a reason for all of it.
 
 use adapter_core::Limits;
-use adapter_core::rules::Rejection;
+use adapter_core::rules::{Rejection, request};
 use adapter_http1::head;
 use http::StatusCode;
 
 /// What is told of a head that hyper has answered because of `error`, if it has; `left` begins with it, unless that was found behind
-/// hyper's parser. Also whether it does.
-pub(super) fn why(error: &hyper::Error, left: &[u8], limits: &Limits) -> Option<(Rejection, bool)> {
+/// hyper's parser: then it has `lengths` lines of Content-Length. Also whether it does begin with it.
+pub(super) fn why(error: &hyper::Error, left: &[u8], lengths: u8, limits: &Limits) -> Option<(Rejection, bool)> {
     if !error.is_parse() {
         return None;
     }
@@ -18,11 +18,17 @@ pub(super) fn why(error: &hyper::Error, left: &[u8], limits: &Limits) -> Option<
         return Some((head::parse(left, limits).err()?, true));
     }
     let said = error.to_string();
-    let (status, requirement, reason) = if said.contains("content-length") {
-        (StatusCode::BAD_REQUEST, "REQ-23", "Content-Length is malformed")
-    } else if said.contains("transfer-encoding") {
-        (StatusCode::BAD_REQUEST, "REQ-24", "Transfer-Encoding is malformed")
-    } else if let Err(rejection) = head::parse(left, limits) {
+    let known = match (said.contains("content-length"), said.contains("transfer-encoding")) {
+        (true, _) if lengths > 1 => Some(request::LENGTHS_DIFFER),
+        (true, _) => Some(request::NO_LENGTH),
+        (_, true) if said.contains("unexpected") => Some(request::CODED_TOO_EARLY),
+        (_, true) => Some(request::NOT_CHUNKED),
+        _ => None,
+    };
+    if let Some(rejection) = known {
+        return Some((rejection, false));
+    }
+    let (status, requirement, reason) = if let Err(rejection) = head::parse(left, limits) {
         return Some((rejection, true));
     } else {
         match (said.contains("URI"), error.is_parse_too_large()) {

@@ -101,6 +101,8 @@ impl Source for Incoming {
                 if error == RequestBodyError::Disconnected {
                     // [DIS-05e]
                     this.gone.fire();
+                } else {
+                    this.reply.body_is_malformed();
                 }
                 Some(Err(this.fail(error)))
             }

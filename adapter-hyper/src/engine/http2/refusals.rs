@@ -46,8 +46,12 @@ impl Refusals {
         self.count(shared);
         let is_left = self.settle(shared) || shared.socket().inflow.is_in_head();
         // RFC 9113 §5.4.1: by h2, that is, and most likely for what came last.
-        if is_left && ended.as_ref().is_err_and(|error| error.is_library() && error.is_go_away()) {
+        let Some(error) = ended.as_ref().err().filter(|error| error.is_library() && error.is_go_away()) else { return };
+        if is_left {
             shared.environ.refused_without_body(&LAST, Asked::Nothing);
+        } else {
+            let peer = shared.environ.told();
+            tracing::info!(target: "adapter", peer, %error, "a client breaks HTTP/2; closed");
         }
     }
 

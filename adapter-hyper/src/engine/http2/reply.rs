@@ -19,13 +19,29 @@ pub(super) struct Reply {
     respond: Mutex<Option<SendResponse<Piece>>>,
     /// There is a body that was not read to its end.
     has_body: AtomicBool,
+    /// The application was told that the body is malformed: then h2 has reset the stream.
+    is_malformed: AtomicBool,
     /// What the application has left of it, while it is read away.
     leftover: Mutex<Option<RecvStream>>,
 }
 
 impl Reply {
     pub(super) fn new(respond: SendResponse<Piece>) -> Self {
-        Reply { respond: Mutex::new(Some(respond)), has_body: AtomicBool::new(false), leftover: Mutex::new(None) }
+        Reply {
+            respond: Mutex::new(Some(respond)),
+            has_body: AtomicBool::new(false),
+            is_malformed: AtomicBool::new(false),
+            leftover: Mutex::new(None),
+        }
+    }
+
+    /// Whether h2 has refused the request for its body, as the application knows. \[MUX-16\]
+    pub(super) fn is_malformed(&self) -> bool {
+        self.is_malformed.load(Relaxed)
+    }
+
+    pub(super) fn body_is_malformed(&self) {
+        self.is_malformed.store(true, Relaxed);
     }
 
     /// Whether there is a body that was not read to its end.

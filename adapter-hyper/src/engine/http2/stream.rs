@@ -140,7 +140,12 @@ impl Stream {
             shared.status.last_begun.store(true, Relaxed);
         }
         rules::cookies::join(&mut head);
-        let checked = rules::request::check(&head, &engine.limits);
+        let has_fragment = shared.status.fragment.load(Relaxed) != 0
+            && shared.socket().inflow.take_fragment(respond.stream_id().into());
+        let checked = match has_fragment {
+            true => Err(rules::target::FRAGMENT),
+            false => rules::request::check(&head, &engine.limits),
+        };
         if let Err(rejection) = &checked {
             // [MUX-16] An empty Content-Length, which is 0 to h2: it resets the stream where it sees more, and that may be before an answer.
             if rejection.requirement == "REQ-23" {
@@ -253,6 +258,11 @@ impl Stream {
         let Ok(mut send) = send else {
             // Reset meanwhile.
             contain::discard("drop of a body", body);
+            if self.reply.is_malformed() {
+                // [OBS-06] By h2, which is what the client gets for an answer; nobody has left.
+                self.in_flight.answered(status);
+                self.delivered();
+            }
             return None;
         };
         if let Some(tunnel) = tunnel.filter(|_| is_tunnel) {

@@ -103,10 +103,26 @@ impl Inflow {
         }
     }
 
-    /// Which head is the first whose target has a fragment, which hyper takes off before anybody can see it. Heads count from one.
-    /// \[TGT-17b\] RFC 9112 §3.2
+    /// Which head is the first whose target has a fragment, which hyper takes off before anybody can see it. Heads count from one; those
+    /// of HTTP/2 have streams. \[TGT-17b\] RFC 9112 §3.2, RFC 9113 §8.3.1
     pub(super) fn fragment(&self) -> Option<u64> {
-        self.scan.fragment
+        match &self.state {
+            State::Http2(arriving) => arriving.first_fragment().map(u64::from),
+            _ => self.scan.fragment,
+        }
+    }
+
+    /// Whether the head of `stream`, which h2 has given out, has a fragment in its target. Asked once, of all in their order.
+    pub(super) fn take_fragment(&mut self, stream: u32) -> bool {
+        match &mut self.state {
+            State::Http2(arriving) => arriving.take_fragment(stream),
+            _ => false,
+        }
+    }
+
+    /// Lines of Content-Length that the last head has which announces a body, for which hyper has one reason.
+    pub(super) fn lengths(&self) -> u8 {
+        self.scan.lengths
     }
 
     /// Octets that were read and not looked at.
@@ -273,6 +289,8 @@ struct Scan {
     begun: bool,
     /// A field line announces a body.
     announced: bool,
+    /// How many are of Content-Length, in the head under way or that was the last.
+    lengths: u8,
     /// The first octets of the line under way, where it came in pieces.
     line: [u8; Scan::LONGEST],
     /// How many octets of it there were, up to one more than are kept.
@@ -305,7 +323,7 @@ impl Scan {
             // Most lines are fields that say nothing of a body, or the request line.
             if self.seen == 0 && !matches!(first, b'\r' | b'\n' | b'c' | b'C' | b't' | b'T') {
                 if !self.begun {
-                    self.begun = true;
+                    self.begins();
                     if has_number_sign(line) {
                         self.look_behind_method(line);
                     }
@@ -335,15 +353,22 @@ impl Scan {
                 ended
             }
             _ if self.begun => {
-                self.announced |= announces_body(line);
+                let is_length = is(b"content-length:", line);
+                self.lengths = self.lengths.saturating_add(u8::from(is_length));
+                self.announced |= is_length || is(b"transfer-encoding:", line);
                 false
             }
             _ => {
                 self.look_behind_method(piece);
-                self.begun = true;
+                self.begins();
                 false
             }
         }
+    }
+
+    /// That was the request line.
+    fn begins(&mut self) {
+        (self.begun, self.lengths) = (true, 0);
     }
 
     /// Whether something of one has come.
@@ -408,11 +433,10 @@ fn has_number_sign(line: &[u8]) -> bool {
     }
 }
 
-/// Whether a field line is one from which hyper takes that there is a body. RFC 9112 §6.3
+/// Whether `line` begins with `name`, whose case does not matter.
 #[inline]
-fn announces_body(line: &[u8]) -> bool {
-    let is = |name: &[u8]| line.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name));
-    is(b"content-length:") || is(b"transfer-encoding:")
+fn is(name: &[u8], line: &[u8]) -> bool {
+    line.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]

@@ -8,14 +8,17 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
+use std::thread;
 use std::time::Instant;
 
 use bytes::{Buf as _, Bytes};
 use futures_io::{AsyncRead as _, AsyncWrite as _};
 use hyper::rt::{Read, ReadBufCursor, Write};
+use tracing::Span;
 
 use super::frames::Frames;
 use super::promise::REQUEST;
+use crate::contain;
 use crate::runtime::Runtime;
 use crate::upgrade::Upgraded;
 
@@ -35,13 +38,15 @@ pub(super) struct Link {
     wakers: Arc<Wakers>,
     /// Wakes everybody in `wakers`.
     waker: Waker,
+    /// Of the request.
+    span: Span,
 }
 
 impl Default for Link {
     fn default() -> Self {
         let wakers = Arc::<Wakers>::default();
         let waker = Waker::from(wakers.clone());
-        Link { state: Mutex::new(State::default()), wakers, waker }
+        Link { state: Mutex::new(State::default()), wakers, waker, span: Span::current() }
     }
 }
 
@@ -432,7 +437,13 @@ impl Drop for Socket {
         let mut state = self.0.lock();
         state.dropped = true;
         let stream = state.stream.take();
+        let place = if state.websocket.is_some() { "axum's websocket" } else { "upgraded connection" };
+        let is_theirs = state.is_open();
         drop(state);
+        // It is in a task that the program has spawned, and tokio keeps what a task panics with to itself. [ERR-02]
+        if is_theirs && thread::panicking() {
+            self.0.span.in_scope(|| contain::report_passing(place));
+        }
         // [UPG-19b] the connection closes here
         drop(stream);
         self.0.wakers.wake_one(Who::Keeper);

@@ -1,8 +1,8 @@
-//! Which field blocks of HTTP/2 have a pseudo-header field, read without decoding them. RFC 7541
+//! Which field blocks of HTTP/2 have a pseudo-header field, and a fragment in `:path`, read without decoding them. RFC 7541
 //!
-//! h2 leaves such fields out of trailers, where they make a request malformed (RFC 9113 §8.3), and tells nobody. Most of them show
-//! by their first octet; those that stand in the dynamic table do not, so that it has to be followed through every block: of its
-//! entries the lengths, and whether they are such fields. \[MUX-15\]
+//! h2 leaves such fields out of trailers, where they make a request malformed (RFC 9113 §8.3), and the fragment out of a path, and tells
+//! nobody. Most of them show by their first octet; those that stand in the dynamic table do not, so that it has to be followed through
+//! every block: of its entries the lengths, and whether they are such fields. \[MUX-15\], \[TGT-17b\]
 //!
 //! No I/O, no panics: a block that can't be read is an error, and the connection ends by h2's verdict.
 
@@ -37,12 +37,15 @@ pub(super) struct Table {
     most: usize,
     /// What the last block counts, decoded. RFC 9113 §6.5.2
     listed: usize,
+    /// Its `:path` has a `#`.
+    has_fragment: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     name: Name,
     value: usize,
+    has_fragment: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +56,7 @@ struct Name {
 
 impl Default for Table {
     fn default() -> Self {
-        Table { entries: VecDeque::new(), size: 0, most: MOST, listed: 0 }
+        Table { entries: VecDeque::new(), size: 0, most: MOST, listed: 0, has_fragment: false }
     }
 }
 
@@ -64,14 +67,14 @@ impl Table {
     /// It can't be read, and no later one can.
     pub(super) fn read(&mut self, mut block: &[u8]) -> Result<bool, Unreadable> {
         let mut is_pseudo = false;
-        self.listed = 0;
+        (self.listed, self.has_fragment) = (0, false);
         while let Some(first) = block.first().copied() {
             // RFC 7541 §6
             let entry = match first {
                 0x80.. => self.entry(number(&mut block, 7)?)?,
                 0x40.. => {
                     let name = self.named(&mut block, 6)?;
-                    let entry = Entry { name, value: text(&mut block)?.length() };
+                    let entry = Entry::of(name, &text(&mut block)?);
                     self.insert(entry);
                     entry
                 }
@@ -81,10 +84,11 @@ impl Table {
                 }
                 _ => {
                     let name = self.named(&mut block, 4)?;
-                    Entry { name, value: text(&mut block)?.length() }
+                    Entry::of(name, &text(&mut block)?)
                 }
             };
             is_pseudo |= entry.name.is_pseudo;
+            self.has_fragment |= entry.has_fragment;
             self.listed = self.listed.saturating_add(entry.size());
         }
         Ok(is_pseudo)
@@ -106,13 +110,19 @@ impl Table {
         self.listed
     }
 
+    /// Whether the `:path` of the last block has a fragment.
+    pub(super) fn has_fragment(&self) -> bool {
+        self.has_fragment
+    }
+
     /// The entry of that number, in both tables. RFC 7541 §2.3.3
     fn entry(&self, index: usize) -> Result<Entry, Unreadable> {
         let place = index.checked_sub(1).ok_or(Unreadable)?;
         match NAMES.get(place) {
             Some(length) => {
                 let name = Name { length: usize::from(*length), is_pseudo: place < PSEUDO };
-                Ok(Entry { name, value: VALUES.get(place).copied().map_or(0, usize::from) })
+                let value = VALUES.get(place).copied().map_or(0, usize::from);
+                Ok(Entry { name, value, has_fragment: false })
             }
             None => self.entries.get(place - NAMES.len()).copied().ok_or(Unreadable),
         }
@@ -149,6 +159,12 @@ impl Table {
 }
 
 impl Entry {
+    fn of(name: Name, value: &Text<'_>) -> Self {
+        // No other pseudo-header field of requests has a name as long.
+        let is_path = name.is_pseudo && name.length == ":path".len();
+        Entry { name, value: value.length(), has_fragment: is_path && value.has_number_sign() }
+    }
+
     fn size(self) -> usize {
         self.name.length + self.value + OVERHEAD
     }
@@ -164,6 +180,15 @@ impl Text<'_> {
     /// How long it is, decoded.
     fn length(&self) -> usize {
         if self.is_coded { decoded(self.octets) } else { self.octets.len() }
+    }
+
+    fn has_number_sign(&self) -> bool {
+        let mut found = false;
+        match self.is_coded {
+            true => codes(self.octets, |code| found |= code == NUMBER_SIGN),
+            false => found = self.octets.contains(&b'#'),
+        }
+        found
     }
 
     fn begins_with_colon(&self) -> bool {
@@ -242,9 +267,23 @@ const LIMITS: [(u32, u64); CODES.len()] = {
     limits
 };
 
+/// How many bits a code has, and which.
+type Code = (u32, u64);
+
+/// RFC 7541, Appendix B
+const NUMBER_SIGN: Code = (12, 0xffa);
+
 /// The length of a text in Huffman's code. Where it is malformed, whatever number: h2 refuses it.
 fn decoded(octets: &[u8]) -> usize {
-    let (mut length, mut window, mut bits) = (0, 0_u64, 0_u32);
+    let mut length = 0;
+    codes(octets, |_| length += 1);
+    length
+}
+
+/// Each code of a text, up to where it is malformed.
+#[inline]
+fn codes(octets: &[u8], mut each: impl FnMut(Code)) {
+    let (mut window, mut bits) = (0_u64, 0_u32);
     let mut rest = octets.iter();
     loop {
         while bits <= 32
@@ -257,9 +296,9 @@ fn decoded(octets: &[u8]) -> usize {
         let ones = u64::MAX.checked_shr(bits).unwrap_or_default();
         let begin = (window | ones) >> 32;
         let Some((used, _)) = LIMITS.iter().find(|(_, limit)| begin < *limit).filter(|(used, _)| *used <= bits) else {
-            return length;
+            return;
         };
-        length += 1;
+        each((*used, begin >> (32 - used)));
         window <<= used;
         bits -= used;
     }
@@ -316,6 +355,23 @@ mod tests {
         // accept-encoding: gzip, deflate; and an empty authority
         assert_eq!(table.read(b"\x90\x01\0"), Ok(true));
         assert_eq!(table.listed(), (15 + 13 + 32) + (10 + 32));
+    }
+
+    #[test]
+    fn fragments_of_paths_are_seen_however_they_are_written() {
+        let mut table = Table::default();
+        let mut has = |block: &[u8]| {
+            table.read(block).unwrap();
+            table.has_fragment()
+        };
+        assert!(has(b"\x04\x04/a#b"));
+        // "/#" in Huffman's code: 011000 111111111010, and padding
+        assert!(has(b"\x82\x44\x83\x63\xfe\xbf\x86") && has(b"\xbe"), "and out of the table");
+        assert!(has(b"\x7e\x02/#") && has(b"\xbe") && has(b"\xbf"), "by the table's name");
+        assert!(has(b"\0\x05:path\x01#"));
+        assert!(!has(b"\x82\x84\x86"));
+        // "/>" in Huffman's code, and others' number signs
+        assert!(!has(b"\x04\x83\x63\xfe\xff") && !has(b"\x01\x01#") && !has(b"\0\x01a\x01#"));
     }
 
     #[test]

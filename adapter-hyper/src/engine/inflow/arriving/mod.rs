@@ -9,10 +9,14 @@
 //!   the stream without a look at the block, and what later ones index is another field then (RFC 9113 §4.3). It gets a priority that
 //!   depends on none. \[MUX-11\]
 //!
+//! And the paths of requests, of which h2 takes a fragment off that has no place there. \[TGT-17b\] RFC 9113 §8.3.1
+//!
 //! The payload of other frames is not looked at. Frames that are wrong are h2's business: behind
 //! one that can't be followed everything goes through, since h2 ends the connection there.
 
 mod fields;
+
+use std::collections::VecDeque;
 
 use self::fields::Table;
 use crate::engine::frames::HEAD;
@@ -23,6 +27,8 @@ const PREFACE: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
 const LARGEST: usize = 16_384;
 /// A field block that is kept for the next one to be copied to.
 const KEPT: usize = 1024;
+/// Streams with fragments that are remembered.
+const FRAGMENTS: usize = 256;
 
 /// Types of frames, and flags. RFC 9113 §6
 const HEADERS: u8 = 1;
@@ -60,6 +66,8 @@ pub(super) struct Arriving {
     most_listed: usize,
     /// What came since it was taken.
     heads: Heads,
+    /// The last streams, in their order, whose `:path` has a fragment.
+    fragments: VecDeque<u32>,
     table: Table,
 }
 
@@ -126,6 +134,7 @@ impl Arriving {
             most: LARGEST * 8 + head_bytes.saturating_mul(2),
             most_listed: head_bytes,
             heads: Heads::default(),
+            fragments: VecDeque::new(),
             table: Table::default(),
         }
     }
@@ -133,6 +142,22 @@ impl Arriving {
     /// The heads that came since the last call.
     pub(super) fn take_heads(&mut self) -> Heads {
         std::mem::take(&mut self.heads)
+    }
+
+    /// The first stream that is known to have a fragment in its target.
+    pub(super) fn first_fragment(&self) -> Option<u32> {
+        self.fragments.front().copied()
+    }
+
+    /// Whether the target of `stream` has one; h2 gives them out in their order.
+    pub(super) fn take_fragment(&mut self, stream: u32) -> bool {
+        while let Some(first) = self.fragments.front().copied().filter(|first| *first <= stream) {
+            self.fragments.pop_front();
+            if first == stream {
+                return true;
+            }
+        }
+        false
     }
 
     /// Whether the octets end within the head of a request, or what came behind it makes no sense.
@@ -264,6 +289,13 @@ impl Arriving {
                 self.heads.too_large += 1;
             } else {
                 self.heads.whole += 1;
+                if self.table.has_fragment() {
+                    // Those that h2 refuses would stay.
+                    if self.fragments.len() == FRAGMENTS {
+                        self.fragments.pop_front();
+                    }
+                    self.fragments.push_back(self.highest);
+                }
             }
         }
         if let Some(mut held) = block.and_then(|block| block.held) {

@@ -121,6 +121,25 @@ fn behind_what_can_not_be_followed_everything_goes_through() {
     }
 }
 
+/// \[TGT-17b\]
+#[test]
+fn streams_with_a_fragment_are_known_by_their_number() {
+    let head = |stream, path: &[u8]| {
+        frame(HEADERS, END_HEADERS | END_STREAM, stream, &[&b"\x82\x86\x04"[..], &[path.len() as u8], path].concat())
+    };
+    let mut arriving = Arriving::new(16_384);
+    arriving.pass(&[begin(), head(1, b"/"), head(3, b"/#"), head(5, b"/#"), head(7, b"/")].concat(), &mut |_| {});
+    assert_eq!(arriving.first_fragment(), Some(3));
+    // The third was refused by h2.
+    assert_eq!([1, 5, 7].map(|stream| arriving.take_fragment(stream)), [false, true, false]);
+    assert_eq!(arriving.first_fragment(), None);
+    // Nobody has to take them.
+    let many: Vec<u8> = (5..2000).flat_map(|number| head(number * 2 + 1, b"/#")).collect();
+    arriving.pass(&many, &mut |_| {});
+    assert_eq!(arriving.fragments.len(), FRAGMENTS);
+    assert!(arriving.take_fragment(3999));
+}
+
 /// \[LIM-01\], \[OBS-07\] by what h2 counts for a list of fields: 32 octets more than there are of each.
 #[test]
 fn heads_are_counted_once() {

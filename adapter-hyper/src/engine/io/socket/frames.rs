@@ -1,6 +1,7 @@
 //! The socket as h2 uses it: HTTP/2.
 
 use std::io;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::ReadBuf;
@@ -60,6 +61,9 @@ impl Socket {
                     // h2 looks again before each request that it gives out: what finds nothing does not count.
                     status.reads();
                     status.received(false);
+                    if let Some(stream) = self.inflow.fragment() {
+                        status.fragment.store(stream, Relaxed);
+                    }
                 }
                 read => return self.no_octets(status, cx, read),
             }
