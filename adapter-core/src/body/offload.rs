@@ -14,7 +14,7 @@ use crate::body::handover::{Feeder, Given, Giver, Message, handover};
 use crate::body::{Body, Exact, Extras, Frames, Kind};
 use crate::carried::Carried;
 use crate::error::Error;
-use crate::instead::instead;
+use crate::instead::{NO_PLACE, OwnAnswer, instead};
 use crate::runtime::{BlockingJob, Runtime, TaskError, Withdrawal};
 
 impl Body {
@@ -44,9 +44,8 @@ impl Body {
             span.in_scope(|| feed.run());
         });
         if runtime.run_blocking_job(job).is_err() {
-            let error = Error::new(TaskError::Refused);
-            instead(error.status(), body);
-            return Err(error);
+            instead(&OwnAnswer::refusal(NO_PLACE), body);
+            return Err(Error::new(TaskError::Refused));
         }
         if let Kind::Stream(frames) = std::mem::replace(&mut body.kind, Kind::Empty) {
             body.kind = Kind::Stream(Box::pin(Offloaded { frames, _withdrawal: withdrawal }));

@@ -7,6 +7,7 @@ mod observed;
 mod outgoing;
 
 use std::any::Any;
+use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -23,6 +24,7 @@ use crate::contain::{self, Panic};
 use crate::environ::{Connection, Environ};
 use crate::error::{Error, Fault};
 use crate::observe::TimeLimit;
+use crate::rejection::Rejection;
 use crate::request_body::RequestBodyError;
 use crate::rules;
 use crate::rules::request::Facts;
@@ -33,7 +35,7 @@ use crate::runtime::{Runtime, TaskError};
 pub use self::exchange::{Client, Exchange, GRACE, Grace};
 pub use self::observed::{Meter, Observed};
 pub use self::outgoing::{Outgoing, Piece, offload};
-pub use crate::instead::{answered_instead, instead};
+pub use crate::instead::{NO_PLACE, OwnAnswer, answered_instead, instead};
 
 /// Calls `application`; an error or a panic becomes the response a client gets instead, logged once. \[ERR-01\],
 /// \[ERR-02\], \[ERR-03\]
@@ -91,16 +93,17 @@ impl Call {
         asked.connection.timed_out(TimeLimit::Handler);
         let (method, path) = (&asked.method, asked.uri.path());
         tracing::error!(target: "adapter", %method, path, "[LIM-09] the application did not answer in time");
+        let late = OwnAnswer::new(StatusCode::SERVICE_UNAVAILABLE);
         if let Some(handler) = self.0.take() {
-            instead(StatusCode::SERVICE_UNAVAILABLE, handler);
+            instead(&late, handler);
         }
-        failure(StatusCode::SERVICE_UNAVAILABLE)
+        late.into()
     }
 
     /// The answer in place of `response`, which came after its time: the handler blocked, and could not be stopped. Drops it.
     /// \[LIM-09\]
     pub fn is_late(&mut self, asked: &Asked, response: Response) -> Response {
-        instead(StatusCode::SERVICE_UNAVAILABLE, response);
+        instead(&OwnAnswer::new(StatusCode::SERVICE_UNAVAILABLE), response);
         self.time_out(asked)
     }
 
@@ -137,8 +140,8 @@ impl Drop for Call {
     }
 }
 
-impl std::fmt::Debug for Call {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Call")
     }
 }
@@ -173,6 +176,10 @@ pub async fn within(runtime: &Runtime, limit: Option<Duration>, asked: Asked, mu
 
 /// The answer to an error of the application, which is logged. \[ERR-01\], \[ERR-03\]
 pub fn error_response(error: &Error) -> Response {
+    // [RTM-03] unless the application has a status for it
+    if matches!(error.downcast_ref::<TaskError>(), Some(TaskError::Refused)) && error.status() == NO_PLACE.status {
+        return OwnAnswer::refusal(*no_place()).into();
+    }
     match error.fault() {
         _ if is_disconnect(error) => tracing::debug!(target: "adapter", error = %error, "the client is gone"),
         _ if error.status().is_client_error() => {
@@ -201,6 +208,13 @@ pub fn error_response(error: &Error) -> Response {
     response
 }
 
+/// [`NO_PLACE`], to be answered: says so in the log. For servers that refuse before they call the application. \[CON-05\]
+#[cold]
+pub fn no_place() -> &'static Rejection {
+    tracing::warn!(target: "adapter", "no thread is free and no place to wait; answered 503");
+    &NO_PLACE
+}
+
 /// Whether `error` is that the client is gone, which is no event: of an application that reads its request. For servers. Does not
 /// block, never panics. \[ERR-07b\]
 pub fn is_disconnect(error: &Error) -> bool {
@@ -223,6 +237,14 @@ pub fn failure(status: StatusCode) -> Response {
     let status =
         if status.is_client_error() || status.is_server_error() { status } else { StatusCode::INTERNAL_SERVER_ERROR };
     answers::plain(status, status.canonical_reason().unwrap_or("Error"))
+}
+
+impl From<OwnAnswer> for Response {
+    fn from(answer: OwnAnswer) -> Self {
+        let mut response = answer.rejection().map_or_else(|| failure(answer.status()), Rejection::response);
+        response.extensions_mut().insert(answer);
+        response
+    }
 }
 
 /// Takes a response apart and makes it sendable, as [`rules::response::plan`] does; one that can't be sent is logged and
@@ -249,7 +271,7 @@ fn prepare_any(response: Response, facts: &Facts, offered: bool) -> (response::P
         // [ERR-08] they are the application's, and nobody asks for them any more
         contain::discard("drop of a response", std::mem::take(&mut head.extensions));
     }
-    if head.status != StatusCode::SWITCHING_PROTOCOLS || offered {
+    let answer = if head.status != StatusCode::SWITCHING_PROTOCOLS || offered {
         let with_trailers = facts.trailers && body.trailers().is_some();
         // [TRL-04] trailers need chunked framing
         let length = if with_trailers { None } else { body.len() };
@@ -266,18 +288,24 @@ fn prepare_any(response: Response, facts: &Facts, offered: bool) -> (response::P
                 }
                 return (head, body, plan);
             }
-            Err(invalid) => {
-                tracing::error!(target: "adapter", error = %invalid, "the application's response can't be sent");
-            }
+            Err(invalid) => unsendable(&invalid, body),
         }
     } else {
-        tracing::error!(target: "adapter", "[NOB-08] 101 to a request that can't be upgraded");
-    }
-    instead(StatusCode::INTERNAL_SERVER_ERROR, body);
-    let (mut head, body) = failure(StatusCode::INTERNAL_SERVER_ERROR).into_parts();
+        unsendable(&"[NOB-08] 101 to a request that can't be upgraded", body)
+    };
+    let (mut head, body) = answer.into_parts();
     let plan =
         rules::response::plan(&mut head, body.len(), facts).expect("invariant: the server's own response is valid");
     (head, body, plan)
+}
+
+/// The answer in place of a response that can't be sent, for `why`, which is logged; drops its `body`.
+#[cold]
+pub fn unsendable(why: &dyn fmt::Display, body: Body) -> Response {
+    tracing::error!(target: "adapter", error = %why, "the application's response can't be sent");
+    let answer = OwnAnswer::new(StatusCode::INTERNAL_SERVER_ERROR);
+    instead(&answer, body);
+    answer.into()
 }
 
 /// Logs that a response broke off because its body failed with `error`: one line, and a fault of the application's unless

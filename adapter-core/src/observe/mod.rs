@@ -203,6 +203,9 @@ named! {
         TimedOut = "timed_out",
         /// The server's end was forced.
         Forced = "forced",
+        /// There was no thread for what blocks of it, and no place to wait for one: the server has answered 503.
+        /// [`Counters`] have it with those that were [refused](Observer::request_refused) before the application was called.
+        Refused = "refused",
     }
 }
 

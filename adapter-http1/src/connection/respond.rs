@@ -159,7 +159,8 @@ impl<T: Transport> Connection<T> {
         let (mut head, mut body, mut plan) = dispatch::prepare(response, &facts, handover.is_some());
         if body.is_blocking() {
             let counted = shared.environ.count_blocking_job();
-            body = dispatch::offload(&mut head, body, &mut plan, &facts, &settings.serving.runtime, counted);
+            let observed = self.observed.as_deref_mut();
+            body = dispatch::offload(&mut head, body, &mut plan, &facts, &settings.serving.runtime, counted, observed);
         }
         let switches = upgrade::decide(handover, head.status, &facts);
         // What follows a 2xx to CONNECT is a tunnel, and never HTTP.

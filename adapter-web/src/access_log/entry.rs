@@ -9,10 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use adapter_core::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use adapter_core::dispatch::{self, OwnAnswer};
+use adapter_core::http::{HeaderMap, HeaderValue, Method, header};
 use adapter_core::observe::{ConnectionInfo, Ending, RequestEnd, Route, known_method};
 use adapter_core::refused::Refused;
-use adapter_core::{Environ, Error, Outcome, Request, Response, dispatch};
+use adapter_core::rules::Rejection;
+use adapter_core::{Environ, Error, Outcome, Request, Response};
 use tracing::Span;
 
 use super::in_span::InSpan;
@@ -37,8 +39,10 @@ pub(super) struct Entry {
     status: Option<u16>,
     /// How its body ended, and how many octets of it there were.
     body: OnceLock<(Outcome, u64)>,
-    /// The server answered with that in the application's place.
-    instead: OnceLock<StatusCode>,
+    /// The response is the server's own, to what the application has failed with.
+    own: Option<OwnAnswer>,
+    /// The server answered with that in place of what the application had answered.
+    instead: OnceLock<OwnAnswer>,
     /// What broke it off, where the format says so.
     failure: OnceLock<String>,
     /// How the request ended, and how long it took.
@@ -68,6 +72,7 @@ impl Entry {
             lines,
             read,
             status: None,
+            own: None,
             body: OnceLock::new(),
             instead: OnceLock::new(),
             failure: OnceLock::new(),
@@ -87,7 +92,11 @@ impl Entry {
         if let Some(route) = response.extensions().get::<Route>() {
             span::routed(&self.span, known_method(&self.head.method), route);
         }
-        response.headers_mut().entry(&request_id::REQUEST_ID).or_insert_with(|| self.head.id.clone());
+        self.own = response.extensions().get().cloned();
+        // What is refused has none, wherever that is found out.
+        if !self.own.as_ref().is_some_and(|own| own.rejection().is_some()) {
+            response.headers_mut().entry(&request_id::REQUEST_ID).or_insert_with(|| self.head.id.clone());
+        }
         let has_length = response.headers().contains_key(header::CONTENT_LENGTH);
         let entry = Arc::new(self);
         let told = entry.clone();
@@ -105,8 +114,8 @@ impl Entry {
     fn finished(&self, outcome: Outcome, octets: u64) {
         // Each is said once.
         let _ = self.body.set((outcome, octets));
-        if let Some(status) = dispatch::answered_instead() {
-            let _ = self.instead.set(status);
+        if let Some(own) = dispatch::answered_instead() {
+            let _ = self.instead.set(own);
         }
     }
 
@@ -126,14 +135,17 @@ impl Entry {
     fn write(&self) {
         // [LIM-09] who answered matters: the client still waited
         let instead = match self.body.get() {
-            Some(_) => self.instead.get().copied(),
+            Some(_) => self.instead.get().cloned(),
             None => dispatch::answered_instead(),
         };
+        if let Some(rejection) = instead.as_ref().or(self.own.as_ref()).and_then(OwnAnswer::rejection) {
+            return self.write_refused(rejection);
+        }
         let (status, outcome, bytes) = match instead {
-            Some(status) => {
-                let body = dispatch::failure(status).into_body();
+            Some(own) => {
+                let body = Response::from(own.clone()).into_body();
                 let bytes = if self.head.method == Method::HEAD { 0 } else { body.len().unwrap_or(0) };
-                (Some(status.as_u16()), Outcome::Complete, bytes)
+                (Some(own.status().as_u16()), Outcome::Complete, bytes)
             }
             None => {
                 let (outcome, bytes) = self.body.get().copied().unwrap_or((Outcome::Aborted, 0));
@@ -165,7 +177,23 @@ impl Entry {
         if let Some(lines) = &self.lines {
             let read = self.read.as_ref().map_or(0, |read| read.load(Ordering::Relaxed));
             let why = self.failure.get().filter(|_| how == RequestEnd::Failed).map(String::as_str);
+            let took = Some(took);
             lines.send(self.head.line(self.format, &End { status, read, bytes, took, how: how.name(), why }));
+        }
+    }
+
+    /// As [`refused`], of one that the server has refused behind its call.
+    #[cold]
+    fn write_refused(&self, rejection: &Rejection) {
+        let Rejection { status, reason, requirement, .. } = *rejection;
+        let status = status.as_u16();
+        let bytes = if self.head.method == Method::HEAD { 0 } else { reason.len() as u64 };
+        span::answered(&self.span, Some(status));
+        tracing::info!(target: super::TARGET, parent: &self.span, status, bytes, requirement, reason, "refused");
+        if let Some(lines) = &self.lines {
+            let read = self.read.as_ref().map_or(0, |read| read.load(Ordering::Relaxed));
+            let how = RequestEnd::Refused.name();
+            lines.send(self.head.line(self.format, &End { status, read, bytes, took: None, how, why: Some(reason) }));
         }
     }
 }

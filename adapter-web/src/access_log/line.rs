@@ -31,7 +31,8 @@ pub(super) struct End<'a> {
     pub(super) read: u64,
     /// Octets of the response's body.
     pub(super) bytes: u64,
-    pub(super) took: Duration,
+    /// `None` for one that was refused, which has no id either.
+    pub(super) took: Option<Duration>,
     pub(super) how: &'static str,
     /// What broke the response off.
     pub(super) why: Option<&'a str>,
@@ -50,9 +51,9 @@ impl Head {
                 .number("status", Some(ended.status))
                 .number("request_octets", Some(ended.read))
                 .number("response_octets", Some(ended.bytes))
-                .number("duration", Some(ended.took.as_secs_f64()))
+                .number("duration", ended.took.map(|took| took.as_secs_f64()))
                 .agent(agent.unwrap_or_default())
-                .text("request_id", Some(self.id.as_bytes()))
+                .text("request_id", ended.took.map(|_| self.id.as_bytes()))
                 .plain("ended", Some(ended.how))
                 .text("reason", ended.why.map(str::as_bytes))
                 .line();
@@ -207,7 +208,7 @@ mod tests {
     }
 
     fn ended(status: u16, bytes: u64) -> End<'static> {
-        End { status, read: 3, bytes, took: Duration::from_micros(1500), how: "complete", why: None }
+        End { status, read: 3, bytes, took: Some(Duration::from_micros(1500)), how: "complete", why: None }
     }
 
     #[test]

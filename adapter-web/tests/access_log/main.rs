@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod broken_off;
+mod overload;
 #[path = "../wire/mod.rs"]
 mod wire;
 
