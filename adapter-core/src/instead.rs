@@ -1,5 +1,6 @@
 //! What the server answers in an application's place, and what the application made and is dropped for that.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 
 use http::{Extensions, StatusCode};
@@ -19,18 +20,19 @@ pub const NO_PLACE: Rejection = Rejection::new(
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnAnswer {
     status: StatusCode,
+    reason: Cow<'static, str>,
     rejection: Option<Rejection>,
 }
 
 impl OwnAnswer {
-    /// With `status`, and the generic text that it has.
-    pub(crate) fn new(status: StatusCode) -> Self {
-        OwnAnswer { status, rejection: None }
+    /// With `status`, and the generic text that it has, for a `reason` that the client is not told. \[ERR-03\]
+    pub(crate) fn new(status: StatusCode, reason: impl Into<Cow<'static, str>>) -> Self {
+        OwnAnswer { status, reason: reason.into(), rejection: None }
     }
 
     /// That of a request that is refused.
     pub(crate) fn refusal(rejection: Rejection) -> Self {
-        OwnAnswer { status: rejection.status, rejection: Some(rejection) }
+        OwnAnswer { status: rejection.status, reason: rejection.reason.into(), rejection: Some(rejection) }
     }
 
     /// Whether it is that of a request that is refused, by the extensions of its response.
@@ -41,6 +43,11 @@ impl OwnAnswer {
     /// Its status.
     pub fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// Why it was given, in words for an operator: the error of the application and what caused it, its panic, the limit that it met.
+    pub fn reason(&self) -> &str {
+        &self.reason
     }
 
     /// Why the request was refused, where it was: [`RequestEnd::Refused`](crate::observe::RequestEnd::Refused).

@@ -77,7 +77,12 @@ impl Call {
         match outcome {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(())) => {}
-            Err(payload) => self.panicked(if answered { "drop of a handler" } else { "handler" }, payload),
+            Err(payload) => {
+                let panic = self.panicked(if answered { "drop of a handler" } else { "handler" }, payload);
+                if answer.is_none() && error.is_none() {
+                    *answer = Some(OwnAnswer::new(StatusCode::INTERNAL_SERVER_ERROR, panic.to_string()).into());
+                }
+            }
         }
         if error.is_some() || answer.is_none() {
             let fault = || failure(StatusCode::INTERNAL_SERVER_ERROR);
@@ -93,7 +98,7 @@ impl Call {
         asked.connection.timed_out(TimeLimit::Handler);
         let (method, path) = (&asked.method, asked.uri.path());
         tracing::error!(target: "adapter", %method, path, "[LIM-09] the application did not answer in time");
-        let late = OwnAnswer::new(StatusCode::SERVICE_UNAVAILABLE);
+        let late = too_late();
         if let Some(handler) = self.0.take() {
             instead(&late, handler);
         }
@@ -103,15 +108,16 @@ impl Call {
     /// The answer in place of `response`, which came after its time: the handler blocked, and could not be stopped. Drops it.
     /// \[LIM-09\]
     pub fn is_late(&mut self, asked: &Asked, response: Response) -> Response {
-        instead(&OwnAnswer::new(StatusCode::SERVICE_UNAVAILABLE), response);
+        instead(&too_late(), response);
         self.time_out(asked)
     }
 
     /// \[ERR-02\], \[ERR-08\]
     #[cold]
-    fn panicked(&mut self, place: &'static str, payload: Box<dyn Any + Send>) {
-        contain::report(place, payload);
+    fn panicked(&mut self, place: &'static str, payload: Box<dyn Any + Send>) -> Panic {
+        let panic = contain::report(place, payload);
         self.drop_handler();
+        panic
     }
 
     fn drop_handler(&mut self) {
@@ -119,6 +125,11 @@ impl Call {
             contain::discard("drop of a handler", handler);
         }
     }
+}
+
+/// \[LIM-09\]
+fn too_late() -> OwnAnswer {
+    OwnAnswer::new(StatusCode::SERVICE_UNAVAILABLE, "the application did not answer in time (--timeout-handler)")
 }
 
 impl Future for Call {
@@ -176,6 +187,20 @@ pub async fn within(runtime: &Runtime, limit: Option<Duration>, asked: Asked, mu
 
 /// The answer to an error of the application, which is logged. \[ERR-01\], \[ERR-03\]
 pub fn error_response(error: &Error) -> Response {
+    let mut response = answer_to(error);
+    let extensions = response.extensions_mut();
+    if extensions.get::<OwnAnswer>().is_none() {
+        let reason = match error.downcast_ref::<TaskError>() {
+            // In what it had run on another thread, which is nothing to who asks what has happened.
+            Some(TaskError::Panicked(message)) => Panic::said(message).to_string(),
+            _ => error.to_string(),
+        };
+        extensions.insert(OwnAnswer::new(error.status(), reason));
+    }
+    response
+}
+
+fn answer_to(error: &Error) -> Response {
     // [RTM-03] unless the application has a status for it
     if matches!(error.downcast_ref::<TaskError>(), Some(TaskError::Refused)) && error.status() == NO_PLACE.status {
         return OwnAnswer::refusal(*no_place()).into();
@@ -303,7 +328,8 @@ fn prepare_any(response: Response, facts: &Facts, offered: bool) -> (response::P
 #[cold]
 pub fn unsendable(why: &dyn fmt::Display, body: Body) -> Response {
     tracing::error!(target: "adapter", error = %why, "the application's response can't be sent");
-    let answer = OwnAnswer::new(StatusCode::INTERNAL_SERVER_ERROR);
+    let reason = format!("the application's response can't be sent: {why}");
+    let answer = OwnAnswer::new(StatusCode::INTERNAL_SERVER_ERROR, reason);
     instead(&answer, body);
     answer.into()
 }

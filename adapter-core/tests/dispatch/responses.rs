@@ -50,7 +50,9 @@ fn a_full_queue_is_a_warning_and_a_refusal() {
     assert_eq!(response.status(), NO_PLACE.status);
     // The application has an answer of its own.
     let (response, lines) = said(Error::from(TaskError::Refused).with_status(StatusCode::TOO_MANY_REQUESTS));
-    assert!(lines.is_empty() && response.extensions().get::<OwnAnswer>().is_none());
+    let own: &OwnAnswer = response.extensions().get().unwrap();
+    assert!(lines.is_empty() && own.rejection().is_none());
+    assert_eq!(own.reason(), "the server refused the task");
 }
 
 #[test]

@@ -25,6 +25,9 @@ use crate::output::Queue;
 /// What nginx logs when the client went away before there was a response.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
+/// The one limit that breaks a response off. \[LIM-06\]
+const STALLED: &str = "the client took nothing in time (--timeout-write)";
+
 /// A request that is being answered.
 pub(super) struct Entry {
     head: Head,
@@ -141,7 +144,8 @@ impl Entry {
         if let Some(rejection) = instead.as_ref().or(self.own.as_ref()).and_then(OwnAnswer::rejection) {
             return self.write_refused(rejection);
         }
-        let (status, outcome, bytes) = match instead {
+        let own = instead.as_ref().or(self.own.as_ref()).map(OwnAnswer::reason);
+        let (status, outcome, bytes) = match &instead {
             Some(own) => {
                 let body = Response::from(own.clone()).into_body();
                 let bytes = if self.head.method == Method::HEAD { 0 } else { body.len().unwrap_or(0) };
@@ -176,7 +180,12 @@ impl Entry {
         );
         if let Some(lines) = &self.lines {
             let read = self.read.as_ref().map_or(0, |read| read.load(Ordering::Relaxed));
-            let why = self.failure.get().filter(|_| how == RequestEnd::Failed).map(String::as_str);
+            let why = match how {
+                RequestEnd::Failed => self.failure.get().map(String::as_str),
+                RequestEnd::TimedOut => Some(STALLED),
+                RequestEnd::Complete => own,
+                _ => None,
+            };
             let took = Some(took);
             lines.send(self.head.line(self.format, &End { status, read, bytes, took, how: how.name(), why }));
         }

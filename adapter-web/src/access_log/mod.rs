@@ -30,7 +30,9 @@
 //! `version`, `status`, `request_octets` and `response_octets` (of bodies, without framing), `duration` (seconds, until the server lets
 //! go of the body), `referer`, `user_agent`, `request_id`, `ended` and `reason`. A request has ended `complete`, `failed` (the
 //! application's body), `client_gone`, `timed_out` or `forced`, as [`RequestEnd`](adapter_core::observe::RequestEnd) has it, or was `refused` by the
-//! server, for a `reason`, and has neither id nor duration then; `handshake_failed` is TLS. What has `failed` has the body's error for a reason.
+//! server, for a `reason`, and has neither id nor duration then; `handshake_failed` is TLS. What has `failed` has the body's error for a reason, and what has
+//! `timed_out` the limit; what is `complete` has one where the server has answered in the application's place
+//! ([`OwnAnswer`](adapter_core::dispatch::OwnAnswer)).
 
 mod date;
 mod entry;

@@ -83,12 +83,12 @@ fn json_says_how_a_response_was_broken_off() {
             .collect();
         said.sort_unstable();
         let expected = [
-            r#""/endless" "timed_out" null"#,
+            r#""/endless" "timed_out" "the client took nothing in time (--timeout-write)""#,
             r#""/fails" "failed" "no""#,
             r#""/fails/blocking" "failed" "no \"luck\"""#,
             r#""/kept" "forced" null"#,
             r#""/left" "client_gone" null"#,
-            r#""/whole" "timed_out" null"#,
+            r#""/whole" "timed_out" "the client took nothing in time (--timeout-write)""#,
             r#""/whole/left" "client_gone" null"#,
         ];
         assert_eq!(said, expected, "{}", server.info().name);

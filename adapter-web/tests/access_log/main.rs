@@ -4,6 +4,7 @@
 
 mod broken_off;
 mod overload;
+mod own_answers;
 #[path = "../wire/mod.rs"]
 mod wire;
 

@@ -22,6 +22,15 @@ impl Gate {
     }
 }
 
+/// Opens it when it is dropped.
+struct Opens<'a>(&'a Gate);
+
+impl Drop for Opens<'_> {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}
+
 /// What clients read and what is logged where one request runs, one waits, and a third one finds no place; what was counted, too.
 fn third(
     server: &dyn adapter_web::Server,
@@ -29,6 +38,7 @@ fn third(
     application: impl Application,
     gate: &Gate,
     begins: &mpsc::Receiver<()>,
+    ask_third: fn(SocketAddr, &str) -> String,
 ) -> (String, Vec<String>, Arc<Counters>) {
     let counters = Arc::new(Counters::new());
     let mut config = wire::config().threads(threads).observe(counters.clone());
@@ -46,8 +56,10 @@ fn third(
                 assert!(std::time::Instant::now() < deadline);
                 std::thread::yield_now();
             }
-            refused = ask("/third").join().unwrap();
-            gate.open();
+            // Opened also where that fails.
+            let opened = Opens(gate);
+            refused = ask_third(addr, "/third");
+            drop(opened);
             assert!(others.into_iter().all(|other| other.join().unwrap().starts_with("HTTP/1.1 200 ")));
         });
     });
@@ -71,19 +83,45 @@ fn undated(answer: &str) -> Vec<&str> {
     lines
 }
 
+/// A handler that blocks until the gate is open, and says that it has begun.
+fn held(gate: &Gate) -> (impl Application, mpsc::Receiver<()>) {
+    let (begun, begins) = mpsc::channel();
+    let held = gate.clone();
+    let application = adapter_web::blocking(move |_, _| {
+        let _ = begun.send(());
+        held.pass();
+        Ok::<_, Error>(Response::new(Body::from("done")))
+    });
+    (application, begins)
+}
+
+#[test]
+fn a_stream_that_finds_no_place_is_refused() {
+    for server in adapter_web::servers() {
+        let info = server.info();
+        if !info.capabilities.http2 {
+            continue;
+        }
+        let gate = Gate::default();
+        let (application, begins) = held(&gate);
+        let (answer, lines, counters) = third(server, 1, application, &gate, &begins, |addr, path| {
+            let (status, body) = own_answers::answer_by_http2(addr, "GET", path, None);
+            format!("{status} {body}")
+        });
+        assert_eq!(answer, format!("503 {REASON}"), "{}", info.name);
+        let line = object(lines.iter().find(|line| line.contains("/third")).unwrap());
+        assert_eq!((&line["ended"], &line["reason"]), (&"refused".into(), &REASON.into()), "{}", info.name);
+        assert_eq!(counters.snapshot().refused, [(503, 1)], "{}", info.name);
+    }
+}
+
 #[test]
 fn a_request_that_finds_no_place_is_refused() {
     for server in adapter_web::servers() {
         let name = server.info().name;
         let gate = Gate::default();
-        let (begun, begins) = mpsc::channel();
-        let held = gate.clone();
-        let application = adapter_web::blocking(move |_, _| {
-            let _ = begun.send(());
-            held.pass();
-            Ok::<_, Error>(Response::new(Body::from("done")))
-        });
-        let (answer, lines, counters) = third(server, 1, application, &gate, &begins);
+        let (application, begins) = held(&gate);
+        let (answer, lines, counters) = third(server, 1, application, &gate, &begins, answer);
         assert_eq!(
             undated(&answer),
             [
@@ -137,7 +175,7 @@ fn an_application_may_answer_a_full_queue() {
             }
         };
         // On no server does the application itself wait in the queue.
-        let (answer, lines, counters) = third(server, 4, application, &gate, &begins);
+        let (answer, lines, counters) = third(server, 4, application, &gate, &begins, answer);
         assert!(answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("\r\n\r\nlater"), "{name}: {answer}");
         let line = object(lines.iter().find(|line| line.contains("/third")).unwrap());
         assert_eq!((&line["ended"], &line["reason"]), (&"complete".into(), &serde_json::Value::Null), "{name}");
