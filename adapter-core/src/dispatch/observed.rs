@@ -10,7 +10,8 @@ use http::{Extensions, Method, StatusCode, Version};
 use crate::environ::{Connection, Environ};
 use crate::instead::OwnAnswer;
 use crate::observe::{
-    CounterPlace, Ended, Ending, Head, Key, RequestEnd, RequestEnded, RequestStarted, Route, StartedFacts as _, scheme,
+    CounterPlace, End, Ended, Ending, Head, Key, RequestEnd, RequestEnded, RequestStarted, Route, StartedFacts as _,
+    scheme,
 };
 
 thread_local! {
@@ -239,7 +240,7 @@ impl Observed {
         }
         self.tell_others(&connection, &ended, how);
         if let Some(ending) = self.ending.take() {
-            ending.tell(how);
+            ending.tell(End { how, status: self.status, sent: self.sent });
         }
     }
 

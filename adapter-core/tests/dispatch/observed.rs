@@ -174,8 +174,8 @@ fn who_asks_for_the_ending_is_told_once() {
     let endings = Arc::<Mutex<Vec<RequestEnd>>>::default();
     let asking = |panics: bool| {
         let (endings, mut extensions) = (endings.clone(), Extensions::new());
-        extensions.insert(Ending::new(move |how| {
-            endings.lock().unwrap().push(how);
+        extensions.insert(Ending::new(move |end| {
+            endings.lock().unwrap().push(end.how);
             assert!(!panics, "contained");
         }));
         extensions

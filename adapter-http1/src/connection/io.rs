@@ -63,6 +63,8 @@ pub(super) struct Io<T> {
     pub(super) at_end: bool,
     /// And not in the way in which the layer below HTTP says that it is meant.
     pub(super) truncated: bool,
+    /// When somebody else than the connection's task has seen that end first.
+    pub(super) ended_at: Option<Instant>,
     /// The connection is broken.
     pub(super) broken: bool,
     /// Since when the client has taken nothing, if anything waits for it.
@@ -100,6 +102,7 @@ impl<T: Transport> Io<T> {
             taken: false,
             at_end: false,
             truncated: false,
+            ended_at: None,
             broken: false,
             stalled_since: None,
             idle_since: None,

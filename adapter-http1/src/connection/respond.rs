@@ -6,10 +6,10 @@
 
 use std::io::ErrorKind;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adapter_core::contain::discard;
-use adapter_core::dispatch::{self, Exchange, Grace, Observed, Outgoing, Piece, is_unanswerable};
+use adapter_core::dispatch::{self, Exchange, GRACE, Grace, Observed, Outgoing, Piece, is_unanswerable};
 use adapter_core::observe::ConnectionEnd;
 use adapter_core::rules::request::{BodyLength, Facts};
 use adapter_core::rules::response::Framing;
@@ -25,7 +25,7 @@ use super::io::Flush;
 use super::phase::{Closing, Flow, Phase, Seen, Sending};
 use super::transport::Transport;
 use super::upload::Upload;
-use super::{Connection, upgrade};
+use super::{Connection, Shared, upgrade};
 use crate::buffers::COPY;
 use crate::encoder;
 
@@ -54,6 +54,23 @@ impl Sending {
             _ => self.files = None,
         }
         None
+    }
+}
+
+impl<T: Transport> Shared<T> {
+    /// Whether application code that held its thread from `begun` until `now` was left by its client: reset, or ended so long ago that
+    /// code which does not block would have been dropped. \[DIS-01\], \[DIS-05b\]
+    #[inline]
+    fn was_left(&self, begun: Instant, now: Instant) -> bool {
+        // Most code is quick, and most clients stay.
+        let is_quick = now.saturating_duration_since(begun) < GRACE;
+        if !self.settings.serving.runtime.may_block() || (is_quick && !self.environ.disconnected.is_fired()) {
+            return false;
+        }
+        let mut io = self.io();
+        // An end behind octets that nobody reads is waited for once more.
+        let grace = if io.upload.is_some() { 2 * GRACE } else { GRACE };
+        io.is_gone() || io.ended_at.is_some_and(|ended| now >= ended.max(begun) + grace)
     }
 }
 
@@ -125,25 +142,27 @@ impl<T: Transport> Connection<T> {
 
     /// Begins the response: its head goes into the output, and its body too if it is there.
     pub(super) fn begin(&mut self, response: Response, mut facts: Facts) {
-        if is_unanswerable(&response) {
-            // [ERR-12] answers to earlier requests still go out
-            discard("drop of a response", response.into_body());
+        let before = self.now;
+        if self.shared.settings.serving.runtime.may_block() || self.observed.is_some() {
+            // It may have taken its time.
+            self.now = self.shared.now();
+        }
+        if is_unanswerable(&response) || self.shared.was_left(before, self.now) {
+            // [ERR-12], [DIS-05b] answers to earlier requests still go out
             let io = self.shared.io();
-            if let Some(mut observed) = self.observed.take() {
-                observed.received(io.received);
-            }
-            let has_upload = io.upload.is_some();
+            let (received, has_upload) = (io.received, io.upload.is_some());
             drop(io);
+            if let Some(mut observed) = self.observed.take() {
+                observed.received(received);
+                observed.extended(response.extensions());
+            }
+            discard("drop of a response", response);
             // [OBS-02] it is not for the server that this ends
             self.leave(true, has_upload);
             return;
         }
         let Connection { shared, handover, requests, now, .. } = self;
         let settings = &shared.settings;
-        if settings.serving.runtime.may_block() || self.observed.is_some() {
-            // It may have taken its time.
-            *now = shared.now();
-        }
         let most = settings.limits.requests_per_connection;
         // [KAP-12], [SHU-05]
         facts.keep_alive &= settings.keep_alive
@@ -320,7 +339,10 @@ impl<T: Transport> Connection<T> {
                 self.now = self.shared.now();
                 let is_quick = self.now.saturating_duration_since(last) < QUICK;
                 sending.quick = if is_quick { sending.quick + 1 } else { 0 };
-                last = self.now;
+                // [DIS-05c]
+                if self.shared.was_left(std::mem::replace(&mut last, self.now), self.now) {
+                    return self.close(false);
+                }
             }
             let Poll::Ready(piece) = polled else {
                 self.turn.woken = false;

@@ -11,14 +11,14 @@ use std::time::{Duration, SystemTime};
 
 use adapter_core::dispatch::{self, OwnAnswer};
 use adapter_core::http::{HeaderMap, HeaderValue, Method, header};
-use adapter_core::observe::{ConnectionInfo, Ending, RequestEnd, Route, known_method};
+use adapter_core::observe::{ConnectionInfo, End, Ending, RequestEnd, Route, known_method};
 use adapter_core::refused::Refused;
 use adapter_core::rules::Rejection;
 use adapter_core::{Environ, Error, Outcome, Request, Response};
 use tracing::Span;
 
 use super::in_span::InSpan;
-use super::line::{self, End, Head};
+use super::line::{self, Ended, Head};
 use super::{Format, request_id, span};
 use crate::output::Queue;
 
@@ -49,7 +49,7 @@ pub(super) struct Entry {
     /// What broke it off, where the format says so.
     failure: OnceLock<String>,
     /// How the request ended, and how long it took.
-    ending: OnceLock<(RequestEnd, Duration)>,
+    ending: OnceLock<(End, Duration)>,
 }
 
 impl Entry {
@@ -103,7 +103,7 @@ impl Entry {
         let has_length = response.headers().contains_key(header::CONTENT_LENGTH);
         let entry = Arc::new(self);
         let told = entry.clone();
-        response.extensions_mut().insert(Ending::new(move |how| told.ended(how)));
+        response.extensions_mut().insert(Ending::new(move |end| told.ended(end)));
         response.map(|body| {
             let (span, told) = (entry.span.clone(), entry.clone());
             let body = InSpan::wrap(body, span).on_finish(move |outcome, octets| entry.finished(outcome, octets));
@@ -131,8 +131,8 @@ impl Entry {
     }
 
     /// The server is done with the request.
-    fn ended(&self, how: RequestEnd) {
-        let _ = self.ending.set((how, self.environ.received_at().elapsed()));
+    fn ended(&self, end: End) {
+        let _ = self.ending.set((end, self.environ.received_at().elapsed()));
     }
 
     fn write(&self) {
@@ -144,29 +144,13 @@ impl Entry {
         if let Some(rejection) = instead.as_ref().or(self.own.as_ref()).and_then(OwnAnswer::rejection) {
             return self.write_refused(rejection);
         }
-        let own = instead.as_ref().or(self.own.as_ref()).map(OwnAnswer::reason);
-        let (status, outcome, bytes) = match &instead {
-            Some(own) => {
-                let body = Response::from(own.clone()).into_body();
-                let bytes = if self.head.method == Method::HEAD { 0 } else { body.len().unwrap_or(0) };
-                (Some(own.status().as_u16()), Outcome::Complete, bytes)
-            }
+        let (how, status, bytes, took) = match self.ending.get() {
+            Some((End { how, status, sent, .. }, took)) => (*how, status.map(|status| status.as_u16()), *sent, *took),
             None => {
-                let (outcome, bytes) = self.body.get().copied().unwrap_or((Outcome::Aborted, 0));
-                (self.status, outcome, bytes)
+                let (how, status, bytes) = self.seen(instead.as_ref());
+                (how, status, bytes, self.environ.received_at().elapsed())
             }
         };
-        let (how, took) = self.ending.get().copied().unwrap_or_else(|| {
-            // A body that must not be sent is dropped unpulled, and nothing is missing from the response then.
-            let bodiless = self.head.method == Method::HEAD || matches!(status, Some(204 | 205 | 304));
-            let how = match self.environ.broken_off() {
-                _ if status.is_some() && (bodiless || outcome == Outcome::Complete) => RequestEnd::Complete,
-                Some(how) => how,
-                None if status.is_none() => RequestEnd::ClientGone,
-                None => RequestEnd::Failed,
-            };
-            (how, self.environ.received_at().elapsed())
-        });
         span::answered(&self.span, status);
         let status = status.unwrap_or(CLIENT_CLOSED_REQUEST);
         tracing::info!(
@@ -183,12 +167,35 @@ impl Entry {
             let why = match how {
                 RequestEnd::Failed => self.failure.get().map(String::as_str),
                 RequestEnd::TimedOut => Some(STALLED),
-                RequestEnd::Complete => own,
+                RequestEnd::Complete => instead.as_ref().or(self.own.as_ref()).map(OwnAnswer::reason),
                 _ => None,
             };
             let took = Some(took);
-            lines.send(self.head.line(self.format, &End { status, read, bytes, took, how: how.name(), why }));
+            lines.send(self.head.line(self.format, &Ended { status, read, bytes, took, how: how.name(), why }));
         }
+    }
+
+    /// How it ended, where nobody has told that: status and octets of the body, too. `instead` is what the server has answered.
+    fn seen(&self, instead: Option<&OwnAnswer>) -> (RequestEnd, Option<u16>, u64) {
+        let is_head = self.head.method == Method::HEAD;
+        if let Some(own) = instead {
+            let body = Response::from(own.clone()).into_body();
+            return (
+                RequestEnd::Complete,
+                Some(own.status().as_u16()),
+                if is_head { 0 } else { body.len().unwrap_or(0) },
+            );
+        }
+        let (outcome, bytes) = self.body.get().copied().unwrap_or((Outcome::Aborted, 0));
+        // A body that must not be sent is dropped unpulled, and nothing is missing from the response then.
+        let bodiless = is_head || matches!(self.status, Some(204 | 205 | 304));
+        let how = match self.environ.broken_off() {
+            _ if self.status.is_some() && (bodiless || outcome == Outcome::Complete) => RequestEnd::Complete,
+            Some(how) => how,
+            None if self.status.is_none() => RequestEnd::ClientGone,
+            None => RequestEnd::Failed,
+        };
+        (how, self.status, bytes)
     }
 
     /// As [`refused`], of one that the server has refused behind its call.
@@ -202,7 +209,7 @@ impl Entry {
         if let Some(lines) = &self.lines {
             let read = self.read.as_ref().map_or(0, |read| read.load(Ordering::Relaxed));
             let how = RequestEnd::Refused.name();
-            lines.send(self.head.line(self.format, &End { status, read, bytes, took: None, how, why: Some(reason) }));
+            lines.send(self.head.line(self.format, &Ended { status, read, bytes, took: None, how, why: Some(reason) }));
         }
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct Head {
 }
 
 /// What a line says of its end.
-pub(super) struct End<'a> {
+pub(super) struct Ended<'a> {
     pub(super) status: u16,
     /// Octets of the request's body that were read.
     pub(super) read: u64,
@@ -40,7 +40,7 @@ pub(super) struct End<'a> {
 
 impl Head {
     /// `host ident user [date] "request" status bytes`, and `"referer" "user-agent"`; or all of it as JSON.
-    pub(super) fn line(&self, format: Format, ended: &End<'_>) -> String {
+    pub(super) fn line(&self, format: Format, ended: &Ended<'_>) -> String {
         let agent = self.agent.as_ref().map(|agent| agent.each_ref().map(Option::as_ref));
         if format == Format::Json {
             let target = self.uri.to_string();
@@ -207,8 +207,8 @@ mod tests {
         }
     }
 
-    fn ended(status: u16, bytes: u64) -> End<'static> {
-        End { status, read: 3, bytes, took: Some(Duration::from_micros(1500)), how: "complete", why: None }
+    fn ended(status: u16, bytes: u64) -> Ended<'static> {
+        Ended { status, read: 3, bytes, took: Some(Duration::from_micros(1500)), how: "complete", why: None }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod broken_off;
+mod left;
 mod overload;
 mod own_answers;
 #[path = "../wire/mod.rs"]
