@@ -58,6 +58,23 @@ impl Sending {
 }
 
 impl<T: Transport> Shared<T> {
+    /// Runs application code for a request, in a [turn](super::Settings::with_turns). Where it may hold the thread others may close the
+    /// connection meanwhile, and tell how the request has ended: `observed` is none then.
+    #[inline]
+    pub(super) fn held<R>(&self, observed: &mut Option<Box<Observed>>, code: impl FnOnce() -> R) -> R {
+        let is_lent = observed.is_some() && self.settings.serving.runtime.may_block();
+        if is_lent {
+            self.io().lend(observed.take());
+        }
+        let turn = self.settings.turn();
+        let done = code();
+        drop(turn);
+        if is_lent {
+            *observed = self.io().take_back();
+        }
+        done
+    }
+
     /// Whether application code that held its thread from `begun` until `now` was left by its client: reset, or ended so long ago that
     /// code which does not block would have been dropped. \[DIS-01\], \[DIS-05b\]
     #[inline]
@@ -127,9 +144,7 @@ impl<T: Transport> Connection<T> {
         let mut exchange =
             Exchange::begin(&settings.application, request, environ, facts, settings.timeouts.handler, self.now);
         let mut answer = None;
-        let turn = settings.turn();
-        let polled = exchange.poll(cx, || self.shared.now(), &mut answer);
-        drop(turn);
+        let polled = self.shared.held(&mut self.observed, || exchange.poll(cx, || self.shared.now(), &mut answer));
         self.turn.woken = false;
         if polled.is_pending() {
             self.phase = Phase::Handling(Box::new(exchange));
@@ -332,9 +347,7 @@ impl<T: Transport> Connection<T> {
                 sending.grace.renew();
                 continue;
             }
-            let turn = self.shared.settings.turn();
-            let polled = sending.body.poll_piece(cx);
-            drop(turn);
+            let polled = self.shared.held(&mut self.observed, || sending.body.poll_piece(cx));
             if blocks {
                 self.now = self.shared.now();
                 let is_quick = self.now.saturating_duration_since(last) < QUICK;

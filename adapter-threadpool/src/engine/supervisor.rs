@@ -22,8 +22,8 @@ use super::{Engine, accept, hooks, lock};
 const TICK: Duration = Duration::from_millis(1);
 /// How long forced connections may take to end by themselves.
 const FORCED_WAIT: Duration = Duration::from_millis(500);
-/// How long threads may take to end.
-const LAST_WAIT: Duration = Duration::from_secs(2);
+/// How long threads may take to end, with what those have had of it that hold a forced connection.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 struct Unpark(Thread);
 
@@ -55,13 +55,16 @@ pub(crate) fn run(engine: &Arc<Engine>) -> Result<(), ServeError> {
     if open + spawned > 0 {
         warn_of_rest(engine.shutdown.level() == ShutdownLevel::Forced, open, spawned);
     }
+    let mut waited = Duration::ZERO;
     if open > 0 {
         engine.shutdown.force();
         engine.scheduler.lift_cap();
         for conn in engine.connections.all() {
             conn.force();
         }
+        let forced = sync::now();
         pause(engine, FORCED_WAIT, || engine.connections.count() == 0);
+        waited = sync::now().saturating_duration_since(forced);
         // What is left is held by application code that does not return; the sockets go all the same.
         for conn in engine.connections.all() {
             conn.abandon();
@@ -83,7 +86,7 @@ pub(crate) fn run(engine: &Arc<Engine>) -> Result<(), ServeError> {
     tasks.close();
     engine.tasks.close();
     engine.stop_workers();
-    pause(engine, LAST_WAIT, || engine.scheduler.threads() == 0);
+    pause(engine, LAST_WAIT.saturating_sub(waited), || engine.scheduler.threads() == 0);
     match engine.scheduler.threads() {
         0 => engine.scheduler.join(),
         threads => {

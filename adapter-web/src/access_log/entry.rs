@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -38,18 +38,19 @@ pub(super) struct Entry {
     lines: Option<Queue>,
     /// Octets of the request that were read, where the format has them.
     read: Option<Arc<AtomicU64>>,
-    /// `None` until there is a response.
-    status: Option<u16>,
+    /// That of the response, once there is one.
+    status: OnceLock<u16>,
     /// How its body ended, and how many octets of it there were.
     body: OnceLock<(Outcome, u64)>,
     /// The response is the server's own, to what the application has failed with.
-    own: Option<OwnAnswer>,
+    own: OnceLock<OwnAnswer>,
     /// The server answered with that in place of what the application had answered.
     instead: OnceLock<OwnAnswer>,
     /// What broke it off, where the format says so.
     failure: OnceLock<String>,
     /// How the request ended, and how long it took.
     ending: OnceLock<(End, Duration)>,
+    is_written: AtomicBool,
 }
 
 impl Entry {
@@ -74,12 +75,13 @@ impl Entry {
             span,
             lines,
             read,
-            status: None,
-            own: None,
+            status: OnceLock::new(),
+            own: OnceLock::new(),
             body: OnceLock::new(),
             instead: OnceLock::new(),
             failure: OnceLock::new(),
             ending: OnceLock::new(),
+            is_written: AtomicBool::new(false),
         }
     }
 
@@ -89,19 +91,23 @@ impl Entry {
     }
 
     /// The response is known. It gets the request's id, unless it has one, and says later how it ended.
-    pub(super) fn answered(mut self, mut response: Response) -> Response {
+    pub(super) fn answered(self: Arc<Self>, mut response: Response) -> Response {
         // One that nobody is there to read is none. [ERR-12]
-        self.status = (!dispatch::is_unanswerable(&response)).then(|| response.status().as_u16());
+        if !dispatch::is_unanswerable(&response) {
+            let _ = self.status.set(response.status().as_u16());
+        }
         if let Some(route) = response.extensions().get::<Route>() {
             span::routed(&self.span, known_method(&self.head.method), route);
         }
-        self.own = response.extensions().get().cloned();
+        if let Some(own) = response.extensions().get::<OwnAnswer>() {
+            let _ = self.own.set(own.clone());
+        }
         // What is refused has none, wherever that is found out.
-        if !self.own.as_ref().is_some_and(|own| own.rejection().is_some()) {
+        if self.own.get().is_none_or(|own| own.rejection().is_none()) {
             response.headers_mut().entry(&request_id::REQUEST_ID).or_insert_with(|| self.head.id.clone());
         }
         let has_length = response.headers().contains_key(header::CONTENT_LENGTH);
-        let entry = Arc::new(self);
+        let entry = self;
         let told = entry.clone();
         response.extensions_mut().insert(Ending::new(move |end| told.ended(end)));
         response.map(|body| {
@@ -135,13 +141,22 @@ impl Entry {
         let _ = self.ending.set((end, self.environ.received_at().elapsed()));
     }
 
-    fn write(&self) {
+    /// Whether the server has given its connection up.
+    pub(super) fn is_left_behind(&self) -> bool {
+        self.environ.broken_off().is_some()
+    }
+
+    /// Writes the line, if nobody has.
+    pub(super) fn write(&self) {
+        if self.is_written.swap(true, Ordering::Relaxed) {
+            return;
+        }
         // [LIM-09] who answered matters: the client still waited
         let instead = match self.body.get() {
             Some(_) => self.instead.get().cloned(),
             None => dispatch::answered_instead(),
         };
-        if let Some(rejection) = instead.as_ref().or(self.own.as_ref()).and_then(OwnAnswer::rejection) {
+        if let Some(rejection) = instead.as_ref().or(self.own.get()).and_then(OwnAnswer::rejection) {
             return self.write_refused(rejection);
         }
         let (how, status, bytes, took) = match self.ending.get() {
@@ -167,7 +182,7 @@ impl Entry {
             let why = match how {
                 RequestEnd::Failed => self.failure.get().map(String::as_str),
                 RequestEnd::TimedOut => Some(STALLED),
-                RequestEnd::Complete => instead.as_ref().or(self.own.as_ref()).map(OwnAnswer::reason),
+                RequestEnd::Complete => instead.as_ref().or(self.own.get()).map(OwnAnswer::reason),
                 _ => None,
             };
             let took = Some(took);
@@ -187,15 +202,16 @@ impl Entry {
             );
         }
         let (outcome, bytes) = self.body.get().copied().unwrap_or((Outcome::Aborted, 0));
+        let status = self.status.get().copied();
         // A body that must not be sent is dropped unpulled, and nothing is missing from the response then.
-        let bodiless = is_head || matches!(self.status, Some(204 | 205 | 304));
+        let bodiless = is_head || matches!(status, Some(204 | 205 | 304));
         let how = match self.environ.broken_off() {
-            _ if self.status.is_some() && (bodiless || outcome == Outcome::Complete) => RequestEnd::Complete,
+            _ if status.is_some() && (bodiless || outcome == Outcome::Complete) => RequestEnd::Complete,
             Some(how) => how,
-            None if self.status.is_none() => RequestEnd::ClientGone,
+            None if status.is_none() => RequestEnd::ClientGone,
             None => RequestEnd::Failed,
         };
-        (how, self.status, bytes)
+        (how, status, bytes)
     }
 
     /// As [`refused`], of one that the server has refused behind its call.

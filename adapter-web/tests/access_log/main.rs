@@ -4,6 +4,7 @@
 
 mod broken_off;
 mod left;
+mod left_behind;
 mod overload;
 mod own_answers;
 #[path = "../wire/mod.rs"]

@@ -8,10 +8,10 @@ const REASON: &str = "the server is busy: the queue for blocking work is full";
 
 /// Holds whoever passes, until it is opened.
 #[derive(Clone, Default)]
-struct Gate(Arc<(Mutex<bool>, Condvar)>);
+pub(super) struct Gate(Arc<(Mutex<bool>, Condvar)>);
 
 impl Gate {
-    fn pass(&self) {
+    pub(super) fn pass(&self) {
         let is_open = self.0.0.lock().unwrap();
         drop(self.0.1.wait_while(is_open, |is_open| !*is_open).unwrap());
     }
@@ -23,7 +23,7 @@ impl Gate {
 }
 
 /// Opens it when it is dropped.
-struct Opens<'a>(&'a Gate);
+pub(super) struct Opens<'a>(pub(super) &'a Gate);
 
 impl Drop for Opens<'_> {
     fn drop(&mut self) {
