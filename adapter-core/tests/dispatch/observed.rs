@@ -155,9 +155,9 @@ fn what_found_no_place_behind_its_call_is_counted_as_refused() {
         it.answered_at_once(StatusCode::SERVICE_UNAVAILABLE);
         it.sent(9);
         if is_delivered {
-            it.delivered(clock.now())
+            it.delivered(clock.now());
         } else {
-            drop(it)
+            drop(it);
         }
         assert_eq!(told.0.lock().unwrap()[1], "Refused GET 503 - (0, 9) 0 0");
         let seen = counters.snapshot();

@@ -2,8 +2,12 @@
 
 use super::*;
 
-/// What is asked, with so much of a body and whether there is more to come; status and reason.
-const CASES: [(&str, &str, Option<(usize, bool)>, u16, &str); 9] = [
+/// So many octets of a body, and whether there is more to come.
+type Upload = Option<(usize, bool)>;
+type Case = (&'static str, &'static str, Upload, u16, &'static str);
+
+/// What is asked; status and reason.
+const CASES: [Case; 9] = [
     ("GET", "/never", None, 503, "the application did not answer in time (--timeout-handler)"),
     ("GET", "/late/blocking", None, 503, "the application did not answer in time (--timeout-handler)"),
     ("POST", "/echo?slow", Some((3, true)), 408, "the request body did not arrive in time"),
@@ -60,7 +64,7 @@ fn config() -> ServerConfig {
 }
 
 /// Over HTTP/1.1, one connection for each; the status.
-fn ask(addr: SocketAddr, method: &str, target: &str, body: Option<(usize, bool)>) -> u16 {
+fn ask(addr: SocketAddr, method: &str, target: &str, body: Upload) -> u16 {
     let mut asked = format!("{method} {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n");
     match body {
         Some((octets, more)) => {
@@ -75,17 +79,12 @@ fn ask(addr: SocketAddr, method: &str, target: &str, body: Option<(usize, bool)>
 }
 
 /// The same over HTTP/2.
-fn ask_by_http2(addr: SocketAddr, method: &str, target: &str, body: Option<(usize, bool)>) -> u16 {
+fn ask_by_http2(addr: SocketAddr, method: &str, target: &str, body: Upload) -> u16 {
     answer_by_http2(addr, method, target, body).0
 }
 
 /// The answer over HTTP/2: status and body.
-pub(super) fn answer_by_http2(
-    addr: SocketAddr,
-    method: &str,
-    target: &str,
-    body: Option<(usize, bool)>,
-) -> (u16, String) {
+pub(super) fn answer_by_http2(addr: SocketAddr, method: &str, target: &str, body: Upload) -> (u16, String) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let socket = tokio::net::TcpStream::connect(addr).await.unwrap();
