@@ -75,19 +75,19 @@ impl<T: Transport> Shared<T> {
         done
     }
 
-    /// Whether application code that held its thread from `begun` until `now` was left by its client: reset, or ended so long ago that
-    /// code which does not block would have been dropped. \[DIS-01\], \[DIS-05b\]
+    /// Whether application code that held its thread from `begun` until `now` was left by its client: reset, or, where it `blocks`, ended
+    /// so long ago that code which does not block would have been dropped. \[DIS-01\], \[DIS-05b\]
     #[inline]
-    fn was_left(&self, begun: Instant, now: Instant) -> bool {
+    fn was_left(&self, blocks: bool, begun: Instant, now: Instant) -> bool {
         // Most code is quick, and most clients stay.
-        let is_quick = now.saturating_duration_since(begun) < GRACE;
-        if !self.settings.serving.runtime.may_block() || (is_quick && !self.environ.disconnected.is_fired()) {
+        let is_quick = !blocks || now.saturating_duration_since(begun) < GRACE;
+        if is_quick && !self.environ.disconnected.is_fired() {
             return false;
         }
         let mut io = self.io();
         // An end behind octets that nobody reads is waited for once more.
         let grace = if io.upload.is_some() { 2 * GRACE } else { GRACE };
-        io.is_gone() || io.ended_at.is_some_and(|ended| now >= ended.max(begun) + grace)
+        io.is_gone() || (blocks && io.ended_at.is_some_and(|ended| now >= ended.max(begun) + grace))
     }
 }
 
@@ -158,11 +158,13 @@ impl<T: Transport> Connection<T> {
     /// Begins the response: its head goes into the output, and its body too if it is there.
     pub(super) fn begin(&mut self, response: Response, mut facts: Facts) {
         let before = self.now;
-        if self.shared.settings.serving.runtime.may_block() || self.observed.is_some() {
+        let may_block = self.shared.settings.serving.runtime.may_block();
+        if may_block || self.observed.is_some() {
             // It may have taken its time.
             self.now = self.shared.now();
         }
-        if is_unanswerable(&response) || self.shared.was_left(before, self.now) {
+        let has_blocked = may_block && self.shared.environ.has_blocked();
+        if is_unanswerable(&response) || (may_block && self.shared.was_left(has_blocked, before, self.now)) {
             // [ERR-12], [DIS-05b] answers to earlier requests still go out
             let io = self.shared.io();
             let (received, has_upload) = (io.received, io.upload.is_some());
@@ -345,6 +347,7 @@ impl<T: Transport> Connection<T> {
                     observed.sent(sent);
                 }
                 sending.grace.renew();
+                last = self.now;
                 continue;
             }
             let polled = self.shared.held(&mut self.observed, || sending.body.poll_piece(cx));
@@ -353,7 +356,7 @@ impl<T: Transport> Connection<T> {
                 let is_quick = self.now.saturating_duration_since(last) < QUICK;
                 sending.quick = if is_quick { sending.quick + 1 } else { 0 };
                 // [DIS-05c]
-                if self.shared.was_left(std::mem::replace(&mut last, self.now), self.now) {
+                if self.shared.was_left(true, std::mem::replace(&mut last, self.now), self.now) {
                     return self.close(false);
                 }
             }
