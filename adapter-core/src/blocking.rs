@@ -50,6 +50,7 @@ where
     async fn call(&self, request: Request, environ: Environ) -> Result<Response, Error> {
         let request = request.map(BlockingBody::from);
         if environ.runtime().may_block() {
+            environ.connection().blocks();
             return (self.0)(request, environ).map_err(Into::into);
         }
         let f = self.0.clone();

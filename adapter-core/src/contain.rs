@@ -20,6 +20,11 @@ pub struct Panic {
 }
 
 impl Panic {
+    /// One with these words.
+    pub(crate) fn said(message: &str) -> Self {
+        Panic { message: message.to_owned() }
+    }
+
     /// The message of the panic, empty if it had none.
     pub fn message(&self) -> &str {
         &self.message

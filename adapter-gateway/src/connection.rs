@@ -373,7 +373,8 @@ impl<F: Framing, T: Transport> Connection<F, T> {
         if body.is_blocking() {
             let counted = self.wire.environ.count_blocking_job();
             let runtime = &self.settings.serving.runtime;
-            body = dispatch::offload(&mut head, body, &mut plan, facts, runtime, counted);
+            let observed = observed.as_deref_mut();
+            body = dispatch::offload(&mut head, body, &mut plan, facts, runtime, counted, observed);
         }
         if let Some(observed) = observed {
             observed.answered(head.status, self.wire.now());

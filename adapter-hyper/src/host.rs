@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use adapter_core::environ::Serving;
 use adapter_core::runtime::Driver;
-use adapter_core::server::{LastReference, Lifecycle, ListenAddr};
+use adapter_core::server::{LastReference, Lifecycle, ListenAddr, warn_of_blocking};
 use adapter_core::signal::Signal;
 use adapter_core::tls::Tls;
 use adapter_core::{
@@ -150,7 +150,7 @@ pub async fn serve<S: Spawn + Clone, L: Accept + Sync, C: Connect<L::Transport> 
 /// Ends the blocking pool, as far as application code lets it. Blocks.
 pub fn end_pool(pool: &BlockingPool) {
     if !pool.stop(PATIENCE) {
-        tracing::warn!(target: "adapter", "blocking application code still runs after the shutdown");
+        warn_of_blocking();
     }
 }
 

@@ -229,7 +229,7 @@ impl Launcher {
             // What was made for this run is not read again.
             let reloads = launcher.config.tls.clone().filter(|_| launcher.fingerprint.is_none());
             let log = launcher.access_log_file.clone().zip(writer.as_ref());
-            let log = log.map(|(path, writer)| LogFile { path, lines: writer.lines() });
+            let log = log.map(|(path, writer)| LogFile { path, lines: writer.queue() });
             let trust = launcher.trust_again();
             let control = Control::start(reloads, trust, log, manager.clone()).map_err(ServeError::Io)?;
             let upgrade = control.upgrade();

@@ -14,7 +14,7 @@ use crate::body::handover::{Feeder, Given, Giver, Message, handover};
 use crate::body::{Body, Exact, Extras, Frames, Kind};
 use crate::carried::Carried;
 use crate::error::Error;
-use crate::instead::instead;
+use crate::instead::{NO_PLACE, OwnAnswer, instead};
 use crate::runtime::{BlockingJob, Runtime, TaskError, Withdrawal};
 
 impl Body {
@@ -48,7 +48,7 @@ impl Body {
             if let Some(span) = body.span() {
                 error.log_in(span);
             }
-            instead(error.status(), body);
+            instead(&OwnAnswer::refusal(NO_PLACE), body);
             return Err(error);
         }
         if let Kind::Stream(frames) = std::mem::replace(&mut body.kind, Kind::Empty) {

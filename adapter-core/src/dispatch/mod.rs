@@ -7,6 +7,7 @@ mod observed;
 mod outgoing;
 
 use std::any::Any;
+use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -25,6 +26,7 @@ use crate::environ::{Connection, Environ};
 use crate::error::{Error, Fault};
 use crate::instead::whose;
 use crate::observe::TimeLimit;
+use crate::rejection::Rejection;
 use crate::request_body::RequestBodyError;
 use crate::rules;
 use crate::rules::request::Facts;
@@ -35,7 +37,7 @@ use crate::runtime::{Runtime, TaskError};
 pub use self::exchange::{Client, Exchange, GRACE, Grace};
 pub use self::observed::{Meter, Observed};
 pub use self::outgoing::{Outgoing, Piece, offload};
-pub use crate::instead::{answered_instead, dropped_in, instead};
+pub use crate::instead::{NO_PLACE, OwnAnswer, answered_instead, dropped_in, instead};
 
 /// Calls `application`; an error or a panic becomes the response a client gets instead, logged once. \[ERR-01\],
 /// \[ERR-02\], \[ERR-03\]
@@ -77,7 +79,12 @@ impl Call {
         match outcome {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(())) => {}
-            Err(payload) => self.panicked(if answered { "drop of a handler" } else { "handler" }, payload),
+            Err(payload) => {
+                let panic = self.panicked(if answered { "drop of a handler" } else { "handler" }, payload);
+                if answer.is_none() && error.is_none() {
+                    *answer = Some(OwnAnswer::new(StatusCode::INTERNAL_SERVER_ERROR, panic.to_string()).into());
+                }
+            }
         }
         if error.is_some() || answer.is_none() {
             let fault = || failure(StatusCode::INTERNAL_SERVER_ERROR);
@@ -90,24 +97,28 @@ impl Call {
     /// every server. Does not block but as that drop does. \[LIM-09\]
     #[cold]
     pub fn time_out(&mut self, asked: &Asked) -> Response {
-        let handler = self.0.take();
-        let span = whose(|| handler.into_iter().for_each(|it| instead(StatusCode::SERVICE_UNAVAILABLE, it)));
-        asked.timed_out(span)
+        let (handler, late) = (self.0.take(), too_late());
+        let span = whose(|| handler.into_iter().for_each(|it| instead(&late, it)));
+        asked.timed_out(span);
+        late.into()
     }
 
     /// The answer in place of `response`, which came after its time: the handler blocked, and could not be stopped. Drops it.
     /// \[LIM-09\]
     pub fn is_late(&mut self, asked: &Asked, response: Response) -> Response {
-        let span = whose(|| instead(StatusCode::SERVICE_UNAVAILABLE, response));
+        let late = too_late();
+        let span = whose(|| instead(&late, response));
         self.drop_handler();
-        asked.timed_out(span)
+        asked.timed_out(span);
+        late.into()
     }
 
     /// \[ERR-02\], \[ERR-08\]
     #[cold]
-    fn panicked(&mut self, place: &'static str, payload: Box<dyn Any + Send>) {
-        contain::report(place, payload);
+    fn panicked(&mut self, place: &'static str, payload: Box<dyn Any + Send>) -> Panic {
+        let panic = contain::report(place, payload);
         self.drop_handler();
+        panic
     }
 
     fn drop_handler(&mut self) {
@@ -115,6 +126,11 @@ impl Call {
             contain::discard("drop of a handler", handler);
         }
     }
+}
+
+/// \[LIM-09\]
+fn too_late() -> OwnAnswer {
+    OwnAnswer::new(StatusCode::SERVICE_UNAVAILABLE, "the application did not answer in time (--timeout-handler)")
 }
 
 impl Future for Call {
@@ -136,8 +152,8 @@ impl Drop for Call {
     }
 }
 
-impl std::fmt::Debug for Call {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Call")
     }
 }
@@ -156,14 +172,13 @@ impl Asked {
         Asked { method: request.method().clone(), uri: request.uri().clone(), connection: environ.connection().clone() }
     }
 
-    /// The 503 of an application that took too long, told in the request's `span`, where it has one.
-    fn timed_out(&self, span: Option<Span>) -> Response {
+    /// The application took too long: told in the request's `span`, where it has one.
+    fn timed_out(&self, span: Option<Span>) {
         self.connection.timed_out(TimeLimit::Handler);
         let (peer, method, path) = (self.connection.told(), &self.method, self.uri.path());
         span.unwrap_or_else(Span::none).in_scope(|| {
             tracing::error!(target: "adapter", peer, %method, path, "[LIM-09] the application did not answer in time");
         });
-        failure(StatusCode::SERVICE_UNAVAILABLE)
     }
 }
 
@@ -182,6 +197,24 @@ pub async fn within(runtime: &Runtime, limit: Option<Duration>, asked: Asked, mu
 
 /// The answer to an error of the application, which is logged. \[ERR-01\], \[ERR-03\]
 pub fn error_response(error: &Error) -> Response {
+    let mut response = answer_to(error);
+    let extensions = response.extensions_mut();
+    if extensions.get::<OwnAnswer>().is_none() {
+        let reason = match error.downcast_ref::<TaskError>() {
+            // In what it had run on another thread, which is nothing to who asks what has happened.
+            Some(TaskError::Panicked(message)) => Panic::said(message).to_string(),
+            _ => error.to_string(),
+        };
+        extensions.insert(OwnAnswer::new(error.status(), reason));
+    }
+    response
+}
+
+fn answer_to(error: &Error) -> Response {
+    // [RTM-03] unless the application has a status for it
+    if matches!(error.downcast_ref::<TaskError>(), Some(TaskError::Refused)) && error.status() == NO_PLACE.status {
+        return OwnAnswer::refusal(*error.logged(no_place)).into();
+    }
     error.logged(|| match error.fault() {
         _ if is_disconnect(error) => tracing::debug!(target: "adapter", error = %error, "the client is gone"),
         _ if error.status().is_client_error() => {
@@ -210,6 +243,13 @@ pub fn error_response(error: &Error) -> Response {
     response
 }
 
+/// [`NO_PLACE`], to be answered: says so in the log. For servers that refuse before they call the application. \[CON-05\]
+#[cold]
+pub fn no_place() -> &'static Rejection {
+    tracing::warn!(target: "adapter", "no thread is free and no place to wait; answered 503");
+    &NO_PLACE
+}
+
 /// Whether `error` is that the client is gone, which is no event: of an application that reads its request. For servers. Does not
 /// block, never panics. \[ERR-07b\]
 pub fn is_disconnect(error: &Error) -> bool {
@@ -232,6 +272,14 @@ pub fn failure(status: StatusCode) -> Response {
     let status =
         if status.is_client_error() || status.is_server_error() { status } else { StatusCode::INTERNAL_SERVER_ERROR };
     answers::plain(status, status.canonical_reason().unwrap_or("Error"))
+}
+
+impl From<OwnAnswer> for Response {
+    fn from(answer: OwnAnswer) -> Self {
+        let mut response = answer.rejection().map_or_else(|| failure(answer.status()), Rejection::response);
+        response.extensions_mut().insert(answer);
+        response
+    }
 }
 
 /// Takes a response apart and makes it sendable, as [`rules::response::plan`] does; one that can't be sent is logged and
@@ -258,7 +306,7 @@ fn prepare_any(response: Response, facts: &Facts, offered: bool) -> (response::P
         // [ERR-08] they are the application's, and nobody asks for them any more
         body.logged(|| contain::discard("drop of a response", std::mem::take(&mut head.extensions)));
     }
-    if head.status != StatusCode::SWITCHING_PROTOCOLS || offered {
+    let answer = if head.status != StatusCode::SWITCHING_PROTOCOLS || offered {
         let with_trailers = facts.trailers && body.trailers().is_some();
         // [TRL-04] trailers need chunked framing
         let length = if with_trailers { None } else { body.len() };
@@ -275,20 +323,25 @@ fn prepare_any(response: Response, facts: &Facts, offered: bool) -> (response::P
                 }
                 return (head, body, plan);
             }
-            Err(invalid) => {
-                body.logged(|| {
-                    tracing::error!(target: "adapter", error = %invalid, "the application's response can't be sent");
-                });
-            }
+            Err(invalid) => unsendable(&invalid, body),
         }
     } else {
-        body.logged(|| tracing::error!(target: "adapter", "[NOB-08] 101 to a request that can't be upgraded"));
-    }
-    instead(StatusCode::INTERNAL_SERVER_ERROR, body);
-    let (mut head, body) = failure(StatusCode::INTERNAL_SERVER_ERROR).into_parts();
+        unsendable(&"[NOB-08] 101 to a request that can't be upgraded", body)
+    };
+    let (mut head, body) = answer.into_parts();
     let plan =
         rules::response::plan(&mut head, body.len(), facts).expect("invariant: the server's own response is valid");
     (head, body, plan)
+}
+
+/// The answer in place of a response that can't be sent, for `why`, which is logged; drops its `body`.
+#[cold]
+pub fn unsendable(why: &dyn fmt::Display, body: Body) -> Response {
+    body.logged(|| tracing::error!(target: "adapter", error = %why, "the application's response can't be sent"));
+    let reason = format!("the application's response can't be sent: {why}");
+    let answer = OwnAnswer::new(StatusCode::INTERNAL_SERVER_ERROR, reason);
+    instead(&answer, body);
+    answer.into()
 }
 
 /// Logs that a response broke off because its body failed with `error`: one line, and a fault of the application's unless

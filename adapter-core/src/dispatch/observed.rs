@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use http::{Extensions, Method, StatusCode, Version};
 
 use crate::environ::{Connection, Environ};
+use crate::instead::OwnAnswer;
 use crate::observe::{
-    CounterPlace, Ended, Ending, Head, Key, RequestEnd, RequestEnded, RequestStarted, Route, StartedFacts as _, scheme,
+    CounterPlace, End, Ended, Ending, Head, Key, RequestEnd, RequestEnded, RequestStarted, Route, StartedFacts as _,
+    scheme,
 };
 
 thread_local! {
@@ -101,13 +103,24 @@ impl Observed {
         })
     }
 
-    /// The application has answered, with these extensions, which may name the [`Route`] and somebody who asks for the [`Ending`].
+    /// The application has answered, with these extensions, which may name the [`Route`] and somebody who asks for the [`Ending`]; or the
+    /// server has in its place.
     #[inline]
     pub fn extended(&mut self, extensions: &Extensions) {
         if !extensions.is_empty() {
             (self.route, self.ending) = (extensions.get().cloned(), extensions.get().cloned());
             self.special |= self.route.is_some() || self.ending.is_some();
+            if OwnAnswer::refuses(extensions) {
+                self.refused();
+            }
         }
+    }
+
+    /// There is no thread for what blocks of it, and no place to wait for one: the server answers that, whatever becomes of the answer.
+    /// \[OBS-07\]
+    #[cold]
+    pub fn refused(&mut self) {
+        (self.how, self.special) = (Some(RequestEnd::Refused), true);
     }
 
     /// The head of the response is on its way, just `now`, and its body will follow.
@@ -227,7 +240,7 @@ impl Observed {
         }
         self.tell_others(&connection, &ended, how);
         if let Some(ending) = self.ending.take() {
-            ending.tell(how);
+            ending.tell(End { how, status: self.status, sent: self.sent });
         }
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Version, response};
 use http_body::Body as _;
 
-use super::{error_response, is_disconnect, log_broken};
+use super::{Observed, error_response, is_disconnect, log_broken};
 use crate::body::{Body, Exact, FilePart};
 use crate::contain;
 use crate::rules;
@@ -139,8 +139,8 @@ impl Outgoing {
 }
 
 /// Moves what blocks in `body` to a thread of `runtime` where the caller may not block, see
-/// [`Body::offload_with`]; where there is no room for it, `head` and `plan` become those of a 503. `held` is dropped when that
-/// work is over, or there is none. Does not block. \[BOD-15\]
+/// [`Body::offload_with`]; where there is no room for it, `head` and `plan` become those of a 503, which `observed` is told. `held` is
+/// dropped when that work is over, or there is none. Does not block. \[BOD-15\]
 pub fn offload(
     head: &mut response::Parts,
     body: Body,
@@ -148,11 +148,15 @@ pub fn offload(
     facts: &Facts,
     runtime: &Runtime,
     held: impl Send + 'static,
+    observed: Option<&mut Observed>,
 ) -> Body {
     if !plan.send_body || !body.is_blocking() {
         return body;
     }
     body.offload_with(runtime, plan.framing.length(), held).unwrap_or_else(|error| {
+        if let Some(observed) = observed {
+            observed.refused();
+        }
         let (refused, body) = error_response(&error).into_parts();
         *head = refused;
         *plan = rules::response::plan(head, body.len(), facts).expect("invariant: our own response is sendable");

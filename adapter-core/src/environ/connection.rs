@@ -43,6 +43,7 @@ pub struct Connection {
     /// Whether requests have the scheme `https`, once that was asked: the connection is shared then, and it stays.
     https: OnceLock<bool>,
     blocking_jobs: AtomicUsize,
+    has_blocked: AtomicBool,
     /// Why it ends, one more than its place in [`ConnectionEnd::ALL`]; zero before anybody has said so.
     end: AtomicU8,
     is_closed: AtomicBool,
@@ -93,6 +94,7 @@ impl Connection {
             announced: OnceLock::new(),
             https: OnceLock::new(),
             blocking_jobs: AtomicUsize::new(0),
+            has_blocked: AtomicBool::new(false),
             end: AtomicU8::new(0),
             is_closed: AtomicBool::new(true),
         }
@@ -173,6 +175,18 @@ impl Connection {
     /// \[DIS-05b\]
     pub fn blocking_jobs(&self) -> usize {
         self.blocking_jobs.load(Ordering::Relaxed)
+    }
+
+    /// A blocking handler is about to run on the thread that serves it.
+    pub(crate) fn blocks(&self) {
+        self.has_blocked.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a blocking handler has run on the thread that serves it since this was asked last: its client could not be looked after
+    /// then. For servers whose threads may block. \[DIS-05b\]
+    #[inline]
+    pub fn has_blocked(&self) -> bool {
+        self.has_blocked.load(Ordering::Relaxed) && self.has_blocked.swap(false, Ordering::Relaxed)
     }
 
     /// One more of them, until what is returned is dropped; that goes with the job.

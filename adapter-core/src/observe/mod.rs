@@ -203,6 +203,9 @@ named! {
         TimedOut = "timed_out",
         /// The server's end was forced.
         Forced = "forced",
+        /// There was no thread for what blocks of it, and no place to wait for one: the server has answered 503.
+        /// [`Counters`] have it with those that were [refused](Observer::request_refused) before the application was called.
+        Refused = "refused",
     }
 }
 
@@ -381,24 +384,36 @@ impl<T: Into<Arc<str>>> From<T> for Route {
 /// # use adapter_core::{Body, Environ, Error, Request, Response, observe::Ending};
 /// async fn hello(_request: Request, _environ: Environ) -> Result<Response, Error> {
 ///     let mut response = Response::new(Body::from("hello\n"));
-///     response.extensions_mut().insert(Ending::new(|how| println!("{}", how.name())));
+///     response.extensions_mut().insert(Ending::new(|end| println!("{}", end.how.name())));
 ///     Ok(response)
 /// }
 /// # assert_eq!(adapter_core::testing::Client::new(hello).get("/").send().text(), "hello\n");
 /// ```
 #[derive(Clone)]
-pub struct Ending(Arc<dyn Fn(RequestEnd) + Send + Sync>);
+pub struct Ending(Arc<dyn Fn(End) + Send + Sync>);
 
 impl Ending {
     /// Calls `told` with how the request ended: once, or never where nobody is told.
-    pub fn new(told: impl Fn(RequestEnd) + Send + Sync + 'static) -> Self {
+    pub fn new(told: impl Fn(End) + Send + Sync + 'static) -> Self {
         Ending(Arc::new(told))
     }
 
     /// Says how it ended, and lets go of who asked. Contained like an observer.
-    pub(crate) fn tell(self, how: RequestEnd) {
-        tell(move || (self.0)(how));
+    pub(crate) fn tell(self, end: End) {
+        tell(move || (self.0)(end));
     }
+}
+
+/// How a request ended, as [`Ending`] tells it: the same that [`RequestEnded`] has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct End {
+    /// How it ended.
+    pub how: RequestEnd,
+    /// The status that was sent, or was to be, which may be another one than the application's; `None` where nothing of the response was.
+    pub status: Option<StatusCode>,
+    /// Octets of the response's body that were handed over, without framing.
+    pub sent: u64,
 }
 
 impl fmt::Debug for Ending {

@@ -145,12 +145,17 @@ pub(crate) async fn drain(serving: &Serving, tracker: &Tracker, graceful: Durati
     serving.drain_ended(in_time);
 }
 
+/// Says that code that blocks has not returned when the server ends. For servers without a [`Lifecycle`]. \[SHU-09\]
+pub fn warn_of_blocking() {
+    tracing::warn!(target: "adapter", "blocking application code still runs after the shutdown");
+}
+
 /// Says in one line, at the end of the draining, what a graceful shutdown would have waited for and now does not. For servers
 /// without a [`Lifecycle`]. \[SHU-06\], \[RTM-05b\]
 pub fn warn_of_rest(in_time: bool, open: usize, tasks: usize) {
     if !in_time {
         tracing::warn!(target: "adapter", open, tasks, "the shutdown deadline has passed; forcing");
     } else if tasks > 0 {
-        tracing::warn!(target: "adapter", open, tasks, "the shutdown was forced; spawned tasks are dropped");
+        tracing::warn!(target: "adapter", open, tasks, "the shutdown was forced; spawned tasks are dropped, blocking code is left behind");
     }
 }

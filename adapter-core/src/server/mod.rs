@@ -10,7 +10,7 @@ mod roster;
 
 pub use self::handle::ServerHandle;
 pub use self::last::LastReference;
-pub use self::lifecycle::{Lifecycle, warn_of_rest};
+pub use self::lifecycle::{Lifecycle, warn_of_blocking, warn_of_rest};
 pub use self::roster::{Member, Roster, SPARED};
 use crate::application::DynApplication;
 pub use crate::config::{

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header, request, response};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, header, request, response};
 use http_body::{Body as _, Frame};
 
 use super::clock::{Clock, Paused};
@@ -15,7 +15,7 @@ use super::upload::Incoming;
 use crate::application::{Application, DynApplication, Request, Response};
 use crate::body::{Body, Exact};
 use crate::contain;
-use crate::dispatch::{self, Observed};
+use crate::dispatch::{self, Observed, OwnAnswer};
 use crate::environ::{Connection, Environ, Serving};
 use crate::error::Error;
 use crate::hints::{EarlyHints, HintError, Sink};
@@ -233,6 +233,9 @@ pub(super) async fn respond(site: &Site, outbound: Outbound, gone: Signal, hints
     }
     let mut reply = commit(site, response, &facts);
     if let Some(observed) = &mut observed {
+        if OwnAnswer::refuses(&reply.head.extensions) {
+            observed.refused();
+        }
         observed.answered(reply.head.status, site.serving.runtime.now());
     }
     reply.observed = observed;
@@ -278,24 +281,17 @@ fn commit(site: &Site, response: Response, facts: &Facts) -> Reply {
     let plan = match body.logged(|| prepare(&mut head, body.len(), facts)) {
         Ok(plan) => plan,
         Err(error) => {
-            body.logged(|| tracing::error!(target: "adapter", %error, "the application's response can't be sent"));
-            return substitute(site, dispatch::failure(StatusCode::INTERNAL_SERVER_ERROR), body, facts);
+            return commit(site, dispatch::unsendable(&error, body), facts);
         }
     };
     if plan.send_body && body.is_blocking() {
         body = match body.offload(&site.serving.runtime, plan.framing.length()) {
             Ok(body) => body,
-            Err(error) => return substitute(site, dispatch::error_response(&error), Body::empty(), facts),
+            Err(error) => return commit(site, dispatch::error_response(&error), facts),
         };
     }
     finish_head(&mut head, &body, plan, facts);
     Reply { body: Outgoing::new(body, plan, facts), head, stream: None, observed: None }
-}
-
-/// Another response takes the place of one whose `body` is dropped unpulled. It is the server's own and always sendable.
-fn substitute(site: &Site, response: Response, body: Body, facts: &Facts) -> Reply {
-    dispatch::instead(response.status(), body);
-    commit(site, response, facts)
 }
 
 /// What the rules leave to the engine: version, Date, Transfer-Encoding, Trailer.

@@ -25,7 +25,8 @@ fn after(clock: &Still, time: Duration, dropped: &Arc<std::sync::Mutex<Option<St
         let (clock, dropped) = (clock.clone(), dropped.clone());
         async move {
             clock.passes(time);
-            let body = Body::from("fine").on_finish(move |_, _| *dropped.lock().unwrap() = answered_instead());
+            let body = Body::from("fine")
+                .on_finish(move |_, _| *dropped.lock().unwrap() = answered_instead().map(|own| own.status()));
             Ok::<_, Error>(Response::new(body))
         }
     }

@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use adapter_core::ServerConfig;
-use adapter_core::dispatch::Observed;
+use adapter_core::dispatch::{Observed, error_response};
 use adapter_core::http::{Extensions, StatusCode};
 use adapter_core::observe::{
     ConnectionEnd, Counters, Ending, Observer, RequestEnd, RequestEnded, RequestStarted, Route,
 };
 use adapter_core::runtime::Driver as _;
+use adapter_core::{ServerConfig, TaskError};
 
 use crate::{Still, connection, environ, request};
 
@@ -141,13 +141,41 @@ fn a_response_whose_client_takes_its_time() {
     assert_told(seen, "Complete GET 200 - (0, 0) 1 6", "Complete GET 200 - (0, 0) 1 6");
 }
 
+/// \[OBS-07\] also where the answer has reached nobody.
+#[test]
+fn what_found_no_place_behind_its_call_is_counted_as_refused() {
+    for is_delivered in [true, false] {
+        let counters = Arc::new(Counters::new());
+        let told = Arc::new(Told::default());
+        let config = ServerConfig::default().observe(counters.clone()).observe(told.clone());
+        let clock = Still::new();
+        let connection = connection(&clock, &config);
+        let mut it = Observed::begin(&environ(&connection), &request().0, clock.now()).unwrap();
+        it.extended(error_response(&TaskError::Refused.into()).extensions());
+        it.answered_at_once(StatusCode::SERVICE_UNAVAILABLE);
+        it.sent(9);
+        if is_delivered {
+            it.delivered(clock.now());
+        } else {
+            drop(it);
+        }
+        assert_eq!(told.0.lock().unwrap()[1], "Refused GET 503 - (0, 9) 0 0");
+        let seen = counters.snapshot();
+        assert_eq!((seen.requests_started, seen.requests_ended, seen.requests_turned_away), (1, 1, 1));
+        assert_eq!(
+            (seen.refused, seen.requests.len(), seen.to_first.count, seen.octets_sent),
+            (vec![(503, 1)], 0, 0, 0)
+        );
+    }
+}
+
 #[test]
 fn who_asks_for_the_ending_is_told_once() {
     let endings = Arc::<Mutex<Vec<RequestEnd>>>::default();
     let asking = |panics: bool| {
         let (endings, mut extensions) = (endings.clone(), Extensions::new());
-        extensions.insert(Ending::new(move |how| {
-            endings.lock().unwrap().push(how);
+        extensions.insert(Ending::new(move |end| {
+            endings.lock().unwrap().push(end.how);
             assert!(!panics, "contained");
         }));
         extensions

@@ -1,17 +1,20 @@
 //! The body of a response on its way. \[NOB-03\], \[TRL-04\], \[FRM-07\], \[BOD-15\]
 
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
-use adapter_core::dispatch::{Outgoing, Piece, offload, prepare};
+use adapter_core::dispatch::{NO_PLACE, Observed, Outgoing, OwnAnswer, Piece, answered_instead, offload, prepare};
 use adapter_core::http::header::CONTENT_LENGTH;
 use adapter_core::http::{HeaderMap, HeaderValue, StatusCode, Version};
+use adapter_core::observe::Counters;
 use adapter_core::rules::request::Facts;
 use adapter_core::rules::response::Framing;
+use adapter_core::runtime::Driver as _;
 use adapter_core::{Body, Bytes, Response, ServerConfig};
 
 use tracing::Level;
 
-use crate::{Logged, Still, connection, poll, request, with};
+use crate::{Logged, Still, connection, environ, poll, request, with};
 
 fn facts() -> Facts {
     request().1
@@ -157,16 +160,26 @@ fn a_part_of_a_file_is_told_as_it_is_sent() {
 #[test]
 fn what_blocks_is_refused_where_nothing_may() {
     let runtime = connection(&Still::new(), &ServerConfig::default()).serving.runtime.clone();
-    let (mut head, body, mut plan) = prepare(Response::new(pieces(&["a"])), &facts(), false);
-    let body = offload(&mut head, body, &mut plan, &facts(), &runtime, ());
+    let dropped = Arc::new(Mutex::new(None));
+    let told = dropped.clone();
+    let body = pieces(&["a"]).on_finish(move |_, _| *told.lock().unwrap() = answered_instead());
+    let counters = Arc::new(Counters::new());
+    let watched = connection(&Still::new(), &ServerConfig::default().observe(counters.clone()));
+    let mut observed = Observed::begin(&environ(&watched), &request().0, Still::new().now());
+    let (mut head, body, mut plan) = prepare(Response::new(body), &facts(), false);
+    let body = offload(&mut head, body, &mut plan, &facts(), &runtime, (), observed.as_deref_mut());
+    assert_eq!(dropped.lock().unwrap().as_ref().and_then(OwnAnswer::rejection), Some(&NO_PLACE));
+    observed.as_mut().unwrap().answered_at_once(head.status);
+    drop(observed);
+    assert_eq!(counters.snapshot().refused, [(503, 1)]);
     assert_eq!((head.status, body.is_blocking()), (StatusCode::SERVICE_UNAVAILABLE, false));
     assert_eq!(plan.framing, Framing::Length(body.len().unwrap()));
     // What does not block, or is not sent, is left alone.
     let (mut head, body, mut plan) = prepare(Response::new(Body::from("a")), &facts(), false);
-    assert!(offload(&mut head, body, &mut plan, &facts(), &runtime, ()).is_bytes());
+    assert!(offload(&mut head, body, &mut plan, &facts(), &runtime, (), None).is_bytes());
     assert_eq!(head.status, StatusCode::OK);
     let asked = with(|facts| facts.is_head = true);
     let (mut head, body, mut plan) = prepare(Response::new(pieces(&["a"])), &asked, false);
-    assert!(offload(&mut head, body, &mut plan, &asked, &runtime, ()).is_blocking());
+    assert!(offload(&mut head, body, &mut plan, &asked, &runtime, (), None).is_blocking());
     assert_eq!(head.status, StatusCode::OK);
 }

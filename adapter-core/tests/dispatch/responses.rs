@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use adapter_core::dispatch::{error_response, failure, is_unanswerable, log_broken, prepare};
+use adapter_core::dispatch::{
+    NO_PLACE, OwnAnswer, error_response, failure, is_unanswerable, log_broken, no_place, prepare,
+};
 use adapter_core::http::{HeaderMap, HeaderValue, StatusCode, header};
 use adapter_core::rules::response::Framing;
 use adapter_core::{Body, Error, RequestBodyError, Response, TaskError};
@@ -24,7 +26,6 @@ fn an_error_is_logged_by_whose_fault_it_is() {
     assert_eq!(by(|| Error::new("no").with_status(StatusCode::NOT_FOUND)), [0, 1, 0]);
     assert_eq!(by(|| RequestBodyError::Disconnected.into()), [0, 0, 1]);
     assert_eq!(by(|| RequestBodyError::TimedOut.into()), [0, 1, 0]);
-    assert_eq!(by(|| TaskError::Refused.into()), [1, 0, 0]);
     // Where it was caught.
     assert_eq!(by(|| TaskError::Panicked("it".into()).into()), [0, 0, 0]);
 }
@@ -33,8 +34,25 @@ fn an_error_is_logged_by_whose_fault_it_is() {
 #[test]
 fn it_is_said_who_has_failed() {
     let said = |error: Error| Logged::lines(Level::ERROR, || error_response(&error)).1;
-    assert_eq!(said(TaskError::Refused.into()), ["the server failed the application"]);
+    let broken = RequestBodyError::ServerFault("it is too long".into());
+    assert_eq!(said(broken.into()), ["the server failed the application"]);
     assert_eq!(said(Error::new("a fault")), ["the application failed"]);
+}
+
+/// \[CON-05\], \[RTM-03\] Whether the server finds that out before it calls the application or behind that.
+#[test]
+fn a_full_queue_is_a_warning_and_a_refusal() {
+    let said = |error: Error| Logged::lines(Level::WARN, || error_response(&error));
+    let (response, lines) = said(TaskError::Refused.into());
+    assert_eq!(lines, ["no thread is free and no place to wait; answered 503"]);
+    assert_eq!(Logged::lines(Level::WARN, no_place).1, lines);
+    assert_eq!(response.extensions().get::<OwnAnswer>().and_then(OwnAnswer::rejection), Some(&NO_PLACE));
+    assert_eq!(response.status(), NO_PLACE.status);
+    // The application has an answer of its own.
+    let (response, lines) = said(Error::from(TaskError::Refused).with_status(StatusCode::TOO_MANY_REQUESTS));
+    let own: &OwnAnswer = response.extensions().get().unwrap();
+    assert!(lines.is_empty() && own.rejection().is_none());
+    assert_eq!(own.reason(), "the server refused the task");
 }
 
 #[test]

@@ -288,9 +288,7 @@ impl<T: Transport> Connection<T> {
         let Phase::Handling(exchange) = &mut self.phase else { return Flow::Next };
         self.turn.woken = false;
         let mut answer = None;
-        let turn = self.shared.settings.turn();
-        let polled = exchange.poll(cx, || self.shared.now(), &mut answer);
-        drop(turn);
+        let polled = self.shared.held(&mut self.observed, || exchange.poll(cx, || self.shared.now(), &mut answer));
         if polled.is_pending() {
             return self.wait_for_handler();
         }

@@ -54,7 +54,9 @@ impl<T: Transport> Handle<T> {
     /// The client's stream has ended, or the connection is `broken`: tells the application at once where it has read all that came
     /// before. Of a stream that it has taken it reads the end itself. Does not block. \[DIS-01\]
     pub fn tell_end(&self, broken: bool) {
-        let io = self.0.io();
+        let now = self.0.now();
+        let mut io = self.0.io();
+        io.ended_at.get_or_insert(now);
         let is_told = broken || (io.upload.is_none() && !io.taken);
         drop(io);
         if is_told {

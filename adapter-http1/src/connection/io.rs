@@ -63,6 +63,8 @@ pub(super) struct Io<T> {
     pub(super) at_end: bool,
     /// And not in the way in which the layer below HTTP says that it is meant.
     pub(super) truncated: bool,
+    /// When somebody else than the connection's task has seen that end first.
+    pub(super) ended_at: Option<Instant>,
     /// The connection is broken.
     pub(super) broken: bool,
     /// Since when the client has taken nothing, if anything waits for it.
@@ -83,6 +85,8 @@ pub(super) struct Io<T> {
     pub(super) running: bool,
     /// Octets of the current request's body that were read.
     pub(super) received: u64,
+    /// The current request, while application code holds the connection's thread: it may not come back before the server ends.
+    lent: Option<Box<Observed>>,
     /// Requests whose responses are in the output to the last octet, where somebody wants to know.
     #[expect(clippy::vec_box, reason = "they are in boxes already")]
     undelivered: Vec<Box<Observed>>,
@@ -100,6 +104,7 @@ impl<T: Transport> Io<T> {
             taken: false,
             at_end: false,
             truncated: false,
+            ended_at: None,
             broken: false,
             stalled_since: None,
             idle_since: None,
@@ -110,6 +115,7 @@ impl<T: Transport> Io<T> {
             waker: Waker::noop().clone(),
             running: false,
             received: 0,
+            lent: None,
             undelivered: Vec::new(),
         }
     }
@@ -292,6 +298,16 @@ impl<T: Transport> Io<T> {
         }
     }
 
+    /// Application code is about to hold the thread: whoever closes the connection meanwhile tells how its request has ended.
+    pub(super) fn lend(&mut self, observed: Option<Box<Observed>>) {
+        self.lent = observed;
+    }
+
+    /// It has come back; `None` where that was told.
+    pub(super) fn take_back(&mut self) -> Option<Box<Observed>> {
+        self.lent.take()
+    }
+
     /// The client seems to take nothing: whether it does, from `now` on.
     pub(super) fn takes_something(&mut self, now: Instant) -> bool {
         self.moved = false;
@@ -321,6 +337,9 @@ impl<T: Transport> Io<T> {
         self.input.clear();
         self.output.clear();
         self.undelivered.clear();
+        if let Some(mut lent) = self.lent.take() {
+            lent.received(self.received);
+        }
         // The task's waker may keep the connection, which keeps this.
         let task = std::mem::replace(&mut self.waker, Waker::noop().clone());
         (self.upload.take().and_then(|upload| upload.reader), task)

@@ -6,10 +6,10 @@
 
 use std::io::ErrorKind;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adapter_core::contain::discard;
-use adapter_core::dispatch::{self, Exchange, Grace, Observed, Outgoing, Piece, is_unanswerable};
+use adapter_core::dispatch::{self, Exchange, GRACE, Grace, Observed, Outgoing, Piece, is_unanswerable};
 use adapter_core::observe::ConnectionEnd;
 use adapter_core::rules::request::{BodyLength, Facts};
 use adapter_core::rules::response::Framing;
@@ -25,7 +25,7 @@ use super::io::Flush;
 use super::phase::{Closing, Flow, Phase, Seen, Sending};
 use super::transport::Transport;
 use super::upload::Upload;
-use super::{Connection, upgrade};
+use super::{Connection, Shared, upgrade};
 use crate::buffers::COPY;
 use crate::encoder;
 
@@ -54,6 +54,40 @@ impl Sending {
             _ => self.files = None,
         }
         None
+    }
+}
+
+impl<T: Transport> Shared<T> {
+    /// Runs application code for a request, in a [turn](super::Settings::with_turns). Where it may hold the thread others may close the
+    /// connection meanwhile, and tell how the request has ended: `observed` is none then.
+    #[inline]
+    pub(super) fn held<R>(&self, observed: &mut Option<Box<Observed>>, code: impl FnOnce() -> R) -> R {
+        let is_lent = observed.is_some() && self.settings.serving.runtime.may_block();
+        if is_lent {
+            self.io().lend(observed.take());
+        }
+        let turn = self.settings.turn();
+        let done = code();
+        drop(turn);
+        if is_lent {
+            *observed = self.io().take_back();
+        }
+        done
+    }
+
+    /// Whether application code that held its thread from `begun` until `now` was left by its client: reset, or, where it `blocks`, ended
+    /// so long ago that code which does not block would have been dropped. \[DIS-01\], \[DIS-05b\]
+    #[inline]
+    fn was_left(&self, blocks: bool, begun: Instant, now: Instant) -> bool {
+        // Most code is quick, and most clients stay.
+        let is_quick = !blocks || now.saturating_duration_since(begun) < GRACE;
+        if is_quick && !self.environ.disconnected.is_fired() {
+            return false;
+        }
+        let mut io = self.io();
+        // An end behind octets that nobody reads is waited for once more.
+        let grace = if io.upload.is_some() { 2 * GRACE } else { GRACE };
+        io.is_gone() || (blocks && io.ended_at.is_some_and(|ended| now >= ended.max(begun) + grace))
     }
 }
 
@@ -110,9 +144,7 @@ impl<T: Transport> Connection<T> {
         let mut exchange =
             Exchange::begin(&settings.application, request, environ, facts, settings.timeouts.handler, self.now);
         let mut answer = None;
-        let turn = settings.turn();
-        let polled = exchange.poll(cx, || self.shared.now(), &mut answer);
-        drop(turn);
+        let polled = self.shared.held(&mut self.observed, || exchange.poll(cx, || self.shared.now(), &mut answer));
         self.turn.woken = false;
         if polled.is_pending() {
             self.phase = Phase::Handling(Box::new(exchange));
@@ -125,25 +157,29 @@ impl<T: Transport> Connection<T> {
 
     /// Begins the response: its head goes into the output, and its body too if it is there.
     pub(super) fn begin(&mut self, response: Response, mut facts: Facts) {
-        if is_unanswerable(&response) {
-            // [ERR-12] answers to earlier requests still go out
-            discard("drop of a response", response.into_body());
+        let before = self.now;
+        let may_block = self.shared.settings.serving.runtime.may_block();
+        if may_block || self.observed.is_some() {
+            // It may have taken its time.
+            self.now = self.shared.now();
+        }
+        let has_blocked = may_block && self.shared.environ.has_blocked();
+        if is_unanswerable(&response) || (may_block && self.shared.was_left(has_blocked, before, self.now)) {
+            // [ERR-12], [DIS-05b] answers to earlier requests still go out
             let io = self.shared.io();
-            if let Some(mut observed) = self.observed.take() {
-                observed.received(io.received);
-            }
-            let has_upload = io.upload.is_some();
+            let (received, has_upload) = (io.received, io.upload.is_some());
             drop(io);
+            if let Some(mut observed) = self.observed.take() {
+                observed.received(received);
+                observed.extended(response.extensions());
+            }
+            discard("drop of a response", response);
             // [OBS-02] it is not for the server that this ends
             self.leave(true, has_upload);
             return;
         }
         let Connection { shared, handover, requests, now, .. } = self;
         let settings = &shared.settings;
-        if settings.serving.runtime.may_block() || self.observed.is_some() {
-            // It may have taken its time.
-            *now = shared.now();
-        }
         let most = settings.limits.requests_per_connection;
         // [KAP-12], [SHU-05]
         facts.keep_alive &= settings.keep_alive
@@ -159,7 +195,8 @@ impl<T: Transport> Connection<T> {
         let (mut head, mut body, mut plan) = dispatch::prepare(response, &facts, handover.is_some());
         if body.is_blocking() {
             let counted = shared.environ.count_blocking_job();
-            body = dispatch::offload(&mut head, body, &mut plan, &facts, &settings.serving.runtime, counted);
+            let observed = self.observed.as_deref_mut();
+            body = dispatch::offload(&mut head, body, &mut plan, &facts, &settings.serving.runtime, counted, observed);
         }
         let switches = upgrade::decide(handover, head.status, &facts);
         // What follows a 2xx to CONNECT is a tunnel, and never HTTP.
@@ -310,16 +347,18 @@ impl<T: Transport> Connection<T> {
                     observed.sent(sent);
                 }
                 sending.grace.renew();
+                last = self.now;
                 continue;
             }
-            let turn = self.shared.settings.turn();
-            let polled = sending.body.poll_piece(cx);
-            drop(turn);
+            let polled = self.shared.held(&mut self.observed, || sending.body.poll_piece(cx));
             if blocks {
                 self.now = self.shared.now();
                 let is_quick = self.now.saturating_duration_since(last) < QUICK;
                 sending.quick = if is_quick { sending.quick + 1 } else { 0 };
-                last = self.now;
+                // [DIS-05c]
+                if self.shared.was_left(true, std::mem::replace(&mut last, self.now), self.now) {
+                    return self.close(false);
+                }
             }
             let Poll::Ready(piece) = polled else {
                 self.turn.woken = false;

@@ -210,16 +210,13 @@ impl Answer {
         }
         let planned = body.logged(|| response::plan(&mut head, length, &self.facts));
         let mut plan = planned.unwrap_or_else(|invalid| {
-            body.logged(|| {
-                tracing::error!(target: "adapter", error = %invalid, "the application's response can't be sent");
-            });
-            dispatch::instead(StatusCode::INTERNAL_SERVER_ERROR, std::mem::take(&mut body));
-            (head, body) = dispatch::failure(StatusCode::INTERNAL_SERVER_ERROR).into_parts();
+            (head, body) = dispatch::unsendable(&invalid, std::mem::take(&mut body)).into_parts();
             response::plan(&mut head, body.len(), &self.facts).expect("invariant: our own response is sendable")
         });
         if body.is_blocking() {
             let counted = in_flight.shared.environ.count_blocking_job();
-            body = dispatch::offload(&mut head, body, &mut plan, &self.facts, runtime, counted);
+            let observed = in_flight.observed.as_deref_mut();
+            body = dispatch::offload(&mut head, body, &mut plan, &self.facts, runtime, counted, observed);
         }
         // [UPG-06] what nobody took, or what is not answered by a switch, goes on as HTTP
         if let Some(switch) = rare.switch.take()

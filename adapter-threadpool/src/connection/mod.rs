@@ -11,12 +11,11 @@ use std::task::{Context, Wake, Waker};
 use std::time::Instant;
 
 use adapter_core::contain::catch;
-use adapter_core::rules::Rejection;
+use adapter_core::dispatch::no_place;
 use adapter_core::sync::atomic::{AtomicU32, Ordering};
 use adapter_core::sync::{self, Mutex};
 use adapter_core::tls::Tls;
 use adapter_http1::connection::{Connection, Handle, Held, Secured, Settings, Turn, Turned};
-use http::StatusCode;
 
 use self::socket::Socket;
 use crate::engine::client::{Accepted, Client, Reported, Step, Uncorked};
@@ -26,7 +25,6 @@ use crate::engine::{Engine, accept, lock};
 
 /// Turns of a connection that wakes itself before others get theirs.
 const TURNS: u32 = 8;
-const BUSY: Rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE, "CON-05", "the server is busy");
 
 /// What is known of a connection without a lock.
 mod bit {
@@ -304,9 +302,8 @@ impl Client for Conn {
     }
 
     fn refuse(self: Arc<Self>) {
-        tracing::warn!(target: "adapter", "no thread is free and no place to wait; answered 503");
         if let Some(task) = &mut *lock(&self.task) {
-            task.connection.refuse(&BUSY, sync::now());
+            task.connection.refuse(no_place(), sync::now());
         }
         // It is marked as queued, but is not.
         self.clear(bit::QUEUED | bit::UNBEGUN);

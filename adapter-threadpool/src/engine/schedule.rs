@@ -291,6 +291,12 @@ impl Scheduler {
         state.blocking_cap = usize::MAX / 2;
     }
 
+    /// Threads that are inside of application code, but for those that run blocking jobs.
+    pub(crate) fn inside(&self) -> usize {
+        let state = lock(&self.state);
+        state.running - state.running_blocking
+    }
+
     /// Workers that have not ended.
     pub(crate) fn threads(&self) -> usize {
         lock(&self.state).threads

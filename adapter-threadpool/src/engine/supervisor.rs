@@ -12,7 +12,7 @@ use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use adapter_core::ServeError;
-use adapter_core::server::{ShutdownLevel, warn_of_rest};
+use adapter_core::server::{ShutdownLevel, warn_of_blocking, warn_of_rest};
 use adapter_core::sync::thread::{self, Thread};
 use adapter_core::sync::{self, atomic::Ordering};
 
@@ -20,10 +20,12 @@ use super::{Engine, accept, hooks, lock};
 
 /// How often it looks while there is activity.
 const TICK: Duration = Duration::from_millis(1);
+/// How long code may take that does not block.
+const MOMENT: Duration = Duration::from_millis(50);
 /// How long forced connections may take to end by themselves.
 const FORCED_WAIT: Duration = Duration::from_millis(500);
-/// How long threads may take to end.
-const LAST_WAIT: Duration = Duration::from_secs(2);
+/// How long threads may take to end, with what those have had of it that hold a forced connection.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 struct Unpark(Thread);
 
@@ -52,16 +54,24 @@ pub(crate) fn run(engine: &Arc<Engine>) -> Result<(), ServeError> {
 
     // [SHU-06], [DIS-08]
     let (open, spawned) = (engine.connections.count(), tasks.unfinished());
-    if open + spawned > 0 {
-        warn_of_rest(engine.shutdown.level() == ShutdownLevel::Forced, open, spawned);
-    }
+    let in_time = engine.shutdown.level() == ShutdownLevel::Forced;
+    let forced = sync::now();
     if open > 0 {
         engine.shutdown.force();
         engine.scheduler.lift_cap();
         for conn in engine.connections.all() {
             conn.force();
         }
+    }
+    if open + spawned > 0 {
+        // Code that blocks is a task of its own elsewhere. What is polled just now comes back.
+        pause(engine, MOMENT, || engine.scheduler.inside() == 0);
+        warn_of_rest(in_time, open, spawned + engine.scheduler.inside());
+    }
+    let mut waited = Duration::ZERO;
+    if open > 0 {
         pause(engine, FORCED_WAIT, || engine.connections.count() == 0);
+        waited = sync::now().saturating_duration_since(forced);
         // What is left is held by application code that does not return; the sockets go all the same.
         for conn in engine.connections.all() {
             conn.abandon();
@@ -83,12 +93,12 @@ pub(crate) fn run(engine: &Arc<Engine>) -> Result<(), ServeError> {
     tasks.close();
     engine.tasks.close();
     engine.stop_workers();
-    pause(engine, LAST_WAIT, || engine.scheduler.threads() == 0);
+    pause(engine, LAST_WAIT.saturating_sub(waited), || engine.scheduler.threads() == 0);
     match engine.scheduler.threads() {
         0 => engine.scheduler.join(),
-        threads => {
+        _ => {
             engine.scheduler.reap();
-            tracing::error!(target: "adapter", threads, "threads are left behind in application code that does not return");
+            warn_of_blocking();
         }
     }
     engine.timers.clear();

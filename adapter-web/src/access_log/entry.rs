@@ -5,22 +5,27 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use adapter_core::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use adapter_core::observe::{ConnectionInfo, Ending, RequestEnd, Route, known_method};
+use adapter_core::dispatch::{self, OwnAnswer};
+use adapter_core::http::{HeaderMap, HeaderValue, Method, header};
+use adapter_core::observe::{ConnectionInfo, End, Ending, RequestEnd, Route, known_method};
 use adapter_core::refused::Refused;
-use adapter_core::{Environ, Error, Outcome, Request, Response, dispatch};
+use adapter_core::rules::Rejection;
+use adapter_core::{Environ, Error, Outcome, Request, Response};
 use tracing::Span;
 
-use super::line::{self, End, Head};
+use super::line::{self, Ended, Head};
 use super::{Format, request_id, span};
 use crate::output::Queue;
 
 /// What nginx logs when the client went away before there was a response.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// The one limit that breaks a response off. \[LIM-06\]
+const STALLED: &str = "the client took nothing in time (--timeout-write)";
 
 /// A request that is being answered.
 pub(super) struct Entry {
@@ -32,18 +37,21 @@ pub(super) struct Entry {
     lines: Option<Queue>,
     /// Octets of the request that were read, where the format has them.
     read: Option<Arc<AtomicU64>>,
-    /// `None` until there is a response.
-    status: Option<u16>,
+    /// That of the response, once there is one.
+    status: OnceLock<u16>,
     /// Of the application that has answered.
-    route: Option<Route>,
+    route: OnceLock<Route>,
     /// How its body ended, and how many octets of it there were.
     body: OnceLock<(Outcome, u64)>,
-    /// The server answered with that in the application's place.
-    instead: OnceLock<StatusCode>,
+    /// The response is the server's own, to what the application has failed with.
+    own: OnceLock<OwnAnswer>,
+    /// The server answered with that in place of what the application had answered.
+    instead: OnceLock<OwnAnswer>,
     /// What broke it off, where the format says so.
     failure: OnceLock<String>,
     /// How the request ended, and how long it took.
-    ending: OnceLock<(RequestEnd, Duration)>,
+    ending: OnceLock<(End, Duration)>,
+    is_written: AtomicBool,
 }
 
 impl Entry {
@@ -68,12 +76,14 @@ impl Entry {
             span,
             lines,
             read,
-            status: None,
-            route: None,
+            status: OnceLock::new(),
+            route: OnceLock::new(),
+            own: OnceLock::new(),
             body: OnceLock::new(),
             instead: OnceLock::new(),
             failure: OnceLock::new(),
             ending: OnceLock::new(),
+            is_written: AtomicBool::new(false),
         }
     }
 
@@ -83,15 +93,25 @@ impl Entry {
     }
 
     /// The response is known. It gets the request's id, unless it has one, and says later how it ended.
-    pub(super) fn answered(mut self, mut response: Response) -> Response {
+    pub(super) fn answered(self: Arc<Self>, mut response: Response) -> Response {
         // One that nobody is there to read is none. [ERR-12]
-        self.status = (!dispatch::is_unanswerable(&response)).then(|| response.status().as_u16());
-        self.route = response.extensions().get().cloned();
-        response.headers_mut().entry(&request_id::REQUEST_ID).or_insert_with(|| self.head.id.clone());
+        if !dispatch::is_unanswerable(&response) {
+            let _ = self.status.set(response.status().as_u16());
+        }
+        if let Some(route) = response.extensions().get::<Route>() {
+            let _ = self.route.set(route.clone());
+        }
+        if let Some(own) = response.extensions().get::<OwnAnswer>() {
+            let _ = self.own.set(own.clone());
+        }
+        // What is refused has none, wherever that is found out.
+        if self.own.get().is_none_or(|own| own.rejection().is_none()) {
+            response.headers_mut().entry(&request_id::REQUEST_ID).or_insert_with(|| self.head.id.clone());
+        }
         let has_length = response.headers().contains_key(header::CONTENT_LENGTH);
-        let entry = Arc::new(self);
+        let entry = self;
         let told = entry.clone();
-        response.extensions_mut().insert(Ending::new(move |how| told.ended(how)));
+        response.extensions_mut().insert(Ending::new(move |end| told.ended(end)));
         response.map(|body| {
             let (span, told) = (entry.span.clone(), entry.clone());
             let body = body.in_span(span).on_finish(move |outcome, octets| entry.finished(outcome, octets));
@@ -105,8 +125,8 @@ impl Entry {
     fn finished(&self, outcome: Outcome, octets: u64) {
         // Each is said once.
         let _ = self.body.set((outcome, octets));
-        if let Some(status) = dispatch::answered_instead() {
-            let _ = self.instead.set(status);
+        if let Some(own) = dispatch::answered_instead() {
+            let _ = self.instead.set(own);
         }
     }
 
@@ -118,39 +138,36 @@ impl Entry {
     }
 
     /// The server is done with the request.
-    fn ended(&self, how: RequestEnd) {
-        let _ = self.ending.set((how, self.environ.received_at().elapsed()));
+    fn ended(&self, end: End) {
+        let _ = self.ending.set((end, self.environ.received_at().elapsed()));
     }
 
-    fn write(&self) {
+    /// Whether the server has given its connection up.
+    pub(super) fn is_left_behind(&self) -> bool {
+        self.environ.broken_off().is_some()
+    }
+
+    /// Writes the line, if nobody has.
+    pub(super) fn write(&self) {
+        if self.is_written.swap(true, Ordering::Relaxed) {
+            return;
+        }
         // [LIM-09] who answered matters: the client still waited
         let instead = match self.body.get() {
-            Some(_) => self.instead.get().copied(),
+            Some(_) => self.instead.get().cloned(),
             None => dispatch::answered_instead(),
         };
-        let (status, outcome, bytes) = match instead {
-            Some(status) => {
-                let body = dispatch::failure(status).into_body();
-                let bytes = if self.head.method == Method::HEAD { 0 } else { body.len().unwrap_or(0) };
-                (Some(status.as_u16()), Outcome::Complete, bytes)
-            }
+        if let Some(rejection) = instead.as_ref().or(self.own.get()).and_then(OwnAnswer::rejection) {
+            return self.write_refused(rejection);
+        }
+        let (how, status, bytes, took) = match self.ending.get() {
+            Some((End { how, status, sent, .. }, took)) => (*how, status.map(|status| status.as_u16()), *sent, *took),
             None => {
-                let (outcome, bytes) = self.body.get().copied().unwrap_or((Outcome::Aborted, 0));
-                (self.status, outcome, bytes)
+                let (how, status, bytes) = self.seen(instead.as_ref());
+                (how, status, bytes, self.environ.received_at().elapsed())
             }
         };
-        let (how, took) = self.ending.get().copied().unwrap_or_else(|| {
-            // A body that must not be sent is dropped unpulled, and nothing is missing from the response then.
-            let bodiless = self.head.method == Method::HEAD || matches!(status, Some(204 | 205 | 304));
-            let how = match self.environ.broken_off() {
-                _ if status.is_some() && (bodiless || outcome == Outcome::Complete) => RequestEnd::Complete,
-                Some(how) => how,
-                None if status.is_none() => RequestEnd::ClientGone,
-                None => RequestEnd::Failed,
-            };
-            (how, self.environ.received_at().elapsed())
-        });
-        span::named(&self.span, known_method(&self.head.method), self.route.as_ref());
+        span::named(&self.span, known_method(&self.head.method), self.route.get());
         span::answered(&self.span, status);
         let status = status.unwrap_or(CLIENT_CLOSED_REQUEST);
         tracing::info!(
@@ -164,8 +181,54 @@ impl Entry {
         );
         if let Some(lines) = &self.lines {
             let read = self.read.as_ref().map_or(0, |read| read.load(Ordering::Relaxed));
-            let why = self.failure.get().filter(|_| how == RequestEnd::Failed).map(String::as_str);
-            lines.send(self.head.line(self.format, &End { status, read, bytes, took, how: how.name(), why }));
+            let why = match how {
+                RequestEnd::Failed => self.failure.get().map(String::as_str),
+                RequestEnd::TimedOut => Some(STALLED),
+                RequestEnd::Complete => instead.as_ref().or(self.own.get()).map(OwnAnswer::reason),
+                _ => None,
+            };
+            let took = Some(took);
+            lines.send(self.head.line(self.format, &Ended { status, read, bytes, took, how: how.name(), why }));
+        }
+    }
+
+    /// How it ended, where nobody has told that: status and octets of the body, too. `instead` is what the server has answered.
+    fn seen(&self, instead: Option<&OwnAnswer>) -> (RequestEnd, Option<u16>, u64) {
+        let is_head = self.head.method == Method::HEAD;
+        if let Some(own) = instead {
+            let body = Response::from(own.clone()).into_body();
+            return (
+                RequestEnd::Complete,
+                Some(own.status().as_u16()),
+                if is_head { 0 } else { body.len().unwrap_or(0) },
+            );
+        }
+        let (outcome, bytes) = self.body.get().copied().unwrap_or((Outcome::Aborted, 0));
+        let status = self.status.get().copied();
+        // A body that must not be sent is dropped unpulled, and nothing is missing from the response then.
+        let bodiless = is_head || matches!(status, Some(204 | 205 | 304));
+        let how = match self.environ.broken_off() {
+            _ if status.is_some() && (bodiless || outcome == Outcome::Complete) => RequestEnd::Complete,
+            Some(how) => how,
+            None if status.is_none() => RequestEnd::ClientGone,
+            None => RequestEnd::Failed,
+        };
+        (how, status, bytes)
+    }
+
+    /// As [`refused`], of one that the server has refused behind its call.
+    #[cold]
+    fn write_refused(&self, rejection: &Rejection) {
+        let Rejection { status, reason, requirement, .. } = *rejection;
+        let status = status.as_u16();
+        let bytes = if self.head.method == Method::HEAD { 0 } else { reason.len() as u64 };
+        span::named(&self.span, known_method(&self.head.method), self.route.get());
+        span::answered(&self.span, Some(status));
+        tracing::info!(target: super::TARGET, parent: &self.span, status, bytes, requirement, reason, "refused");
+        if let Some(lines) = &self.lines {
+            let read = self.read.as_ref().map_or(0, |read| read.load(Ordering::Relaxed));
+            let how = RequestEnd::Refused.name();
+            lines.send(self.head.line(self.format, &Ended { status, read, bytes, took: None, how, why: Some(reason) }));
         }
     }
 }

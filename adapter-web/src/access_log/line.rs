@@ -25,13 +25,14 @@ pub(super) struct Head {
 }
 
 /// What a line says of its end.
-pub(super) struct End<'a> {
+pub(super) struct Ended<'a> {
     pub(super) status: u16,
     /// Octets of the request's body that were read.
     pub(super) read: u64,
     /// Octets of the response's body.
     pub(super) bytes: u64,
-    pub(super) took: Duration,
+    /// `None` for one that was refused, which has no id either.
+    pub(super) took: Option<Duration>,
     pub(super) how: &'static str,
     /// What broke the response off.
     pub(super) why: Option<&'a str>,
@@ -39,7 +40,7 @@ pub(super) struct End<'a> {
 
 impl Head {
     /// `host ident user [date] "request" status bytes`, and `"referer" "user-agent"`; or all of it as JSON.
-    pub(super) fn line(&self, format: Format, ended: &End<'_>) -> String {
+    pub(super) fn line(&self, format: Format, ended: &Ended<'_>) -> String {
         let agent = self.agent.as_ref().map(|agent| agent.each_ref().map(Option::as_ref));
         if format == Format::Json {
             let target = self.uri.to_string();
@@ -50,9 +51,9 @@ impl Head {
                 .number("status", Some(ended.status))
                 .number("request_octets", Some(ended.read))
                 .number("response_octets", Some(ended.bytes))
-                .number("duration", Some(Seconds(ended.took)))
+                .number("duration", ended.took.map(Seconds))
                 .agent(agent.unwrap_or_default())
-                .text("request_id", Some(self.id.as_bytes()))
+                .text("request_id", ended.took.map(|_| self.id.as_bytes()))
                 .plain("ended", Some(ended.how))
                 .text("reason", ended.why.map(str::as_bytes))
                 .line();
@@ -206,8 +207,8 @@ mod tests {
         }
     }
 
-    fn ended(status: u16, bytes: u64) -> End<'static> {
-        End { status, read: 3, bytes, took: Duration::from_micros(1500), how: "complete", why: None }
+    fn ended(status: u16, bytes: u64) -> Ended<'static> {
+        Ended { status, read: 3, bytes, took: Some(Duration::from_micros(1500)), how: "complete", why: None }
     }
 
     #[test]

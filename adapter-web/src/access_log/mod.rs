@@ -30,12 +30,15 @@
 //! `version`, `status`, `request_octets` and `response_octets` (of bodies, without framing), `duration` (seconds, until the server lets
 //! go of the body), `referer`, `user_agent`, `request_id`, `ended` and `reason`. A request has ended `complete`, `failed` (the
 //! application's body), `client_gone`, `timed_out` or `forced`, as [`RequestEnd`](adapter_core::observe::RequestEnd) has it, or was `refused` by the
-//! server, for a `reason`; `handshake_failed` is TLS. What has `failed` has the body's error for a reason.
+//! server, for a `reason`, and has neither id nor duration then; `handshake_failed` is TLS. What has `failed` has the body's error for a reason, and what has
+//! `timed_out` the limit; what is `complete` has one where the server has answered in the application's place
+//! ([`OwnAnswer`](adapter_core::dispatch::OwnAnswer)).
 
 mod date;
 mod entry;
 mod json;
 mod line;
+mod open;
 mod request_id;
 mod span;
 mod writer;
@@ -50,8 +53,8 @@ use adapter_core::{Application, DynApplication, Environ, Error, Request, Respons
 use tracing::Instrument as _;
 
 use self::entry::Entry;
+use self::writer::Lines;
 pub use self::writer::Writer;
-use crate::output::Queue;
 
 /// The target of the event at the end of each request.
 pub const TARGET: &str = "adapter_web::access";
@@ -112,7 +115,7 @@ impl Format {
 pub struct AccessLog {
     inner: DynApplication,
     format: Format,
-    lines: Option<Queue>,
+    lines: Option<Lines>,
 }
 
 impl AccessLog {
@@ -130,23 +133,33 @@ impl AccessLog {
 /// Logs what no application sees.
 struct Refusals {
     format: Format,
-    lines: Option<Queue>,
+    lines: Option<Lines>,
 }
 
 impl Observer for Refusals {
     fn request_refused(&self, refused: &Refused<'_>) {
-        entry::refused(refused, self.format, self.lines.as_ref());
+        entry::refused(refused, self.format, self.lines.as_ref().map(|lines| &lines.queue));
     }
 
     fn handshake_failed(&self, connection: ConnectionInfo, why: &dyn fmt::Display) {
-        entry::handshake(connection, why, self.format, self.lines.as_ref());
+        entry::handshake(connection, why, self.format, self.lines.as_ref().map(|lines| &lines.queue));
+    }
+
+    fn drain_ended(&self, _: bool) {
+        if let Some(lines) = &self.lines {
+            lines.open.end();
+        }
     }
 }
 
 impl Application for AccessLog {
     async fn call(&self, mut request: Request, environ: Environ) -> Result<Response, Error> {
-        let lines = if self.format.has_lines() { self.lines.clone() } else { None };
-        let entry = Entry::begin(&mut request, &environ, self.format, lines);
+        let lines = self.lines.as_ref().filter(|_| self.format.has_lines());
+        let queue = lines.map(|lines| lines.queue.clone());
+        let entry = Arc::new(Entry::begin(&mut request, &environ, self.format, queue));
+        if let Some(lines) = lines.filter(|_| environ.runtime().may_block()) {
+            lines.open.add(&entry);
+        }
         let span = entry.span().clone();
         // `dispatch` contains panics and answers errors: what the server would have done one level further out.
         let response = dispatch::call(&self.inner, request, environ).instrument(span).await;

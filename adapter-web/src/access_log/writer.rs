@@ -6,7 +6,9 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::open::Open;
 use crate::output::{Output, Plain, Queue, Sink, Trouble};
 
 /// The writing thread.
@@ -14,6 +16,14 @@ use crate::output::{Output, Plain, Queue, Sink, Trouble};
 #[must_use = "close it to have every line written"]
 pub struct Writer {
     output: Output,
+    open: Arc<Open>,
+}
+
+/// The way to it, and who may not come to take it.
+#[derive(Clone, Debug)]
+pub(super) struct Lines {
+    pub(super) queue: Queue,
+    pub(super) open: Arc<Open>,
 }
 
 impl Writer {
@@ -55,7 +65,7 @@ impl Writer {
             }
             None
         })?;
-        Ok(Writer { output })
+        Ok(Writer { output, open: Arc::default() })
     }
 
     /// Opens the file again by its name, behind the lines that are queued: whoever rotates logs renames it first, and neither
@@ -81,8 +91,12 @@ impl Writer {
         }
     }
 
-    pub(crate) fn lines(&self) -> Queue {
+    pub(crate) fn queue(&self) -> Queue {
         self.output.queue()
+    }
+
+    pub(super) fn lines(&self) -> Lines {
+        Lines { queue: self.output.queue(), open: self.open.clone() }
     }
 }
 

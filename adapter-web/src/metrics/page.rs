@@ -138,7 +138,7 @@ fn work(text: &mut Text, snapshot: &Snapshot) {
     text.family(
         "adapter_blocking_dropped",
         Kind::Counter,
-        "Blocking work that never ran: nobody waits for it any more.",
+        "Blocking work that never ran: there was no place for it, or nobody waits for it any more.",
     )
     .sample("", snapshot.blocking_dropped);
     text.family("adapter_blocking_waiting", Kind::Gauge, "Blocking work that waits for a thread.")

@@ -83,15 +83,45 @@ fn json_says_how_a_response_was_broken_off() {
             .collect();
         said.sort_unstable();
         let expected = [
-            r#""/endless" "timed_out" null"#,
+            r#""/endless" "timed_out" "the client took nothing in time (--timeout-write)""#,
             r#""/fails" "failed" "no""#,
             r#""/fails/blocking" "failed" "no \"luck\"""#,
             r#""/kept" "forced" null"#,
             r#""/left" "client_gone" null"#,
-            r#""/whole" "timed_out" null"#,
+            r#""/whole" "timed_out" "the client took nothing in time (--timeout-write)""#,
             r#""/whole/left" "client_gone" null"#,
         ];
         assert_eq!(said, expected, "{}", server.info().name);
         drop(kept);
+    }
+}
+
+/// \[FRM-03a\] The octets that were sent, and not those that the application had.
+#[test]
+fn a_body_that_is_longer_than_it_says_has_the_octets_that_were_sent() {
+    for server in adapter_web::servers() {
+        let name = server.info().name;
+        let application = |request: Request, _: Environ| async move {
+            let body = match request.uri().path() {
+                "/full" => Body::from("0123456789"),
+                "/stream" => Body::from_stream(futures_lite::stream::iter(["012345", "6789"])),
+                "/iterator" => Body::from_iterator(["012", "3456789"]),
+                _ => Body::from_iterator(["0123456789"]),
+            };
+            Ok::<_, Error>(Response::builder().header("content-length", "5").body(body)?)
+        };
+        let lines = whole_lines(server, wire::config(), Format::Json, application, |addr| {
+            for path in ["/full", "/stream", "/iterator", "/one"] {
+                exchange(addr, format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").as_bytes());
+            }
+        });
+        let mut said: Vec<_> = lines
+            .iter()
+            .map(|line| object(line))
+            .map(|line| format!("{} {} {}", line["target"], line["response_octets"], line["ended"]))
+            .collect();
+        said.sort_unstable();
+        let expected = ["/full", "/iterator", "/one", "/stream"].map(|path| format!("{path:?} 5 \"complete\""));
+        assert_eq!(said, expected, "{name}");
     }
 }

@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod broken_off;
+mod left;
+mod left_behind;
+mod overload;
+mod own_answers;
 #[path = "../wire/mod.rs"]
 mod wire;
 
@@ -243,6 +247,37 @@ fn heads_that_cannot_be_parsed_are_logged() {
         logged(&config, octets.as_bytes(), |server, lines| {
             assert!(lines.len() == 1 && lines[0].contains(line), "{server}: {lines:?}, expected {line}");
         });
+    }
+}
+
+/// However many packets it comes in, of which it may be none.
+#[test]
+fn a_request_line_that_never_ends_is_logged_as_far_as_it_came() {
+    let mut config = wire::config();
+    config.timeouts.header_read = Some(Duration::from_millis(300));
+    let long = format!("GET /{} H", "x".repeat(300));
+    for server in adapter_web::servers() {
+        let name = server.info().name;
+        let lines = whole_lines(server, config.clone(), Format::Json, application, |addr| {
+            for line in [&long, "HEAD /nobody"] {
+                let mut client = wire::Client::connect(addr);
+                for octet in line.as_bytes() {
+                    client.send(&[*octet]);
+                    std::thread::yield_now();
+                }
+                let head = client.head();
+                assert!(head.starts_with("HTTP/1.1 408 "), "{name}: {head}");
+                // [NOB-01]
+                let has_body = client.exact(1).is_some();
+                assert_eq!(has_body, line.starts_with("GET"), "{name}");
+            }
+        });
+        let said: Vec<_> = lines
+            .iter()
+            .map(|line| object(line))
+            .map(|line| format!("{} {}", line["target"].as_str().unwrap(), line["response_octets"]))
+            .collect();
+        assert_eq!(said, [format!("/{} 39", "x".repeat(300)), "HEAD /nobody 0".to_owned()], "{name}");
     }
 }
 

@@ -40,11 +40,32 @@ pub(crate) fn endless_tasks(server: &str) {
         }
         let (ended, stderr, _) = program.end();
         assert_eq!(ended.code(), Some(0), "{stderr:?}");
-        let says = if forced { "the shutdown was forced; spawned tasks are dropped" } else { "deadline has passed" };
+        let says = if forced {
+            "the shutdown was forced; spawned tasks are dropped, blocking code is left behind"
+        } else {
+            "deadline has passed"
+        };
         let warnings: Vec<_> = stderr.iter().filter(|line| line.contains("WARN")).collect();
         assert_eq!(warnings.len(), 1, "{stderr:?}");
         assert!(warnings[0].contains(says) && warnings[0].contains("tasks=1"), "{stderr:?}");
     }
+}
+
+/// As a task is: whether it has a thread of its own, or that of its connection.
+pub(crate) fn blocking(server: &str) {
+    let program = start(command(&["--server", server, "--bind", "127.0.0.1:0", "--timeout-graceful-shutdown", "1h"]));
+    let address = program.address();
+    let _in_flight = ask(&address, "/blocks");
+    assert!(program.line().starts_with("called /blocks"));
+    program.signal("-TERM");
+    assert_eq!(program.line(), "adapter: SIGTERM: draining, once more to force");
+    program.signal("-INT");
+    let (_, stderr, _) = program.end();
+    // Its connection may be closed by then.
+    let said: Vec<_> = stderr.iter().filter_map(|line| Some(line.split_once("Z ")?.1.trim_start())).collect();
+    let forced = "WARN adapter: the shutdown was forced; spawned tasks are dropped, blocking code is left behind open=";
+    assert!(said.len() == 2 && said[0].starts_with(forced) && said[0].ends_with(" tasks=1"), "{stderr:?}");
+    assert_eq!(said[1], "WARN adapter: blocking application code still runs after the shutdown");
 }
 
 pub(crate) fn sigterm_drains(server: &str) {

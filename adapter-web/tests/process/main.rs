@@ -125,6 +125,7 @@ mod unix {
             ("the_longest_times_are_never", usage::longest_times),
             ("limits_that_cannot_be_kept_are_refused", usage::limits_too_large),
             ("an_applications_drop_changes_no_status", ends::fragile),
+            ("code_that_blocks_is_told_where_it_is_left_behind", ends::blocking),
             ("tasks_that_never_end_are_told_and_dropped", ends::endless_tasks),
             #[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
             ("a_clock_that_is_set_back_is_followed", crate::clock::set_back),

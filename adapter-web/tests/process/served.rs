@@ -5,7 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use adapter_web::{
-    Body, DynApplication, Environ, Error, Request, Response, ServeError, Server, ServerConfig, ServerHandle, ServerInfo,
+    Application as _, Body, DynApplication, Environ, Error, Request, Response, ServeError, Server, ServerConfig,
+    ServerHandle, ServerInfo,
 };
 
 use crate::program::DEADLINE;
@@ -33,6 +34,14 @@ pub(crate) async fn application(request: Request, environ: Environ) -> Result<Re
     if path == "/hold" {
         called_here(path)?;
         thread::sleep(DEADLINE);
+    }
+    if path == "/blocks" {
+        let holds = adapter_web::blocking(|_, _| {
+            called_here("/blocks")?;
+            thread::sleep(DEADLINE);
+            Ok::<_, Error>(Response::new(Body::empty()))
+        });
+        return holds.call(request, environ).await;
     }
     if path == "/held" {
         called_here(path)?;

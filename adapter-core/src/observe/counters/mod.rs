@@ -14,12 +14,14 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::StatusCode;
+
 pub use self::histogram::{BOUNDS, HistogramSnapshot};
 use self::histogram::{Histogram, add, nanos};
 pub(crate) use self::series::Key;
 use self::series::Requests;
 pub use self::snapshot::{RequestsSnapshot, Snapshot};
-use super::{ConnectionEnd, ConnectionInfo, Observer, RequestEnded, RequestStarted, TimeLimit};
+use super::{ConnectionEnd, ConnectionInfo, Observer, RequestEnd, RequestEnded, RequestStarted, TimeLimit};
 use crate::refused::Refused;
 use crate::tls::TlsInfo;
 
@@ -58,6 +60,7 @@ struct Shard {
     resumed: AtomicU64,
     handshakes_failed: AtomicU64,
     started: AtomicU64,
+    turned_away: AtomicU64,
     received: AtomicU64,
     /// Both without those that were over [at once](Counters::ended_at_once).
     sent: AtomicU64,
@@ -168,6 +171,11 @@ impl Counters {
 
     /// A request has ended. As [`request_ended`](Observer::request_ended), which needs more.
     pub(crate) fn ended(&self, request: &Ended<'_>) {
+        if request.key.how() == RequestEnd::Refused {
+            self.refused(request.key.status());
+            add(&self.shard().turned_away, 1);
+            return;
+        }
         let place = self.place();
         self.requests.record_routed(request.key, request.route, place, request.to_last);
         let shard = &self.shards[place.0];
@@ -176,6 +184,13 @@ impl Counters {
         }
         add(&shard.received, request.received);
         add(&shard.sent, request.sent);
+    }
+
+    fn refused(&self, status: Option<StatusCode>) {
+        let place = status.and_then(|status| usize::from(status.as_u16()).checked_sub(400));
+        if let Some(count) = place.and_then(|place| self.refused.get(place)) {
+            add(count, 1);
+        }
     }
 
     /// What has been counted so far. Other threads go on meanwhile: what belongs together may differ by the requests of a moment. Does
@@ -193,13 +208,16 @@ impl Counters {
         let (at_once, sent_at_once) = self.requests.at_once();
         let mut to_first = histogram(|it| &it.to_first);
         to_first.add(&at_once);
-        let requests_ended = requests.iter().map(|it| it.durations.count).sum::<u64>() + requests_uncategorized;
+        let requests_turned_away = total(|it| &it.turned_away);
+        let requests_ended =
+            requests.iter().map(|it| it.durations.count).sum::<u64>() + requests_uncategorized + requests_turned_away;
         let (upgrades_ended, websockets_closed) = (total(|it| &it.upgrades_ended), total(|it| &it.websockets_closed));
         let (blocking_ended, blocking_dropped) = (total(|it| &it.ran), total(|it| &it.dropped));
         let blocking_started = total(|it| &it.begun);
         Snapshot {
             connections_closed,
             requests_ended,
+            requests_turned_away,
             upgrades_ended,
             websockets_closed,
             blocking_ended,
@@ -283,10 +301,7 @@ impl Observer for Counters {
     }
 
     fn request_refused(&self, refused: &Refused<'_>) {
-        let status = usize::from(refused.rejection().status.as_u16());
-        if let Some(count) = status.checked_sub(400).and_then(|place| self.refused.get(place)) {
-            add(count, 1);
-        }
+        self.refused(Some(refused.rejection().status));
     }
 
     fn upgraded(&self) {

@@ -27,7 +27,10 @@ pub struct Snapshot {
     pub requests_started: u64,
     /// Those that are over.
     pub requests_ended: u64,
-    /// The same by what they have in common.
+    /// Those of them that were [refused](RequestEnd::Refused): they are in [`refused`](Self::refused) and not in
+    /// [`requests`](Self::requests).
+    pub requests_turned_away: u64,
+    /// The others by what they have in common.
     pub requests: Vec<RequestsSnapshot>,
     /// Those for which there was no room in [`requests`](Self::requests).
     pub requests_uncategorized: u64,

@@ -140,7 +140,9 @@ impl Connection {
         let is_first = status.phase() == Phase::Head;
         let late = is_first && status.head_timed_out.load(Relaxed) && status.head_begun.load(Relaxed);
         let (rejection, left) = match error {
-            _ if late => (head::LATE, None),
+            // hyper has kept what came.
+            Some(_) if late => (head::LATE, Some(self.left_by_hyper()).filter(|left| !left.is_empty())),
+            None if late => (head::LATE, None),
             Some(error) => {
                 let left = self.left_by_hyper();
                 let lengths = self.shared.socket().inflow.lengths();

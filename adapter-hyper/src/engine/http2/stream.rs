@@ -245,7 +245,8 @@ impl Stream {
         if body.is_blocking() {
             let counted = shared.environ.count_blocking_job();
             let runtime = &shared.engine.serving.runtime;
-            body = dispatch::offload(&mut head, body, &mut plan, &self.facts, runtime, counted);
+            let observed = self.in_flight.observed.as_deref_mut();
+            body = dispatch::offload(&mut head, body, &mut plan, &self.facts, runtime, counted, observed);
         }
         plan.declare_length(&mut head.headers);
         // [RSP-06]

@@ -162,9 +162,14 @@ impl Inflow {
         matches!(self.state, State::Head) && !self.scan.has_begun()
     }
 
+    /// Whether the next octet belongs to a head of which something has come.
+    pub(super) fn is_amid_head(&self) -> bool {
+        matches!(self.state, State::Head) && self.scan.has_begun()
+    }
+
     /// Whether part of a head has come that is not complete, or something that was not looked at.
     pub(super) fn has_begun_head(&self) -> bool {
-        !self.raw.is_empty() || (matches!(self.state, State::Head) && self.scan.has_begun())
+        !self.raw.is_empty() || self.is_amid_head()
     }
 
     /// That many octets went straight to hyper.

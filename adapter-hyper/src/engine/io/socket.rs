@@ -437,13 +437,15 @@ impl Socket {
     fn filter(&mut self, status: &Status, buffer: &mut ReadBufCursor<'_>, input: Option<&[u8]>) {
         let Socket { inflow, early, line, line_length, .. } = self;
         status.received(inflow.is_in_body());
-        if inflow.is_between() {
-            let first = match input {
+        let is_first = inflow.is_between();
+        if is_first || inflow.is_amid_head() {
+            let begun = if is_first { 0 } else { *line_length };
+            let more = match input {
                 Some(input) => input,
                 None => inflow.raw(),
             };
-            *line_length = first.len().min(LINE);
-            line[..*line_length].copy_from_slice(&first[..*line_length]);
+            *line_length = (begun + more.len()).min(LINE);
+            line[begun..*line_length].copy_from_slice(&more[..*line_length - begun]);
         }
         let mut out = |octets: &[u8]| {
             let fits = if early.is_empty() { octets.len().min(buffer.remaining()) } else { 0 };
