@@ -426,12 +426,17 @@ impl Body {
     }
 
     /// Drops what feeds the body, with panics contained. \[BOD-09\], \[ERR-08\]
-    #[inline]
+    #[inline(always)]
     fn close(&mut self) {
         if self.is_full() {
             self.kind = Kind::Empty;
-            return;
+        } else {
+            self.close_any();
         }
+    }
+
+    #[inline(never)]
+    fn close_any(&mut self) {
         let kind = std::mem::replace(&mut self.kind, Kind::Empty);
         self.logged(|| contain::discard("drop of a body", kind));
     }

@@ -105,14 +105,20 @@ impl Observed {
 
     /// The application has answered, with these extensions, which may name the [`Route`] and somebody who asks for the [`Ending`]; or the
     /// server has in its place.
-    #[inline]
+    #[inline(always)]
     pub fn extended(&mut self, extensions: &Extensions) {
+        // As most are.
         if !extensions.is_empty() {
-            (self.route, self.ending) = (extensions.get().cloned(), extensions.get().cloned());
-            self.special |= self.route.is_some() || self.ending.is_some();
-            if OwnAnswer::refuses(extensions) {
-                self.refused();
-            }
+            self.extended_by(extensions);
+        }
+    }
+
+    #[inline(never)]
+    fn extended_by(&mut self, extensions: &Extensions) {
+        (self.route, self.ending) = (extensions.get().cloned(), extensions.get().cloned());
+        self.special |= self.route.is_some() || self.ending.is_some();
+        if OwnAnswer::refuses(extensions) {
+            self.refused();
         }
     }
 

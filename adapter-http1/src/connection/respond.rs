@@ -77,13 +77,15 @@ impl<T: Transport> Shared<T> {
 
     /// Whether application code that held its thread from `begun` until `now` was left by its client: reset, or, where it `blocks`, ended
     /// so long ago that code which does not block would have been dropped. \[DIS-01\], \[DIS-05b\]
-    #[inline]
+    #[inline(always)]
     fn was_left(&self, blocks: bool, begun: Instant, now: Instant) -> bool {
         // Most code is quick, and most clients stay.
         let is_quick = !blocks || now.saturating_duration_since(begun) < GRACE;
-        if is_quick && !self.environ.disconnected.is_fired() {
-            return false;
-        }
+        (!is_quick || self.environ.disconnected.is_fired()) && self.seems_left(blocks, begun, now)
+    }
+
+    #[inline(never)]
+    fn seems_left(&self, blocks: bool, begun: Instant, now: Instant) -> bool {
         let mut io = self.io();
         // An end behind octets that nobody reads is waited for once more.
         let grace = if io.upload.is_some() { 2 * GRACE } else { GRACE };
