@@ -11,7 +11,7 @@ use crate::environ::{Connection, Environ};
 use crate::instead::OwnAnswer;
 use crate::observe::{
     CounterPlace, End, Ended, Ending, Head, Key, RequestEnd, RequestEnded, RequestStarted, Route, StartedFacts as _,
-    scheme,
+    left, scheme,
 };
 
 thread_local! {
@@ -116,10 +116,19 @@ impl Observed {
     #[inline(never)]
     fn extended_by(&mut self, extensions: &Extensions) {
         (self.route, self.ending) = (extensions.get().cloned(), extensions.get().cloned());
+        if self.route.is_none() && extensions.get::<OwnAnswer>().is_some() {
+            self.look_for_route();
+        }
         self.special |= self.route.is_some() || self.ending.is_some();
         if OwnAnswer::refuses(extensions) {
             self.refused();
         }
+    }
+
+    /// The handler that had it may have ended without an answer.
+    #[cold]
+    fn look_for_route(&mut self) {
+        self.route = self.connection.as_ref().and_then(|it| left((Arc::as_ptr(it) as usize, self.began)));
     }
 
     /// There is no thread for what blocks of it, and no place to wait for one: the server answers that, whatever becomes of the answer.
@@ -270,6 +279,9 @@ impl Observed {
 
 impl Drop for Observed {
     fn drop(&mut self) {
+        if self.status.is_none() && self.route.is_none() {
+            self.look_for_route();
+        }
         let Some(connection) = &self.connection else { return };
         let how = self.how.or_else(|| connection.broken_off()).unwrap_or(RequestEnd::ClientGone);
         let after = connection.serving.runtime.now().saturating_duration_since(self.began);

@@ -19,7 +19,7 @@ use crate::config::ListenAddr;
 use crate::error::Error;
 use crate::hints::EarlyHints;
 use crate::info::ServerInfo;
-use crate::observe::{Observers, RequestEnd, StartedFacts};
+use crate::observe::{Observers, RequestEnd, Route, StartedFacts, Which, left};
 use crate::rules::forwarded::{self, Forwarded};
 use crate::runtime::Runtime;
 use crate::shutdown::ShutdownTrigger;
@@ -80,6 +80,17 @@ impl Environ {
     /// Who is told what its server does.
     pub(crate) fn observers(&self) -> &Observers {
         &self.connection.serving.observers
+    }
+
+    /// Which request this is of.
+    pub(crate) fn which(&self) -> Which {
+        (Arc::as_ptr(&self.connection) as usize, self.received_at)
+    }
+
+    /// The route that was matched, where the handler has ended without an answer just now, on this thread. For middleware that logs.
+    #[doc(hidden)]
+    pub fn route_left(&self) -> Option<Route> {
+        left(self.which())
     }
 
     /// What all requests of its connection share.

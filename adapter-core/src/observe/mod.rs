@@ -28,6 +28,7 @@
 
 mod counters;
 mod several;
+mod unanswered;
 
 use std::any::Any;
 use std::fmt;
@@ -43,6 +44,9 @@ pub(crate) use self::counters::{CounterPlace, Ended, Key};
 pub(crate) use self::several::Observers;
 #[cfg(any(feature = "axum", feature = "websocket"))]
 pub(crate) use self::several::OpenWebSocket;
+#[cfg(feature = "axum")]
+pub(crate) use self::unanswered::Unanswered;
+pub(crate) use self::unanswered::{Which, left};
 use crate::contain;
 use crate::refused::Refused;
 use crate::tls::TlsInfo;

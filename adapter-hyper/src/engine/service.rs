@@ -118,10 +118,10 @@ impl Service {
 /// The response to one request, to come.
 pub(super) struct Answer {
     facts: Facts,
+    /// `None` for a request that was refused. Dropped before the end is told: the handler may say which route it was.
+    call: Option<Call>,
     /// Taken by the response.
     in_flight: Option<InFlight>,
-    /// `None` for a request that was refused.
-    call: Option<Call>,
     rare: Option<Box<Rare>>,
 }
 

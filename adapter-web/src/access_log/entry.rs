@@ -103,6 +103,7 @@ impl Entry {
         }
         if let Some(own) = response.extensions().get::<OwnAnswer>() {
             let _ = self.own.set(own.clone());
+            self.find_route();
         }
         // What is refused has none, wherever that is found out.
         if self.own.get().is_none_or(|own| own.rejection().is_none()) {
@@ -119,6 +120,13 @@ impl Entry {
             let may_fail = !body.is_full() || has_length;
             if may_fail { body.on_failure(move |error| told.failed(error)) } else { body }
         })
+    }
+
+    /// The handler that was to answer has ended without.
+    fn find_route(&self) {
+        if let Some(route) = self.environ.route_left() {
+            let _ = self.route.set(route);
+        }
     }
 
     /// The server is done with the response's body.
@@ -236,6 +244,9 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         dispatch::dropped_in(&self.span);
+        if self.status.get().is_none() {
+            self.find_route();
+        }
         self.write();
     }
 }

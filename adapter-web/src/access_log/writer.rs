@@ -91,6 +91,7 @@ impl Writer {
         }
     }
 
+    #[cfg(all(unix, feature = "cli"))]
     pub(crate) fn queue(&self) -> Queue {
         self.output.queue()
     }

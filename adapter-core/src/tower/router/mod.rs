@@ -21,7 +21,7 @@ use self::routing::Routing;
 use crate::application::{Application, Arguments, DynApplication, Request, Response, answer};
 use crate::environ::Environ;
 use crate::error::Error;
-use crate::observe::Route;
+use crate::observe::{Route, Unanswered};
 use crate::request_body::RequestBodyError;
 use crate::tokio::{Begin, WithTokio};
 
@@ -45,7 +45,7 @@ use crate::tokio::{Begin, WithTokio};
 ///   status is left alone.
 ///
 /// Where the server has an [`Observer`](crate::observe::Observer), a layer around each route tells it the `MatchedPath` as the
-/// [`Route`](crate::observe::Route); it costs an allocation or two.
+/// [`Route`](crate::observe::Route), also where the handler panics, is too late or is left by its client; it costs an allocation or two.
 ///
 /// The router is without missing state, as for `axum::serve`. Costs four allocations a request besides the router's own, two
 /// more for a request that has a body. A response body that says it is short (64 KiB) is polled once with its head; others
@@ -113,12 +113,14 @@ impl Begin for Routed {
 
 /// Says by which route the request was answered, unless the program has. \[OBS-04\]
 async fn name_route(request: ::axum::extract::Request, next: Next) -> ::axum::response::Response {
-    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let extensions = request.extensions();
+    let matched = extensions.get::<MatchedPath>().zip(extensions.get::<Environ>());
+    let matched = matched.map(|(path, environ)| Unanswered::new(environ.which(), Route::from(path.as_str())));
     let mut response = next.run(request).await;
-    if let Some(matched) = matched
+    if let Some(route) = matched.and_then(Unanswered::answered)
         && response.extensions().get::<Route>().is_none()
     {
-        response.extensions_mut().insert(Route::from(matched.as_str()));
+        response.extensions_mut().insert(route);
     }
     response
 }
