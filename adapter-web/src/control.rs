@@ -60,7 +60,7 @@ impl Trust {
             Ok(changed) if !changed.is_empty() => {
                 let (again, changed) = (&self.again, changed.join(", "));
                 format!(
-                    "read the trusted proxies of {again} again; what it says else has changed ({changed}), and holds from the next start"
+                    "read the trusted proxies of {again} again; what it says else has changed ({changed}), and is read at the next start"
                 )
             }
             Ok(_) => format!("read the trusted proxies of {} again", self.again),

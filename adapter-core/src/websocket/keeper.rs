@@ -76,7 +76,7 @@ impl Future for Keeper {
             if let Some((_, shutdown)) = &stopping {
                 link.stop(shutdown.is_handed_over(), now.get());
             }
-            link.pump_in(&now);
+            link.pump_in(&now, true);
             let due = link.check_clock(now.get());
             link.pump_out(&now);
             let changes = link.take_changes();

@@ -24,6 +24,10 @@ use crate::upgrade::Upgraded;
 /// How long we read on after both close frames, so that the peer can read ours. RFC 6455 §7.1.1
 const LINGER: Duration = Duration::from_secs(2);
 
+/// How long a peer's close frame waits for an application that has taken a message and not come back for the next: what it answers
+/// still goes out. RFC 6455 §5.5.1
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// One WebSocket, as its receiver, senders and keeper share it.
 pub(super) struct Shared {
     link: Mutex<Link>,
@@ -118,6 +122,8 @@ pub(super) struct Link {
     phase: Phase,
     /// The peer's stream has ended while something of ours was still to be sent.
     peer_ended: bool,
+    /// Since when the peer's close frame waits.
+    close_ahead: Option<Instant>,
     end: Option<Close>,
     /// Why it failed, until the receiver is told.
     failure: Option<Error>,
@@ -147,6 +153,7 @@ impl Link {
             written: 0,
             phase: Phase::Open,
             peer_ended: false,
+            close_ahead: None,
             end: None,
             failure: None,
             held_up: false,
@@ -322,8 +329,9 @@ impl Link {
         }
     }
 
-    /// Reads until a message waits or nothing more is here, or it is the turn of others.
-    pub(super) fn pump_in(&mut self, now: &Moment<'_>) {
+    /// Reads until a message waits or nothing more is here, or it is the turn of others. Not so a close frame, for a while, where that
+    /// is `ahead` of the receiver.
+    pub(super) fn pump_in(&mut self, now: &Moment<'_>, ahead: bool) {
         if let Some(wire) = &mut self.wire {
             wire.begin_turn();
         }
@@ -336,11 +344,13 @@ impl Link {
                 return;
             }
             let (before, had_backlog) = (wire.received(), wire.backlog() > 0);
+            let waits = ahead && self.phase == Phase::Open && !self.deaf;
+            let may_close = !waits || self.close_ahead.is_some_and(|since| now.get() >= since + PATIENCE);
             let mut cx = Context::from_waker(&self.waker);
             let event = match self.phase {
                 // After the last frame whatever comes is only awaited to end. RFC 6455 §1.4
                 Phase::Ending { .. } => wire.poll_end(&mut cx).map(|()| Event::Lost),
-                _ => wire.poll_event(&mut cx),
+                _ => wire.poll_event(&mut cx, may_close),
             };
             if wire.received() > before {
                 self.received = now.get();
@@ -352,6 +362,10 @@ impl Link {
             self.look_at_written(now);
             let Poll::Ready(event) = event else { return };
             self.wakers.reads.set();
+            if event == Event::CloseAhead {
+                self.close_ahead.get_or_insert_with(|| now.get());
+                return;
+            }
             if matches!(event, Event::Lost) && matches!(self.phase, Phase::Ending { shut: false, .. }) {
                 // A peer that has said Close and ended its direction may still read ours. RFC 6455 §5.5.1
                 self.peer_ended = true;
@@ -373,7 +387,7 @@ impl Link {
                     self.changes.message = true;
                 }
             }
-            Event::Control => {}
+            Event::Control | Event::CloseAhead => {}
             Event::Close(close) => {
                 if open {
                     let (code, reason) = close.unwrap_or((code::NO_STATUS, String::new()));
@@ -417,6 +431,9 @@ impl Link {
         }
         let mut next: Option<Instant> = None;
         let mut look_at = |at: Instant| next = Some(next.map_or(at, |other| other.min(at)));
+        if let Some(since) = self.close_ahead {
+            look_at(since + PATIENCE);
+        }
         if self.backlog() > 0 {
             let at = later(self.progressed, self.options.send_timeout);
             if now >= at {

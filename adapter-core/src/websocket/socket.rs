@@ -54,7 +54,7 @@ impl User {
         if link.end().is_none() {
             shared.wakers.set_receiver(cx.waker());
             let now = shared.moment();
-            link.pump_in(&now);
+            link.pump_in(&now, false);
             // An answer to a ping, or a close.
             link.pump_out(&now);
         }

@@ -57,6 +57,8 @@ pub(super) enum Event {
     },
     /// The stream has ended.
     Lost,
+    /// A close frame comes next, and is left where it is.
+    CloseAhead,
 }
 
 /// A message as it is sent.
@@ -271,11 +273,11 @@ impl Wire {
         self.inflated_left = INFLATED;
     }
 
-    /// What comes next. Pending, with a wake-up on its way, also at the end of the turn. Not after [`Event::Lost`],
-    /// [`Event::Violation`] or [`Event::Close`].
-    pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+    /// What comes next; a close frame only where that `may_close`, as far as it can be seen before the library has it. Pending, with a
+    /// wake-up on its way, also at the end of the turn. Not after [`Event::Lost`], [`Event::Violation`] or [`Event::Close`].
+    pub(super) fn poll_event(&mut self, cx: &mut Context<'_>, may_close: bool) -> Poll<Event> {
         if !self.codec.as_ref().is_some_and(|codec| codec.is_inflating()) {
-            let event = self.poll_frames(cx);
+            let event = self.poll_frames(cx, may_close);
             self.socket.get_mut().give_back();
             if let Some(event) = ready!(event) {
                 return Poll::Ready(event);
@@ -285,11 +287,14 @@ impl Wire {
     }
 
     /// What the library reads next; `None` for a message that is to be inflated.
-    fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+    fn poll_frames(&mut self, cx: &mut Context<'_>, may_close: bool) -> Poll<Option<Event>> {
         // Where it has nothing, and there is nothing for it, it is not asked: that is most of what it would cost.
         while self.has_delivered() {
             if !ready!(self.socket.get_mut().poll_fill(cx)).unwrap_or_default() {
                 return Poll::Ready(Some(Event::Lost));
+            }
+            if !may_close && self.whole.is_none() && self.socket.get_ref().next().is_some_and(whole::is_close) {
+                return Poll::Ready(Some(Event::CloseAhead));
             }
             if !self.begin_whole() {
                 break;

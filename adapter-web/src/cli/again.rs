@@ -174,6 +174,7 @@ mod tests {
         for (wrong, why) in [
             ("trusted-proxy = 'nobody'", "trusted-proxy: invalid value 'nobody'"),
             ("trusted-proxy = ", "line 1: "),
+            ("timeout-wriite = '5s'", "unknown key \"timeout-wriite\"; a similar one is \"timeout-write\""),
             ("timeout-write = 'soon'", "timeout-write: invalid value 'soon'"),
             ("trusted-proxies = '10.0.0.1'", "unknown key \"trusted-proxies\"; a similar one is \"trusted-proxy\""),
         ] {

@@ -40,15 +40,16 @@ pub(super) fn apply(command: Command, path: &Path) -> Result<Command, Exit> {
     Ok(with_defaults(command, &settings))
 }
 
-/// The same of those of `keys` that are not in `but`, out of what is in the file [`now`]. Of other keys that `command` has the values
-/// are checked. Those it does not have are the program's own, unless they are close to one of `keys`: what was meant by that is
+/// The same of those of `keys` that are not in `but`, out of what is in the file `now`. Of other keys that `command` has the values
+/// are checked. Those it does not have are the program's own, unless they are close to one that it has: what was meant by that is
 /// not to be guessed.
 #[cfg_attr(not(unix), allow(dead_code, reason = "nothing is read again without signals"))]
 pub(super) fn apply_some(command: Command, mut now: Table, keys: &[&str], but: &[&str]) -> Result<Command, String> {
     let is_known = |key: &str| keys.contains(&key) || find(&command, key).is_some();
     for key in now.keys().filter(|key| !is_known(key)) {
-        if let Some(meant) = closest(keys.iter().copied(), key, 0.9) {
-            return Err(format!("unknown key {key:?}; a similar one is {meant:?}"));
+        let meant = closest(known(&command), key, 0.9);
+        if NO_SETTINGS.contains(&key.as_str()) || meant.is_some() {
+            return Err(format!("unknown key {key:?}{}", similar(meant)));
         }
     }
     now.retain(|key, _| is_known(key));
@@ -101,13 +102,17 @@ fn find<'c>(command: &'c Command, key: &str) -> Option<&'c Arg> {
 
 /// The key that was meant, if one is close.
 fn tip(command: &Command, key: &str) -> String {
-    fn keys<'c>(command: &'c Command, into: &mut Vec<&'c str>) {
-        into.extend(command.get_arguments().filter_map(Arg::get_long).filter(|key| !NO_SETTINGS.contains(key)));
-        command.get_subcommands().for_each(|command| keys(command, into));
-    }
-    let mut known = Vec::new();
-    keys(command, &mut known);
-    closest(known, key, 0.8).map_or_else(String::new, |name| format!("; a similar one is {name:?}"))
+    similar(closest(known(command), key, 0.8))
+}
+
+fn similar(meant: Option<&str>) -> String {
+    meant.map_or_else(String::new, |name| format!("; a similar one is {name:?}"))
+}
+
+/// The keys of all settings, at whatever level.
+fn known(command: &Command) -> Vec<&str> {
+    let own = command.get_arguments().filter_map(Arg::get_long).filter(|key| !NO_SETTINGS.contains(key));
+    own.chain(command.get_subcommands().flat_map(known)).collect()
 }
 
 /// The one of `known` that is like `key` to more than `least`, of 1.

@@ -228,7 +228,7 @@ fn a_large_message_is_inflated_in_turns() {
     let event = loop {
         wire.begin_turn();
         turns += 1;
-        match wire.poll_event(&mut cx) {
+        match wire.poll_event(&mut cx, true) {
             Poll::Ready(event) => break event,
             Poll::Pending => assert_eq!(count.0.load(Ordering::SeqCst), turns, "it is polled again"),
         }

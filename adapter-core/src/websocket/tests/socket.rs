@@ -281,6 +281,39 @@ fn a_quiet_one_gives_its_buffers_back_and_goes_on() {
     assert_eq!(read(&mut client, 9), b"\x81\x07so am I");
 }
 
+/// RFC 6455 §5.5.1: the answer to a message in front of it may go out first.
+#[test]
+fn a_close_waits_for_who_has_taken_a_message() {
+    for is_read_ahead in [false, true] {
+        let Setup { mut socket, mut client, mut keeper, tether: _tether } = open();
+        let mut cx = Context::from_waker(Waker::noop());
+        if is_read_ahead {
+            write(&mut client, &masked(0x81, b"ask"));
+            assert!(Pin::new(&mut keeper).poll(&mut cx).is_pending());
+            write(&mut client, &masked(0x88, b"\x03\xe8"));
+        } else {
+            write(&mut client, &[masked(0x81, b"ask"), masked(0x88, b"\x03\xe8")].concat());
+        }
+        assert_eq!(block_on(socket.recv()), Some(Ok(Message::from("ask"))));
+        assert!(Pin::new(&mut keeper).poll(&mut cx).is_pending());
+        assert_eq!(socket.closed(), None);
+        block_on(socket.send("answer")).unwrap();
+        assert!(Pin::new(&mut keeper).poll(&mut cx).is_pending());
+        assert_eq!(block_on(socket.recv()), None);
+        assert_eq!(read(&mut client, 12), b"\x81\x06answer\x88\x02\x03\xe8");
+    }
+}
+
+#[test]
+fn a_close_does_not_wait_for_ever_for_who_does_not_come_back() {
+    let Setup { socket, mut client, keeper, tether: _tether } = open();
+    write(&mut client, &masked(0x88, b"\x03\xe8"));
+    let mut answer = [0; 4];
+    block_on(keeper.or(async { client.read_exact(&mut answer).await.unwrap() }));
+    assert_eq!(&answer, b"\x88\x02\x03\xe8");
+    drop(socket);
+}
+
 #[test]
 fn it_is_a_stream_and_a_sink() {
     let Setup { mut socket, mut client, keeper: _keeper, tether: _tether } = open();

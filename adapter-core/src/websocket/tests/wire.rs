@@ -44,7 +44,7 @@ pub(super) fn decode_by(octets: &[u8], size: usize, options: &Options) -> Vec<Ev
     for piece in octets.chunks(size.max(1)) {
         block_on(client.write_all(piece)).unwrap();
         wire.begin_turn();
-        while let Poll::Ready(event) = wire.poll_event(&mut cx) {
+        while let Poll::Ready(event) = wire.poll_event(&mut cx, true) {
             let is_last = matches!(event, Event::Close(_) | Event::Violation { .. } | Event::Lost);
             events.push(event);
             if is_last {
@@ -104,21 +104,21 @@ fn what_comes_behind_a_message_is_all_read() {
         for part in [2, 3] {
             let payload = vec![7; length];
             write(&masked(FIN | 2, b"one"));
-            assert_eq!(wire.poll_event(&mut cx), Poll::Ready(Event::Message(Message::from(b"one".to_vec()))));
+            assert_eq!(wire.poll_event(&mut cx, true), Poll::Ready(Event::Message(Message::from(b"one".to_vec()))));
             let frame = masked(FIN | 2, &payload);
             let (begin, end) = frame.split_at(frame.len() / part);
             write(begin);
-            assert!(wire.poll_event(&mut cx).is_pending(), "{length}");
+            assert!(wire.poll_event(&mut cx, true).is_pending(), "{length}");
             write(end);
-            assert_eq!(wire.poll_event(&mut cx), Poll::Ready(Event::Message(Message::from(payload))), "{length}");
+            assert_eq!(wire.poll_event(&mut cx, true), Poll::Ready(Event::Message(Message::from(payload))), "{length}");
         }
         write(&[masked(FIN | 9, b"a"), masked(FIN | 9, &[1; 125]), masked(FIN | 2, b"two")].concat());
-        assert_eq!(wire.poll_event(&mut cx), Poll::Ready(Event::Control));
-        assert_eq!(wire.poll_event(&mut cx), Poll::Ready(Event::Control));
-        assert_eq!(wire.poll_event(&mut cx), Poll::Ready(Event::Message(Message::from(b"two".to_vec()))));
+        assert_eq!(wire.poll_event(&mut cx, true), Poll::Ready(Event::Control));
+        assert_eq!(wire.poll_event(&mut cx, true), Poll::Ready(Event::Control));
+        assert_eq!(wire.poll_event(&mut cx, true), Poll::Ready(Event::Message(Message::from(b"two".to_vec()))));
         assert_eq!(wire.poll_flush(&mut cx), Poll::Ready(Ok(())));
         drop(client);
-        assert_eq!(wire.poll_event(&mut cx), Poll::Ready(Event::Lost));
+        assert_eq!(wire.poll_event(&mut cx, true), Poll::Ready(Event::Lost));
     }
 }
 
@@ -181,14 +181,14 @@ fn answers_are_counted_though_the_client_does_not_take_them() {
     while wire.backlog() < 100 {
         block_on(client.write_all(&masked(FIN | 9, b"are you"))).unwrap();
         wire.begin_turn();
-        assert_eq!(wire.poll_event(&mut cx), Poll::Ready(Event::Control));
-        assert!(wire.poll_event(&mut cx).is_pending());
+        assert_eq!(wire.poll_event(&mut cx, true), Poll::Ready(Event::Control));
+        assert!(wire.poll_event(&mut cx, true).is_pending());
         pings += 1;
     }
     assert!(wire.poll_flush(&mut cx).is_pending());
     block_on(client.write_all(&masked(FIN | 8, b"\x0f\xa1b"))).unwrap();
     wire.begin_turn();
-    assert_eq!(wire.poll_event(&mut cx), Poll::Ready(Event::Close(Some((4001, "b".into())))));
+    assert_eq!(wire.poll_event(&mut cx, true), Poll::Ready(Event::Close(Some((4001, "b".into())))));
     let mut answers = Vec::new();
     let mut flushed = Poll::Pending;
     while flushed.is_pending() {
@@ -205,7 +205,7 @@ fn feed(wire: &mut Wire, client: &mut Pipe, octets: &[u8]) -> (usize, bool) {
     block_on(client.write_all(octets)).unwrap();
     wire.begin_turn();
     let mut cx = Context::from_waker(Waker::noop());
-    let count = std::iter::from_fn(|| wire.poll_event(&mut cx).is_ready().then_some(())).count();
+    let count = std::iter::from_fn(|| wire.poll_event(&mut cx, true).is_ready().then_some(())).count();
     (count, wire.has_spare_buffers())
 }
 
