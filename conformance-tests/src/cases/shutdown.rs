@@ -2,6 +2,7 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::application::TriggerSlot;
@@ -287,6 +288,8 @@ fn half_head_served(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
         // They are read by now.
         cx.answered(&cx.get("").close(), 200)?;
         running.trigger();
+        // A packet later, so that the server knows by then.
+        thread::sleep(Duration::from_millis(50));
         let sent = both.iter_mut().try_for_each(|connection| connection.send(rest));
         if begun.elapsed() > Duration::from_millis(400) {
             let _ = running.wait()?;
