@@ -17,7 +17,7 @@ pub const NO_PLACE: Rejection = Rejection::new(
 );
 
 /// An answer of the server's in place of one of an application that it has called: an extension of that response, for middleware
-/// that logs.
+/// that logs. A response that is made of it has its status, a generic text, and it among its extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnAnswer {
     status: StatusCode,
@@ -74,7 +74,7 @@ pub fn instead<T>(answer: &OwnAnswer, value: T) {
 }
 
 /// What the server answers in place of what is being dropped; `None` where it is dropped for another reason,
-/// such as a client that has gone. For middleware that logs, in the drop of its future or of its body's hook.
+/// such as a client that has gone. For middleware that logs, in the drop of its future or of its body's hook. Never blocks or panics.
 pub fn answered_instead() -> Option<OwnAnswer> {
     INSTEAD.with_borrow(Clone::clone)
 }

@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use adapter_core::server::{BindOptions, ListenAddr};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::tuning::Tuning;
+use super::tuning::{Tuning, bound_unsent};
 use super::{ListenSocket, Listener};
 
 /// How often another port is tried where the one the system chose is taken for another address of the same host.
@@ -43,6 +43,7 @@ pub(super) fn listen(addr: SocketAddr, options: Options) -> io::Result<Listener>
     let socket = bound(addr, options)?;
     // Before the first connection can be made, which gets what the listener has.
     options.tuning.apply(&SockRef::from(&socket))?;
+    bound_unsent(&SockRef::from(&socket));
     socket.listen(options.tuning.backlog)?;
     socket.set_nonblocking(true)?;
     let listener = TcpListener::from(socket);

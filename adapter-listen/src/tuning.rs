@@ -45,7 +45,6 @@ impl Tuning {
             }
             _ => socket.set_keepalive(false)?,
         }
-        bound_unsent(socket);
         match self.user_timeout {
             Some(timeout) => set_user_timeout(socket, timeout),
             None => Ok(()),

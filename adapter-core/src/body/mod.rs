@@ -13,6 +13,7 @@ mod exact;
 mod file;
 mod finish;
 mod handover;
+mod in_span;
 mod inspect;
 mod offload;
 
@@ -216,37 +217,6 @@ impl Body {
     pub fn on_finish(mut self, hook: impl FnOnce(Outcome, u64) + Send + 'static) -> Self {
         self.extras.get_or_insert_default().finish.add(Box::new(hook));
         self
-    }
-
-    /// Pulled, dropped and told of in `span`, wherever that happens. For logs.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn in_span(mut self, span: Span) -> Self {
-        self.extras.get_or_insert_default().span = Some(span);
-        self
-    }
-
-    pub(crate) fn span(&self) -> Option<&Span> {
-        self.extras.as_ref()?.span.as_ref()
-    }
-
-    /// Does what may log something of this body, or of its response, in its [span](Self::in_span). For servers.
-    #[doc(hidden)]
-    #[inline]
-    pub fn logged<T>(&self, log: impl FnOnce() -> T) -> T {
-        match self.span() {
-            Some(span) => span.in_scope(log),
-            None => log(),
-        }
-    }
-
-    /// A step of it in its span; what is in memory says nothing.
-    #[inline]
-    fn step<T>(&mut self, step: impl FnOnce(&mut Self) -> T) -> T {
-        match self.span().filter(|_| !self.is_full()).cloned() {
-            Some(span) => span.in_scope(|| step(self)),
-            None => step(self),
-        }
     }
 
     /// Calls `hook`, in place of one set before, with the error that breaks this body off, before the server logs that. Runs where the

@@ -243,7 +243,8 @@ fn answer_to(error: &Error) -> Response {
     response
 }
 
-/// [`NO_PLACE`], to be answered: says so in the log. For servers that refuse before they call the application. \[CON-05\]
+/// [`NO_PLACE`], to be answered: says so in the log, once for each call. Does not block but as the log does. For servers that refuse
+/// before they call the application. \[CON-05\]
 #[cold]
 pub fn no_place() -> &'static Rejection {
     tracing::warn!(target: "adapter", "no thread is free and no place to wait; answered 503");
@@ -334,7 +335,8 @@ fn prepare_any(response: Response, facts: &Facts, offered: bool) -> (response::P
     (head, body, plan)
 }
 
-/// The answer in place of a response that can't be sent, for `why`, which is logged; drops its `body`.
+/// The answer in place of a response that can't be sent, for `why`, which is logged; drops its `body`. Blocks only as that drop does;
+/// its panic is contained. For servers. \[FRM-06\], \[NOB-08\]
 #[cold]
 pub fn unsendable(why: &dyn fmt::Display, body: Body) -> Response {
     body.logged(|| tracing::error!(target: "adapter", error = %why, "the application's response can't be sent"));

@@ -128,7 +128,7 @@ impl Observed {
     /// The handler that had it may have ended without an answer.
     #[cold]
     fn look_for_route(&mut self) {
-        self.route = self.connection.as_ref().and_then(|it| left((Arc::as_ptr(it) as usize, self.began)));
+        self.route = self.connection.as_ref().and_then(|it| left(it.request(self.began)));
     }
 
     /// There is no thread for what blocks of it, and no place to wait for one: the server answers that, whatever becomes of the answer.

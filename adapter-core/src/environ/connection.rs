@@ -3,12 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use http::uri::Scheme;
 
 use super::Serving;
 use crate::config::ListenAddr;
-use crate::observe::{ConnectionEnd, ConnectionInfo, RequestEnd, TimeLimit};
+use crate::observe::{ConnectionEnd, ConnectionInfo, RequestEnd, TimeLimit, Which};
 use crate::proxy_protocol::{Ends, Header, Reader};
 use crate::refused::{Asked, Refused};
 use crate::rules::Rejection;
@@ -175,6 +176,11 @@ impl Connection {
     /// \[DIS-05b\]
     pub fn blocking_jobs(&self) -> usize {
         self.blocking_jobs.load(Ordering::Relaxed)
+    }
+
+    /// Which request is the one of this connection that was received then.
+    pub(crate) fn request(self: &Arc<Self>, received_at: Instant) -> Which {
+        (Arc::as_ptr(self) as usize, received_at)
     }
 
     /// A blocking handler is about to run on the thread that serves it.

@@ -84,7 +84,7 @@ impl Environ {
 
     /// Which request this is of.
     pub(crate) fn which(&self) -> Which {
-        (Arc::as_ptr(&self.connection) as usize, self.received_at)
+        self.connection.request(self.received_at)
     }
 
     /// The route that was matched, where the handler has ended without an answer just now, on this thread. For middleware that logs.

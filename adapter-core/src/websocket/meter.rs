@@ -131,6 +131,11 @@ impl Meter {
         self.begin = (self.begin + count).min(self.end);
     }
 
+    /// Whether something is to be handed over, or flushed.
+    pub(super) fn is_unflushed(&self) -> bool {
+        self.is_unflushed || !self.output.is_empty()
+    }
+
     /// Where frames are written to, behind what is there. To be followed by a flush.
     pub(super) fn output(&mut self) -> &mut Vec<u8> {
         if self.output.capacity() == 0 {

@@ -1,4 +1,4 @@
-//! Messages that are one frame each, as most are: read and written here, which costs a fifth of what the library does for them.
+//! Messages that are one frame each, as most are: read and written here, at a part of what the library takes for them (spec/DESIGN.md).
 //!
 //! What is anything else, or breaks a rule at its head, is left to the library as it came. That is fragments and control
 //! frames, reserved bits, a length in a longer form than it needs or above the limit. RFC 6455 §5.2

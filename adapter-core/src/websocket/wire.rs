@@ -97,9 +97,8 @@ pub(super) struct Wire {
     largest: usize,
     /// Octets queued since the beginning.
     queued: u64,
-    /// What was queued is not flushed; by the library, and at all.
+    /// What the library has queued is not flushed.
     library_unflushed: bool,
-    unflushed: bool,
     /// A close frame is queued.
     closing: bool,
     /// The library refused to queue something.
@@ -128,7 +127,6 @@ impl Wire {
             largest: 0,
             queued: 0,
             library_unflushed: false,
-            unflushed: false,
             closing: false,
             broken: false,
             max_message: options.max_message,
@@ -150,7 +148,7 @@ impl Wire {
 
     /// Whether the library's buffers have grown and hold nothing. It never lets them shrink.
     pub(super) fn has_spare_buffers(&self) -> bool {
-        self.largest > KEPT && self.has_delivered() && !(self.unflushed || self.closing || self.broken)
+        self.largest > KEPT && self.has_delivered() && !(self.is_unflushed() || self.closing || self.broken)
     }
 
     /// The same with new buffers, to be polled again. Where [`Self::has_spare_buffers`].
@@ -185,8 +183,9 @@ impl Wire {
         usize::try_from(self.queued.saturating_sub(self.written())).unwrap_or(usize::MAX)
     }
 
+    /// Whether something of what was queued is not flushed.
     pub(super) fn is_unflushed(&self) -> bool {
-        self.unflushed
+        self.library_unflushed || self.socket.get_ref().is_unflushed()
     }
 
     pub(super) fn queue_message(&mut self, packed: Packed) {
@@ -212,7 +211,6 @@ impl Wire {
             }
         }
         self.queued += frame_length(length) as u64;
-        self.unflushed = true;
     }
 
     pub(super) fn queue_ping(&mut self) {
@@ -243,7 +241,7 @@ impl Wire {
     /// A frame with a payload of `length` is queued, by us or by the library.
     fn note(&mut self, length: usize) {
         self.queued += (frame_length(length) + self.masks.0) as u64;
-        (self.library_unflushed, self.unflushed) = (true, true);
+        self.library_unflushed = true;
     }
 
     /// Hands over what is queued, as far as the peer takes it.
@@ -258,7 +256,6 @@ impl Wire {
         // After both close frames the library hands over without flushing.
         ready!(Pin::new(self.socket.get_mut()).poll_flush(cx)).map_err(drop)?;
         debug_assert_eq!(self.queued, self.written(), "what the library sends is not what was counted");
-        self.unflushed = false;
         Poll::Ready(Ok(()))
     }
 

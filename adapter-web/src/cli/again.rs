@@ -84,7 +84,7 @@ impl Again {
     }
 
     /// A configuration with what the file says now, and where the server listens; nothing else is in it. Beside it the keys of the
-    /// file that are not as they were and hold from the next start.
+    /// file that are not as they were, and are read at the next start.
     ///
     /// # Errors
     /// Why it does not hold.
