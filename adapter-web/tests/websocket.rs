@@ -327,6 +327,46 @@ fn a_blocking_handler_sends_and_receives_on_two_threads() {
     });
 }
 
+/// RFC 6455 §5.5.1: the close comes in one packet with it, and the handler takes its time.
+#[test]
+fn a_message_in_front_of_a_close_is_answered() {
+    const WORK: Duration = Duration::from_millis(30);
+    async fn answer(request: Request, environ: Environ) -> Result<Response, Error> {
+        let upgrade = Upgrade::from_request(&request, &environ)?;
+        if request.uri().path() == "/blocking" {
+            return Ok(upgrade.blocking_accept(|mut socket| {
+                while let Some(message) = socket.recv() {
+                    std::thread::sleep(WORK);
+                    socket.send(message?)?;
+                }
+                Ok::<_, SocketError>(())
+            })?);
+        }
+        Ok(upgrade.accept(move |mut socket| async move {
+            while let Some(message) = socket.recv().await {
+                environ.runtime().sleep(WORK).await;
+                socket.send(message?).await?;
+            }
+            Ok::<_, SocketError>(())
+        })?)
+    }
+    each(answer, |server| {
+        for path in ["/async", "/blocking"] {
+            for ask in [text("ask"), [frame(1, b"as"), frame(0x80, b"k")].concat()] {
+                let (mut client, head) = ask_at(server.addr, path);
+                assert!(head.contains(" 101 "), "{head}");
+                client.send(&[ask, close(1000, "")].concat());
+                client.expect(TEXT, b"ask");
+                client.expect_close(1000);
+            }
+        }
+    });
+}
+
+fn ask_at(addr: std::net::SocketAddr, path: &str) -> (Client, String) {
+    ask(addr, &handshake(path, ""))
+}
+
 #[test]
 fn the_environment_is_that_of_any_request() {
     each(

@@ -121,11 +121,6 @@ impl Meter {
         self.buffer.get(self.begin..self.end).unwrap_or_default()
     }
 
-    /// The next octet that nobody has got.
-    pub(super) fn next(&self) -> Option<u8> {
-        self.buffer.get(self.begin..self.end)?.first().copied()
-    }
-
     /// The first `count` octets of that are taken, by somebody else.
     pub(super) fn consume(&mut self, count: usize) {
         self.begin = (self.begin + count).min(self.end);

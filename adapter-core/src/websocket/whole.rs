@@ -17,11 +17,6 @@ const EIGHT: u8 = 127;
 /// Octets for which there is room before they have come. A head is cheap.
 const ROOM: usize = 16 * 1024;
 
-/// Whether a frame that begins with `first` is a close frame, be it a good one or not.
-pub(super) fn is_close(first: u8) -> bool {
-    first & 0x0F == 8
-}
-
 /// A message whose head has come.
 pub(super) struct Whole {
     is_text: bool,

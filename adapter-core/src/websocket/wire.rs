@@ -57,7 +57,7 @@ pub(super) enum Event {
     },
     /// The stream has ended.
     Lost,
-    /// A close frame comes next, and is left where it is.
+    /// A close frame has come, and is to wait.
     CloseAhead,
 }
 
@@ -101,6 +101,8 @@ pub(super) struct Wire {
     library_unflushed: bool,
     /// A close frame is queued.
     closing: bool,
+    /// The client's, which is to wait.
+    close_ahead: Option<Framed>,
     /// The library refused to queue something.
     broken: bool,
     /// Octets of a message at most, and of one that is one frame.
@@ -128,6 +130,7 @@ impl Wire {
             queued: 0,
             library_unflushed: false,
             closing: false,
+            close_ahead: None,
             broken: false,
             max_message: options.max_message,
             max_whole: options.max_message.min(options.max_frame.unwrap_or(usize::MAX)),
@@ -213,7 +216,11 @@ impl Wire {
         self.queued += frame_length(length) as u64;
     }
 
+    /// Not behind the client's close frame, where the library refuses it. RFC 6455 §5.5.2
     pub(super) fn queue_ping(&mut self) {
+        if self.close_ahead.is_some() {
+            return;
+        }
         self.queue(Framed::Ping(Bytes::new()), 0);
     }
 
@@ -270,9 +277,15 @@ impl Wire {
         self.inflated_left = INFLATED;
     }
 
-    /// What comes next; a close frame only where that `may_close`, as far as it can be seen before the library has it. Pending, with a
-    /// wake-up on its way, also at the end of the turn. Not after [`Event::Lost`], [`Event::Violation`] or [`Event::Close`].
+    /// What comes next; a client's close frame only where that `may_close`, else it waits. Pending, with a wake-up on its way, also at
+    /// the end of the turn. Not after [`Event::Lost`], [`Event::Violation`] or [`Event::Close`].
     pub(super) fn poll_event(&mut self, cx: &mut Context<'_>, may_close: bool) -> Poll<Event> {
+        if self.close_ahead.is_some() && !may_close {
+            return Poll::Ready(Event::CloseAhead);
+        }
+        if let Some(event) = self.close_ahead.take().and_then(|close| self.event(close)) {
+            return Poll::Ready(event);
+        }
         if !self.codec.as_ref().is_some_and(|codec| codec.is_inflating()) {
             let event = self.poll_frames(cx, may_close);
             self.socket.get_mut().give_back();
@@ -290,9 +303,6 @@ impl Wire {
             if !ready!(self.socket.get_mut().poll_fill(cx)).unwrap_or_default() {
                 return Poll::Ready(Some(Event::Lost));
             }
-            if !may_close && self.whole.is_none() && self.socket.get_ref().next().is_some_and(whole::is_close) {
-                return Poll::Ready(Some(Event::CloseAhead));
-            }
             if !self.begin_whole() {
                 break;
             }
@@ -300,7 +310,16 @@ impl Wire {
                 return Poll::Ready(Some(message.map_or(NO_TEXT, Event::Message)));
             }
         }
+        // Its answer to a ping leaves before it may have one to a close.
+        if !may_close && self.library_unflushed && ready!(self.poll_flush(cx)).is_err() {
+            return Poll::Ready(Some(Event::Lost));
+        }
         Poll::Ready(match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
+            // The library's answer waits with it, and what a server sends goes past the library.
+            Some(Ok(close @ Framed::Close(_))) if !may_close && self.masks.0 == 0 => {
+                self.close_ahead = Some(close);
+                Some(Event::CloseAhead)
+            }
             Some(Ok(framed)) => self.event(framed),
             Some(Err(failure)) => Some(diagnose(&failure)),
             None => Some(Event::Lost),

@@ -284,23 +284,30 @@ fn a_quiet_one_gives_its_buffers_back_and_goes_on() {
 /// RFC 6455 §5.5.1: the answer to a message in front of it may go out first.
 #[test]
 fn a_close_waits_for_who_has_taken_a_message() {
-    for is_read_ahead in [false, true] {
-        let Setup { mut socket, mut client, mut keeper, tether: _tether } = open();
-        let mut cx = Context::from_waker(Waker::noop());
-        if is_read_ahead {
-            write(&mut client, &masked(0x81, b"ask"));
+    let close = masked(0x88, b"\x03\xe8");
+    let whole = masked(0x81, b"ask");
+    let fragments = [masked(0x01, b"a"), masked(0x00, b"s"), masked(0x80, b"k")].concat();
+    let with_ping = [whole.clone(), masked(0x89, b"")].concat();
+    for (ask, pong) in [(whole, 0), (fragments, 0), (with_ping, 2)] {
+        for is_read_ahead in [false, true] {
+            let Setup { mut socket, mut client, mut keeper, tether: _tether } = open();
+            let mut cx = Context::from_waker(Waker::noop());
+            if is_read_ahead {
+                write(&mut client, &ask);
+                assert!(Pin::new(&mut keeper).poll(&mut cx).is_pending());
+                write(&mut client, &close);
+            } else {
+                write(&mut client, &[&ask[..], &close].concat());
+            }
+            assert_eq!(block_on(socket.recv()), Some(Ok(Message::from("ask"))));
             assert!(Pin::new(&mut keeper).poll(&mut cx).is_pending());
-            write(&mut client, &masked(0x88, b"\x03\xe8"));
-        } else {
-            write(&mut client, &[masked(0x81, b"ask"), masked(0x88, b"\x03\xe8")].concat());
+            assert_eq!(socket.closed(), None);
+            block_on(socket.send("answer")).unwrap();
+            assert!(Pin::new(&mut keeper).poll(&mut cx).is_pending());
+            assert_eq!(block_on(socket.recv()), None);
+            assert_eq!(read(&mut client, pong).len(), pong);
+            assert_eq!(read(&mut client, 12), b"\x81\x06answer\x88\x02\x03\xe8");
         }
-        assert_eq!(block_on(socket.recv()), Some(Ok(Message::from("ask"))));
-        assert!(Pin::new(&mut keeper).poll(&mut cx).is_pending());
-        assert_eq!(socket.closed(), None);
-        block_on(socket.send("answer")).unwrap();
-        assert!(Pin::new(&mut keeper).poll(&mut cx).is_pending());
-        assert_eq!(block_on(socket.recv()), None);
-        assert_eq!(read(&mut client, 12), b"\x81\x06answer\x88\x02\x03\xe8");
     }
 }
 
