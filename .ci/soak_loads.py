@@ -592,13 +592,26 @@ def vanish(world, rng):
 
 def burst(world, rng):
     """More connections than are allowed, each with a request: some wait, all are answered."""
+    crowd(world, "/sleep?ms=50")
+
+
+def peak(world):
+    """As much at once as there can be, with and without threads."""
+    for target in ("/sleep?ms=400", "/sleep-blocking?ms=400"):
+        try:
+            crowd(world, target)
+        except Exception as why:
+            world.ledger.complain(f"peak: {why!r}")
+
+
+def crowd(world, target):
     peers = [Peer(world) for _ in range(CONNECTIONS + 20)]
     try:
         for peer in peers:
-            peer.send(b"GET /sleep?ms=50 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            peer.send(b"GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % target.encode())
         for peer in peers:
             with peer:
-                peer.asked = "/sleep?ms=50 in a burst"
+                peer.asked = f"{target} in a crowd"
                 try:
                     answer = peer.answer()
                 except (Lost, ConnectionError):
