@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 
 use http::{Extensions, StatusCode};
-use tracing::Span;
 
 use crate::contain;
 use crate::rejection::Rejection;
@@ -59,8 +58,6 @@ impl OwnAnswer {
 
 thread_local! {
     static INSTEAD: RefCell<Option<OwnAnswer>> = const { RefCell::new(None) };
-    /// Whose it is that is dropped, where somebody wants to know.
-    static WHOSE: RefCell<Option<Span>> = const { RefCell::new(None) };
 }
 
 /// Drops what an application made, a future or a body, because the server gives `answer` instead. Whoever wrapped
@@ -77,21 +74,4 @@ pub fn instead<T>(answer: &OwnAnswer, value: T) {
 /// such as a client that has gone. For middleware that logs, in the drop of its future or of its body's hook. Never blocks or panics.
 pub fn answered_instead() -> Option<OwnAnswer> {
     INSTEAD.with_borrow(Clone::clone)
-}
-
-/// The span of the request whose handler or body `drops` drops, where whoever made that span [says so](dropped_in).
-pub(crate) fn whose(drops: impl FnOnce()) -> Option<Span> {
-    let outer = WHOSE.replace(Some(Span::none()));
-    drops();
-    WHOSE.replace(outer).filter(|span| !span.is_none())
-}
-
-/// What is being dropped is of the request of `span`: what the server has to say of that stands there. For middleware that logs.
-#[doc(hidden)]
-pub fn dropped_in(span: &Span) {
-    WHOSE.with_borrow_mut(|whose| {
-        if let Some(whose) = whose {
-            *whose = span.clone();
-        }
-    });
 }

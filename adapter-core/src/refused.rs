@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use http::{HeaderValue, Version, header, request};
+use http::{HeaderMap, Version, request};
 
 use crate::rejection::Rejection;
 
@@ -80,10 +80,10 @@ impl<'a> Refused<'a> {
         (!line.is_empty()).then_some(line)
     }
 
-    /// Referer and User-Agent, where the head is known.
-    pub fn agent(&self) -> [Option<&'a HeaderValue>; 2] {
-        let Asked::Head(head) = self.asked else { return [None, None] };
-        [header::REFERER, header::USER_AGENT].map(|name| head.headers.get(name))
+    /// The fields of the head, where that is known.
+    pub fn headers(&self) -> Option<&'a HeaderMap> {
+        let Asked::Head(head) = self.asked else { return None };
+        Some(&head.headers)
     }
 
     /// Octets of the answer's body.

@@ -2,10 +2,11 @@
 //!
 //! A value that is polled, told the time and told of the client; the server reads, writes and waits around it.
 
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use super::{Asked, Call};
+use super::{Call, Limit};
 use crate::application::{DynApplication, Request, Response};
 use crate::environ::Environ;
 use crate::rules::request::Facts;
@@ -22,8 +23,8 @@ pub struct Exchange {
     call: Call,
     /// What is known of the request, for its answer.
     pub facts: Facts,
-    /// When the answer is 503, and what was asked.
-    limit: Option<Box<(Instant, Asked)>>,
+    /// When the answer is 503.
+    limit: Option<Arc<Limit>>,
     /// What the end of the client's stream means for it.
     pub grace: Grace,
 }
@@ -33,15 +34,13 @@ impl Exchange {
     #[inline]
     pub fn begin(
         application: &DynApplication,
-        request: Request,
+        mut request: Request,
         environ: Environ,
         facts: Facts,
         limit: Option<Duration>,
         now: Instant,
     ) -> Self {
-        // A limit beyond the clock is none.
-        let until = limit.and_then(|limit| now.checked_add(limit));
-        let limit = until.map(|until| Box::new((until, Asked::of(&request, &environ))));
+        let limit = Limit::set(limit, now, &mut request, &environ);
         Exchange { call: super::call(application, request, environ), facts, limit, grace: Grace::default() }
     }
 
@@ -58,24 +57,29 @@ impl Exchange {
     ) -> Poll<()> {
         let Exchange { call, limit, .. } = self;
         if let Some(limit) = limit
-            && clock() >= limit.0
+            && clock() >= limit.until()
         {
-            *answer = Some(call.time_out(&limit.1));
+            *answer = Some(call.time_out(limit));
             return Poll::Ready(());
         }
         ready!(call.poll_into(cx, answer));
         if let Some(limit) = limit
-            && clock() >= limit.0
+            && clock() >= limit.until()
         {
             // Code that blocks can't be stopped, but its result is thrown away.
-            *answer = answer.take().map(|response| call.is_late(&limit.1, response));
+            *answer = answer.take().map(|response| call.is_late(limit, response));
         }
         Poll::Ready(())
     }
 
     /// When it has to be polled, woken or not.
     pub fn deadline(&self) -> Option<Instant> {
-        self.limit.as_ref().map(|limit| limit.0)
+        self.limit.as_ref().map(|limit| limit.until())
+    }
+
+    /// Its time limit: another thread can [answer](Limit::answer) where application code holds the one that polls it.
+    pub fn limit(&self) -> Option<&Arc<Limit>> {
+        self.limit.as_ref()
     }
 }
 

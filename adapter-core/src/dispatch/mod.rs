@@ -3,6 +3,7 @@
 //! Runs on the task or thread that serves the connection; polls the application there.
 
 mod exchange;
+mod limit;
 mod observed;
 mod outgoing;
 
@@ -13,19 +14,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use http::{Method, StatusCode, Uri, response};
-use tracing::Span;
+use http::{HeaderName, StatusCode, response};
 
 use crate::answers;
 use crate::application::{DynApplication, Handler, Request, Response};
 use crate::body::Body;
 use crate::contain::{self, Panic};
-use crate::environ::{Connection, Environ};
+use crate::environ::Environ;
 use crate::error::{Error, Fault};
-use crate::instead::whose;
-use crate::observe::TimeLimit;
 use crate::rejection::Rejection;
 use crate::request_body::RequestBodyError;
 use crate::rules;
@@ -35,9 +32,10 @@ use crate::rules::trailers;
 use crate::runtime::{Runtime, TaskError};
 
 pub use self::exchange::{Client, Exchange, GRACE, Grace};
+pub use self::limit::Limit;
 pub use self::observed::{Meter, Observed};
 pub use self::outgoing::{Outgoing, Piece, offload};
-pub use crate::instead::{NO_PLACE, OwnAnswer, answered_instead, dropped_in, instead};
+pub use crate::instead::{NO_PLACE, OwnAnswer, answered_instead, instead};
 
 /// Calls `application`; an error or a panic becomes the response a client gets instead, logged once. \[ERR-01\],
 /// \[ERR-02\], \[ERR-03\]
@@ -96,21 +94,19 @@ impl Call {
     /// The answer to who waited too long: drops the application's future and logs that, once and in the same words on
     /// every server. Does not block but as that drop does. \[LIM-09\]
     #[cold]
-    pub fn time_out(&mut self, asked: &Asked) -> Response {
-        let (handler, late) = (self.0.take(), too_late());
-        let span = whose(|| handler.into_iter().for_each(|it| instead(&late, it)));
-        asked.timed_out(span);
-        late.into()
+    pub fn time_out(&mut self, limit: &Limit) -> Response {
+        if let Some(handler) = self.0.take() {
+            instead(&Limit::own_answer(), handler);
+        }
+        limit.tell();
+        limit.response()
     }
 
     /// The answer in place of `response`, which came after its time: the handler blocked, and could not be stopped. Drops it.
     /// \[LIM-09\]
-    pub fn is_late(&mut self, asked: &Asked, response: Response) -> Response {
-        let late = too_late();
-        let span = whose(|| instead(&late, response));
-        self.drop_handler();
-        asked.timed_out(span);
-        late.into()
+    pub fn is_late(&mut self, limit: &Limit, response: Response) -> Response {
+        instead(&Limit::own_answer(), response);
+        self.time_out(limit)
     }
 
     /// \[ERR-02\], \[ERR-08\]
@@ -126,11 +122,6 @@ impl Call {
             contain::discard("drop of a handler", handler);
         }
     }
-}
-
-/// \[LIM-09\]
-fn too_late() -> OwnAnswer {
-    OwnAnswer::new(StatusCode::SERVICE_UNAVAILABLE, "the application did not answer in time (--timeout-handler)")
 }
 
 impl Future for Call {
@@ -158,40 +149,16 @@ impl fmt::Debug for Call {
     }
 }
 
-/// What was asked, kept for the log where a handler has a time limit. For server authors.
-#[derive(Clone, Debug)]
-pub struct Asked {
-    method: Method,
-    uri: Uri,
-    connection: Arc<Connection>,
-}
-
-impl Asked {
-    /// Of the request, before the application gets it. Clones reference counts.
-    pub fn of<B>(request: &http::Request<B>, environ: &Environ) -> Self {
-        Asked { method: request.method().clone(), uri: request.uri().clone(), connection: environ.connection().clone() }
-    }
-
-    /// The application took too long: told in the request's `span`, where it has one.
-    fn timed_out(&self, span: Option<Span>) {
-        self.connection.timed_out(TimeLimit::Handler);
-        let (peer, method, path) = (self.connection.told(), &self.method, self.uri.path());
-        span.unwrap_or_else(Span::none).in_scope(|| {
-            tracing::error!(target: "adapter", peer, %method, path, "[LIM-09] the application did not answer in time");
-        });
-    }
-}
-
-/// Waits for `call`, at most for `limit`; then the answer is 503 and the handler is dropped. Cancel safe, as [`Call`]. For
+/// Waits for `call`, at most until its `limit`; then the answer is 503 and the handler is dropped. Cancel safe, as [`Call`]. For
 /// servers that have no timers of their own beside their connections. \[LIM-09\]
-pub async fn within(runtime: &Runtime, limit: Option<Duration>, asked: Asked, mut call: Call) -> Response {
+pub async fn within(runtime: &Runtime, limit: Option<Arc<Limit>>, mut call: Call) -> Response {
     let Some(limit) = limit else { return call.await };
-    let began = runtime.now();
-    match runtime.timeout(limit, &mut call).await {
+    let left = limit.until().saturating_duration_since(runtime.now());
+    match runtime.timeout(left, &mut call).await {
         // Code that blocks holds up the clock, too.
-        Ok(response) if runtime.now().saturating_duration_since(began) >= limit => call.is_late(&asked, response),
+        Ok(response) if runtime.now() >= limit.until() => call.is_late(&limit, response),
         Ok(response) => response,
-        Err(_) => call.time_out(&asked),
+        Err(_) => call.time_out(&limit),
     }
 }
 
@@ -324,10 +291,10 @@ fn prepare_any(response: Response, facts: &Facts, offered: bool) -> (response::P
                 }
                 return (head, body, plan);
             }
-            Err(invalid) => unsendable(&invalid, body),
+            Err(invalid) => unsendable(&invalid, &head, body),
         }
     } else {
-        unsendable(&"[NOB-08] 101 to a request that can't be upgraded", body)
+        unsendable(&"[NOB-08] 101 to a request that can't be upgraded", &head, body)
     };
     let (mut head, body) = answer.into_parts();
     let plan =
@@ -335,15 +302,22 @@ fn prepare_any(response: Response, facts: &Facts, offered: bool) -> (response::P
     (head, body, plan)
 }
 
-/// The answer in place of a response that can't be sent, for `why`, which is logged; drops its `body`. Blocks only as that drop does;
-/// its panic is contained. For servers. \[FRM-06\], \[NOB-08\]
+/// By which a request is named, in logs and by proxies; of no RFC.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The answer in place of a response that can't be sent, for `why`, which is logged: with the request's name, where its `head` has
+/// that. Drops its `body`. Blocks only as that drop does; its panic is contained. For servers. \[FRM-06\], \[NOB-08\]
 #[cold]
-pub fn unsendable(why: &dyn fmt::Display, body: Body) -> Response {
+pub fn unsendable(why: &dyn fmt::Display, head: &response::Parts, body: Body) -> Response {
     body.logged(|| tracing::error!(target: "adapter", error = %why, "the application's response can't be sent"));
     let reason = format!("the application's response can't be sent: {why}");
     let answer = OwnAnswer::new(StatusCode::INTERNAL_SERVER_ERROR, reason);
     instead(&answer, body);
-    answer.into()
+    let mut response = Response::from(answer);
+    if let Some(id) = head.headers.get(REQUEST_ID) {
+        response.headers_mut().insert(REQUEST_ID, id.clone());
+    }
+    response
 }
 
 /// Logs that a response broke off because its body failed with `error`: one line, and a fault of the application's unless

@@ -15,7 +15,7 @@ use super::upload::Incoming;
 use crate::application::{Application, DynApplication, Request, Response};
 use crate::body::{Body, Exact};
 use crate::contain;
-use crate::dispatch::{self, Observed, OwnAnswer};
+use crate::dispatch::{self, Limit, Observed, OwnAnswer};
 use crate::environ::{Connection, Environ, Serving};
 use crate::error::Error;
 use crate::hints::{EarlyHints, HintError, Sink};
@@ -223,10 +223,10 @@ pub(super) async fn respond(site: &Site, outbound: Outbound, gone: Signal, hints
     let mut observed = Observed::begin(&environ, &head, environ.received_at());
     let meter = observed.as_mut().map(|observed| observed.meter());
     let body = Incoming::wrap(body, facts.body, site.config.limits.body_bytes, gone.clone(), meter);
-    let request = Request::from_parts(head, body);
-    let asked = dispatch::Asked::of(&request, &environ);
+    let mut request = Request::from_parts(head, body);
+    let limit = Limit::set(site.config.timeouts.handler, site.serving.runtime.now(), &mut request, &environ);
     let call = dispatch::call(&site.application, request, environ);
-    let response = dispatch::within(&site.serving.runtime, site.config.timeouts.handler, asked, call).await;
+    let response = dispatch::within(&site.serving.runtime, limit, call).await;
     hints.0.committed.store(true, Ordering::Release);
     if let Some(observed) = &mut observed {
         observed.extended(response.extensions());
@@ -281,7 +281,7 @@ fn commit(site: &Site, response: Response, facts: &Facts) -> Reply {
     let plan = match body.logged(|| prepare(&mut head, body.len(), facts)) {
         Ok(plan) => plan,
         Err(error) => {
-            return commit(site, dispatch::unsendable(&error, body), facts);
+            return commit(site, dispatch::unsendable(&error, &head, body), facts);
         }
     };
     if plan.send_body && body.is_blocking() {

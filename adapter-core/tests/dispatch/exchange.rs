@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use adapter_core::dispatch::{Asked, Call, Exchange, answered_instead, call, within};
+use adapter_core::dispatch::{Call, Exchange, Limit, answered_instead, call, within};
 use adapter_core::http::StatusCode;
 use adapter_core::observe::{Counters, TimeLimit};
 use adapter_core::runtime::Driver as _;
@@ -42,10 +42,11 @@ fn both_answer(time: Duration) -> [(StatusCode, Option<StatusCode>, usize); 2] {
         answer.unwrap()
     };
     let by_within = |_: &Still, application: &DynApplication, environ: Environ| {
-        let (request, _) = request();
-        let (runtime, asked) = (environ.runtime().clone(), Asked::of(&request, &environ));
+        let (mut request, _) = request();
+        let runtime = environ.runtime().clone();
+        let limit = Limit::set(Some(LIMIT), runtime.now(), &mut request, &environ);
         let call = call(application, request, environ);
-        let mut within = std::pin::pin!(within(&runtime, Some(LIMIT), asked, call));
+        let mut within = std::pin::pin!(within(&runtime, limit, call));
         let Poll::Ready(answer) = poll(|cx| within.as_mut().poll(cx)) else { panic!("it has answered") };
         answer
     };
@@ -96,11 +97,12 @@ fn who_does_not_answer_is_asked_again_until_its_time_is_over() {
 fn within_its_time_too() {
     let clock = Still::new();
     let connection = connection(&clock, &ServerConfig::default());
-    let (request, _) = request();
+    let (mut request, _) = request();
     let environ = environ(&connection);
-    let (runtime, asked) = (environ.runtime().clone(), Asked::of(&request, &environ));
+    let runtime = environ.runtime().clone();
+    let limit = Limit::set(Some(LIMIT), runtime.now(), &mut request, &environ);
     let call = call(&DynApplication::new(never), request, environ);
-    let mut within = std::pin::pin!(within(&runtime, Some(LIMIT), asked, call));
+    let mut within = std::pin::pin!(within(&runtime, limit, call));
     for time in [Duration::ZERO, LIMIT - Duration::from_nanos(1)] {
         clock.passes(time);
         assert!(poll(|cx| within.as_mut().poll(cx)).is_pending());

@@ -30,6 +30,8 @@ use crate::encoder;
 const PIECE: usize = 64 * 1024;
 /// Frames that are there without waiting, before others get their turn.
 const AT_A_TIME: u32 = 16;
+/// How long another thread may take that answers in the place of who reads.
+const MOMENT: Duration = Duration::from_millis(20);
 
 /// What the buffers give.
 pub(super) enum Decoded {
@@ -217,7 +219,9 @@ impl<T: Transport> BodySource<T> {
                 // What waits for room goes on only with another attempt.
                 let _: Flush = io.flush(now);
             }
-            let until = earlier(io.upload.as_ref().and_then(|upload| upload.deadline), within);
+            // [LIM-09] what is read by then is for nobody: another thread answers
+            let limit = io.limit().map(|limit| limit.until().max(now) + MOMENT);
+            let until = earlier(earlier(io.upload.as_ref().and_then(|upload| upload.deadline), within), limit);
             if next.is_pending() && within.is_some_and(|within| now >= within) {
                 next = self.give_up(&mut io);
             }

@@ -285,18 +285,17 @@ impl<T: Transport> Connection<T> {
         {
             return flow;
         }
-        let Phase::Handling(exchange) = &mut self.phase else { return Flow::Next };
+        let Phase::Handling(mut exchange) = std::mem::replace(&mut self.phase, Phase::Head) else { return Flow::Next };
         self.turn.woken = false;
         let mut answer = None;
-        let polled = self.shared.held(&mut self.observed, || exchange.poll(cx, || self.shared.now(), &mut answer));
-        if polled.is_pending() {
+        if self.poll_handler(cx, &mut exchange, &mut answer).is_pending() {
+            self.phase = Phase::Handling(exchange);
             return self.wait_for_handler();
         }
         let facts = exchange.facts;
-        let response = answer.expect("invariant: ready means that there is an answer");
         // The handler is gone before its response is begun.
-        self.phase = Phase::Head;
-        self.begin(response, facts);
+        drop(exchange);
+        self.begin(answer.expect("invariant: ready means that there is an answer"), facts);
         Flow::Next
     }
 

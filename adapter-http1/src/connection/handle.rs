@@ -3,6 +3,7 @@
 use std::sync::{Arc, TryLockError};
 use std::time::Instant;
 
+use adapter_core::contain::catch;
 use adapter_core::observe::ConnectionEnd;
 
 use super::Shared;
@@ -49,6 +50,32 @@ impl<T: Transport> Handle<T> {
         drop(io);
         shared.cut_off_stalled();
         Held::Nothing
+    }
+
+    /// Answers a request in place of application code that holds the connection's thread beyond its time limit. `Held::Waits` until that
+    /// has passed; `Held::Busy` where the output is not all out. Does not block but as the observers of the server do.
+    /// \[LIM-09\]
+    pub fn answer_late(&self, now: Instant) -> Held {
+        let limit = self.0.io().limit().cloned();
+        let Some(limit) = limit else { return Held::Nothing };
+        if now < limit.until() {
+            return Held::Waits(Some(limit.until()));
+        }
+        // Logged without the lock: the code may come back meanwhile, and finds that it is late by itself.
+        let Some(response) = limit.answer(now) else { return Held::Nothing };
+        let mut io = self.0.io();
+        let is_same = io.limit().is_some_and(|there| Arc::ptr_eq(there, &limit));
+        let reader = if is_same { io.answer_instead(response, now) } else { None };
+        let flushed = io.flush(now);
+        if is_same && flushed == Flush::Done {
+            io.end_output();
+        }
+        drop(io);
+        if let Some(reader) = reader {
+            // It may be anybody's.
+            let _ = catch("waker", || reader.wake());
+        }
+        if flushed == Flush::Wait { Held::Busy } else { Held::Nothing }
     }
 
     /// The client's stream has ended, or the connection is `broken`: tells the application at once where it has read all that came

@@ -6,16 +6,19 @@
 
 use std::cell::RefCell;
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use adapter_core::dispatch::Observed;
-use adapter_core::sync;
+use adapter_core::dispatch::{self, Limit, Observed};
+use adapter_core::rules::request::Facts;
+use adapter_core::{Response, sync};
 use bytes::Bytes;
 
 use super::transport::Transport;
 use super::upload::Upload;
 use crate::buffers::{Input, Output, Spare};
+use crate::encoder;
 
 sync::thread_local! {
     /// Buffers, lent to the connections that this thread runs.
@@ -87,6 +90,10 @@ pub(super) struct Io<T> {
     pub(super) received: u64,
     /// The current request, while application code holds the connection's thread: it may not come back before the server ends.
     lent: Option<Box<Observed>>,
+    /// The time limit of that code, and what is known of the request for the answer that another thread gives then.
+    limit: Option<(Arc<Limit>, Facts)>,
+    /// It has given it: what the code makes is for nobody.
+    pub(super) answered_late: bool,
     /// Requests whose responses are in the output to the last octet, where somebody wants to know.
     #[expect(clippy::vec_box, reason = "they are in boxes already")]
     undelivered: Vec<Box<Observed>>,
@@ -116,6 +123,8 @@ impl<T: Transport> Io<T> {
             running: false,
             received: 0,
             lent: None,
+            limit: None,
+            answered_late: false,
             undelivered: Vec::new(),
         }
     }
@@ -299,13 +308,56 @@ impl<T: Transport> Io<T> {
     }
 
     /// Application code is about to hold the thread: whoever closes the connection meanwhile tells how its request has ended.
-    pub(super) fn lend(&mut self, observed: Option<Box<Observed>>) {
-        self.lent = observed;
+    pub(super) fn lend(&mut self, observed: Option<Box<Observed>>, limit: Option<(Arc<Limit>, Facts)>) {
+        (self.lent, self.limit) = (observed, limit);
     }
 
     /// It has come back; `None` where that was told.
     pub(super) fn take_back(&mut self) -> Option<Box<Observed>> {
+        self.limit = None;
         self.lent.take()
+    }
+
+    /// The time limit of the application code that holds the connection's thread just now, if it has one that is not over with.
+    pub(super) fn limit(&self) -> Option<&Arc<Limit>> {
+        self.limit.as_ref().map(|(limit, _)| limit)
+    }
+
+    /// Puts `response` into the output in place of what application code makes that holds the connection's thread, unless it has come back
+    /// meanwhile; gives whom to wake, without the lock. \[LIM-09\]
+    pub(super) fn answer_instead(&mut self, response: Response, now: Instant) -> Option<Waker> {
+        let (_, mut facts) = self.limit.take().filter(|_| self.transport.is_some() && !self.broken)?;
+        facts.keep_alive = false;
+        let mut observed = self.lent.take();
+        if let Some(observed) = &mut observed {
+            observed.extended(response.extensions());
+        }
+        let (head, mut body, plan) = dispatch::prepare(response, &facts, false);
+        encoder::head_at(self.out(), &head, &plan, facts.version, facts.is_head, now);
+        let mut sent = 0;
+        if plan.send_body
+            && let Some(Ok(frame)) = body.next_frame()
+            && let Ok(data) = frame.into_data()
+        {
+            sent = data.len();
+            self.output.append(data, b"");
+        }
+        if let Some(mut observed) = observed {
+            observed.answered_at_once(head.status);
+            observed.sent(sent as u64);
+            self.deliver(observed, now);
+        }
+        // Whoever still holds the request's handles is cut off.
+        self.request += 1;
+        (self.committed, self.answered_late) = (true, true);
+        self.upload.as_mut().and_then(|upload| upload.reader.take())
+    }
+
+    /// Nothing more will be sent, and it is all out: says so, as far as that goes without waiting. Who closes says it again.
+    pub(super) fn end_output(&mut self) {
+        if let Some(transport) = &mut self.transport {
+            let _: Poll<_> = transport.poll_shutdown(&mut Context::from_waker(&self.waker));
+        }
     }
 
     /// The client seems to take nothing: whether it does, from `now` on.

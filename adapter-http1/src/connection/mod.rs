@@ -127,6 +127,11 @@ impl Settings {
         &self.roster
     }
 
+    /// How long application code may take to answer, where that is limited; see [`Handle::answer_late`].
+    pub fn handler_limit(&self) -> Option<Duration> {
+        self.timeouts.handler
+    }
+
     /// What all requests share.
     pub fn serving(&self) -> &Arc<Serving> {
         &self.serving

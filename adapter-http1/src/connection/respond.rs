@@ -5,11 +5,12 @@
 //! by piece (\[BOD-04\]). Where there is no room the body waits with the connection (\[BOD-16\]).
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use adapter_core::contain::discard;
-use adapter_core::dispatch::{self, Exchange, GRACE, Grace, Observed, Outgoing, Piece, is_unanswerable};
+use adapter_core::dispatch::{self, Exchange, GRACE, Grace, Limit, Observed, Outgoing, Piece, is_unanswerable};
 use adapter_core::observe::ConnectionEnd;
 use adapter_core::rules::request::{BodyLength, Facts};
 use adapter_core::rules::response::Framing;
@@ -59,12 +60,17 @@ impl Sending {
 
 impl<T: Transport> Shared<T> {
     /// Runs application code for a request, in a [turn](super::Settings::with_turns). Where it may hold the thread others may close the
-    /// connection meanwhile, and tell how the request has ended: `observed` is none then.
+    /// connection meanwhile, or answer at its `limit`, and tell how the request has ended: `observed` is none then.
     #[inline]
-    pub(super) fn held<R>(&self, observed: &mut Option<Box<Observed>>, code: impl FnOnce() -> R) -> R {
-        let is_lent = observed.is_some() && self.settings.serving.runtime.may_block();
+    pub(super) fn held<R>(
+        &self,
+        observed: &mut Option<Box<Observed>>,
+        limit: Option<(&Arc<Limit>, Facts)>,
+        code: impl FnOnce() -> R,
+    ) -> R {
+        let is_lent = (observed.is_some() || limit.is_some()) && self.settings.serving.runtime.may_block();
         if is_lent {
-            self.io().lend(observed.take());
+            self.io().lend(observed.take(), limit.map(|(limit, facts)| (limit.clone(), facts)));
         }
         let turn = self.settings.turn();
         let done = code();
@@ -146,7 +152,7 @@ impl<T: Transport> Connection<T> {
         let mut exchange =
             Exchange::begin(&settings.application, request, environ, facts, settings.timeouts.handler, self.now);
         let mut answer = None;
-        let polled = self.shared.held(&mut self.observed, || exchange.poll(cx, || self.shared.now(), &mut answer));
+        let polled = self.poll_handler(cx, &mut exchange, &mut answer);
         self.turn.woken = false;
         if polled.is_pending() {
             self.phase = Phase::Handling(Box::new(exchange));
@@ -155,6 +161,26 @@ impl<T: Transport> Connection<T> {
         drop(exchange);
         self.begin(answer.expect("invariant: ready means that there is an answer"), facts);
         Flow::Next
+    }
+
+    /// Polls the application. Ready, too, where another thread has [answered](super::Handle::answer_late): the exchange sees that it is
+    /// late.
+    #[inline]
+    pub(super) fn poll_handler(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut Exchange,
+        answer: &mut Option<Response>,
+    ) -> Poll<()> {
+        let limit = exchange.limit().cloned();
+        let has_limit = limit.is_some();
+        let limit = limit.as_ref().map(|limit| (limit, exchange.facts));
+        let mut polled =
+            self.shared.held(&mut self.observed, limit, || exchange.poll(cx, || self.shared.now(), answer));
+        if has_limit && polled.is_pending() && self.shared.io().answered_late {
+            polled = exchange.poll(cx, || self.shared.now(), answer);
+        }
+        polled
     }
 
     /// Begins the response: its head goes into the output, and its body too if it is there.
@@ -166,6 +192,10 @@ impl<T: Transport> Connection<T> {
             self.now = self.shared.now();
         }
         let has_blocked = may_block && self.shared.environ.has_blocked();
+        if may_block && self.shared.settings.timeouts.handler.is_some() && self.is_answered() {
+            discard("drop of a response", response);
+            return;
+        }
         if is_unanswerable(&response) || (may_block && self.shared.was_left(has_blocked, before, self.now)) {
             // [ERR-12], [DIS-05b] answers to earlier requests still go out
             let io = self.shared.io();
@@ -252,6 +282,17 @@ impl<T: Transport> Connection<T> {
         } else {
             self.finish(plan.close, has_upload);
         }
+    }
+
+    /// Whether another thread has given the answer, behind which the connection ends. \[LIM-09\]
+    fn is_answered(&mut self) -> bool {
+        let mut io = self.shared.io();
+        let (is_answered, has_upload) = (std::mem::take(&mut io.answered_late), io.upload.is_some());
+        drop(io);
+        if is_answered {
+            self.finish(true, has_upload);
+        }
+        is_answered
     }
 
     /// The response is complete in the output: on to the next request, or to the end.
@@ -352,7 +393,7 @@ impl<T: Transport> Connection<T> {
                 last = self.now;
                 continue;
             }
-            let polled = self.shared.held(&mut self.observed, || sending.body.poll_piece(cx));
+            let polled = self.shared.held(&mut self.observed, None, || sending.body.poll_piece(cx));
             if blocks {
                 self.now = self.shared.now();
                 let is_quick = self.now.saturating_duration_since(last) < QUICK;

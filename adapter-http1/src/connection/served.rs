@@ -2,14 +2,16 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use adapter_core::Sleep;
 use adapter_core::server::{Guard, ShutdownLevel, ShutdownWatch};
+use adapter_core::{Runtime, Sleep};
 
+use super::handle::{Handle, Held};
 use super::transport::Transport;
-use super::{Connection, End};
+use super::{Connection, End, Shared};
 
 /// Times a connection is polled whose deadline has passed, before others get their turn.
 const AT_ONCE: u32 = 4;
@@ -34,7 +36,12 @@ pub struct Served<T: Transport> {
 impl<T: Transport> Served<T> {
     /// Serves `connection`, which `guard` counts.
     pub fn new(connection: Connection<T>, guard: Guard) -> Self {
-        let shutdown = connection.settings().serving.shutdown.reached(ShutdownLevel::Draining);
+        let settings = connection.settings();
+        let runtime = &settings.serving.runtime;
+        if let Some(limit) = settings.timeouts.handler.filter(|_| runtime.may_block()) {
+            runtime.drive(look_after(Arc::downgrade(&connection.shared), runtime.clone(), limit));
+        }
+        let shutdown = settings.serving.shutdown.reached(ShutdownLevel::Draining);
         Served { connection, shutdown, draining: false, timer: None, waker: None, guard: Some(guard) }
     }
 
@@ -52,6 +59,21 @@ impl<T: Transport> Served<T> {
             self.draining = true;
             self.shutdown = self.connection.settings().serving.shutdown.reached(ShutdownLevel::Forced);
         }
+    }
+}
+
+/// Answers where application code holds the connection's own thread beyond its `limit`, until there is no connection. \[LIM-09\]
+async fn look_after<T: Transport>(connection: Weak<Shared<T>>, runtime: Runtime, limit: Duration) {
+    let mut wait = limit;
+    loop {
+        runtime.sleep(wait).await;
+        let Some(shared) = connection.upgrade() else { return };
+        let now = shared.now();
+        // Code that is beyond its limit was there when it was looked at before.
+        wait = match Handle::new(shared).answer_late(now) {
+            Held::Waits(Some(until)) => until.saturating_duration_since(now),
+            _ => limit,
+        };
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
-use adapter_core::dispatch::{self, Call, Observed};
+use adapter_core::dispatch::{self, Call, Limit, Observed};
 use adapter_core::observe::ConnectionEnd;
 use adapter_core::rules::request::Facts;
 use adapter_core::rules::{self, Rejection, response};
@@ -105,9 +105,9 @@ impl Service {
         if announced {
             self.shared.socket().inflow.begin_body(facts.body);
         }
-        let request = Request::from_parts(head, body);
-        let limit = engine.timeouts.handler;
-        let limit = limit.map(|limit| (engine.serving.runtime.sleep(limit), dispatch::Asked::of(&request, &environ)));
+        let mut request = Request::from_parts(head, body);
+        let limit = Limit::set(engine.timeouts.handler, environ.received_at(), &mut request, &environ);
+        let limit = limit.map(|limit| (engine.serving.runtime.sleep_until(limit.until()), limit));
         let call = dispatch::call(&engine.application, request, environ);
         let is_rare = limit.is_some() || switch.is_some();
         let rare = is_rare.then(|| Box::new(Rare { refused: None, limit, switch }));
@@ -130,7 +130,7 @@ pub(super) struct Answer {
 struct Rare {
     refused: Option<Rejection>,
     /// Until when there has to be an answer. \[LIM-09\]
-    limit: Option<(Sleep, dispatch::Asked)>,
+    limit: Option<(Sleep, Arc<Limit>)>,
     /// For the application to take the connection over.
     switch: Option<Box<Switch>>,
 }
@@ -143,9 +143,21 @@ impl Answer {
         if let Some(rejection) = &rare.refused {
             return Poll::Ready(rejection.response());
         }
-        let (Some((limit, asked)), Some(call)) = (&mut rare.limit, &mut self.call) else { return Poll::Pending };
-        ready!(Pin::new(limit).poll(cx));
-        Poll::Ready(call.time_out(asked))
+        let (Some((sleep, limit)), Some(call)) = (&mut rare.limit, &mut self.call) else { return Poll::Pending };
+        ready!(Pin::new(sleep).poll(cx));
+        Poll::Ready(call.time_out(limit))
+    }
+
+    /// The application's answer is the server's instead where it has blocked beyond its time. \[LIM-09\]
+    #[cold]
+    fn see_if_late(&mut self, answer: &mut Option<Response>) {
+        let runtime = self.in_flight.as_ref().map(|in_flight| &in_flight.shared.engine.serving.runtime);
+        if let (Some(rare), Some(call), Some(runtime)) = (&self.rare, &mut self.call, runtime)
+            && let Some((_, limit)) = &rare.limit
+            && runtime.now() >= limit.until()
+        {
+            *answer = answer.take().map(|response| call.is_late(limit, response));
+        }
     }
 
     /// Makes `answer` sendable. In the form `poll` returns it, which saves a move.
@@ -210,7 +222,7 @@ impl Answer {
         }
         let planned = body.logged(|| response::plan(&mut head, length, &self.facts));
         let mut plan = planned.unwrap_or_else(|invalid| {
-            (head, body) = dispatch::unsendable(&invalid, std::mem::take(&mut body)).into_parts();
+            (head, body) = dispatch::unsendable(&invalid, &head, std::mem::take(&mut body)).into_parts();
             response::plan(&mut head, body.len(), &self.facts).expect("invariant: our own response is sendable")
         });
         if body.is_blocking() {
@@ -254,6 +266,8 @@ impl Future for Answer {
         let called = self.call.as_mut().is_some_and(|call| call.poll_into(cx, &mut answer).is_ready());
         if !called {
             answer = Some(ready!(self.poll_own(cx)));
+        } else if self.rare.is_some() {
+            self.see_if_late(&mut answer);
         }
         self.finish(&mut answer)
     }

@@ -8,7 +8,7 @@ mod socket;
 
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Wake, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use adapter_core::contain::catch;
 use adapter_core::dispatch::no_place;
@@ -59,6 +59,8 @@ pub(crate) struct Conn {
     engine: Arc<Engine>,
     token: u64,
     state: AtomicU32,
+    /// How long application code may take to answer.
+    handler_limit: Option<Duration>,
     /// Who waits for the socket once it is the application's.
     others: Mutex<Option<Box<Others>>>,
     handle: OnceLock<Handle<Secured<Socket>>>,
@@ -93,6 +95,7 @@ impl Conn {
             engine: engine.clone(),
             token,
             state: AtomicU32::new(0),
+            handler_limit: settings.handler_limit(),
             others: Mutex::default(),
             handle: OnceLock::new(),
             task: Mutex::default(),
@@ -105,7 +108,8 @@ impl Conn {
         let _ = conn.handle.set(connection.handle());
         let mut task = Task { connection, waker: Waker::from(conn.clone()), armed: None };
         task.connection.await_first(&task.waker);
-        conn.arm(&mut task, sync::now());
+        let deadline = task.connection.deadline();
+        conn.arm(&mut task, deadline, sync::now());
         *lock(&conn.task) = Some(task);
         conn
     }
@@ -134,9 +138,9 @@ impl Conn {
         }
     }
 
-    /// Sees to it that the timers know the connection's deadline, or an earlier time.
-    fn arm(&self, task: &mut Task, now: Instant) {
-        let Some(deadline) = task.connection.deadline() else { return };
+    /// Sees to it that the timers know the `deadline`, or an earlier time.
+    fn arm(&self, task: &mut Task, deadline: Option<Instant>, now: Instant) {
+        let Some(deadline) = deadline else { return };
         if task.armed.is_some_and(|armed| armed <= deadline && armed > now) {
             return;
         }
@@ -238,7 +242,7 @@ impl Client for Conn {
                 queue: wanted && self.report(0),
                 tell: state & bit::OTHERS != 0,
                 corked: wanted && state & bit::CORKED != 0,
-                left: false,
+                ..Reported::default()
             };
         }
         let state = self.set(bits | bit::QUEUED);
@@ -247,11 +251,28 @@ impl Client for Conn {
             tell: is_end || state & bit::OTHERS != 0,
             corked: state & bit::CORKED != 0,
             left: bits & bit::GONE != 0 && state & bit::UNBEGUN != 0,
+            late: false,
         }
     }
 
     fn on_timer(&self) -> Reported {
-        Reported { queue: self.report(0), corked: self.has(bit::CORKED), ..Reported::default() }
+        let late = self.handler_limit.is_some() && self.has(bit::RUNNING);
+        Reported { queue: self.report(0), corked: self.has(bit::CORKED), late, ..Reported::default() }
+    }
+
+    fn answer_late(self: Arc<Self>) {
+        let now = sync::now();
+        match self.handle.get().map(|handle| handle.answer_late(now)) {
+            Some(Held::Waits(Some(until))) => self.arm_at(until),
+            // Its code may be about to begin.
+            Some(Held::Nothing) if self.has(bit::RUNNING) => {
+                let again = self.handler_limit.and_then(|limit| now.checked_add(limit));
+                again.into_iter().for_each(|again| self.arm_at(again));
+            }
+            // There is no room for all of it: the supervisor looks after the rest.
+            Some(Held::Busy) => self.cork(),
+            _ => {}
+        }
     }
 
     fn tell(&self) {
@@ -274,6 +295,10 @@ impl Client for Conn {
             };
             let turn = Turn { permit, woken: state & bit::WOKEN != 0 };
             let now = sync::now();
+            if permit && let Some(limit) = self.handler_limit {
+                // [LIM-09] application code may hold this thread until then, and longer
+                self.arm(task, now.checked_add(limit), now);
+            }
             match task.connection.turn(&mut Context::from_waker(&task.waker), now, turn) {
                 Turned::Parked => {}
                 Turned::Again => return self.again(0, Step::Again),
@@ -291,7 +316,7 @@ impl Client for Conn {
                 }
             }
             if !self.has(bit::QUEUED) {
-                self.arm(task, now);
+                self.arm(task, task.connection.deadline(), now);
                 drop(place);
                 let state = self.clear(bit::RUNNING | bit::CORKED);
                 return if state & bit::QUEUED != 0 { Step::Again } else { Step::Parked };

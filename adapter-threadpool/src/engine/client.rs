@@ -19,6 +19,10 @@ pub(crate) trait Client: Send + Sync {
     /// The timer entry fired. Called under a lock.
     fn on_timer(&self) -> Reported;
 
+    /// Answers in place of application code that holds its thread beyond its time limit, where [`on_timer`](Client::on_timer) reported
+    /// that it may. \[LIM-09\]
+    fn answer_late(self: Arc<Self>);
+
     /// Passes on what [`on_event`](Client::on_event) reported as something to tell. Wakes whom the application has wait.
     fn tell(&self);
 
@@ -93,6 +97,8 @@ pub(crate) struct Reported {
     pub(crate) corked: bool,
     /// The client of a request that waits in the line has gone.
     pub(crate) left: bool,
+    /// [`Client::answer_late`] must be called.
+    pub(crate) late: bool,
 }
 
 /// What is left of output that application code holds up.

@@ -110,12 +110,19 @@ fn lead(engine: &Arc<Engine>, desk: &mut Desk, block: bool) {
             Due::Connection(token) => engine.connections.visit(std::iter::once((token, 0)), |conn, _| {
                 let reported = conn.on_timer();
                 corked |= reported.corked;
+                if reported.late {
+                    desk.tell.push(conn.clone());
+                }
                 if reported.queue {
                     ready.push(Job::Connection(conn.clone()));
                 }
             }),
             Due::Acceptor => accept::on_timer(engine),
         }
+    }
+    for conn in desk.tell.drain(..) {
+        // Tells the log and the observers.
+        let _ = adapter_core::contain::catch("observer", || conn.answer_late());
     }
     if left {
         engine.scheduler.let_out();

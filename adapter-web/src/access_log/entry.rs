@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use adapter_core::dispatch::{self, OwnAnswer};
-use adapter_core::http::{HeaderMap, HeaderValue, Method, header};
+use adapter_core::dispatch::{self, Limit, OwnAnswer};
+use adapter_core::http::{HeaderValue, Method, header};
 use adapter_core::observe::{ConnectionInfo, End, Ending, RequestEnd, Route, known_method};
 use adapter_core::refused::Refused;
 use adapter_core::rules::Rejection;
@@ -57,7 +57,7 @@ pub(super) struct Entry {
 impl Entry {
     /// A request that has just arrived; it has an id from then on. Clones reference counts, not texts.
     pub(super) fn begin(request: &mut Request, environ: &Environ, format: Format, lines: Option<Queue>) -> Self {
-        let id = request_id::of(request.headers_mut());
+        let (id, has_own_id) = request_id::of(request.headers_mut());
         let span = span::of(request, environ, &id);
         let read = (format == Format::Json).then(|| request.body_mut().count_read());
         let head = Head {
@@ -65,8 +65,9 @@ impl Entry {
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
-            agent: format.has_agent().then(|| agent(request.headers())),
+            agent: format.has_agent().then(|| line::agent(request.headers()).map(Option::<&HeaderValue>::cloned)),
             id,
+            has_own_id,
             received: SystemTime::now(),
         };
         Entry {
@@ -85,6 +86,20 @@ impl Entry {
             ending: OnceLock::new(),
             is_written: AtomicBool::new(false),
         }
+    }
+
+    /// Is told where the server answers because time is over: that may be from another thread, while code holds this one.
+    pub(super) fn look_at_limit(self: &Arc<Self>, request: &Request) {
+        let Some(limit) = request.extensions().get::<Arc<Limit>>() else { return };
+        let entry = Arc::downgrade(self);
+        let ending = Ending::new(move |end| {
+            if let Some(entry) = entry.upgrade() {
+                let _ = entry.own.set(Limit::own_answer());
+                entry.ended(end);
+                entry.write();
+            }
+        });
+        limit.name(&self.span, (request_id::REQUEST_ID.clone(), self.head.id.clone()), ending);
     }
 
     /// The span of this request.
@@ -243,7 +258,6 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        dispatch::dropped_in(&self.span);
         if self.status.get().is_none() {
             self.find_route();
         }
@@ -251,13 +265,10 @@ impl Drop for Entry {
     }
 }
 
-fn agent(headers: &HeaderMap) -> [Option<HeaderValue>; 2] {
-    [header::REFERER, header::USER_AGENT].map(|name| headers.get(name).cloned())
-}
-
 /// The line and the event of a request the server answered by itself.
 pub(super) fn refused(refused: &Refused<'_>, format: Format, lines: Option<&Queue>) {
     let rejection = refused.rejection();
+    let id = refused.headers().and_then(request_id::theirs);
     let mut asked = String::new();
     line::escape(&mut asked, refused.line().as_deref().unwrap_or(b"-"));
     tracing::info!(
@@ -266,12 +277,13 @@ pub(super) fn refused(refused: &Refused<'_>, format: Format, lines: Option<&Queu
         bytes = refused.bytes(),
         peer = %Peer(refused.peer()),
         request = %asked,
+        request_id = id.and_then(|id| id.to_str().ok()),
         requirement = rejection.requirement,
         reason = rejection.reason,
         "refused"
     );
     if let Some(lines) = lines {
-        lines.send(line::refused(format, refused));
+        lines.send(line::refused(format, refused, id));
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use adapter_core::http::{HeaderValue, Method, Uri, Version};
+use adapter_core::http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 use adapter_core::refused::Refused;
 
 use super::Format;
@@ -21,6 +21,8 @@ pub(super) struct Head {
     pub(super) agent: Option<[Option<HeaderValue>; 2]>,
     /// What it is called, for JSON.
     pub(super) id: HeaderValue,
+    /// It came with the request.
+    pub(super) has_own_id: bool,
     pub(super) received: SystemTime,
 }
 
@@ -31,7 +33,7 @@ pub(super) struct Ended<'a> {
     pub(super) read: u64,
     /// Octets of the response's body.
     pub(super) bytes: u64,
-    /// `None` for one that was refused, which has no id either.
+    /// `None` for one that was refused, which has no id either but its own.
     pub(super) took: Option<Duration>,
     pub(super) how: &'static str,
     /// What broke the response off.
@@ -53,7 +55,7 @@ impl Head {
                 .number("response_octets", Some(ended.bytes))
                 .number("duration", ended.took.map(Seconds))
                 .agent(agent.unwrap_or_default())
-                .text("request_id", ended.took.map(|_| self.id.as_bytes()))
+                .text("request_id", (self.has_own_id || ended.took.is_some()).then(|| self.id.as_bytes()))
                 .plain("ended", Some(ended.how))
                 .text("reason", ended.why.map(str::as_bytes))
                 .line();
@@ -80,8 +82,14 @@ fn stamped(received: SystemTime, peer: Option<SocketAddr>) -> Object {
     Object::new().plain("time", Some(Timestamp(received))).plain("client", peer.map(|peer| peer.ip()))
 }
 
-/// The line of a request the server answers by itself.
-pub(super) fn refused(format: Format, refused: &Refused<'_>) -> String {
+/// Referer and User-Agent.
+pub(super) fn agent(headers: &HeaderMap) -> [Option<&HeaderValue>; 2] {
+    [header::REFERER, header::USER_AGENT].map(|name| headers.get(name))
+}
+
+/// The line of a request the server answers by itself, with the `id` that it came with.
+pub(super) fn refused(format: Format, refused: &Refused<'_>, id: Option<&HeaderValue>) -> String {
+    let agent = || refused.headers().map(agent).unwrap_or_default();
     let (status, now) = (refused.rejection().status.as_u16(), SystemTime::now());
     let asked = refused.line();
     if format == Format::Json {
@@ -99,8 +107,8 @@ pub(super) fn refused(format: Format, refused: &Refused<'_>) -> String {
             .number("request_octets", Some(0))
             .number("response_octets", Some(refused.bytes()))
             .number("duration", None::<u8>)
-            .agent(refused.agent())
-            .text("request_id", None)
+            .agent(agent())
+            .text("request_id", id.map(HeaderValue::as_bytes))
             .plain("ended", Some("refused"))
             .text("reason", Some(refused.rejection().reason.as_bytes()))
             .line();
@@ -108,7 +116,7 @@ pub(super) fn refused(format: Format, refused: &Refused<'_>) -> String {
     let mut line = String::with_capacity(160);
     begin(&mut line, refused.peer(), now);
     escape(&mut line, asked.as_deref().unwrap_or(b"-"));
-    end(&mut line, Some(status), refused.bytes(), (format == Format::Combined).then(|| refused.agent()));
+    end(&mut line, Some(status), refused.bytes(), (format == Format::Combined).then(agent));
     line
 }
 
@@ -203,6 +211,7 @@ mod tests {
             version: Version::HTTP_10,
             agent: None,
             id: HeaderValue::from_static("an-id"),
+            has_own_id: false,
             received: UNIX_EPOCH + Duration::from_secs(971_186_136),
         }
     }

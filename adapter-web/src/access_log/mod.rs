@@ -20,7 +20,7 @@
 //!
 //! Each request has an id, `request_id` in its span and in JSON. It is the request's `x-request-id` where that is one field of at most 128
 //! visible ASCII characters, whoever sent it, or else a fresh one, by which the field is replaced, so that the application passes it on. The
-//! response has it as `x-request-id`, too, unless the application has set that. The trace of a `traceparent` (W3C Trace Context) is
+//! response has it as `x-request-id`, too, unless the application has set that; what is refused has none. The trace of a `traceparent` (W3C Trace Context) is
 //! `trace_id` in the span. Both are names that a client can choose: good for finding lines that belong together, and a proof of nothing.
 //! Let a proxy overwrite them where that matters.
 //!
@@ -30,7 +30,7 @@
 //! `version`, `status`, `request_octets` and `response_octets` (of bodies, without framing), `duration` (seconds, until the server lets
 //! go of the body), `referer`, `user_agent`, `request_id`, `ended` and `reason`. A request has ended `complete`, `failed` (the
 //! application's body), `client_gone`, `timed_out` or `forced`, as [`RequestEnd`](adapter_core::observe::RequestEnd) has it, or was `refused` by the
-//! server, for a `reason`, and has neither id nor duration then; `handshake_failed` is TLS. What has `failed` has the body's error for a reason, and what has
+//! server, for a `reason`, and has no duration then, nor an id but its own; `handshake_failed` is TLS. What has `failed` has the body's error for a reason, and what has
 //! `timed_out` the limit; what is `complete` has one where the server has answered in the application's place
 //! ([`OwnAnswer`](adapter_core::dispatch::OwnAnswer)).
 
@@ -157,6 +157,7 @@ impl Application for AccessLog {
         let lines = self.lines.as_ref().filter(|_| self.format.has_lines());
         let queue = lines.map(|lines| lines.queue.clone());
         let entry = Arc::new(Entry::begin(&mut request, &environ, self.format, queue));
+        entry.look_at_limit(&request);
         if let Some(lines) = lines.filter(|_| environ.runtime().may_block()) {
             lines.open.add(&entry);
         }

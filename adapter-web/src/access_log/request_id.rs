@@ -16,17 +16,22 @@ pub(super) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id
 /// Octets of an id of others at most.
 const MOST: usize = 128;
 
-/// The id that `headers` have, or a fresh one, which they have from then on: what the application sends on is called the same.
-pub(super) fn of(headers: &mut HeaderMap) -> HeaderValue {
-    let mut theirs = headers.get_all(&REQUEST_ID).iter();
-    if let (Some(id), None) = (theirs.next(), theirs.next())
-        && is_sane(id.as_bytes())
-    {
-        return id.clone();
+/// The id that `headers` have, or a fresh one, which they have from then on: what the application sends on is called the same. And whether
+/// it is theirs.
+pub(super) fn of(headers: &mut HeaderMap) -> (HeaderValue, bool) {
+    if let Some(id) = theirs(headers) {
+        return (id.clone(), true);
     }
     let id = fresh();
     headers.insert(&REQUEST_ID, id.clone());
-    id
+    (id, false)
+}
+
+/// The id that `headers` have, if it can be one.
+pub(super) fn theirs(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let mut theirs = headers.get_all(&REQUEST_ID).iter();
+    let (Some(id), None) = (theirs.next(), theirs.next()) else { return None };
+    is_sane(id.as_bytes()).then_some(id)
 }
 
 fn is_sane(id: &[u8]) -> bool {
@@ -75,13 +80,14 @@ mod tests {
     #[test]
     fn sane_ids_are_taken_over_and_others_replaced() {
         for id in [b"a".as_slice(), b"3f2b-11/x=\"", &[b'x'; 128]] {
-            assert_eq!(of(&mut headers(&[("x-request-id", id)])), id);
+            let (is, is_theirs) = of(&mut headers(&[("x-request-id", id)]));
+            assert!(is == id && is_theirs);
         }
         for ids in [vec![], vec![b"".as_slice()], vec![b"a b"], vec![&[b'x'; 129]], vec![b"a\xff"], vec![b"a", b"a"]] {
             let fields: Vec<_> = ids.iter().map(|id| ("x-request-id", *id)).collect();
             let mut headers = headers(&fields);
-            let id = of(&mut headers);
-            assert!(id.len() == 24 && !ids.contains(&id.as_bytes()), "{id:?}");
+            let (id, is_theirs) = of(&mut headers);
+            assert!(!is_theirs && id.len() == 24 && !ids.contains(&id.as_bytes()), "{id:?}");
             let seen: Vec<_> = headers.get_all(&REQUEST_ID).iter().collect();
             assert_eq!(seen, [&id]);
         }
@@ -123,7 +129,7 @@ mod tests {
                 let mut headers = HeaderMap::new();
                 headers.insert(&REQUEST_ID, value.clone());
                 headers.insert("traceparent", value);
-                prop_assert!(is_sane(of(&mut headers).as_bytes()));
+                prop_assert!(is_sane(of(&mut headers).0.as_bytes()));
                 prop_assert!(trace_id(&headers).is_none_or(|id| id.len() == 32));
             }
         }

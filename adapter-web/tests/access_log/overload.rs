@@ -105,12 +105,13 @@ fn a_stream_that_finds_no_place_is_refused() {
         let gate = Gate::default();
         let (application, begins) = held(&gate);
         let (answer, lines, counters) = third(server, 1, application, &gate, &begins, |addr, path| {
-            let (status, body) = own_answers::answer_by_http2(addr, "GET", path, None);
+            let (status, _, body) = own_answers::answer_by_http2(addr, "GET", path, None);
             format!("{status} {body}")
         });
         assert_eq!(answer, format!("503 {REASON}"), "{}", info.name);
         let line = object(lines.iter().find(|line| line.contains("/third")).unwrap());
         assert_eq!((&line["ended"], &line["reason"]), (&"refused".into(), &REASON.into()), "{}", info.name);
+        assert_eq!(line["request_id"], "its-own", "{}", info.name);
         assert_eq!(counters.snapshot().refused, [(503, 1)], "{}", info.name);
     }
 }

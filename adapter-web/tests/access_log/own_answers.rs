@@ -4,6 +4,8 @@ use super::*;
 
 /// So many octets of a body, and whether there is more to come.
 type Upload = Option<(usize, bool)>;
+/// By which it is named.
+const ID: &str = "its-own";
 type Case = (&'static str, &'static str, Upload, u16, &'static str);
 
 /// What is asked; status and reason.
@@ -65,7 +67,7 @@ fn config() -> ServerConfig {
 
 /// Over HTTP/1.1, one connection for each; the status.
 fn ask(addr: SocketAddr, method: &str, target: &str, body: Upload) -> u16 {
-    let mut asked = format!("{method} {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n");
+    let mut asked = format!("{method} {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Request-Id: {ID}\r\n");
     match body {
         Some((octets, more)) => {
             let end = if more { "" } else { "0\r\n\r\n" };
@@ -75,35 +77,45 @@ fn ask(addr: SocketAddr, method: &str, target: &str, body: Upload) -> u16 {
         None => asked.push_str("\r\n"),
     }
     let answer = exchange(addr, asked.as_bytes());
+    assert!(answer.contains(&format!("\r\nx-request-id: {ID}\r\n")), "{target}: {answer}");
     answer.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
 /// The same over HTTP/2.
 fn ask_by_http2(addr: SocketAddr, method: &str, target: &str, body: Upload) -> u16 {
-    answer_by_http2(addr, method, target, body).0
+    let (status, id, _) = answer_by_http2(addr, method, target, body);
+    assert_eq!(id.as_deref(), Some(ID), "{target}");
+    status
 }
 
-/// The answer over HTTP/2: status and body.
-pub(super) fn answer_by_http2(addr: SocketAddr, method: &str, target: &str, body: Upload) -> (u16, String) {
+/// The answer over HTTP/2: status, id and body.
+pub(super) fn answer_by_http2(
+    addr: SocketAddr,
+    method: &str,
+    target: &str,
+    body: Upload,
+) -> (u16, Option<String>, String) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let socket = tokio::net::TcpStream::connect(addr).await.unwrap();
         let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
         let connection = tokio::spawn(connection);
-        let request = http::Request::builder().method(method).uri(format!("http://a{target}")).body(()).unwrap();
+        let request = http::Request::builder().method(method).uri(format!("http://a{target}"));
+        let request = request.header("x-request-id", ID).body(()).unwrap();
         let (response, mut stream) = client.send_request(request, body.is_none()).unwrap();
         if let Some((octets, more)) = body {
             stream.send_data(vec![b'x'; octets].into(), !more).unwrap();
         }
         let mut response = response.await.unwrap();
         let status = response.status().as_u16();
+        let id = response.headers().get("x-request-id").map(|id| id.to_str().unwrap().to_owned());
         let mut body = Vec::new();
         while let Some(Ok(piece)) = response.body_mut().data().await {
             body.extend(piece);
         }
         drop((client, stream, response));
         let _ = connection.await;
-        (status, String::from_utf8(body).unwrap())
+        (status, id, String::from_utf8(body).unwrap())
     })
 }
 

@@ -69,6 +69,13 @@ pub(crate) static GROUP: Group = Group {
             .with(&setting::SHORT_WRITE),
         Case::should("slow_handler_is_503", "503 and the handler dropped after its timeout", &["LIM-09"], handler)
             .with(&setting::SHORT_HANDLER),
+        Case::should(
+            "blocking_handler_is_503_in_time",
+            "503 while blocking code still holds its thread",
+            &["LIM-09"],
+            blocking_handler,
+        )
+        .with(&setting::SHORT_HANDLER),
         Case::should("handler_timeout_is_for_handlers", "a body may take longer", &["LIM-09"], body_after_handler)
             .with(&setting::SHORT_HANDLER),
     ],
@@ -322,10 +329,26 @@ fn handler(cx: &mut Context) -> Result<(), Failure> {
         ensure!(!response.is_from_application(), "the 503 was made by the application");
         cx.wait_for("handler-cancelled")?;
     }
-    // It runs on, and its result is thrown away.
-    let (_, response) = cx.answered(&cx.get("blocking; sleep 1500; body x"), 503)?;
-    ensure!(!response.is_from_application(), "the answer of blocking code that was late");
+    // They run on, and their results are thrown away.
+    for script in ["blocking; sleep 1500; body x", "busy 1500; body x"] {
+        let (_, response) = cx.answered(&cx.get(script), 503)?;
+        ensure!(!response.is_from_application(), "{script}: the answer of code that was late");
+    }
     ensure_eq!(cx.answered(&cx.get("sleep 10; body quick"), 200)?.1.text(), "quick", "a quick handler's response");
+    Ok(())
+}
+
+fn blocking_handler(cx: &mut Context) -> Result<(), Failure> {
+    // Nothing lets it go before the answer is there.
+    for (head, script) in [("GET", "blocking; gate go; body x"), ("POST", "blocking; read; gate go; body x")] {
+        cx.again();
+        let (_, response) = cx.answered(&cx.request(head, "/").script(script), 503)?;
+        ensure!(!response.is_from_application(), "{script}: the 503 was made by the application");
+        cx.wait_for("blocking")?;
+        cx.open("go")?;
+        cx.again();
+        cx.answered(&cx.get("body quick"), 200)?;
+    }
     Ok(())
 }
 

@@ -1,0 +1,98 @@
+//! How long a handler may take, and the answer once that is over. \[LIM-09\]
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use tracing::Span;
+
+use crate::application::{Request, Response};
+use crate::environ::{Connection, Environ};
+use crate::instead::OwnAnswer;
+use crate::observe::{Ending, TimeLimit};
+
+/// The time limit of the handler of one request, and what was asked. For server authors.
+///
+/// The request has it among its extensions, as `Arc<Limit>`, for middleware that [names](Self::name) requests.
+#[derive(Debug)]
+pub struct Limit {
+    until: Instant,
+    method: Method,
+    uri: Uri,
+    connection: Arc<Connection>,
+    name: OnceLock<Name>,
+    is_told: AtomicBool,
+}
+
+/// Of a request, by whoever names them.
+#[derive(Debug)]
+struct Name {
+    span: Span,
+    field: (HeaderName, HeaderValue),
+    ending: Ending,
+}
+
+impl Limit {
+    /// Gives `request` until `limit` from `now` on, before the application gets it. `None` without a limit; one beyond the clock is
+    /// none. Clones reference counts.
+    #[inline]
+    pub fn set(limit: Option<Duration>, now: Instant, request: &mut Request, environ: &Environ) -> Option<Arc<Self>> {
+        let until = now.checked_add(limit?)?;
+        let limit = Arc::new(Limit {
+            until,
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            connection: environ.connection().clone(),
+            name: OnceLock::new(),
+            is_told: AtomicBool::new(false),
+        });
+        request.extensions_mut().insert(limit.clone());
+        Some(limit)
+    }
+
+    /// When it has passed.
+    pub fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// What the log has to say of it stands in `span`, the answer has the `field`, and `ending` is told how the request ends that has this
+    /// [answer](Self::own_answer). The first one counts. For middleware that logs.
+    pub fn name(&self, span: &Span, field: (HeaderName, HeaderValue), ending: Ending) {
+        let _ = self.name.set(Name { span: span.clone(), field, ending });
+    }
+
+    /// The answer where application code still holds the thread that would give it, and the limit has passed, as of `now`. Once: what
+    /// the code gives later is dropped by the [exchange](super::Exchange). Tells the log and the observers; does not block but as
+    /// they do.
+    pub fn answer(&self, now: Instant) -> Option<Response> {
+        (now >= self.until && self.tell()).then(|| self.response())
+    }
+
+    /// What it is that is answered instead.
+    pub fn own_answer() -> OwnAnswer {
+        OwnAnswer::new(StatusCode::SERVICE_UNAVAILABLE, "the application did not answer in time (--timeout-handler)")
+    }
+
+    pub(super) fn response(&self) -> Response {
+        let mut response = Response::from(Self::own_answer());
+        if let Some(Name { field: (name, value), ending, .. }) = self.name.get() {
+            response.headers_mut().insert(name, value.clone());
+            response.extensions_mut().insert(ending.clone());
+        }
+        response
+    }
+
+    /// Says that the application took too long, once and in the same words on every server; whether it was said just now.
+    pub(super) fn tell(&self) -> bool {
+        if self.is_told.swap(true, Ordering::Relaxed) {
+            return false;
+        }
+        self.connection.timed_out(TimeLimit::Handler);
+        let (peer, method, path) = (self.connection.told(), &self.method, self.uri.path());
+        self.name.get().map_or_else(Span::none, |name| name.span.clone()).in_scope(|| {
+            tracing::error!(target: "adapter", peer, %method, path, "[LIM-09] the application did not answer in time");
+        });
+        true
+    }
+}
