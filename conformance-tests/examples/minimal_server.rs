@@ -1,32 +1,31 @@
-//! A complete server in one file: blocking `std::net`, one thread per connection and a second one that reads for it.
+//! A complete server in one file: blocking `std::net`, and one thread per connection, which sleeps in `poll` until its socket or one of
+//! its wakers has something to say.
 //!
-//! What HTTP asks for is done by `adapter_http1::connection` over a [`Transport`]. The rest is sockets and threads. A connection's
-//! *reader* blocks in `read`, so that the end of the client's stream is seen whatever the application does; its *server*
-//! blocks on one future. `spec/IMPLEMENTING.md` walks through it.
+//! What HTTP asks for is done by `adapter_http1::connection` over a [`Transport`]. The rest is sockets and threads. What blocks runs
+//! on `Threads`. `spec/IMPLEMENTING.md` walks through it.
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::io::{self, ErrorKind, IoSlice, Read};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::pin::Pin;
+use std::os::unix::net::UnixStream;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, ready};
-use std::thread;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use adapter_core::body::BodySender;
 use adapter_core::environ::Serving;
-use adapter_core::server::{Guard, LastReference, Lifecycle, Roster, ShutdownLevel, Threads};
-use adapter_core::signal::Signal;
+use adapter_core::server::{Guard, LastReference, Lifecycle, Roster, Threads};
 use adapter_core::{
-    Body, Bytes, Concurrency, DynApplication, ListenAddr, Runtime, ServeError, Server, ServerConfig, ServerHandle,
-    ServerInfo, ShutdownTrigger, Sleep, contain,
+    Concurrency, DynApplication, ListenAddr, Runtime, ServeError, Server, ServerConfig, ServerHandle, ServerInfo,
+    ShutdownTrigger, contain,
 };
 use adapter_http1::connection::{Connection, Served, Settings, Transport};
 use adapter_listen::blocking::{accept_on_thread, bind_tcp};
-use futures_lite::future::{block_on, or, zip};
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
+use futures_lite::future::block_on;
+use rustix::event::{PollFd, PollFlags, poll};
+use socket2::SockRef;
 
 /// The server.
 pub(crate) struct MinimalServer;
@@ -34,7 +33,7 @@ pub(crate) struct MinimalServer;
 impl Server for MinimalServer {
     fn info(&self) -> ServerInfo {
         let mut can = adapter_core::Capabilities::none();
-        (can.trailers, can.early_hints, can.upgrade, can.websocket) = (true, true, true, true);
+        (can.trailers, can.early_hints, can.full_duplex, can.upgrade, can.websocket) = (true, true, true, true, true);
         ServerInfo::new("minimal", "0.1").with_concurrency(Concurrency::threads()).with_capabilities(can)
     }
 
@@ -46,194 +45,181 @@ impl Server for MinimalServer {
         let listeners = bind_tcp(&config.binds_or_default())?; // [SHU-11]
         let addrs = listeners.iter().map(|listener| listener.local_addr().map(ListenAddr::Tcp));
         let addrs = addrs.collect::<Result<Vec<_>, _>>()?;
-        let (trigger, threads) = (ShutdownTrigger::new(), Threads::new(&config));
+        let (trigger, threads) = (ShutdownTrigger::new(), Threads::for_event_loop(&config));
         let runtime = Runtime::new(threads.clone());
         let info = self.info().listening(addrs.clone(), runtime.clone());
-        let serving = Serving::new(info, runtime, trigger.clone(), &config);
+        let serving = Serving::new(info, runtime.clone(), trigger.clone(), &config);
         let life = Lifecycle::new(application.clone(), serving.clone(), &config);
         block_on(life.startup()).inspect_err(|_| threads.stop())?; // [LIF-01], [LIF-02]
         let settings = Settings::new(application, serving.clone(), &config, Arc::new(Roster::default()));
         let settings = Arc::new(settings.with_turns(config.threads.unwrap_or(usize::MAX))); // [CON-07]
-        let state = Arc::new(State { settings, config, sockets: Mutex::default() });
+        let sockets = Sockets::default();
         for listener in listeners {
-            let (shared, roster) = (state.clone(), state.settings.roster().clone());
+            let (settings, sockets, roster) = (settings.clone(), sockets.clone(), settings.roster().clone());
             let serve = move |socket, peer, place| {
-                let state = shared.clone();
+                let (settings, sockets) = (settings.clone(), sockets.clone());
                 // Without a thread the connection is closed again.
-                let _ = thread::Builder::new().spawn(move || state.serve(socket, peer, place));
+                let _ = thread::Builder::new().spawn(move || serve(settings, &sockets, socket, peer, place));
             };
-            accept_on_thread(listener, &serving, life.tracker(), roster, state.config.limits.connections, serve)
+            accept_on_thread(listener, &serving, life.tracker(), roster, config.limits.connections, serve)
                 .inspect_err(|_| trigger.force())?;
         }
-        let end = move || block_on(state.stop(&life, &threads));
+        let end = move || {
+            let ended = block_on(life.run()); // [LIF-06], [SHU-02], [SHU-06], [SHU-07]
+            threads.stop();
+            let _ = block_on(runtime.timeout(Duration::from_secs(1), threads.idle()));
+            // A thread in code that does not return holds no socket. [SHU-09]
+            let left = lock(&sockets).drain().filter_map(|(_, socket)| socket.upgrade()).collect::<Vec<_>>();
+            left.iter().for_each(|socket| drop(socket.shutdown(Shutdown::Both)));
+            ended
+        };
         Ok(ServerHandle::on_thread(addrs, trigger, last, end)?)
     }
 }
 
-/// What all threads of a server share.
-struct State {
-    settings: Arc<Settings>,
-    config: ServerConfig,
-    sockets: Mutex<HashMap<(SocketAddr, SocketAddr), Arc<TcpStream>>>,
+/// Those of the connections that are open, by their threads.
+type Sockets = Arc<Mutex<HashMap<ThreadId, Weak<TcpStream>>>>;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl State {
-    fn serving(&self) -> &Serving {
-        self.settings.serving()
+/// Serves a connection, on this thread.
+fn serve(settings: Arc<Settings>, sockets: &Sockets, socket: TcpStream, peer: SocketAddr, place: Guard) {
+    let (Ok(local), Ok(()), Ok(())) = (socket.local_addr(), socket.set_nodelay(true), socket.set_nonblocking(true))
+    else {
+        return;
+    };
+    let watch = loop {
+        match Watch::new() {
+            Ok(watch) => break watch,
+            Err(_) => thread::sleep(Duration::from_millis(50)), // there are no descriptors now
+        }
+    };
+    let (socket, now) = (Arc::new(socket), settings.serving().runtime.now());
+    lock(sockets).insert(watch.thread, Arc::downgrade(&socket));
+    let wire = Wire { socket: socket.clone(), watch: watch.clone() };
+    let connection = Connection::new(settings, wire, Some(peer), ListenAddr::Tcp(local), now);
+    // Application code is contained where it is called; this is for mistakes of our own.
+    let _ = contain::catch("connection", || watch.run(&socket, Served::new(connection, place)));
+    lock(sockets).remove(&watch.thread);
+    lock(&watch.waiting).fill(None); // they keep the watch
+}
+
+const READ: usize = 0;
+const WRITE: usize = 1;
+
+/// What the thread of a connection sleeps for.
+struct Watch {
+    /// A waker rings it, the thread hears it.
+    bell: (UnixStream, UnixStream),
+    /// Who is to be woken when there is something to read, and when there is room to write.
+    waiting: Mutex<[Option<Waker>; 2]>,
+    thread: ThreadId,
+}
+
+impl Watch {
+    fn new() -> io::Result<Arc<Self>> {
+        let bell = UnixStream::pair()?;
+        bell.0.set_nonblocking(true)?;
+        bell.1.set_nonblocking(true)?;
+        Ok(Arc::new(Watch { bell, waiting: Mutex::default(), thread: thread::current().id() }))
     }
 
-    fn sockets(&self) -> MutexGuard<'_, HashMap<(SocketAddr, SocketAddr), Arc<TcpStream>>> {
-        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ring(&self) {
+        let _ = (&self.bell.0).write(&[0]); // where it is full it rings already
     }
 
-    /// Waits for the end of the server. \[LIF-06\], \[SHU-02\], \[SHU-06\], \[SHU-07\]
-    async fn stop(&self, life: &Lifecycle, threads: &Threads) -> Result<(), ServeError> {
-        let force = async {
-            self.serving().shutdown.reached(ShutdownLevel::Forced).await;
-            // The only way to wake a thread that reads or writes; one in application code holds none.
-            self.sockets().drain().for_each(|(_, socket)| drop(socket.shutdown(Shutdown::Both)));
-        };
-        let (ended, ()) = zip(life.run(), force).await;
-        threads.stop();
-        let _ = self.serving().runtime.timeout(Duration::from_secs(1), threads.idle()).await;
-        ended
-    }
-
-    fn serve(self: Arc<Self>, socket: TcpStream, peer: SocketAddr, place: Guard) {
-        let (Ok(local), Ok(())) = (socket.local_addr(), socket.set_nodelay(true)) else { return };
-        let (socket, (feed, pieces)) = (Arc::new(socket), Body::channel(1));
-        let (ended, reset) = (Signal::new(), Signal::new());
-        let wire = Wire {
-            socket: Arc::downgrade(&socket),
-            pieces,
-            piece: Bytes::new(),
-            ended: ended.clone(),
-            reset: reset.clone(),
-            runtime: self.serving().runtime.clone(),
-            retry: None,
-        };
-        let connection = Connection::new(
-            self.settings.clone(),
-            wire,
-            Some(peer),
-            ListenAddr::Tcp(local),
-            self.serving().runtime.now(),
-        );
-        let gone = connection.environ().disconnected.clone();
-        self.sockets().insert((peer, local), socket.clone());
-        let state = self.clone();
-        let reader = thread::Builder::new().spawn(move || {
-            state.read(&socket, &feed, &reset);
-            drop(socket);
-            ended.fire();
-            gone.fire(); // [DIS-01a]
-        });
-        // Application code is contained where it is called; this is for mistakes of our own.
-        let _ = contain::catch("connection", || block_on(Served::new(connection, place)));
-        let socket = self.sockets().remove(&(peer, local));
-        let _ = socket.map(|socket| socket.shutdown(Shutdown::Read)); // wakes the reader
-        let _ = reader.map(thread::JoinHandle::join);
-    }
-
-    /// Reads until the end of the client's stream.
-    fn read(&self, mut socket: &TcpStream, feed: &BodySender, reset: &Signal) {
-        let mut piece = vec![0; 16 * 1024];
-        loop {
-            match socket.read(&mut piece) {
-                Ok(count @ 1..) => {
-                    let piece = Bytes::copy_from_slice(&piece[..count]);
-                    // [REQ-16] waits while nobody takes it, and asks the socket meanwhile: [DIS-01c]
-                    let broken = async {
-                        while matches!(socket.take_error(), Ok(None)) {
-                            self.serving().runtime.sleep(Duration::from_millis(50)).await;
-                        }
-                        reset.fire()
-                    };
-                    if block_on(or(async { feed.send(piece).await.is_err() }, broken)) {
-                        return;
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Ok(_) => return,
-                Err(_) => {
-                    reset.fire();
-                    return;
+    /// Polls `future` until it is ready, and sleeps while it has nothing to do.
+    fn run(self: &Arc<Self>, socket: &TcpStream, future: impl Future) {
+        let (mut future, waker) = (pin!(future), Waker::from(self.clone()));
+        while future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+            let wanted = lock(&self.waiting).each_ref().map(Option::is_some);
+            let mut flags = PollFlags::empty();
+            flags.set(PollFlags::IN, wanted[READ]);
+            flags.set(PollFlags::OUT, wanted[WRITE]);
+            let mut sources = [PollFd::new(&self.bell.1, PollFlags::IN), PollFd::new(socket, flags)];
+            // The end of the connection is told, wanted or not.
+            let count = if flags.is_empty() { 1 } else { 2 };
+            let _ = poll(&mut sources[..count], None); // interrupted is as good as woken
+            let seen = sources[1].revents();
+            let _ = (&self.bell.1).read(&mut [0; 64]);
+            for (side, flag) in [(READ, PollFlags::IN), (WRITE, PollFlags::OUT)] {
+                if seen.intersects(flag | PollFlags::HUP | PollFlags::ERR) {
+                    let waiter = lock(&self.waiting)[side].take();
+                    // After an upgrade it may be anybody's; this future is polled anyway.
+                    let _ = waiter.filter(|it| !it.will_wake(&waker)).map(|it| contain::catch("waker", || it.wake()));
                 }
             }
         }
     }
 }
 
-/// A connection's socket, and what its reader has read.
+impl Wake for Watch {
+    fn wake(self: Arc<Self>) {
+        self.ring();
+    }
+}
+
+/// A connection's socket.
 struct Wire {
-    /// The server's: a forced shutdown takes it away, whatever thread is in here. \[SHU-09\]
-    socket: Weak<TcpStream>,
-    pieces: Body,
-    /// As far as it is not taken.
-    piece: Bytes,
-    /// The client's stream has ended.
-    ended: Signal,
-    /// The client has reset the connection.
-    reset: Signal,
-    runtime: Runtime,
-    /// There was no room.
-    retry: Option<Sleep>,
+    socket: Arc<TcpStream>,
+    watch: Arc<Watch>,
+}
+
+impl Wire {
+    /// Attempts what does not block; where it would, the socket wakes who asks.
+    fn poll<T>(
+        &self,
+        side: usize,
+        cx: &Context<'_>,
+        attempt: impl FnOnce(&TcpStream) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        match attempt(&self.socket) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                // The one before is dropped without the lock.
+                let _before = lock(&self.watch.waiting)[side].replace(cx.waker().clone());
+                if thread::current().id() != self.watch.thread {
+                    self.watch.ring(); // it sleeps for less than that
+                }
+                Poll::Pending
+            }
+            outcome => Poll::Ready(outcome),
+        }
+    }
 }
 
 impl Transport for Wire {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        while self.piece.is_empty() {
-            match ready!(http_body::Body::poll_frame(Pin::new(&mut self.pieces), cx)) {
-                Some(frame) => self.piece = frame.ok().and_then(|frame| frame.into_data().ok()).unwrap_or_default(),
-                None if self.reset.is_fired() => return Poll::Ready(Err(ErrorKind::ConnectionReset.into())),
-                None => return Poll::Ready(Ok(0)),
-            }
-        }
-        let count = self.piece.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&self.piece.split_to(count));
-        Poll::Ready(Ok(count))
+        self.poll(READ, cx, |mut socket| socket.read(buffer))
     }
 
-    // It must not wait in here, where others want the connection, and std has nothing that tells of room: it tries again.
     fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        loop {
-            if let Some(retry) = &mut self.retry {
-                ready!(Pin::new(retry).poll(cx));
-            }
-            let socket = self.socket.upgrade().ok_or(ErrorKind::ConnectionAborted)?;
-            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-            match sendmsg(&socket, parts, &mut SendAncillaryBuffer::default(), flags) {
-                Err(Errno::AGAIN) => self.retry = Some(self.runtime.sleep(Duration::from_millis(20))),
-                outcome => {
-                    self.retry = None;
-                    return Poll::Ready(Ok(outcome?));
-                }
-            }
-        }
+        self.poll(WRITE, cx, |mut socket| socket.write_vectored(parts))
     }
 
     fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let _ = self.socket.upgrade().map(|socket| socket.shutdown(Shutdown::Write)); // a client that is gone is no error
-        Poll::Ready(Ok(()))
+        Poll::Ready(self.socket.shutdown(Shutdown::Write).or(Ok(()))) // fails where the client is gone
     }
 
     fn was_reset(&self) -> bool {
-        self.reset.is_fired()
+        !matches!(self.socket.take_error(), Ok(None))
     }
 
     fn has_ended(&self) -> bool {
-        self.ended.is_fired()
+        matches!(self.socket.peek(&mut [0]), Ok(0))
     }
 
     fn has_input(&self) -> bool {
-        let look = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        let looked = self.socket.upgrade().map(|socket| recv(&socket, &mut [0_u8; 1], look));
-        matches!(looked, Some(Ok((_, 1..))))
+        self.socket.peek(&mut [0]).is_ok_and(|count| count > 0)
+    }
+
+    fn limit_unsent(&self, limit: Duration) {
+        let _ = SockRef::from(&*self.socket).set_tcp_user_timeout(Some(limit));
     }
 
     fn reset_on_close(&mut self) {
-        let Some(socket) = self.socket.upgrade() else { return };
-        let _ = socket2::SockRef::from(&*socket).set_linger(Some(Duration::ZERO)); // [BOD-14b]
+        let _ = SockRef::from(&*self.socket).set_linger(Some(Duration::ZERO)); // [BOD-14b]
     }
 }
 

@@ -14,9 +14,8 @@ use std::time::Duration;
 use adapter_core::contain::{self, Contained};
 use adapter_core::runtime::BoxFuture;
 use adapter_core::server::{
-    Capabilities, LastReference, Lifecycle, ListenAddr, Listening, ShutdownTrigger, Threads, Tracker,
+    Capabilities, LastReference, Lifecycle, ListenAddr, Listening, ShutdownTrigger, Threads, Tracker, warn_of_blocking,
 };
-use adapter_core::signal::Signal;
 use adapter_core::{DynApplication, Runtime, ServeError, Server, ServerConfig, ServerHandle, ServerInfo, environ};
 use adapter_http1::connection::{Connection, Served, Settings, Transport};
 use adapter_listen::{AcceptError, blocking::bind_tcp, classify};
@@ -47,15 +46,13 @@ impl Server for MioServer {
             addrs.push(ListenAddr::Tcp(listener.local_addr()?));
             listeners.push(Watched::new(TcpListener::from_std(listener), &events)?);
         }
-        let (trigger, ended, threads) = (ShutdownTrigger::new(), Signal::new(), Threads::for_event_loop(&config));
+        let (trigger, threads) = (ShutdownTrigger::new(), Threads::for_event_loop(&config));
         let runtime = Runtime::new(threads.clone());
         let info = self.info().listening(addrs.clone(), runtime.clone());
         let serving = environ::Serving::new(info, runtime.clone(), trigger.clone(), &config);
         let life = Lifecycle::new(application.clone(), serving.clone(), &config);
         block_on(life.startup()).inspect_err(|_| threads.stop())?; // [LIF-01], [LIF-02]
-        let end = ended.fire_on_drop();
-        let main = std::thread::Builder::new().name("mio".into()).spawn(move || {
-            let _end = end;
+        let run = move || {
             let settings = Arc::new(Settings::new(application, serving, &config, Arc::default()));
             for listener in listeners {
                 // Counted here: a shutdown may come before the first poll.
@@ -66,14 +63,11 @@ impl Server for MioServer {
             lock(&events.tasks).clear();
             drop((settings, life));
             threads.stop();
-            if block_on(runtime.timeout(Duration::from_secs(1), threads.idle())).is_err() {
-                tracing::warn!(target: "adapter", "blocking application code still runs after the shutdown"); // [SHU-09]
-            }
-            last.drop_as_last(Duration::from_secs(1));
+            let idle = block_on(runtime.timeout(Duration::from_secs(1), threads.idle()));
+            idle.unwrap_or_else(|_| warn_of_blocking()); // [SHU-09]
             outcome.unwrap_or_else(|error| Err(error.into()))
-        })?;
-        let panicked = |_| Err(io::Error::other("the event loop panicked").into());
-        Ok(ServerHandle::new(addrs, trigger, move || main.join().unwrap_or_else(panicked)).with_end(ended))
+        };
+        Ok(ServerHandle::on_thread(addrs, trigger, last, run)?)
     }
 }
 
@@ -85,8 +79,7 @@ async fn accept(open: (Listening, Watched<TcpListener>), settings: Arc<Settings>
         let (Ok(local), Ok(())) = (socket.local_addr(), socket.set_nodelay(true)) else { return };
         let Ok(socket) = Watched::new(socket, events) else { return };
         let (local, now) = (ListenAddr::Tcp(local), serving.runtime.now());
-        let connection = Connection::new(settings.clone(), socket, Some(peer), local, now);
-        events.spawn(Served::new(connection, guard));
+        events.spawn(Served::new(Connection::new(settings.clone(), socket, Some(peer), local, now), guard));
     };
     let accepting = async {
         loop {
