@@ -7,14 +7,16 @@ mod support;
 use std::io::{self, Read as _, Write};
 use std::iter;
 use std::net::SocketAddr;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use adapter_core::http::StatusCode;
 use adapter_core::websocket::{BlockingWebSocket, Upgrade, WebSocket};
 use adapter_web::access_log::{AccessLog, Format};
 use adapter_web::observe::{ConnectionEnd, ConnectionInfo, Observer};
-use adapter_web::{Application, Body, DynApplication, Environ, Error, Outcome, Request, Response, Server};
+use adapter_web::{
+    Application, BlockingBody, Body, DynApplication, Environ, Error, Outcome, Request, Response, Server,
+};
 use axum::Router;
 use axum::extract::ws;
 use axum::routing::any;
@@ -76,10 +78,18 @@ fn fails(how: &str) {
     panic!("{how}");
 }
 
+/// Until it is said that this takes too long.
+fn holds_its_thread(request: Request<BlockingBody>, _: Environ) -> Result<Response, Error> {
+    let id = request.headers()["x-request-id"].to_str().unwrap();
+    assert!(said(&["[LIM-09]", &format!("request_id=\"{id}\"")]).is_some());
+    Ok(Response::new(Body::empty()))
+}
+
 async fn application(request: Request, environ: Environ) -> Result<Response, Error> {
     let parts = || iter::repeat_n("part", 3);
     let declared = |length: u64, body: Body| Ok(Response::builder().header("content-length", length).body(body)?);
     match request.uri().path() {
+        "/late/blocking" => adapter_web::blocking(holds_its_thread).call(request, environ).await,
         "/panic/iterator" => {
             Ok(Response::new(Body::from_iterator(parts().map(|_| -> &str { panic!("in an iterator") }))))
         }
@@ -151,6 +161,7 @@ const SAID_OF: &[(&str, &str)] = &[
     ("/fails", "no luck"),
     ("/reported", "nearly empty"),
     ("/late", "[LIM-09]"),
+    ("/late/blocking", "[LIM-09]"),
     ("/impossible", "can't be sent"),
     ("/switches", "[NOB-08]"),
     ("/ours", "[RSP-05]"),
@@ -177,8 +188,7 @@ impl Observer for Noted {
     }
 }
 
-/// The same for any `application`.
-fn each_of(application: impl Application, mut test: impl FnMut(&'static dyn Server, SocketAddr, &Noted)) {
+fn log_to_here() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(|| Line).finish();
@@ -186,6 +196,11 @@ fn each_of(application: impl Application, mut test: impl FnMut(&'static dyn Serv
         let subscriber = subscriber.with(filter_fn(|it| it.is_event() || *it.level() <= Level::WARN));
         tracing::subscriber::set_global_default(subscriber).unwrap();
     });
+}
+
+/// The same for any `application`.
+fn each_of(application: impl Application, mut test: impl FnMut(&'static dyn Server, SocketAddr, &Noted)) {
+    log_to_here();
     let application = Arc::new(application);
     for server in adapter_web::servers() {
         let mut config = config();
@@ -275,6 +290,46 @@ fn who_waited_too_long_is_named() {
         let peer = client.stream.local_addr().unwrap().to_string();
         assert!(said(&["[LIM-09]", &format!("peer=\"{peer}\"")]).is_some(), "{peer}");
     });
+}
+
+/// \[CON-05\] It is named also where the application is not called for it.
+#[test]
+fn who_finds_no_place_is_named() {
+    log_to_here();
+    for server in adapter_web::servers() {
+        let (open, gate) = mpsc::channel::<()>();
+        let gate = Mutex::new(gate);
+        let held = adapter_web::blocking(move |_, _| {
+            // Until there is nobody to send.
+            let _ = gate.lock().unwrap().recv();
+            Ok::<_, Error>(Response::new(Body::empty()))
+        });
+        let mut config = config().threads(1);
+        (config.blocking_threads, config.blocking_queue) = (1, 1);
+        let application = AccessLog::new(DynApplication::new(held), Format::Events, None);
+        let running = start(server, application, config);
+        let (refuse, refused) = mpsc::channel();
+        std::thread::scope(|scope| {
+            // One runs and one waits.
+            for number in 0..4 {
+                let (refuse, addr) = (refuse.clone(), running.addr);
+                scope.spawn(move || {
+                    let id = format!("{}/held/{number}", server.info().name);
+                    let mut client = Client::connect(addr);
+                    client.send(format!("GET /held HTTP/1.1\r\nHost: a\r\nX-Request-Id: {id}\r\n\r\n").as_bytes());
+                    if client.head().starts_with("HTTP/1.1 503") {
+                        refuse.send(id).unwrap();
+                    }
+                });
+            }
+            // Dropped also where that fails.
+            let open = open;
+            let id = refused.recv_timeout(PATIENCE).unwrap();
+            let line = said(&["WARN", "no place to wait", &format!("request_id=\"{id}\"")]).unwrap();
+            assert!(line.contains("/held") && line.contains("127.0.0.1"), "{line}");
+            drop(open);
+        });
+    }
 }
 
 /// Those of axum's own run in tasks of tokio's, which keep a panic to themselves.

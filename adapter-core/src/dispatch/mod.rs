@@ -15,13 +15,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::{HeaderName, StatusCode, response};
+use http::{HeaderName, StatusCode, request, response};
 
 use crate::answers;
 use crate::application::{DynApplication, Handler, Request, Response};
 use crate::body::Body;
 use crate::contain::{self, Panic};
-use crate::environ::Environ;
+use crate::environ::{Connection, Environ};
 use crate::error::{Error, Fault};
 use crate::rejection::Rejection;
 use crate::request_body::RequestBodyError;
@@ -210,11 +210,21 @@ fn answer_to(error: &Error) -> Response {
     response
 }
 
-/// [`NO_PLACE`], to be answered: says so in the log, once for each call. Does not block but as the log does. For servers that refuse
-/// before they call the application. \[CON-05\]
+/// [`NO_PLACE`], to be answered: says so in the log, once for each call, in the span of the request.
 #[cold]
-pub fn no_place() -> &'static Rejection {
+fn no_place() -> &'static Rejection {
     tracing::warn!(target: "adapter", "no thread is free and no place to wait; answered 503");
+    &NO_PLACE
+}
+
+/// [`NO_PLACE`], to be answered to `request` on `connection`: says so in the log, once for each call. Does not block but as the log
+/// does. For servers that refuse before they call the application, where there is no span of the request yet. \[CON-05\]
+#[cold]
+pub fn no_place_for(connection: &Connection, request: &request::Parts) -> &'static Rejection {
+    let (peer, method, path) = (connection.told(), &request.method, request.uri.path());
+    let request_id = request.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    let text = "no thread is free and no place to wait; answered 503";
+    tracing::warn!(target: "adapter", peer, %method, path, request_id, "{text}");
     &NO_PLACE
 }
 

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use adapter_core::dispatch::{
-    NO_PLACE, OwnAnswer, error_response, failure, is_unanswerable, log_broken, no_place, prepare,
+    NO_PLACE, OwnAnswer, error_response, failure, is_unanswerable, log_broken, no_place_for, prepare,
 };
 use adapter_core::http::{HeaderMap, HeaderValue, StatusCode, header};
 use adapter_core::rules::response::Framing;
-use adapter_core::{Body, Error, RequestBodyError, Response, TaskError};
+use adapter_core::{Body, Error, RequestBodyError, Response, ServerConfig, TaskError};
 use tracing::Level;
 
-use crate::{Grudge, Logged, request, with};
+use crate::{Grudge, Logged, Still, connection, request, with};
 
 const LEVELS: [Level; 3] = [Level::ERROR, Level::INFO, Level::DEBUG];
 
@@ -45,7 +45,10 @@ fn a_full_queue_is_a_warning_and_a_refusal() {
     let said = |error: Error| Logged::lines(Level::WARN, || error_response(&error));
     let (response, lines) = said(TaskError::Refused.into());
     assert_eq!(lines, ["no thread is free and no place to wait; answered 503"]);
-    assert_eq!(Logged::lines(Level::WARN, no_place).1, lines);
+    let connection = connection(&Still::new(), &ServerConfig::default());
+    let (parts, _) = request().0.into_parts();
+    let (rejection, told) = Logged::lines(Level::WARN, || no_place_for(&connection, &parts));
+    assert_eq!((*rejection, told), (NO_PLACE, lines));
     assert_eq!(response.extensions().get::<OwnAnswer>().and_then(OwnAnswer::rejection), Some(&NO_PLACE));
     assert_eq!(response.status(), NO_PLACE.status);
     // The application has an answer of its own.

@@ -31,7 +31,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use adapter_core::contain::catch;
-use adapter_core::dispatch::Observed;
+use adapter_core::dispatch::{Observed, no_place_for};
 use adapter_core::environ::{self, Serving};
 use adapter_core::observe::{ConnectionEnd, TimeLimit};
 use adapter_core::refused::Asked;
@@ -370,12 +370,14 @@ impl<T: Transport> Connection<T> {
         turned
     }
 
-    /// Answers the request that waits for a permit with `rejection`, after [`NeedsPermit`](Turned::NeedsPermit) with `is_new`: the
-    /// connection then has to have a turn. Does nothing where no request waits. Runs no application code, does not block, never panics.
-    pub fn refuse(&mut self, rejection: &Rejection, now: Instant) {
+    /// There is no place for the request that waits for a permit, after [`NeedsPermit`](Turned::NeedsPermit) with `is_new`: answers
+    /// 503, and says so in the log. The connection then has to have a turn. Does nothing where no request waits. Runs no application
+    /// code, does not block, never panics. \[CON-05\]
+    pub fn refuse(&mut self, now: Instant) {
         self.now = now;
         match std::mem::replace(&mut self.phase, Phase::Head) {
             Phase::Ready(ready) => {
+                let rejection = no_place_for(&self.shared.environ, &ready.0);
                 self.shared.environ.refused(rejection, Asked::Head(&ready.0));
                 self.begin(rejection.response(), Facts::of_rejected(&ready.0));
             }

@@ -4,8 +4,6 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use adapter_core::http::StatusCode;
-use adapter_core::rules::Rejection;
 use adapter_core::server::SPARED;
 use adapter_http1::connection::{End, Turn, Turned};
 
@@ -223,10 +221,9 @@ fn who_is_idle_is_cut_without_a_permit() {
     assert!(matches!(turned, Turned::Ended(End::Closed)));
 }
 
-/// \[LIM-07\], \[OBS-07\] whoever has no permit to give may refuse the request that waits for one.
+/// \[CON-05\], \[OBS-07\] whoever has no permit to give may refuse the request that waits for one.
 #[test]
 fn a_request_that_waits_for_a_permit_can_be_refused() {
-    const BUSY: Rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE, "LIM-07", "there is no room");
     let mut life = life();
     life.say(b"GET /hello/1 HTTP/1.1\r\nHost: a\r\n\r\n");
     let (mut cx, now) = (Context::from_waker(Waker::noop()), life.now());
@@ -234,7 +231,7 @@ fn a_request_that_waits_for_a_permit_can_be_refused() {
     let without = || Turn { permit: false, woken: false };
     let turned = connection.turn(&mut cx, now, without());
     assert!(matches!(turned, Turned::NeedsPermit { is_new: true }), "it is a new request");
-    connection.refuse(&BUSY, now);
+    connection.refuse(now);
     assert!(matches!(connection.turn(&mut cx, now, without()), Turned::Parked | Turned::Again | Turned::Ended(_)));
     let said: Vec<_> = responses(&life.heard()).into_iter().map(|said| said.status).collect();
     assert_eq!(said, [503]);

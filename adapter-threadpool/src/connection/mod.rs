@@ -11,7 +11,6 @@ use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use adapter_core::contain::catch;
-use adapter_core::dispatch::no_place;
 use adapter_core::sync::atomic::{AtomicU32, Ordering};
 use adapter_core::sync::{self, Mutex};
 use adapter_core::tls::Tls;
@@ -328,7 +327,7 @@ impl Client for Conn {
 
     fn refuse(self: Arc<Self>) {
         if let Some(task) = &mut *lock(&self.task) {
-            task.connection.refuse(no_place(), sync::now());
+            task.connection.refuse(sync::now());
         }
         // It is marked as queued, but is not.
         self.clear(bit::QUEUED | bit::UNBEGUN);
