@@ -53,13 +53,18 @@ impl World {
 
     /// With `threads` permits.
     fn start(application: impl Application, threads: usize) -> Self {
-        let (application, config) = (DynApplication::new(application), Self::config());
+        Self::start_with(application, threads, &Self::config())
+    }
+
+    /// As `config` has its connections.
+    fn start_with(application: impl Application, threads: usize, config: &ServerConfig) -> Self {
+        let application = DynApplication::new(application);
         let shutdown = ShutdownTrigger::new();
         let engine = Self::engine(application.clone(), threads, shutdown.clone());
         let runtime = Runtime::new(PoolDriver::new(&engine));
         let info = ServerInfo::new("model", "0").listening(Vec::new(), runtime.clone());
-        let serving = Serving::new(info, runtime, shutdown.clone(), &config);
-        let http1 = Arc::new(http1::Settings::new(application, serving.clone(), &config, engine.roster.clone()));
+        let serving = Serving::new(info, runtime, shutdown.clone(), config);
+        let http1 = Arc::new(http1::Settings::new(application, serving.clone(), config, engine.roster.clone()));
         let connect = move |engine: &_, accepted: Accepted| Conn::open(engine, &http1, None, accepted);
         engine.set_serving(serving, Box::new(connect));
         engine.start_workers();

@@ -1,5 +1,7 @@
 //! Reports, the lead, permits and the drain.
 
+use std::time::Duration;
+
 use adapter_core::signal::Signal;
 use adapter_core::sync::explore;
 use adapter_core::sync::thread;
@@ -85,5 +87,32 @@ fn a_call_that_blocks_holds_up_nobody() {
             assert_eq!(client.awaits(1), 1, "the request was lost");
         }
         world.drain();
+    });
+}
+
+/// \[LIM-09\] Code that holds its thread comes back at any time, or not before its client has an answer: which is one, and is the last.
+#[test]
+fn a_call_that_blocks_too_long_is_answered_once() {
+    explore(300, || {
+        let gate = Signal::new();
+        let held = gate.clone();
+        let application = blocking(move |_, _| {
+            held.wait();
+            Ok::<_, Error>(Response::new(Body::from("x")))
+        });
+        let mut config = World::config();
+        config.timeouts.handler = Some(Duration::from_millis(10));
+        let world = World::start_with(application, 1, &config);
+        let client = world.client();
+        client.takes(1 << 16);
+        client.sends(GET);
+        if Rng::gen_ratio(&mut thread_rng(), 1, 2) {
+            let opens = gate.clone();
+            thread::spawn(move || opens.fire());
+        }
+        assert_eq!(client.awaits(1), 1, "nobody answers while the code holds its thread");
+        gate.fire();
+        world.drain();
+        assert_eq!(client.awaits(2), 1, "there is one answer");
     });
 }
