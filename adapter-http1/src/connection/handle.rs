@@ -25,6 +25,15 @@ pub enum Held {
     Busy,
 }
 
+/// What there is of application code with a time limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Late {
+    /// It has until then: look again.
+    At(Instant),
+    /// It is answered in its place, of which so much is left.
+    Answered(Held),
+}
+
 impl<T: Transport> Handle<T> {
     pub(super) fn new(shared: Arc<Shared<T>>) -> Self {
         Handle(shared)
@@ -39,7 +48,11 @@ impl<T: Transport> Handle<T> {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return Held::Busy,
         };
-        if io.flush(now) != Flush::Wait {
+        let flushed = io.flush(now);
+        if flushed == Flush::Done && io.answered_late {
+            io.end_output();
+        }
+        if flushed != Flush::Wait {
             return Held::Nothing;
         }
         let since = io.stalled_since.unwrap_or(now);
@@ -52,30 +65,25 @@ impl<T: Transport> Handle<T> {
         Held::Nothing
     }
 
-    /// Answers a request in place of application code that holds the connection's thread beyond its time limit. `Held::Waits` until that
-    /// has passed; `Held::Busy` where the output is not all out. Does not block but as the observers of the server do.
-    /// \[LIM-09\]
-    pub fn answer_late(&self, now: Instant) -> Held {
-        let limit = self.0.io().limit().cloned();
-        let Some(limit) = limit else { return Held::Nothing };
+    /// Answers a request in place of application code that holds the connection's thread beyond its time limit. `None` where there is no
+    /// such code, [`Late::At`] before the time, and [`Late::Answered`] with what is left of the output. Does not block but as the
+    /// observers of the server do. \[LIM-09\]
+    pub fn answer_late(&self, now: Instant) -> Option<Late> {
+        let limit = self.0.io().limit().cloned()?;
         if now < limit.until() {
-            return Held::Waits(Some(limit.until()));
+            return Some(Late::At(limit.until()));
         }
         // Logged without the lock: the code may come back meanwhile, and finds that it is late by itself.
-        let Some(response) = limit.answer(now) else { return Held::Nothing };
+        let response = limit.answer(now)?;
         let mut io = self.0.io();
         let is_same = io.limit().is_some_and(|there| Arc::ptr_eq(there, &limit));
         let reader = if is_same { io.answer_instead(response, now) } else { None };
-        let flushed = io.flush(now);
-        if is_same && flushed == Flush::Done {
-            io.end_output();
-        }
         drop(io);
         if let Some(reader) = reader {
             // It may be anybody's.
             let _ = catch("waker", || reader.wake());
         }
-        if flushed == Flush::Wait { Held::Busy } else { Held::Nothing }
+        Some(Late::Answered(self.flush(now)))
     }
 
     /// The client's stream has ended, or the connection is `broken`: tells the application at once where it has read all that came

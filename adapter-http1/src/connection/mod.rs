@@ -48,7 +48,7 @@ use http::HeaderMap;
 use http::request::Parts;
 
 use self::drive::Waiting;
-pub use self::handle::{Handle, Held};
+pub use self::handle::{Handle, Held, Late};
 use self::hints::Template;
 use self::io::Io;
 use self::phase::Phase;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use adapter_core::server::{Guard, ShutdownLevel, ShutdownWatch};
 use adapter_core::{Runtime, Sleep};
 
-use super::handle::{Handle, Held};
+use super::handle::{Handle, Late};
 use super::transport::Transport;
 use super::{Connection, End, Shared};
 
@@ -71,7 +71,7 @@ async fn look_after<T: Transport>(connection: Weak<Shared<T>>, runtime: Runtime,
         let now = shared.now();
         // Code that is beyond its limit was there when it was looked at before.
         wait = match Handle::new(shared).answer_late(now) {
-            Held::Waits(Some(until)) => until.saturating_duration_since(now),
+            Some(Late::At(until)) => until.saturating_duration_since(now),
             _ => limit,
         };
     }

@@ -14,7 +14,7 @@ use adapter_core::contain::catch;
 use adapter_core::sync::atomic::{AtomicU32, Ordering};
 use adapter_core::sync::{self, Mutex};
 use adapter_core::tls::Tls;
-use adapter_http1::connection::{Connection, Handle, Held, Secured, Settings, Turn, Turned};
+use adapter_http1::connection::{Connection, Handle, Held, Late, Secured, Settings, Turn, Turned};
 
 use self::socket::Socket;
 use crate::engine::client::{Accepted, Client, Reported, Step, Uncorked};
@@ -261,16 +261,17 @@ impl Client for Conn {
 
     fn answer_late(self: Arc<Self>) {
         let now = sync::now();
-        match self.handle.get().map(|handle| handle.answer_late(now)) {
-            Some(Held::Waits(Some(until))) => self.arm_at(until),
-            // Its code may be about to begin.
-            Some(Held::Nothing) if self.has(bit::RUNNING) => {
+        match self.handle.get().and_then(|handle| handle.answer_late(now)) {
+            Some(Late::At(until)) => self.arm_at(until),
+            Some(Late::Answered(Held::Nothing)) => {}
+            // There is no room for all of it: the supervisor looks after the rest.
+            Some(Late::Answered(_)) => self.cork(),
+            // The code may be about to begin.
+            None if self.has(bit::RUNNING) => {
                 let again = self.handler_limit.and_then(|limit| now.checked_add(limit));
                 again.into_iter().for_each(|again| self.arm_at(again));
             }
-            // There is no room for all of it: the supervisor looks after the rest.
-            Some(Held::Busy) => self.cork(),
-            _ => {}
+            None => {}
         }
     }
 

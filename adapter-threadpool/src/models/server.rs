@@ -104,14 +104,21 @@ fn a_call_that_blocks_too_long_is_answered_once() {
         config.timeouts.handler = Some(Duration::from_millis(10));
         let world = World::start_with(application, 1, &config);
         let client = world.client();
-        client.takes(1 << 16);
+        client.takes(20);
         client.sends(GET);
-        if Rng::gen_ratio(&mut thread_rng(), 1, 2) {
+        let comes_back = Rng::gen_ratio(&mut thread_rng(), 1, 2);
+        if comes_back {
             let opens = gate.clone();
             thread::spawn(move || opens.fire());
         }
         assert_eq!(client.awaits(1), 1, "nobody answers while the code holds its thread");
+        if !comes_back && Rng::gen_ratio(&mut thread_rng(), 1, 2) {
+            // The rest of it, and the end.
+            client.takes(1 << 16);
+            client.awaits(2);
+        }
         gate.fire();
+        client.takes(1 << 16);
         world.drain();
         assert_eq!(client.awaits(2), 1, "there is one answer");
     });
