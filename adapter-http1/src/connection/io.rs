@@ -91,7 +91,7 @@ pub(super) struct Io<T> {
     /// The current request, while application code holds the connection's thread: it may not come back before the server ends.
     lent: Option<Box<Observed>>,
     /// The time limit of that code, and what is known of the request for the answer that another thread gives then.
-    limit: Option<(Arc<Limit>, Facts)>,
+    pub(super) limit: Option<(Arc<Limit>, Facts)>,
     /// It has given it: what the code makes is for nobody.
     pub(super) answered_late: bool,
     /// Requests whose responses are in the output to the last octet, where somebody wants to know.
@@ -308,13 +308,12 @@ impl<T: Transport> Io<T> {
     }
 
     /// Application code is about to hold the thread: whoever closes the connection meanwhile tells how its request has ended.
-    pub(super) fn lend(&mut self, observed: Option<Box<Observed>>, limit: Option<(Arc<Limit>, Facts)>) {
-        (self.lent, self.limit) = (observed, limit);
+    pub(super) fn lend(&mut self, observed: Option<Box<Observed>>) {
+        self.lent = observed;
     }
 
     /// It has come back; `None` where that was told.
     pub(super) fn take_back(&mut self) -> Option<Box<Observed>> {
-        self.limit = None;
         self.lent.take()
     }
 

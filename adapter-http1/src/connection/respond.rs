@@ -5,12 +5,11 @@
 //! by piece (\[BOD-04\]). Where there is no room the body waits with the connection (\[BOD-16\]).
 
 use std::io::ErrorKind;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use adapter_core::contain::discard;
-use adapter_core::dispatch::{self, Exchange, GRACE, Grace, Limit, Observed, Outgoing, Piece, is_unanswerable};
+use adapter_core::dispatch::{self, Exchange, GRACE, Grace, Observed, Outgoing, Piece, is_unanswerable};
 use adapter_core::observe::ConnectionEnd;
 use adapter_core::rules::request::{BodyLength, Facts};
 use adapter_core::rules::response::Framing;
@@ -60,17 +59,12 @@ impl Sending {
 
 impl<T: Transport> Shared<T> {
     /// Runs application code for a request, in a [turn](super::Settings::with_turns). Where it may hold the thread others may close the
-    /// connection meanwhile, or answer at its `limit`, and tell how the request has ended: `observed` is none then.
+    /// connection meanwhile, and tell how the request has ended: `observed` is none then.
     #[inline]
-    pub(super) fn held<R>(
-        &self,
-        observed: &mut Option<Box<Observed>>,
-        limit: Option<(&Arc<Limit>, Facts)>,
-        code: impl FnOnce() -> R,
-    ) -> R {
-        let is_lent = (observed.is_some() || limit.is_some()) && self.settings.serving.runtime.may_block();
+    pub(super) fn held<R>(&self, observed: &mut Option<Box<Observed>>, code: impl FnOnce() -> R) -> R {
+        let is_lent = observed.is_some() && self.settings.serving.runtime.may_block();
         if is_lent {
-            self.io().lend(observed.take(), limit.map(|(limit, facts)| (limit.clone(), facts)));
+            self.io().lend(observed.take());
         }
         let turn = self.settings.turn();
         let done = code();
@@ -163,8 +157,7 @@ impl<T: Transport> Connection<T> {
         Flow::Next
     }
 
-    /// Polls the application. Ready, too, where another thread has [answered](super::Handle::answer_late): the exchange sees that it is
-    /// late.
+    /// Polls the application.
     #[inline]
     pub(super) fn poll_handler(
         &mut self,
@@ -172,15 +165,31 @@ impl<T: Transport> Connection<T> {
         exchange: &mut Exchange,
         answer: &mut Option<Response>,
     ) -> Poll<()> {
-        let limit = exchange.limit().cloned();
-        let has_limit = limit.is_some();
-        let limit = limit.as_ref().map(|limit| (limit, exchange.facts));
-        let mut polled =
-            self.shared.held(&mut self.observed, limit, || exchange.poll(cx, || self.shared.now(), answer));
-        if has_limit && polled.is_pending() && self.shared.io().answered_late {
-            polled = exchange.poll(cx, || self.shared.now(), answer);
+        let poll = || exchange.poll(cx, || self.shared.now(), answer);
+        if self.shared.settings.timeouts.handler.is_none() {
+            return self.shared.held(&mut self.observed, poll);
         }
-        polled
+        self.poll_limited(cx, exchange, answer)
+    }
+
+    /// Polls the application, whose time is limited. Ready, too, where another thread has [answered](super::Handle::answer_late)
+    /// meanwhile: the exchange sees that it is late. \[LIM-09\]
+    #[inline(never)]
+    fn poll_limited(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut Exchange,
+        answer: &mut Option<Response>,
+    ) -> Poll<()> {
+        let Connection { shared, observed, .. } = self;
+        let (polled, is_answered) = shared.held(observed, || {
+            shared.io().limit = exchange.limit().map(|limit| (limit.clone(), exchange.facts));
+            let polled = exchange.poll(cx, || shared.now(), answer);
+            let mut io = shared.io();
+            io.limit = None;
+            (polled, io.answered_late)
+        });
+        if is_answered && polled.is_pending() { exchange.poll(cx, || shared.now(), answer) } else { polled }
     }
 
     /// Begins the response: its head goes into the output, and its body too if it is there.
@@ -393,7 +402,7 @@ impl<T: Transport> Connection<T> {
                 last = self.now;
                 continue;
             }
-            let polled = self.shared.held(&mut self.observed, None, || sending.body.poll_piece(cx));
+            let polled = self.shared.held(&mut self.observed, || sending.body.poll_piece(cx));
             if blocks {
                 self.now = self.shared.now();
                 let is_quick = self.now.saturating_duration_since(last) < QUICK;
