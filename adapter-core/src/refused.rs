@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use http::{HeaderMap, Version, request};
+use http::{HeaderName, HeaderValue, Version, request};
 
 use crate::rejection::Rejection;
 
@@ -80,10 +80,23 @@ impl<'a> Refused<'a> {
         (!line.is_empty()).then_some(line)
     }
 
-    /// The fields of the head, where that is known.
-    pub fn headers(&self) -> Option<&'a HeaderMap> {
-        let Asked::Head(head) = self.asked else { return None };
-        Some(&head.headers)
+    /// The value of the field `name`, as far as the head is known: the first one, and whether it is the only one.
+    pub fn field(&self, name: &HeaderName) -> Option<(&'a [u8], bool)> {
+        match self.asked {
+            Asked::Nothing => None,
+            Asked::Head(head) => {
+                let mut values = head.headers.get_all(name).iter().map(HeaderValue::as_bytes);
+                Some((values.next()?, values.next().is_none()))
+            }
+            Asked::Octets(octets) => {
+                let mut values = fields(octets).filter_map(|line| {
+                    let (of, value) = line.split_at_checked(name.as_str().len())?;
+                    let value = value.strip_prefix(b":")?.trim_ascii();
+                    of.eq_ignore_ascii_case(name.as_str().as_bytes()).then_some(value)
+                });
+                Some((values.next()?, values.next().is_none()))
+            }
+        }
     }
 
     /// Octets of the answer's body.
@@ -94,6 +107,14 @@ impl<'a> Refused<'a> {
         };
         if is_head || !self.has_body { 0 } else { self.rejection.reason.len() as u64 }
     }
+}
+
+/// The whole lines of fields of a head of HTTP/1, as far as it came. RFC 9112 §2.1
+fn fields(octets: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let leading = octets.iter().take_while(|octet| matches!(octet, b'\r' | b'\n')).count();
+    let lines = octets.get(leading..).unwrap_or_default().split_inclusive(|octet| *octet == b'\n').skip(1);
+    let whole = lines.map_while(|line| line.strip_suffix(b"\n"));
+    whole.map(|line| line.strip_suffix(b"\r").unwrap_or(line)).take_while(|line| !line.is_empty())
 }
 
 #[cfg(test)]
@@ -124,5 +145,26 @@ mod tests {
         assert_eq!(head(Version::HTTP_2, "a:1"), "OPTIONS a:1 HTTP/2.0");
         assert_eq!(Refused::new(&BAD, None, Asked::Nothing).bytes(), 2);
         assert_eq!(Refused::new(&BAD, None, Asked::Nothing).without_body().bytes(), 0);
+    }
+
+    #[test]
+    fn fields_are_found_as_far_as_the_head_came() {
+        const BAD: Rejection = Rejection::new(StatusCode::BAD_REQUEST, "TGT-20", "no");
+        let name = HeaderName::from_static("x-id");
+        let of = |octets: &'static [u8]| Refused::new(&BAD, None, Asked::Octets(octets)).field(&name);
+        assert_eq!(of(b"\r\nGET / HTTP/1.1\r\nA: b\r\nX-ID:  one \r\n"), Some((b"one".as_slice(), true)));
+        assert_eq!(of(b"G\nx-id:\nX-Id: two\n\n"), Some((b"".as_slice(), false)));
+        for none in [
+            b"".as_slice(),
+            b"x-id: a\r\n\r\n",
+            b"G\r\nx-id: a",
+            b"G\r\n\r\nx-id: a\r\n",
+            b"G\nx-idx: a\nx-id : a\nx-i\n",
+        ] {
+            assert_eq!(of(none), None, "{none:?}");
+        }
+        let request = http::Request::get("/").header("x-id", "a").header("x-id", "b");
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        assert_eq!(Refused::new(&BAD, None, Asked::Head(&head)).field(&name), Some((b"a".as_slice(), false)));
     }
 }

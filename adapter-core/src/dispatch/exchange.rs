@@ -57,14 +57,14 @@ impl Exchange {
     ) -> Poll<()> {
         let Exchange { call, limit, .. } = self;
         if let Some(limit) = limit
-            && clock() >= limit.until()
+            && limit.has_passed(clock())
         {
             *answer = Some(call.time_out(limit));
             return Poll::Ready(());
         }
         ready!(call.poll_into(cx, answer));
         if let Some(limit) = limit
-            && clock() >= limit.until()
+            && limit.has_passed(clock())
         {
             // Code that blocks can't be stopped, but its result is thrown away.
             *answer = answer.take().map(|response| call.is_late(limit, response));

@@ -1,5 +1,6 @@
 //! How long a handler may take, and the answer once that is over. \[LIM-09\]
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -23,14 +24,20 @@ pub struct Limit {
     connection: Arc<Connection>,
     name: OnceLock<Name>,
     is_told: AtomicBool,
+    is_lifted: AtomicBool,
 }
 
 /// Of a request, by whoever names them.
-#[derive(Debug)]
 struct Name {
     span: Span,
     field: (HeaderName, HeaderValue),
-    ending: Ending,
+    ending: Box<dyn Fn() -> Option<Ending> + Send + Sync>,
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Name").field("field", &self.field).finish_non_exhaustive()
+    }
 }
 
 impl Limit {
@@ -46,6 +53,7 @@ impl Limit {
             connection: environ.connection().clone(),
             name: OnceLock::new(),
             is_told: AtomicBool::new(false),
+            is_lifted: AtomicBool::new(false),
         });
         request.extensions_mut().insert(limit.clone());
         Some(limit)
@@ -56,17 +64,34 @@ impl Limit {
         self.until
     }
 
-    /// What the log has to say of it stands in `span`, the answer has the `field`, and `ending` is told how the request ends that has this
-    /// [answer](Self::own_answer). The first one counts. For middleware that logs.
-    pub fn name(&self, span: &Span, field: (HeaderName, HeaderValue), ending: Ending) {
-        let _ = self.name.set(Name { span: span.clone(), field, ending });
+    /// Whether it has, as of `now`.
+    #[inline]
+    pub fn has_passed(&self, now: Instant) -> bool {
+        now >= self.until && !self.is_lifted.load(Ordering::Relaxed)
+    }
+
+    /// There is no limit any more: the client has left while application code held the thread, and nobody waits for its answer.
+    pub fn lift(&self) {
+        self.is_lifted.store(true, Ordering::Relaxed);
+    }
+
+    /// What the log has to say of it stands in `span`, the answer has the `field`, and `ending` gives who is told how the request ends that
+    /// has this [answer](Self::own_answer): asked before its handler is dropped. The first one counts. For middleware that logs. Blocking
+    /// code may keep it until it returns.
+    pub fn name(
+        &self,
+        span: &Span,
+        field: (HeaderName, HeaderValue),
+        ending: impl Fn() -> Option<Ending> + Send + Sync + 'static,
+    ) {
+        let _ = self.name.set(Name { span: span.clone(), field, ending: Box::new(ending) });
     }
 
     /// The answer where application code still holds the thread that would give it, and the limit has passed, as of `now`. Once: what
     /// the code gives later is dropped by the [exchange](super::Exchange). Tells the log and the observers; does not block but as
     /// they do.
     pub fn answer(&self, now: Instant) -> Option<Response> {
-        (now >= self.until && self.tell()).then(|| self.response())
+        (self.has_passed(now) && self.tell()).then(|| self.response())
     }
 
     /// What it is that is answered instead.
@@ -78,7 +103,9 @@ impl Limit {
         let mut response = Response::from(Self::own_answer());
         if let Some(Name { field: (name, value), ending, .. }) = self.name.get() {
             response.headers_mut().insert(name, value.clone());
-            response.extensions_mut().insert(ending.clone());
+            if let Some(ending) = ending() {
+                response.extensions_mut().insert(ending);
+            }
         }
         response
     }

@@ -95,18 +95,21 @@ impl Call {
     /// every server. Does not block but as that drop does. \[LIM-09\]
     #[cold]
     pub fn time_out(&mut self, limit: &Limit) -> Response {
+        // First: who is to be told of its end may be the handler's.
+        let answer = limit.response();
         if let Some(handler) = self.0.take() {
             instead(&Limit::own_answer(), handler);
         }
         limit.tell();
-        limit.response()
+        answer
     }
 
     /// The answer in place of `response`, which came after its time: the handler blocked, and could not be stopped. Drops it.
     /// \[LIM-09\]
     pub fn is_late(&mut self, limit: &Limit, response: Response) -> Response {
+        let answer = self.time_out(limit);
         instead(&Limit::own_answer(), response);
-        self.time_out(limit)
+        answer
     }
 
     /// \[ERR-02\], \[ERR-08\]

@@ -24,7 +24,7 @@ use adapter_core::server::SPARED;
 use http::request::Parts;
 
 use super::io::{Fill, Flush};
-use super::phase::{Flow, Phase, Seen};
+use super::phase::{Flow, Phase, Ready, Seen};
 use super::transport::Transport;
 use super::upload::earlier;
 use super::{Connection, End, Turned};
@@ -125,11 +125,11 @@ impl<T: Transport> Connection<T> {
                     self.shared.unwanted.store(false, Relaxed);
                 }
                 if self.turn.permit {
-                    return self.call(cx, &mut parts, facts);
+                    return self.call(cx, &mut parts, facts, self.now);
                 }
                 if let Some(parts) = parts {
                     let queued = self.settings().serving.runtime.queued();
-                    self.phase = Phase::Ready(Box::new((parts, facts, queued)));
+                    self.phase = Phase::Ready(Box::new(Ready { parts, facts, since: self.now, queued }));
                 }
                 return Flow::Next;
             }
@@ -259,9 +259,14 @@ impl<T: Transport> Connection<T> {
 
     /// There is a request that waits for a permit.
     fn ready(&mut self, cx: &mut Context<'_>) -> Flow {
+        let Phase::Ready(ready) = &self.phase else { return Flow::Next };
+        let mut io = self.shared.io();
         // [CON-05] nobody is there to be answered
-        let is_gone = self.shared.io().is_gone();
-        if is_gone {
+        let is_gone = io.is_gone();
+        // [DIS-04b] nor is code begun for who would be dropped by now
+        let has_left = self.turn.permit && io.has_left(ready.since, self.now);
+        drop(io);
+        if is_gone || has_left {
             return self.close(false);
         }
         if !self.turn.permit {
@@ -270,9 +275,9 @@ impl<T: Transport> Connection<T> {
         }
         match std::mem::replace(&mut self.phase, Phase::Head) {
             Phase::Ready(ready) => {
-                let (parts, facts, queued) = *ready;
+                let Ready { parts, facts, since, queued } = *ready;
                 let _running = queued.map(Queued::start);
-                self.call(cx, &mut Some(parts), facts)
+                self.call(cx, &mut Some(parts), facts, since)
             }
             _ => Flow::Next,
         }

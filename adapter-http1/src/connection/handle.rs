@@ -69,10 +69,16 @@ impl<T: Transport> Handle<T> {
     /// such code, [`Late::At`] before the time, and [`Late::Answered`] with what is left of the output. Does not block but as the
     /// observers of the server do. \[LIM-09\]
     pub fn answer_late(&self, now: Instant) -> Option<Late> {
-        let limit = self.0.io().limit().cloned()?;
+        let mut io = self.0.io();
+        let limit = io.limit().cloned()?;
         if now < limit.until() {
             return Some(Late::At(limit.until()));
         }
+        // [DIS-05b] as if it had been dropped when its client left
+        if io.lift_limit(now) {
+            return None;
+        }
+        drop(io);
         // Logged without the lock: the code may come back meanwhile, and finds that it is late by itself.
         let response = limit.answer(now)?;
         let mut io = self.0.io();

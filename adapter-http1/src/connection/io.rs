@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use adapter_core::dispatch::{self, Limit, Observed};
+use adapter_core::dispatch::{self, GRACE, Limit, Observed};
 use adapter_core::rules::request::Facts;
 use adapter_core::{Response, sync};
 use bytes::Bytes;
@@ -47,6 +47,15 @@ pub(super) enum Flush {
     Wait,
     /// The connection is broken.
     Broken,
+}
+
+/// Application code that has a time limit.
+pub(super) struct Limited {
+    pub(super) limit: Arc<Limit>,
+    /// What is known of the request, for its answer.
+    pub(super) facts: Facts,
+    /// Since when it holds the thread.
+    pub(super) begun: Instant,
 }
 
 pub(super) struct Io<T> {
@@ -91,7 +100,7 @@ pub(super) struct Io<T> {
     /// The current request, while application code holds the connection's thread: it may not come back before the server ends.
     lent: Option<Box<Observed>>,
     /// The time limit of that code, and what is known of the request for the answer that another thread gives then.
-    pub(super) limit: Option<(Arc<Limit>, Facts)>,
+    pub(super) limit: Option<Limited>,
     /// It has given it: what the code makes is for nobody.
     pub(super) answered_late: bool,
     /// Requests whose responses are in the output to the last octet, where somebody wants to know.
@@ -157,6 +166,14 @@ impl<T: Transport> Io<T> {
     pub(super) fn is_gone(&mut self) -> bool {
         self.broken |= self.transport.as_ref().is_none_or(Transport::was_reset);
         self.broken
+    }
+
+    /// Whether the client's stream ended so long ago, while application code held the thread since `begun`, that code which does not
+    /// block would have been dropped. \[DIS-04b\]
+    pub(super) fn has_left(&self, begun: Instant, now: Instant) -> bool {
+        // An end behind octets that nobody reads is waited for once more.
+        let grace = if self.upload.is_some() { 2 * GRACE } else { GRACE };
+        self.ended_at.is_some_and(|ended| now >= ended.max(begun) + grace)
     }
 
     /// Whether output waits that somebody has to see to before application code may block.
@@ -319,13 +336,24 @@ impl<T: Transport> Io<T> {
 
     /// The time limit of the application code that holds the connection's thread just now, if it has one that is not over with.
     pub(super) fn limit(&self) -> Option<&Arc<Limit>> {
-        self.limit.as_ref().map(|(limit, _)| limit)
+        self.limit.as_ref().map(|limited| &limited.limit)
+    }
+
+    /// That limit is lifted where its client has left, as of `now`; whether it is.
+    pub(super) fn lift_limit(&mut self, now: Instant) -> bool {
+        let is_gone = self.is_gone();
+        let begun = self.limit.as_ref().map(|limited| limited.begun);
+        let has_left = begun.is_some_and(|begun| is_gone || self.has_left(begun, now));
+        if has_left && let Some(limited) = self.limit.take() {
+            limited.limit.lift();
+        }
+        has_left
     }
 
     /// Puts `response` into the output in place of what application code makes that holds the connection's thread, unless it has come back
     /// meanwhile; gives whom to wake, without the lock. \[LIM-09\]
     pub(super) fn answer_instead(&mut self, response: Response, now: Instant) -> Option<Waker> {
-        let (_, mut facts) = self.limit.take().filter(|_| self.transport.is_some() && !self.broken)?;
+        let mut facts = self.limit.take().filter(|_| self.transport.is_some() && !self.broken)?.facts;
         facts.keep_alive = false;
         let mut observed = self.lent.take();
         if let Some(observed) = &mut observed {

@@ -377,9 +377,9 @@ impl<T: Transport> Connection<T> {
         self.now = now;
         match std::mem::replace(&mut self.phase, Phase::Head) {
             Phase::Ready(ready) => {
-                let rejection = no_place_for(&self.shared.environ, &ready.0);
-                self.shared.environ.refused(rejection, Asked::Head(&ready.0));
-                self.begin(rejection.response(), Facts::of_rejected(&ready.0));
+                let rejection = no_place_for(&self.shared.environ, &ready.parts);
+                self.shared.environ.refused(rejection, Asked::Head(&ready.parts));
+                self.begin(rejection.response(), Facts::of_rejected(&ready.parts));
             }
             other => self.phase = other,
         }

@@ -27,7 +27,7 @@ pub(super) enum Phase {
     /// Waiting for a request head, or in the middle of one.
     Head,
     /// There is a request, and no permit to call the application with it.
-    Ready(Box<(Parts, Facts, Option<Queued>)>),
+    Ready(Box<Ready>),
     /// The application has the request.
     Handling(Box<Exchange>),
     /// The application has answered; its body is being sent.
@@ -42,6 +42,15 @@ pub(super) enum Phase {
     Closing(Box<Closing>),
     /// Over.
     Closed,
+}
+
+/// A request that waits for a permit.
+pub(super) struct Ready {
+    pub(super) parts: Parts,
+    pub(super) facts: Facts,
+    /// When its head was whole.
+    pub(super) since: Instant,
+    pub(super) queued: Option<Queued>,
 }
 
 impl Phase {

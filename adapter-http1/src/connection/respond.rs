@@ -5,11 +5,12 @@
 //! by piece (\[BOD-04\]). Where there is no room the body waits with the connection (\[BOD-16\]).
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use adapter_core::contain::discard;
-use adapter_core::dispatch::{self, Exchange, GRACE, Grace, Observed, Outgoing, Piece, is_unanswerable};
+use adapter_core::dispatch::{self, Exchange, GRACE, Grace, Limit, Observed, Outgoing, Piece, is_unanswerable};
 use adapter_core::observe::ConnectionEnd;
 use adapter_core::rules::request::{BodyLength, Facts};
 use adapter_core::rules::response::Framing;
@@ -21,7 +22,7 @@ use http::{Request, Version};
 
 use super::body::BodySource;
 use super::hints::Template;
-use super::io::Flush;
+use super::io::{Flush, Limited};
 use super::phase::{Closing, Flow, Phase, Seen, Sending};
 use super::transport::Transport;
 use super::upload::Upload;
@@ -87,16 +88,20 @@ impl<T: Transport> Shared<T> {
     #[inline(never)]
     fn seems_left(&self, blocks: bool, begun: Instant, now: Instant) -> bool {
         let mut io = self.io();
-        // An end behind octets that nobody reads is waited for once more.
-        let grace = if io.upload.is_some() { 2 * GRACE } else { GRACE };
-        io.is_gone() || (blocks && io.ended_at.is_some_and(|ended| now >= ended.max(begun) + grace))
+        io.is_gone() || (blocks && io.has_left(begun, now))
     }
 }
 
 impl<T: Transport> Connection<T> {
-    /// Calls the application and polls it once: most handlers are ready then.
+    /// Calls the application with the request whose head was there at `received`, and polls it once: most handlers are ready then.
     #[inline]
-    pub(super) fn call(&mut self, cx: &mut Context<'_>, place: &mut Option<Parts>, facts: Facts) -> Flow {
+    pub(super) fn call(
+        &mut self,
+        cx: &mut Context<'_>,
+        place: &mut Option<Parts>,
+        facts: Facts,
+        received: Instant,
+    ) -> Flow {
         let Some(parts) = &*place else { return Flow::Next };
         let mut io = self.shared.io();
         io.request += 1;
@@ -129,15 +134,15 @@ impl<T: Transport> Connection<T> {
         drop(io);
         // [INF-01], [INF-02] RFC 9110 §15.2: no 1xx to a 1.0 client
         let environ = if facts.version == Version::HTTP_11 {
-            Template::environ(&mut self.template, &self.shared, number, self.now)
+            Template::environ(&mut self.template, &self.shared, number, received)
         } else {
-            Environ::new(self.shared.environ.clone(), self.now)
+            Environ::new(self.shared.environ.clone(), received)
         };
         let mut environ = environ.with_forwarded(&parts.headers);
         if let Some(offer) = upgrade::offer(&mut self.handover, &facts) {
             environ = environ.with_upgrade(offer);
         }
-        if let Some(observed) = Observed::begin(&environ, parts, self.now) {
+        if let Some(observed) = Observed::begin(&environ, parts, received) {
             self.observed = Some(observed);
         }
         let Some(parts) = place.take() else { return Flow::Next };
@@ -181,9 +186,10 @@ impl<T: Transport> Connection<T> {
         exchange: &mut Exchange,
         answer: &mut Option<Response>,
     ) -> Poll<()> {
-        let Connection { shared, observed, .. } = self;
+        let Connection { shared, observed, now, .. } = self;
         let (polled, is_answered) = shared.held(observed, || {
-            shared.io().limit = exchange.limit().map(|limit| (limit.clone(), exchange.facts));
+            let limited = |limit: &Arc<Limit>| Limited { limit: limit.clone(), facts: exchange.facts, begun: *now };
+            shared.io().limit = exchange.limit().map(limited);
             let polled = exchange.poll(cx, || shared.now(), answer);
             let mut io = shared.io();
             io.limit = None;

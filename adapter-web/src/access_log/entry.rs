@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use adapter_core::dispatch::{self, Limit, OwnAnswer};
-use adapter_core::http::{HeaderValue, Method, header};
+use adapter_core::http::{HeaderMap, HeaderValue, Method, header};
 use adapter_core::observe::{ConnectionInfo, End, Ending, RequestEnd, Route, known_method};
 use adapter_core::refused::Refused;
 use adapter_core::rules::Rejection;
@@ -57,7 +57,7 @@ pub(super) struct Entry {
 impl Entry {
     /// A request that has just arrived; it has an id from then on. Clones reference counts, not texts.
     pub(super) fn begin(request: &mut Request, environ: &Environ, format: Format, lines: Option<Queue>) -> Self {
-        let (id, has_own_id) = request_id::of(request.headers_mut());
+        let (now, (id, has_own_id)) = (SystemTime::now(), request_id::of(request.headers_mut()));
         let span = span::of(request, environ, &id);
         let read = (format == Format::Json).then(|| request.body_mut().count_read());
         let head = Head {
@@ -65,10 +65,11 @@ impl Entry {
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
-            agent: format.has_agent().then(|| line::agent(request.headers()).map(Option::<&HeaderValue>::cloned)),
+            agent: format.has_agent().then(|| agent(request.headers())),
             id,
             has_own_id,
-            received: SystemTime::now(),
+            // It may have waited for a thread.
+            received: now.checked_sub(environ.received_at().elapsed()).unwrap_or(now),
         };
         Entry {
             head,
@@ -92,13 +93,14 @@ impl Entry {
     pub(super) fn look_at_limit(self: &Arc<Self>, request: &Request) {
         let Some(limit) = request.extensions().get::<Arc<Limit>>() else { return };
         let entry = Arc::downgrade(self);
-        let ending = Ending::new(move |end| {
-            if let Some(entry) = entry.upgrade() {
+        let ending = move || {
+            let entry = entry.upgrade()?;
+            Some(Ending::new(move |end| {
                 let _ = entry.own.set(Limit::own_answer());
                 entry.ended(end);
                 entry.write();
-            }
-        });
+            }))
+        };
         limit.name(&self.span, (request_id::REQUEST_ID.clone(), self.head.id.clone()), ending);
     }
 
@@ -107,10 +109,17 @@ impl Entry {
         &self.span
     }
 
+    /// The handler is dropped before it has answered, which may be because the server has.
+    pub(super) fn left(&self) {
+        if let Some(own) = dispatch::answered_instead() {
+            let _ = self.instead.set(own);
+        }
+    }
+
     /// The response is known. It gets the request's id, unless it has one, and says later how it ended.
     pub(super) fn answered(self: Arc<Self>, mut response: Response) -> Response {
         // One that nobody is there to read is none. [ERR-12]
-        if !dispatch::is_unanswerable(&response) {
+        if !dispatch::is_unanswerable(&response) && !self.is_left_behind() {
             let _ = self.status.set(response.status().as_u16());
         }
         if let Some(route) = response.extensions().get::<Route>() {
@@ -176,10 +185,8 @@ impl Entry {
             return;
         }
         // [LIM-09] who answered matters: the client still waited
-        let instead = match self.body.get() {
-            Some(_) => self.instead.get().cloned(),
-            None => dispatch::answered_instead(),
-        };
+        let dropped = || self.body.get().is_none().then(dispatch::answered_instead).flatten();
+        let instead = self.instead.get().cloned().or_else(dropped);
         if let Some(rejection) = instead.as_ref().or(self.own.get()).and_then(OwnAnswer::rejection) {
             return self.write_refused(rejection);
         }
@@ -265,10 +272,14 @@ impl Drop for Entry {
     }
 }
 
+fn agent(headers: &HeaderMap) -> [Option<HeaderValue>; 2] {
+    [header::REFERER, header::USER_AGENT].map(|name| headers.get(name).cloned())
+}
+
 /// The line and the event of a request the server answered by itself.
 pub(super) fn refused(refused: &Refused<'_>, format: Format, lines: Option<&Queue>) {
     let rejection = refused.rejection();
-    let id = refused.headers().and_then(request_id::theirs);
+    let id = request_id::of_refused(refused);
     let mut asked = String::new();
     line::escape(&mut asked, refused.line().as_deref().unwrap_or(b"-"));
     tracing::info!(
@@ -277,7 +288,7 @@ pub(super) fn refused(refused: &Refused<'_>, format: Format, lines: Option<&Queu
         bytes = refused.bytes(),
         peer = %Peer(refused.peer()),
         request = %asked,
-        request_id = id.and_then(|id| id.to_str().ok()),
+        request_id = id,
         requirement = rejection.requirement,
         reason = rejection.reason,
         "refused"

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use adapter_core::http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
+use adapter_core::http::{HeaderValue, Method, Uri, Version, header};
 use adapter_core::refused::Refused;
 
 use super::Format;
@@ -43,7 +43,8 @@ pub(super) struct Ended<'a> {
 impl Head {
     /// `host ident user [date] "request" status bytes`, and `"referer" "user-agent"`; or all of it as JSON.
     pub(super) fn line(&self, format: Format, ended: &Ended<'_>) -> String {
-        let agent = self.agent.as_ref().map(|agent| agent.each_ref().map(Option::as_ref));
+        let agent =
+            self.agent.as_ref().map(|agent| agent.each_ref().map(|value| value.as_ref().map(HeaderValue::as_bytes)));
         if format == Format::Json {
             let target = self.uri.to_string();
             return stamped(self.received, self.peer)
@@ -72,9 +73,8 @@ impl Head {
 }
 
 impl Object {
-    fn agent(self, [referer, agent]: [Option<&HeaderValue>; 2]) -> Self {
-        let octets = |value: Option<&HeaderValue>| value.map(|value| value.as_bytes().to_vec());
-        self.text("referer", octets(referer).as_deref()).text("user_agent", octets(agent).as_deref())
+    fn agent(self, [referer, agent]: [Option<&[u8]>; 2]) -> Self {
+        self.text("referer", referer).text("user_agent", agent)
     }
 }
 
@@ -82,14 +82,9 @@ fn stamped(received: SystemTime, peer: Option<SocketAddr>) -> Object {
     Object::new().plain("time", Some(Timestamp(received))).plain("client", peer.map(|peer| peer.ip()))
 }
 
-/// Referer and User-Agent.
-pub(super) fn agent(headers: &HeaderMap) -> [Option<&HeaderValue>; 2] {
-    [header::REFERER, header::USER_AGENT].map(|name| headers.get(name))
-}
-
 /// The line of a request the server answers by itself, with the `id` that it came with.
-pub(super) fn refused(format: Format, refused: &Refused<'_>, id: Option<&HeaderValue>) -> String {
-    let agent = || refused.headers().map(agent).unwrap_or_default();
+pub(super) fn refused(format: Format, refused: &Refused<'_>, id: Option<&str>) -> String {
+    let agent = || [header::REFERER, header::USER_AGENT].map(|name| refused.field(&name).map(|(value, _)| value));
     let (status, now) = (refused.rejection().status.as_u16(), SystemTime::now());
     let asked = refused.line();
     if format == Format::Json {
@@ -108,7 +103,7 @@ pub(super) fn refused(format: Format, refused: &Refused<'_>, id: Option<&HeaderV
             .number("response_octets", Some(refused.bytes()))
             .number("duration", None::<u8>)
             .agent(agent())
-            .text("request_id", id.map(HeaderValue::as_bytes))
+            .text("request_id", id.map(str::as_bytes))
             .plain("ended", Some("refused"))
             .text("reason", Some(refused.rejection().reason.as_bytes()))
             .line();
@@ -152,7 +147,7 @@ fn begin(line: &mut String, peer: Option<SocketAddr>, received: SystemTime) {
 }
 
 /// A line from behind its request on.
-fn end(line: &mut String, status: Option<u16>, bytes: u64, agent: Option<[Option<&HeaderValue>; 2]>) {
+fn end(line: &mut String, status: Option<u16>, bytes: u64, agent: Option<[Option<&[u8]>; 2]>) {
     let _ = match status {
         Some(status) => write!(line, "\" {status} "),
         None => write!(line, "\" - "),
@@ -165,7 +160,7 @@ fn end(line: &mut String, status: Option<u16>, bytes: u64, agent: Option<[Option
     }
     for value in agent.iter().flatten() {
         line.push_str(" \"");
-        escape(line, value.map_or(b"-", HeaderValue::as_bytes));
+        escape(line, value.unwrap_or(b"-"));
         line.push('"');
     }
     line.push('\n');

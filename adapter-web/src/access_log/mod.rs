@@ -152,6 +152,26 @@ impl Observer for Refusals {
     }
 }
 
+/// A request that the application has.
+struct Called(Option<Arc<Entry>>);
+
+impl Called {
+    fn answered(mut self, response: Response) -> Response {
+        match self.0.take() {
+            Some(entry) => entry.answered(response),
+            None => response,
+        }
+    }
+}
+
+impl Drop for Called {
+    fn drop(&mut self) {
+        if let Some(entry) = &self.0 {
+            entry.left();
+        }
+    }
+}
+
 impl Application for AccessLog {
     async fn call(&self, mut request: Request, environ: Environ) -> Result<Response, Error> {
         let lines = self.lines.as_ref().filter(|_| self.format.has_lines());
@@ -162,9 +182,10 @@ impl Application for AccessLog {
             lines.open.add(&entry);
         }
         let span = entry.span().clone();
+        let called = Called(Some(entry));
         // `dispatch` contains panics and answers errors: what the server would have done one level further out.
         let response = dispatch::call(&self.inner, request, environ).instrument(span).await;
-        Ok(entry.answered(response))
+        Ok(called.answered(response))
     }
 
     fn startup(&self, server: &ServerInfo) -> impl Future<Output = Result<(), Error>> + Send {

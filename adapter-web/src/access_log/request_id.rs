@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use adapter_core::http::{HeaderMap, HeaderName, HeaderValue};
+use adapter_core::refused::Refused;
 
 /// The field of a request's id.
 pub(super) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -19,7 +20,10 @@ const MOST: usize = 128;
 /// The id that `headers` have, or a fresh one, which they have from then on: what the application sends on is called the same. And whether
 /// it is theirs.
 pub(super) fn of(headers: &mut HeaderMap) -> (HeaderValue, bool) {
-    if let Some(id) = theirs(headers) {
+    let mut theirs = headers.get_all(&REQUEST_ID).iter();
+    if let (Some(id), None) = (theirs.next(), theirs.next())
+        && is_sane(id.as_bytes())
+    {
         return (id.clone(), true);
     }
     let id = fresh();
@@ -27,11 +31,10 @@ pub(super) fn of(headers: &mut HeaderMap) -> (HeaderValue, bool) {
     (id, false)
 }
 
-/// The id that `headers` have, if it can be one.
-pub(super) fn theirs(headers: &HeaderMap) -> Option<&HeaderValue> {
-    let mut theirs = headers.get_all(&REQUEST_ID).iter();
-    let (Some(id), None) = (theirs.next(), theirs.next()) else { return None };
-    is_sane(id.as_bytes()).then_some(id)
+/// The id that a refused request came with, if it can be one.
+pub(super) fn of_refused<'a>(refused: &Refused<'a>) -> Option<&'a str> {
+    let (id, is_only) = refused.field(&REQUEST_ID)?;
+    std::str::from_utf8(id).ok().filter(|_| is_only && is_sane(id))
 }
 
 fn is_sane(id: &[u8]) -> bool {
