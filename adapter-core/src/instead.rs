@@ -15,6 +15,10 @@ pub const NO_PLACE: Rejection = Rejection::new(
     "the server is busy: the queue for blocking work is full",
 );
 
+/// What is answered where no thread was free for a request within [`Timeouts::handler`](crate::Timeouts::handler). \[LIM-09\]
+pub const TOO_LATE: Rejection =
+    Rejection::new(StatusCode::SERVICE_UNAVAILABLE, "LIM-09", "the server is busy: no thread was free in time");
+
 /// An answer of the server's in place of one of an application that it has called: an extension of that response, for middleware
 /// that logs. A response that is made of it has its status, a generic text, and it among its extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]

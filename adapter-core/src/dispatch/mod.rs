@@ -23,6 +23,7 @@ use crate::body::Body;
 use crate::contain::{self, Panic};
 use crate::environ::{Connection, Environ};
 use crate::error::{Error, Fault};
+use crate::observe::TimeLimit;
 use crate::rejection::Rejection;
 use crate::request_body::RequestBodyError;
 use crate::rules;
@@ -35,7 +36,7 @@ pub use self::exchange::{Client, Exchange, GRACE, Grace};
 pub use self::limit::Limit;
 pub use self::observed::{Meter, Observed};
 pub use self::outgoing::{Outgoing, Piece, offload};
-pub use crate::instead::{NO_PLACE, OwnAnswer, answered_instead, instead};
+pub use crate::instead::{NO_PLACE, OwnAnswer, TOO_LATE, answered_instead, instead};
 
 /// Calls `application`; an error or a panic becomes the response a client gets instead, logged once. \[ERR-01\],
 /// \[ERR-02\], \[ERR-03\]
@@ -224,11 +225,23 @@ fn no_place() -> &'static Rejection {
 /// does. For servers that refuse before they call the application, where there is no span of the request yet. \[CON-05\]
 #[cold]
 pub fn no_place_for(connection: &Connection, request: &request::Parts) -> &'static Rejection {
+    warn_of(connection, request, "no thread is free and no place to wait; answered 503");
+    &NO_PLACE
+}
+
+/// [`TOO_LATE`], to be answered to `request` on `connection`, which has waited for a thread: says so to the log and the observers, once for
+/// each call. Does not block but as they do. \[LIM-09\]
+#[cold]
+pub fn too_late_for(connection: &Connection, request: &request::Parts) -> &'static Rejection {
+    connection.timed_out(TimeLimit::Handler);
+    warn_of(connection, request, "no thread was free in time (--timeout-handler); answered 503");
+    &TOO_LATE
+}
+
+fn warn_of(connection: &Connection, request: &request::Parts, text: &str) {
     let (peer, method, path) = (connection.told(), &request.method, request.uri.path());
     let request_id = request.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
-    let text = "no thread is free and no place to wait; answered 503";
     tracing::warn!(target: "adapter", peer, %method, path, request_id, "{text}");
-    &NO_PLACE
 }
 
 /// Whether `error` is that the client is gone, which is no event: of an application that reads its request. For servers. Does not

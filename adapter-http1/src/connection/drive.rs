@@ -14,7 +14,7 @@ use std::task::Context;
 use std::time::{Duration, Instant};
 
 use adapter_core::contain::catch;
-use adapter_core::dispatch::Client;
+use adapter_core::dispatch::{Client, too_late_for};
 use adapter_core::observe::{ConnectionEnd, TimeLimit};
 use adapter_core::refused::Asked;
 use adapter_core::rules::Rejection;
@@ -268,6 +268,10 @@ impl<T: Transport> Connection<T> {
         drop(io);
         if is_gone || has_left {
             return self.close(false);
+        }
+        if self.waits_until().is_some_and(|until| self.now >= until) {
+            self.refuse_for(too_late_for);
+            return Flow::Next;
         }
         if !self.turn.permit {
             // Answers to earlier requests do not wait in the line.

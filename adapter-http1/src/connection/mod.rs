@@ -375,14 +375,26 @@ impl<T: Transport> Connection<T> {
     /// code, does not block, never panics. \[CON-05\]
     pub fn refuse(&mut self, now: Instant) {
         self.now = now;
+        self.refuse_for(no_place_for);
+    }
+
+    /// For `why`, the request that waits for a permit is not served.
+    fn refuse_for(&mut self, why: fn(&environ::Connection, &Parts) -> &'static Rejection) {
         match std::mem::replace(&mut self.phase, Phase::Head) {
             Phase::Ready(ready) => {
-                let rejection = no_place_for(&self.shared.environ, &ready.parts);
+                let rejection = why(&self.shared.environ, &ready.parts);
                 self.shared.environ.refused(rejection, Asked::Head(&ready.parts));
                 self.begin(rejection.response(), Facts::of_rejected(&ready.parts));
             }
             other => self.phase = other,
         }
+    }
+
+    /// Until when the request that waits for a permit may wait, where that is [limited](Settings::handler_limit). Then the connection
+    /// has to have a turn, with a permit or without, and answers. \[LIM-09\]
+    pub fn waits_until(&self) -> Option<Instant> {
+        let Phase::Ready(ready) = &self.phase else { return None };
+        ready.since.checked_add(self.settings().timeouts.handler?)
     }
 
     /// When it has to be polled, woken or not.

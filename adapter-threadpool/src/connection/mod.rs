@@ -11,7 +11,7 @@ use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use adapter_core::contain::catch;
-use adapter_core::sync::atomic::{AtomicU32, Ordering};
+use adapter_core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use adapter_core::sync::{self, Mutex};
 use adapter_core::tls::Tls;
 use adapter_http1::connection::{Connection, Handle, Held, Late, Secured, Settings, Turn, Turned};
@@ -20,7 +20,7 @@ use self::socket::Socket;
 use crate::engine::client::{Accepted, Client, Reported, Step, Uncorked};
 use crate::engine::poller::flag;
 use crate::engine::schedule::Job;
-use crate::engine::{Engine, accept, lock};
+use crate::engine::{Engine, Tick, accept, lock};
 
 /// Turns of a connection that wakes itself before others get theirs.
 const TURNS: u32 = 8;
@@ -60,6 +60,8 @@ pub(crate) struct Conn {
     state: AtomicU32,
     /// How long application code may take to answer.
     handler_limit: Option<Duration>,
+    /// Until when its request may wait for a permit.
+    waits_until: AtomicU64,
     /// Who waits for the socket once it is the application's.
     others: Mutex<Option<Box<Others>>>,
     handle: OnceLock<Handle<Secured<Socket>>>,
@@ -95,6 +97,7 @@ impl Conn {
             token,
             state: AtomicU32::new(0),
             handler_limit: settings.handler_limit(),
+            waits_until: AtomicU64::new(Tick::MAX),
             others: Mutex::default(),
             handle: OnceLock::new(),
             task: Mutex::default(),
@@ -255,7 +258,7 @@ impl Client for Conn {
     }
 
     fn on_timer(&self) -> Reported {
-        let late = self.handler_limit.is_some() && self.has(bit::RUNNING);
+        let late = self.handler_limit.is_some() && self.has(bit::RUNNING | bit::UNBEGUN);
         Reported { queue: self.report(0), corked: self.has(bit::CORKED), late, ..Reported::default() }
     }
 
@@ -266,13 +269,24 @@ impl Client for Conn {
             Some(Late::Answered(Held::Nothing)) => {}
             // There is no room for all of it: the supervisor looks after the rest.
             Some(Late::Answered(_)) => self.cork(),
-            // The code may be about to begin.
-            None if self.has(bit::RUNNING) => {
+            None if self.has(bit::UNBEGUN) && !self.is_overdue() => {
+                let until = self.waits_until.load(Ordering::Acquire);
+                if self.engine.timers.arm(until, self.token) {
+                    self.engine.poller.interrupt();
+                }
+            }
+            // The code may be about to begin, or the request to take its place in the line.
+            None if self.has(bit::RUNNING | bit::UNBEGUN) => {
+                self.engine.scheduler.let_out();
                 let again = self.handler_limit.and_then(|limit| now.checked_add(limit));
                 again.into_iter().for_each(|again| self.arm_at(again));
             }
             None => {}
         }
+    }
+
+    fn is_overdue(&self) -> bool {
+        self.handler_limit.is_some() && self.engine.now() >= self.waits_until.load(Ordering::Acquire)
     }
 
     fn tell(&self) {
@@ -303,6 +317,10 @@ impl Client for Conn {
                 Turned::Parked => {}
                 Turned::Again => return self.again(0, Step::Again),
                 Turned::NeedsPermit { is_new } => {
+                    if let Some(until) = task.connection.waits_until() {
+                        self.waits_until.store(self.engine.tick(until), Ordering::Release);
+                        self.arm(task, Some(until), now);
+                    }
                     return self.again(if is_new { bit::UNBEGUN } else { 0 }, Step::NeedsPermit { is_new });
                 }
                 Turned::Ended(_) => {

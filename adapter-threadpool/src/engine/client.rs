@@ -19,8 +19,8 @@ pub(crate) trait Client: Send + Sync {
     /// The timer entry fired. Called under a lock.
     fn on_timer(&self) -> Reported;
 
-    /// Answers in place of application code that holds its thread beyond its time limit, where [`on_timer`](Client::on_timer) reported
-    /// that it may. \[LIM-09\]
+    /// Answers in place of application code that holds its thread beyond its time limit, or of a thread that is not there in time, where
+    /// [`on_timer`](Client::on_timer) reported that it may. \[LIM-09\]
     fn answer_late(self: Arc<Self>);
 
     /// Passes on what [`on_event`](Client::on_event) reported as something to tell. Wakes whom the application has wait.
@@ -34,6 +34,9 @@ pub(crate) trait Client: Send + Sync {
 
     /// Whether the client is known to be gone.
     fn is_gone(&self) -> bool;
+
+    /// Whether its request has waited for a permit for as long as it may. \[LIM-09\]
+    fn is_overdue(&self) -> bool;
 
     /// Whether it waits for a permit with a request the application has not been called for. Set before it gets in line,
     /// and cleared when it is run.

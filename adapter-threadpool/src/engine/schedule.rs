@@ -192,9 +192,10 @@ impl State {
         Some(job)
     }
 
-    /// Lets the requests out of the line whose clients have gone: they end without a permit.
+    /// Lets the requests out of the line whose clients have gone, or that have waited for too long: they end without a permit.
     fn let_out(&mut self) {
-        let is_over = |job: &Job| matches!(job, Job::Connection(conn) if conn.is_unbegun() && conn.is_gone());
+        let is_over =
+            |job: &Job| matches!(job, Job::Connection(it) if it.is_unbegun() && (it.is_gone() || it.is_overdue()));
         if !self.waiting.iter().any(is_over) {
             return;
         }
@@ -267,7 +268,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Clients have gone whose requests may be waiting. Called by the leader, which comes to them.
+    /// Clients have gone whose requests may be waiting, or these have waited for too long. Called by the leader, which comes to them.
     pub(crate) fn let_out(&self) {
         lock(&self.state).let_out();
     }

@@ -106,12 +106,17 @@ fn a_call_that_blocks_too_long_is_answered_once() {
         let client = world.client();
         client.takes(20);
         client.sends(GET);
+        // It may wait for the other one's permit.
+        let second = world.client();
+        second.takes(1 << 16);
+        second.sends(GET);
         let comes_back = Rng::gen_ratio(&mut thread_rng(), 1, 2);
         if comes_back {
             let opens = gate.clone();
             thread::spawn(move || opens.fire());
         }
         assert_eq!(client.awaits(1), 1, "nobody answers while the code holds its thread");
+        assert_eq!(second.awaits(1), 1, "nobody answers while the code holds the thread that it waits for");
         if !comes_back && Rng::gen_ratio(&mut thread_rng(), 1, 2) {
             // The rest of it, and the end.
             client.takes(1 << 16);
@@ -120,6 +125,6 @@ fn a_call_that_blocks_too_long_is_answered_once() {
         gate.fire();
         client.takes(1 << 16);
         world.drain();
-        assert_eq!(client.awaits(2), 1, "there is one answer");
+        assert_eq!((client.awaits(2), second.awaits(2)), (1, 1), "there is one answer");
     });
 }

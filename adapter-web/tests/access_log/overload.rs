@@ -154,6 +154,32 @@ fn a_request_that_finds_no_place_is_refused() {
     }
 }
 
+/// \[LIM-09\] It waits no longer than its handler may take.
+#[test]
+fn a_request_that_waits_too_long_for_a_thread_is_answered() {
+    for server in adapter_web::servers() {
+        let name = server.info().name;
+        let gate = Gate::default();
+        let (application, begins) = held(&gate);
+        let mut config = wire::config().threads(1);
+        (config.blocking_threads, config.timeouts.handler) = (1, Some(Duration::from_millis(300)));
+        let lines = whole_lines(server, config, Format::Json, application, |addr| {
+            std::thread::scope(|scope| {
+                // Opened also where something fails.
+                let opened = Opens(&gate);
+                let first = scope.spawn(move || answer(addr, "/first"));
+                begins.recv_timeout(wire::PATIENCE).unwrap();
+                let second = answer(addr, "/second");
+                assert!(second.starts_with("HTTP/1.1 503 "), "{name}: {second}");
+                assert!(first.join().unwrap().starts_with("HTTP/1.1 503 "), "{name}");
+                drop(opened);
+            });
+        });
+        let status = |line: &String| object(line)["status"].clone();
+        assert_eq!(lines.iter().map(status).collect::<Vec<_>>(), [503, 503], "{name}: {lines:?}");
+    }
+}
+
 /// Who answers counts: an application that has an answer to a full queue of its own is asked, and answers.
 #[test]
 fn an_application_may_answer_a_full_queue() {
