@@ -79,7 +79,7 @@ impl ThreadPoolServer {
             timeouts: config.timeouts.clone(),
             connections: config.limits.connections,
             blocking_threads: config.blocking_threads,
-            blocking_queue: config.blocking_queue.max(1),
+            blocking_queue: config.blocking_queue,
             waiting,
         };
         let threads = config.threads.unwrap_or(THREADS);

@@ -32,7 +32,7 @@ use crate::contain::{self, Contained};
 use crate::environ::Environ;
 use crate::error::Error;
 use crate::rules::response::is_hop_by_hop;
-use crate::runtime::TaskError;
+use crate::runtime::{Place, Task, TaskError};
 use crate::upgrade::{OnUpgrade, UpgradeError};
 
 /// A handshake that was found to be one, to be accepted or denied.
@@ -177,10 +177,11 @@ impl Upgrade {
     }
 
     /// As [`accept`](Self::accept), with `handler` on a thread of the server's blocking pool, which it holds until it
-    /// returns. Where no thread can be had, the WebSocket closes with 1013.
+    /// returns. In a [`blocking`](crate::blocking) application that is, on event loops, the thread that calls this. Where all are taken it waits for one,
+    /// in the line for blocking work.
     ///
     /// # Errors
-    /// As [`accept`](Self::accept).
+    /// As [`accept`](Self::accept); [`HandshakeError::NoPlace`] where that line is full.
     pub fn blocking_accept<F, V>(self, handler: F) -> Result<Response, HandshakeError>
     where
         F: FnOnce(BlockingWebSocket) -> V + Send + 'static,
@@ -188,7 +189,10 @@ impl Upgrade {
     {
         let runtime = self.environ.runtime().clone();
         let (response, accepted) = self.accept_future()?;
-        runtime.spawn(accepted.run_blocking(handler)).detach();
+        // Before the client is told that it is accepted.
+        let work = move |socket| judge(handler(BlockingWebSocket::new(socket)));
+        let (place, task) = runtime.reserve_blocking(work).ok_or(HandshakeError::NoPlace)?;
+        runtime.spawn(accepted.run_blocking(place, task)).detach();
         Ok(response)
     }
 
@@ -296,15 +300,11 @@ impl Accepted {
     }
 
     /// The life of a WebSocket with a blocking handler.
-    async fn run_blocking<F, V>(mut self, handler: F)
-    where
-        F: FnOnce(BlockingWebSocket) -> V + Send + 'static,
-        V: Verdict,
-    {
+    async fn run_blocking(mut self, place: Place<WebSocket>, task: Task<u16>) {
         let Ok((shared, keeper)) = poll_fn(|cx| self.open(cx)).await else { return };
         let socket = WebSocket::new(shared.clone());
         let hold = socket.hold();
-        let task = shared.runtime.run_blocking(move || judge(handler(BlockingWebSocket::new(socket))));
+        place.give(socket);
         let handled = async {
             match task.await {
                 Ok(close_code) => close_code,
