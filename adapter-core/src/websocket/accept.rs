@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use tracing::Span;
 
 use super::blocking::BlockingWebSocket;
 #[cfg(feature = "deflate")]
@@ -204,7 +205,10 @@ impl Upgrade {
         let (response, deflate) = self.response()?;
         let on_upgrade = self.environ.upgrade().map_err(|_| HandshakeError::Taken)?;
         let options = Options { deflate, ..self.options };
-        Ok((response, Accepted(Some(Box::new(Opening { on_upgrade, environ: self.environ, options })))))
+        Ok((
+            response,
+            Accepted(Some(Box::new(Opening { on_upgrade, environ: self.environ, options, span: Span::current() }))),
+        ))
     }
 
     fn response(&self) -> Result<(Response, Option<Agreed>), HandshakeError> {
@@ -266,6 +270,8 @@ struct Opening {
     on_upgrade: OnUpgrade,
     environ: Environ,
     options: Options,
+    /// Of the request.
+    span: Span,
 }
 
 impl Accepted {
@@ -273,9 +279,9 @@ impl Accepted {
     fn open(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Arc<Shared>, Keeper), UpgradeError>> {
         let opening = self.0.as_mut().expect("polled after it was ready");
         let stream = ready!(Pin::new(&mut opening.on_upgrade).poll(cx));
-        let Opening { environ, options, .. } = *self.0.take().expect("it was there just now");
+        let Opening { environ, options, span, .. } = *self.0.take().expect("it was there just now");
         let shared = Shared::new(stream?, Role::Server, options, environ.runtime());
-        let keeper = Keeper::new(shared.clone(), &environ);
+        let keeper = Keeper::new(shared.clone(), &environ, span);
         Poll::Ready(Ok((shared, keeper)))
     }
 
@@ -389,11 +395,8 @@ impl<E: Into<Error> + Send + 'static> Verdict for Result<(), E> {
 fn judge(verdict: impl Verdict) -> u16 {
     let Err(error) = verdict.verdict() else { return code::NORMAL };
     match error.downcast_ref::<SocketError>() {
-        // The client's doing, and closed already.
-        Some(gone) if !matches!(gone, SocketError::InvalidCode(_)) => {
-            tracing::debug!(target: "adapter", error = %error, "a WebSocket ended");
-            code::NORMAL
-        }
+        // The client's doing, closed already, and told by the keeper.
+        Some(gone) if !matches!(gone, SocketError::InvalidCode(_)) => code::NORMAL,
         _ => {
             tracing::error!(target: "adapter", error = %error, "the handler of a WebSocket failed");
             code::INTERNAL_ERROR
