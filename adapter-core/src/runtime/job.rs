@@ -412,7 +412,7 @@ mod tests {
         let done = Arc::new(AtomicUsize::new(0));
         let reserved = || {
             let done = done.clone();
-            BlockingJob::reserved(move || drop(done.fetch_add(1, Ordering::SeqCst)))
+            BlockingJob::reserved(move || _ = done.fetch_add(1, Ordering::SeqCst))
         };
         let (job, reservation) = reserved();
         assert!(queue.push(job).is_ok() && queue.push(BlockingJob::new(|| ())).is_err(), "it has the place");
