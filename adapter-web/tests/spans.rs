@@ -312,6 +312,41 @@ fn who_waited_too_long_is_named() {
     });
 }
 
+/// Nor is it the application that is late where it waits for the client.
+#[test]
+fn a_client_that_is_late_with_its_body_is_told_as_that() {
+    const WORDS: &str = "the client has not sent what it waits for of the body";
+    let reads = |request: Request, _environ: Environ| async move {
+        let body = request.into_body().bytes(4096).await?;
+        Ok::<_, Error>(Response::new(Body::from(body)))
+    };
+    let blocks = adapter_web::blocking(|request: Request<adapter_web::BlockingBody>, _| {
+        let body = adapter_web::BlockingBody::bytes(&mut request.into_body(), 4096)?;
+        Ok::<_, Error>(Response::new(Body::from(body)))
+    });
+    // It has what it wanted of the body, and something else takes its time.
+    let stays = |request: Request, _environ: Environ| async move {
+        let _ = request.into_body().chunk().await;
+        std::future::pending::<Result<Response, Error>>().await
+    };
+    for (how, application, is_told) in [
+        ("async", DynApplication::new(reads), true),
+        ("blocking", DynApplication::new(blocks), true),
+        ("stays", DynApplication::new(stays), false),
+    ] {
+        each_of(application, |server, addr, _| {
+            let id = format!("{}/upload/{how}", server.info().name);
+            let mut client = Client::connect(addr);
+            let head = format!("POST / HTTP/1.1\r\nHost: a\r\nX-Request-Id: {id}\r\nContent-Length: 9\r\n\r\n");
+            client.send(head.as_bytes());
+            client.send(b"some");
+            let line = said(&["[LIM-09]", &format!("request_id=\"{id}\"")]).unwrap_or_default();
+            let (level, words) = if is_told { (" INFO ", WORDS) } else { ("ERROR ", "did not answer in time peer") };
+            assert!(line.contains(level) && line.contains(words), "{id}: {line}");
+        });
+    }
+}
+
 /// Those of axum's own run in tasks of tokio's, which keep a panic to themselves.
 #[test]
 fn panics_of_axums_websockets_are_told_and_counted() {
