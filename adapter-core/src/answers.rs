@@ -5,6 +5,8 @@ use http::{HeaderValue, StatusCode, header};
 use crate::body::Body;
 #[cfg(feature = "websocket")]
 use crate::causes::HandshakeError;
+#[cfg(feature = "websocket")]
+use crate::instead::{NO_PLACE, OwnAnswer};
 use crate::rejection::Rejection;
 
 type Response = http::Response<Body>;
@@ -30,6 +32,11 @@ impl Rejection {
 impl HandshakeError {
     /// The response that says so to the client. The application's own mistakes get a generic text. \[ERR-03\]
     pub fn response(&self) -> Response {
+        if *self == HandshakeError::NoPlace {
+            let mut response = NO_PLACE.response();
+            response.extensions_mut().insert(OwnAnswer::refusal(NO_PLACE));
+            return response;
+        }
         let text = match self {
             HandshakeError::Taken | HandshakeError::Unsendable(_) => "Internal Server Error".to_owned(),
             error => error.to_string(),

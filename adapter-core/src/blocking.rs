@@ -2,7 +2,7 @@
 //!
 //! On servers that poll applications on threads which may block, the callable runs inline. On event loops one job on a
 //! blocking thread runs it and then feeds its body: one hand-over per response, and one more for each time that the client
-//! keeps it waiting. \[CON-02\], \[CON-11\], \[BOD-15\], \[REQ-19\]
+//! keeps it waiting. A WebSocket that the callable accepts for blocking code goes on in the same job. \[CON-02\], \[CON-11\], \[BOD-15\], \[REQ-19\]
 
 use std::sync::Arc;
 
@@ -60,7 +60,8 @@ where
         let feeds = runtime.clone();
         let job = move || {
             let counted = counted;
-            let answer = contain::catch("blocking handler", || f(request, environ).map_err(Into::into));
+            let handler = || contain::catch("blocking handler", || f(request, environ).map_err(Into::into));
+            let (answer, after) = feeds.lending_thread(handler);
             // The response leaves this thread, which then feeds its body.
             match answer {
                 Ok(Ok(response)) if response.body().is_blocking() => {
@@ -69,7 +70,14 @@ where
                     sender.send(Ok(Ok(Response::from_parts(head, body))));
                     feed.run_when_wanted();
                 }
-                answer => sender.send(answer),
+                answer => {
+                    sender.send(answer);
+                    // It has answered, and what goes on is no request of the connection's.
+                    drop(counted);
+                    if let Some(after) = after {
+                        after();
+                    }
+                }
             }
         };
         // [DIS-05] a job that has not begun when the client goes away never does

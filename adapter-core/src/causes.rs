@@ -93,6 +93,10 @@ pub enum HandshakeError {
     /// A subprotocol or header field that can't be sent: 500, the application's mistake. \[UPG-07\]
     #[error("{0}")]
     Unsendable(String),
+    /// There is no thread for blocking code, and no place to wait for one: 503, which the server answers as to any request that finds none.
+    /// \[CON-05\], \[RTM-03\]
+    #[error("the server is busy: the queue for blocking work is full")]
+    NoPlace,
 }
 
 #[cfg(feature = "websocket")]
@@ -104,6 +108,7 @@ impl HandshakeError {
             HandshakeError::WrongVersion => StatusCode::UPGRADE_REQUIRED,
             HandshakeError::Unsupported => StatusCode::NOT_IMPLEMENTED,
             HandshakeError::Taken | HandshakeError::Unsendable(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            HandshakeError::NoPlace => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }

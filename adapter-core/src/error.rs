@@ -110,7 +110,11 @@ impl Error {
     pub fn fault(&self) -> Fault {
         #[cfg(feature = "websocket")]
         if let Some(error) = self.downcast_ref::<crate::causes::HandshakeError>() {
-            return if error.status().is_client_error() { Fault::Peer } else { Fault::Application };
+            return match error {
+                crate::causes::HandshakeError::NoPlace => Fault::Server,
+                error if error.status().is_client_error() => Fault::Peer,
+                _ => Fault::Application,
+            };
         }
         if let Some(error) = self.downcast_ref::<RequestBodyError>() {
             return if error.status().is_server_error() { Fault::Server } else { Fault::Peer };

@@ -59,6 +59,17 @@ fn info(name: &'static str) -> ServerInfo {
     ServerInfo::new(name, env!("CARGO_PKG_VERSION")).with_capabilities(can).with_protocol(name)
 }
 
+fn check(info: &ServerInfo, config: &ServerConfig) -> Result<(), ServeError> {
+    config.validate()?;
+    config.refuse_unknown_options(&info.name, &[])?;
+    match config.binds_or_default().iter().find(|bind| bind.options().tls || bind.options().proxy) {
+        Some(bind) => {
+            Err(ServeError::config("binds", format!("{bind}: {} is spoken in plain, to a web server", info.name)))
+        }
+        None => Ok(()),
+    }
+}
+
 fn start<F: Framing>(
     info: ServerInfo,
     application: DynApplication,
@@ -67,12 +78,7 @@ fn start<F: Framing>(
     let _last = LastReference::of(&application);
     // Dropped before it, should the start fail. [LIF-09]
     let application = application;
-    config.validate()?;
-    config.refuse_unknown_options(&info.name, &[])?;
-    let binds = config.binds_or_default();
-    if let Some(bind) = binds.iter().find(|bind| bind.options().tls || bind.options().proxy) {
-        return Err(ServeError::config("binds", format!("{bind}: {} is spoken in plain, to a web server", info.name)));
-    }
+    check(&info, &config)?;
     adapter_smol::start(info, application, config, |engine, application, config| {
         let settings = Settings::new(application, engine.serving().clone(), config);
         Connecting::<F> { settings: Arc::new(settings), framing: PhantomData }
@@ -82,6 +88,10 @@ fn start<F: Framing>(
 impl Server for FastCgiServer {
     fn info(&self) -> ServerInfo {
         info("fastcgi")
+    }
+
+    fn check(&self, config: &ServerConfig) -> Result<(), ServeError> {
+        check(&self.info(), config)
     }
 
     fn start(&self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
@@ -94,6 +104,10 @@ impl Server for ScgiServer {
         info("scgi")
     }
 
+    fn check(&self, config: &ServerConfig) -> Result<(), ServeError> {
+        check(&self.info(), config)
+    }
+
     fn start(&self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
         start::<Scgi>(self.info(), application, config)
     }
@@ -102,6 +116,10 @@ impl Server for ScgiServer {
 impl Server for UwsgiServer {
     fn info(&self) -> ServerInfo {
         info("uwsgi")
+    }
+
+    fn check(&self, config: &ServerConfig) -> Result<(), ServeError> {
+        check(&self.info(), config)
     }
 
     fn start(&self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
@@ -118,6 +136,16 @@ impl Server for CgiServer {
         info("cgi").with_concurrency(concurrency).with_capabilities(can)
     }
 
+    fn check(&self, config: &ServerConfig) -> Result<(), ServeError> {
+        if let Some(bind) = config.binds.first() {
+            return Err(ServeError::config(
+                "binds",
+                format!("{bind}: cgi listens nowhere, its one request is there already"),
+            ));
+        }
+        check(&self.info(), config)
+    }
+
     #[cfg(not(unix))]
     fn start(&self, application: DynApplication, _: ServerConfig) -> Result<ServerHandle, ServeError> {
         let _last = LastReference::of(&application);
@@ -131,12 +159,7 @@ impl Server for CgiServer {
         let _last = LastReference::of(&application);
         // Dropped before it, should the start fail. [LIF-09]
         let application = application;
-        if let Some(bind) = config.binds.first() {
-            return Err(ServeError::config(
-                "binds",
-                format!("{bind}: cgi listens nowhere, its one request is there already"),
-            ));
-        }
+        self.check(&config)?;
         let place = Place::new()?;
         let socket = place.socket();
         config.binds.push(Bind::Unix(socket.clone()));

@@ -16,7 +16,7 @@ use adapter_core::{
 use adapter_listen::{Listener, bind_all};
 
 use crate::blocking_pool::BlockingPool;
-use crate::engine::{Engine, OPTIONS, accept};
+use crate::engine::{Engine, accept};
 use crate::host;
 use crate::tokio_server::{Accepting, TokioDriver};
 
@@ -38,6 +38,10 @@ impl Server for ActixServer {
         ServerInfo::new("actix", env!("CARGO_PKG_VERSION")).with_capabilities(crate::capabilities())
     }
 
+    fn check(&self, config: &ServerConfig) -> Result<(), ServeError> {
+        host::check("actix", config)
+    }
+
     fn start(&self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
         let _last = LastReference::of(&application);
         self.begin(application, config)
@@ -47,8 +51,7 @@ impl Server for ActixServer {
 impl ActixServer {
     /// [`Server::start`], which lets go of the application after it.
     fn begin(self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
-        config.validate()?;
-        config.refuse_unknown_options("actix", OPTIONS)?;
+        self.check(&config)?;
         let first = bind_all(&config.binds_or_default(), true)?;
         let addrs: Vec<_> = first.iter().map(|listener| listener.addr().clone()).collect();
         let pool = BlockingPool::new(config.blocking_threads, config.blocking_queue);

@@ -18,7 +18,7 @@ use adapter_core::{
 use adapter_listen::{Listener, Listeners};
 
 use crate::blocking_pool::BlockingPool;
-use crate::engine::{Accept, Connect, Engine, OPTIONS, accept};
+use crate::engine::{Accept, Connect, Engine, OPTIONS, accept, http2_enabled};
 
 /// How long blocking application code that can't be interrupted may hold up the end of a server.
 pub const PATIENCE: Duration = Duration::from_secs(1);
@@ -69,13 +69,22 @@ pub fn start(
     }
 }
 
+/// Refuses what `server` can't follow in `config`.
+///
+/// # Errors
+/// [`ServeError::Config`].
+pub fn check(server: &str, config: &ServerConfig) -> Result<(), ServeError> {
+    config.validate()?;
+    config.refuse_unknown_options(server, OPTIONS)?;
+    http2_enabled(config).map(drop)
+}
+
 /// Checks what an embedded `server` is told, and binds where it listens. Blocks as binding does: a moment.
 ///
 /// # Errors
 /// Wrong use, or an address that can't be bound.
 pub fn listen(server: &'static str, config: &ServerConfig, listeners: Listeners) -> Result<Vec<Listener>, ServeError> {
-    config.validate()?;
-    config.refuse_unknown_options(server, OPTIONS)?;
+    check(server, config)?;
     listeners.into_bound(config)
 }
 

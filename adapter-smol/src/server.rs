@@ -12,7 +12,7 @@ use adapter_core::server::LastReference;
 use adapter_core::signal::Signal;
 use adapter_core::{DynApplication, Runtime, ServeError, Server, ServerConfig, ServerHandle, ServerInfo};
 use adapter_hyper::blocking_pool::BlockingPool;
-use adapter_hyper::engine::{Connect, Engine, OPTIONS};
+use adapter_hyper::engine::{Connect, Engine};
 use adapter_hyper::host;
 use adapter_listen::bind_all;
 use async_executor::Executor;
@@ -41,12 +41,15 @@ impl Server for SmolServer {
         ServerInfo::new("smol", env!("CARGO_PKG_VERSION")).with_capabilities(can)
     }
 
+    fn check(&self, config: &ServerConfig) -> Result<(), ServeError> {
+        host::check("smol", config)
+    }
+
     fn start(&self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
         let _last = LastReference::of(&application);
         // Dropped before it, should the start fail. [LIF-09]
         let application = application;
-        config.validate()?;
-        config.refuse_unknown_options("smol", OPTIONS)?;
+        self.check(&config)?;
         start(self.info(), application, config, http)
     }
 }

@@ -54,6 +54,12 @@ impl Server for ThreadPoolServer {
             .with_concurrency(Concurrency::threads_and_tasks())
     }
 
+    fn check(&self, config: &ServerConfig) -> Result<(), ServeError> {
+        config.validate()?;
+        config.refuse_unknown_options("threadpool", &[AT_CAPACITY])?;
+        waiting(config).map(drop)
+    }
+
     fn start(&self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
         let _last = LastReference::of(&application);
         self.begin(application, config)
@@ -63,15 +69,8 @@ impl Server for ThreadPoolServer {
 impl ThreadPoolServer {
     /// [`Server::start`], which lets go of the application after it.
     fn begin(self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
-        config.validate()?;
-        config.refuse_unknown_options("threadpool", &[AT_CAPACITY])?;
-        let waiting = match config.options.get(AT_CAPACITY).map(String::as_str) {
-            None | Some("wait") => config.blocking_queue,
-            Some("refuse") => 0,
-            Some(other) => {
-                return Err(ServeError::config(AT_CAPACITY, format!("{other:?} is neither \"wait\" nor \"refuse\"")));
-            }
-        };
+        self.check(&config)?;
+        let waiting = waiting(&config)?;
         let listeners = adapter_listen::bind_all(&config.binds_or_default(), false)?;
         let addrs: Vec<_> = listeners.iter().map(|listener| listener.addr().clone()).collect();
 
@@ -80,7 +79,7 @@ impl ThreadPoolServer {
             timeouts: config.timeouts.clone(),
             connections: config.limits.connections,
             blocking_threads: config.blocking_threads,
-            blocking_queue: config.blocking_queue.max(1),
+            blocking_queue: config.blocking_queue,
             waiting,
         };
         let threads = config.threads.unwrap_or(THREADS);
@@ -132,6 +131,15 @@ impl ThreadPoolServer {
         })
         .with_end(ended)
         .with_tls(config.tls))
+    }
+}
+
+/// How many requests may wait for a thread.
+fn waiting(config: &ServerConfig) -> Result<usize, ServeError> {
+    match config.options.get(AT_CAPACITY).map(String::as_str) {
+        None | Some("wait") => Ok(config.blocking_queue),
+        Some("refuse") => Ok(0),
+        Some(other) => Err(ServeError::config(AT_CAPACITY, format!("{other:?} is neither \"wait\" nor \"refuse\""))),
     }
 }
 

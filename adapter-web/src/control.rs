@@ -17,7 +17,7 @@ use adapter_core::tls::Tls;
 use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
 use signal_hook::low_level;
 
-use crate::cli::{Again, Exit};
+use crate::cli::{Again, Args, Exit};
 use crate::output::Queue;
 use crate::stderr;
 use crate::systemd::Manager;
@@ -43,11 +43,14 @@ pub(crate) struct LogFile {
 }
 
 /// Whom the server believes, and the way to read that again.
-#[derive(Clone, Debug)]
 pub(crate) struct Trust {
     pub(crate) believed: Believed,
     pub(crate) again: Again,
+    /// What a start refuses of flags.
+    pub(crate) check: Box<Checking>,
 }
+
+type Checking = dyn Fn(&Args) -> Result<(), Exit> + Send;
 
 impl Trust {
     /// Does it, and says what was done.
@@ -56,7 +59,7 @@ impl Trust {
             let fault = |error| format!("{}: {}", self.again, Exit::from(error).text());
             self.believed.set(&config).map(|()| changed).map_err(fault)
         };
-        match self.again.read().and_then(set) {
+        match self.again.read(&self.check).and_then(set) {
             Ok(changed) if !changed.is_empty() => {
                 let (again, changed) = (&self.again, changed.join(", "));
                 format!(

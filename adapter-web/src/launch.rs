@@ -52,14 +52,59 @@ pub fn run(application: impl Application, args: &Args) -> Result<(), Exit> {
     Launcher::new(args).and_then(|launcher| launcher.run(application))
 }
 
-/// A server that is chosen and configured, but not started yet.
-#[must_use = "nothing is served until `run` is called"]
-pub struct Launcher {
+/// Which server it is, and how that was chosen.
+#[derive(Clone)]
+struct Choice {
     server: &'static dyn Server,
-    /// Those it was picked from.
+    /// Those it may be. Of those it was picked from, the ones that have what is required.
     among: Vec<&'static dyn Server>,
     /// Whether the program may pick another one.
     auto: bool,
+}
+
+impl Choice {
+    /// The one of `servers` that `args` name.
+    fn among(servers: &[&'static dyn Server], args: &Args) -> Result<Self, Exit> {
+        let server = registry::pick(servers, &args.server)?;
+        Ok(Choice { server, among: servers.to_vec(), auto: args.server == registry::AUTO })
+    }
+
+    fn only(server: &'static dyn Server) -> Self {
+        Choice { server, among: vec![server], auto: false }
+    }
+
+    fn require(&mut self, capability: &str) -> Result<(), Exit> {
+        let has = |server: &&'static dyn Server| server.info().capabilities.get(capability) == Some(true);
+        // So that a further requirement finds those only that have this, too.
+        self.among.retain(has);
+        if has(&self.server) {
+            return Ok(());
+        }
+        match self.among.first() {
+            Some(first) if self.auto => self.server = *first,
+            _ => {
+                let name = self.server.info().name;
+                let names: Vec<_> = self.among.iter().map(|server| server.info().name).collect();
+                let which = if names.is_empty() { "none".into() } else { names.join(", ") };
+                let problem =
+                    format!("this program needs {capability}, which {name} does not have (who has it: {which})");
+                return Err(Exit::usage(format_args!("--server: {problem}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A server that is chosen and configured, but not started yet.
+#[must_use = "nothing is served until `run` is called"]
+pub struct Launcher {
+    choice: Choice,
+    /// What it was chosen from; `None` where the program has said which it is.
+    #[cfg_attr(not(unix), allow(dead_code))]
+    servers: Option<Vec<&'static dyn Server>>,
+    /// What the program can't do without.
+    #[cfg_attr(not(unix), allow(dead_code))]
+    required: Vec<String>,
     config: ServerConfig,
     access_log: Format,
     access_log_file: Option<PathBuf>,
@@ -99,9 +144,8 @@ impl Launcher {
         if args.list_servers {
             return Err(Exit::done(registry::table_of(servers)));
         }
-        let mut launcher = Launcher::of(registry::pick(servers, &args.server)?, args)?;
-        launcher.among = servers.to_vec();
-        launcher.auto = args.server == registry::AUTO;
+        let mut launcher = Launcher::of(Choice::among(servers, args)?, args)?;
+        launcher.servers = Some(servers.to_vec());
         launcher.with_what_tls_needs()
     }
 
@@ -113,18 +157,24 @@ impl Launcher {
         if args.list_servers {
             return Err(Exit::done(registry::table_of(&[server])));
         }
-        Launcher::of(server, args)?.with_what_tls_needs()
+        Launcher::of(Choice::only(server), args)?.with_what_tls_needs()
     }
 
-    fn of(server: &'static dyn Server, args: &Args) -> Result<Self, Exit> {
+    fn of(choice: Choice, args: &Args) -> Result<Self, Exit> {
         // First, for a certificate may be warned of.
+        logging::start(args, args.access_log_format()?)?;
+        Launcher::planned(choice, args)
+    }
+
+    /// As `args` have it. Starts nothing.
+    fn planned(choice: Choice, args: &Args) -> Result<Self, Exit> {
         let access_log = args.access_log_format()?;
-        logging::start(args, access_log)?;
+        args.log_filter()?;
         let (config, fingerprint) = args.checked()?;
         Ok(Launcher {
-            server,
-            among: vec![server],
-            auto: false,
+            choice,
+            servers: None,
+            required: Vec::new(),
             config,
             access_log,
             access_log_file: args.access_log_file.clone(),
@@ -164,23 +214,8 @@ impl Launcher {
     /// # Errors
     /// Wrong use: the server does not have it. Names those that do.
     pub fn require(mut self, capability: &str) -> Result<Self, Exit> {
-        let has = |server: &&'static dyn Server| server.info().capabilities.get(capability) == Some(true);
-        // So that a further requirement finds those only that have this, too.
-        self.among.retain(has);
-        if has(&self.server) {
-            return Ok(self);
-        }
-        match self.among.first() {
-            Some(first) if self.auto => self.server = *first,
-            _ => {
-                let name = self.server.info().name;
-                let names: Vec<_> = self.among.iter().map(|server| server.info().name).collect();
-                let which = if names.is_empty() { "none".into() } else { names.join(", ") };
-                let problem =
-                    format!("this program needs {capability}, which {name} does not have (who has it: {which})");
-                return Err(Exit::usage(format_args!("--server: {problem}")));
-            }
-        }
+        self.choice.require(capability)?;
+        self.required.push(capability.to_owned());
         Ok(self)
     }
 
@@ -199,6 +234,7 @@ impl Launcher {
     pub fn run(self, application: impl Application) -> Result<(), Exit> {
         // Again, for the program may have changed the configuration.
         let mut launcher = self.with_what_tls_needs()?;
+        launcher.check_workers()?;
         #[cfg(unix)]
         let beat = successor::beat();
         #[cfg(unix)]
@@ -210,10 +246,6 @@ impl Launcher {
         #[cfg(not(unix))]
         if launcher.metrics_bind.is_some() {
             return Err(Exit::usage("--metrics-bind: not on this system"));
-        }
-        #[cfg(not(unix))]
-        if launcher.workers > 1 {
-            return Err(Exit::usage("--workers: processes share no listeners on this system"));
         }
         let writer = launcher.open_access_log()?;
         let trigger = launcher.config.trigger.get_or_insert_default().clone();
@@ -266,7 +298,59 @@ impl Launcher {
         let again = Again::of(&self.args, &self.config)?;
         let believed = self.config.believed.clone().unwrap_or_else(|| Believed::new(&self.config));
         self.config.believed = Some(believed.clone());
-        Some(Trust { believed, again })
+        let check = Box::new(self.checks());
+        Some(Trust { believed, again, check })
+    }
+
+    /// What the next start refuses of flags, as far as that shows in them alone.
+    #[cfg(unix)]
+    fn checks(&self) -> impl Fn(&Args) -> Result<(), Exit> + Send + 'static {
+        let (servers, required, chosen) = (self.servers.clone(), self.required.clone(), self.choice.server);
+        // What the program brings itself it will bring again.
+        let is_own = self.args.tls_cert.is_empty() && !self.args.tls_self_signed;
+        let own = self.config.tls.clone().filter(|_| is_own);
+        // These are in place of the addresses.
+        let is_activated = std::env::var_os("LISTEN_FDS").is_some();
+        move |args| {
+            let mut choice = match &servers {
+                Some(servers) => Choice::among(servers, args)?,
+                None => Choice::only(chosen),
+            };
+            required.iter().try_for_each(|capability| choice.require(capability))?;
+            let mut next = Launcher::planned(choice, args)?;
+            if next.config.tls.is_none() {
+                next.config.tls.clone_from(&own);
+            }
+            let mut next = next.with_what_tls_needs()?;
+            next.check_workers()?;
+            if is_activated {
+                next.config.binds.clear();
+            }
+            Ok(next.choice.server.check(&next.config)?)
+        }
+    }
+
+    /// Refuses what several processes can't have.
+    fn check_workers(&self) -> Result<(), Exit> {
+        if self.workers <= 1 {
+            return Ok(());
+        }
+        if cfg!(not(unix)) {
+            return Err(Exit::usage("--workers: processes share no listeners on this system"));
+        }
+        if self.fingerprint.is_some() {
+            let why = "each would have a certificate of its own by --tls-self-signed; use --tls-cert";
+            return Err(Exit::usage(format_args!("--workers: {why}")));
+        }
+        if self.metrics_bind.is_some() {
+            let why = "each would have figures of its own at one address; use --workers 1 with more --threads";
+            return Err(Exit::usage(format_args!("--metrics-bind: not with --workers: {why}")));
+        }
+        if !registry::is_ours(self.choice.server) {
+            let name = self.choice.server.info().name;
+            return Err(Exit::usage(format_args!("--workers: {name} binds its addresses by itself")));
+        }
+        Ok(())
     }
 
     /// Says where nobody can speak the PROXY protocol, though somebody was to.
@@ -292,18 +376,7 @@ impl Launcher {
     /// Binds, and has workers serve.
     #[cfg(unix)]
     fn watch_workers(mut self) -> Result<(), Exit> {
-        if self.fingerprint.is_some() {
-            let why = "each would have a certificate of its own by --tls-self-signed; use --tls-cert";
-            return Err(Exit::usage(format_args!("--workers: {why}")));
-        }
-        if self.metrics_bind.is_some() {
-            let why = "each would have figures of its own at one address; use --workers 1 with more --threads";
-            return Err(Exit::usage(format_args!("--metrics-bind: not with --workers: {why}")));
-        }
-        let info = self.server.info();
-        if !registry::is_ours(self.server) {
-            return Err(Exit::usage(format_args!("--workers: {} binds its addresses by itself", info.name)));
-        }
+        let info = self.choice.server.info();
         let manager = Manager::of_this_process();
         let mut before = Predecessor::of_this_process()?;
         let inherited = if before.is_some() { None } else { inherited::take(&self.config.binds)? };
@@ -351,16 +424,16 @@ impl Launcher {
         };
         #[cfg(unix)]
         if let Some(bind) = self.metrics_bind.take() {
-            self.config = self.config.observe(open_metrics(&bind, &self.server.info(), stop, operator)?);
+            self.config = self.config.observe(open_metrics(&bind, &self.choice.server.info(), stop, operator)?);
         }
         #[cfg(unix)]
         if let Some(line) = descriptors::make_room(&mut self.config) {
             stderr::say(line);
         }
         let prefix = self.config.mount_prefix.clone();
-        let info = self.server.info();
+        let info = self.choice.server.info();
         // Others may know nothing of sockets that are bound already.
-        if registry::is_ours(self.server) {
+        if registry::is_ours(self.choice.server) {
             self.config.binds = operator.bind(stop, self.config.binds_or_default(), are_activated)?;
         }
         let binds = self.config.binds_or_default();
@@ -368,7 +441,7 @@ impl Launcher {
             self.warn_of_unannounced(&binds);
         }
         let (pulse, hooks) = (self.config.pulse.clone(), self.config.timeouts.hooks);
-        let mut handle = match self.server.start(application, self.config) {
+        let mut handle = match self.choice.server.start(application, self.config) {
             Ok(handle) => handle,
             Err(error) => {
                 #[cfg(unix)]
@@ -411,7 +484,7 @@ impl Launcher {
 impl std::fmt::Debug for Launcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Launcher")
-            .field("server", &self.server.info().name)
+            .field("server", &self.choice.server.info().name)
             .field("config", &self.config)
             .field("access_log", &self.access_log)
             .finish()
@@ -457,7 +530,7 @@ mod tests {
         let servers: [&'static dyn Server; 3] = [&Able("plain"), &Able("http2"), &Able("http2-too")];
         let require = |server: &str, what: &str| {
             let launcher = Launcher::among(&servers, &args(server)).and_then(|launcher| launcher.require(what));
-            launcher.map(|launcher| launcher.server.info().name.into_owned())
+            launcher.map(|launcher| launcher.choice.server.info().name.into_owned())
         };
         assert_eq!(require("auto", "http2").as_deref(), Ok("http2"));
         assert_eq!(require("http2-too", "http2").as_deref(), Ok("http2-too"));
@@ -492,7 +565,7 @@ mod tests {
         let servers: [&'static dyn Server; 3] = [&Able("trailers"), &Able("http2"), &Able("http2-trailers")];
         let both = |server: &str| {
             let launcher = Launcher::among(&servers, &args(server))?.require("http2")?.require("trailers")?;
-            Ok::<_, Exit>(launcher.server.info().name.into_owned())
+            Ok::<_, Exit>(launcher.choice.server.info().name.into_owned())
         };
         assert_eq!(both("auto").as_deref(), Ok("http2-trailers"));
         let refused = both("http2").unwrap_err();

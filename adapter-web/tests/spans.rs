@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use adapter_core::http::StatusCode;
-use adapter_core::websocket::{BlockingWebSocket, Upgrade, WebSocket};
+use adapter_core::websocket::{BlockingWebSocket, Error as SocketError, Upgrade, WebSocket};
 use adapter_web::access_log::{AccessLog, Format};
 use adapter_web::observe::{ConnectionEnd, ConnectionInfo, Observer};
 use adapter_web::{
@@ -25,7 +25,7 @@ use tracing::Level;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use crate::support::{Client, PATIENCE, config, handshake, start, text};
+use crate::support::{Client, PATIENCE, TEXT, config, handshake, start, text};
 
 /// All that this process logs.
 static SAID: Mutex<String> = Mutex::new(String::new());
@@ -141,6 +141,34 @@ async fn application(request: Request, environ: Environ) -> Result<Response, Err
                 fails("in a blocking WebSocket");
             })?)
         }
+        "/socket/echo" => {
+            Ok(Upgrade::from_request(&request, &environ)?.accept(|mut socket: WebSocket| async move {
+                while let Some(message) = socket.recv().await {
+                    socket.send(message?).await?;
+                }
+                Ok::<_, SocketError>(())
+            })?)
+        }
+        "/socket/blocking/echo" => {
+            Ok(Upgrade::from_request(&request, &environ)?.blocking_accept(|mut socket: BlockingWebSocket| {
+                while let Some(message) = socket.recv() {
+                    socket.send(message?)?;
+                }
+                Ok::<_, SocketError>(())
+            })?)
+        }
+        "/socket/future" => {
+            let (response, accepted) = Upgrade::from_request(&request, &environ)?.accept_future()?;
+            std::thread::spawn(|| {
+                futures_lite::future::block_on(async {
+                    let mut socket = accepted.await.unwrap();
+                    while let Some(Ok(message)) = socket.recv().await {
+                        let _ = socket.send(message).await;
+                    }
+                });
+            });
+            Ok(response)
+        }
         path => panic!("{path}"),
     }
 }
@@ -176,11 +204,17 @@ fn each(mut test: impl FnMut(&'static dyn Server, SocketAddr)) {
 struct Noted {
     panics: Mutex<Vec<&'static str>>,
     closed: Mutex<Vec<(ConnectionInfo, ConnectionEnd)>>,
+    /// Close codes of WebSockets that are over, and about which there is no more to say.
+    sockets: Mutex<Vec<Option<u16>>>,
 }
 
 impl Observer for Noted {
     fn panicked(&self, place: &'static str) {
         self.panics.lock().unwrap().push(place);
+    }
+
+    fn websocket_closed(&self, code: Option<u16>) {
+        self.sockets.lock().unwrap().push(code);
     }
 
     fn connection_closed(&self, connection: ConnectionInfo, why: ConnectionEnd) {
@@ -201,13 +235,14 @@ fn log_to_here() {
 /// The same for any `application`.
 fn each_of(application: impl Application, mut test: impl FnMut(&'static dyn Server, SocketAddr, &Noted)) {
     log_to_here();
-    let application = Arc::new(application);
+    // As it is: what it does before it is polled is its requests', too.
+    let application = DynApplication::new(application);
     for server in adapter_web::servers() {
         let mut config = config();
         config.timeouts.handler = Some(Duration::from_millis(200));
         let noted = Arc::new(Noted::default());
         config = config.observe(noted.clone()).observe(AccessLog::refusals(Format::Events, None));
-        let application = AccessLog::new(DynApplication::new(application.clone()), Format::Events, None);
+        let application = AccessLog::new(application.clone(), Format::Events, None);
         let running = start(server, application, config);
         test(server, running.addr, &noted);
     }
@@ -332,6 +367,41 @@ fn who_finds_no_place_is_named() {
     }
 }
 
+/// Nor is it the application that is late where it waits for the client.
+#[test]
+fn a_client_that_is_late_with_its_body_is_told_as_that() {
+    const WORDS: &str = "the client has not sent what it waits for of the body";
+    let reads = |request: Request, _environ: Environ| async move {
+        let body = request.into_body().bytes(4096).await?;
+        Ok::<_, Error>(Response::new(Body::from(body)))
+    };
+    let blocks = adapter_web::blocking(|request: Request<adapter_web::BlockingBody>, _| {
+        let body = adapter_web::BlockingBody::bytes(&mut request.into_body(), 4096)?;
+        Ok::<_, Error>(Response::new(Body::from(body)))
+    });
+    // It has what it wanted of the body, and something else takes its time.
+    let stays = |request: Request, _environ: Environ| async move {
+        let _ = request.into_body().chunk().await;
+        std::future::pending::<Result<Response, Error>>().await
+    };
+    for (how, application, is_told) in [
+        ("async", DynApplication::new(reads), true),
+        ("blocking", DynApplication::new(blocks), true),
+        ("stays", DynApplication::new(stays), false),
+    ] {
+        each_of(application, |server, addr, _| {
+            let id = format!("{}/upload/{how}", server.info().name);
+            let mut client = Client::connect(addr);
+            let head = format!("POST / HTTP/1.1\r\nHost: a\r\nX-Request-Id: {id}\r\nContent-Length: 9\r\n\r\n");
+            client.send(head.as_bytes());
+            client.send(b"some");
+            let line = said(&["[LIM-09]", &format!("request_id=\"{id}\"")]).unwrap_or_default();
+            let (level, words) = if is_told { (" INFO ", WORDS) } else { ("ERROR ", "did not answer in time peer") };
+            assert!(line.contains(level) && line.contains(words), "{id}: {line}");
+        });
+    }
+}
+
 /// Those of axum's own run in tasks of tokio's, which keep a panic to themselves.
 #[test]
 fn panics_of_axums_websockets_are_told_and_counted() {
@@ -354,6 +424,93 @@ fn panics_of_axums_websockets_are_told_and_counted() {
         client.expect_end();
         let told = noted.panics.lock().unwrap().iter().filter(|place| **place == "axum's websocket").count();
         assert_eq!(told, 1, "{id}");
+    });
+}
+
+/// How a client ends a WebSocket, what it sends to that end, and what is said of it. With nothing to send it is gone.
+type SocketEnd = (&'static str, Vec<u8>, Option<&'static str>);
+
+fn socket_ends(server: &dyn Server, addr: SocketAddr, noted: &Noted, path: &str, ends: &[SocketEnd]) {
+    for (how, octets, words) in ends {
+        let id = format!("{}{path}/{how}", server.info().name);
+        let mut client = Client::connect(addr);
+        let peer = client.stream.local_addr().unwrap();
+        client.send(handshake(path, &format!("X-Request-Id: {id}\r\n")).as_bytes());
+        client.head();
+        client.send(&text("hi"));
+        client.expect(TEXT, b"hi");
+        let before = noted.sockets.lock().unwrap().len();
+        client.send(octets);
+        if !octets.is_empty() {
+            let _ = client.stream.read_to_end(&mut Vec::new());
+        }
+        drop(client);
+        // What is said has been said then.
+        let until = Instant::now() + PATIENCE;
+        while noted.sockets.lock().unwrap().len() == before {
+            assert!(Instant::now() < until, "{id}");
+            std::thread::yield_now();
+        }
+        let span = format!("request_id=\"{id}\"");
+        let said = lock();
+        let lines: Vec<_> =
+            said.lines().filter(|line| line.contains(&span) && !line.contains("adapter_web::access")).collect();
+        match words {
+            None => assert_eq!(lines, [""; 0], "{id}"),
+            Some(words) => {
+                let told = format!("adapter: a WebSocket has broken off peer=\"{peer}\" {words}");
+                let is_told = matches!(&lines[..], [line] if line.contains(&told) && line.contains(" INFO "));
+                assert!(is_told, "{id}: {lines:#?}");
+            }
+        }
+    }
+}
+
+/// Who has gone, or has broken the protocol, is told as it is in a log of any level; an end as it should be is not.
+#[test]
+fn websockets_that_clients_break_off_are_told() {
+    const LOST: Option<&str> = Some("code=1006 reason=the connection was lost");
+    let ends = [
+        ("gone", Vec::new(), LOST),
+        ("reserved", support::frame(0x83, b""), Some("code=1002 reason=the client broke the protocol: ")),
+        ("closed", support::close(1000, ""), None),
+        ("left", support::close(1001, ""), None),
+    ];
+    each_of(application, |server, addr, noted| {
+        if server.info().capabilities.websocket {
+            for path in ["/socket/echo", "/socket/blocking/echo", "/socket/future"] {
+                socket_ends(server, addr, noted, path, &ends);
+            }
+        }
+    });
+    let echo = any(async |upgrade: ws::WebSocketUpgrade| {
+        upgrade.on_upgrade(async |mut socket| {
+            while let Some(Ok(message)) = socket.recv().await {
+                let _ = socket.send(message).await;
+            }
+        })
+    });
+    // What its protocol is to a client is the program's own there.
+    let ends = ends.into_iter().filter(|(how, ..)| *how != "reserved").collect::<Vec<_>>();
+    each_of(adapter_core::axum(Router::new().route("/axum/echo", echo)), |server, addr, noted| {
+        if server.info().capabilities.upgrade {
+            socket_ends(server, addr, noted, "/axum/echo", &ends);
+        }
+    });
+}
+
+/// What a handler does before it gives its future.
+#[test]
+fn what_is_said_before_there_is_a_future_has_the_id() {
+    let at_once = |_request: Request, environ: Environ| {
+        environ.report("said at once");
+        async { Ok::<_, Error>(Response::default()) }
+    };
+    each_of(at_once, |server, addr, _| {
+        let id = format!("{}/at-once", server.info().name);
+        let mut client = Client::connect(addr);
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: {id}\r\n\r\n").as_bytes());
+        expect(&id, "said at once");
     });
 }
 

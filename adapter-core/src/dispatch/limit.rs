@@ -25,6 +25,8 @@ pub struct Limit {
     name: OnceLock<Name>,
     is_told: AtomicBool,
     is_lifted: AtomicBool,
+    /// Whether it waits for the body; `None` where there is none.
+    waits: Option<Arc<AtomicBool>>,
 }
 
 /// Of a request, by whoever names them.
@@ -54,6 +56,7 @@ impl Limit {
             name: OnceLock::new(),
             is_told: AtomicBool::new(false),
             is_lifted: AtomicBool::new(false),
+            waits: request.body_mut().watch_waits(),
         });
         request.extensions_mut().insert(limit.clone());
         Some(limit)
@@ -118,7 +121,13 @@ impl Limit {
         self.connection.timed_out(TimeLimit::Handler);
         let (peer, method, path) = (self.connection.told(), &self.method, self.uri.path());
         self.name.get().map_or_else(Span::none, |name| name.span.clone()).in_scope(|| {
-            tracing::error!(target: "adapter", peer, %method, path, "[LIM-09] the application did not answer in time");
+            // What it has asked for last of the body and has not got is the client's to send.
+            if self.waits.as_ref().is_some_and(|waits| waits.load(Ordering::Relaxed)) {
+                let told = "[LIM-09] the application did not answer in time: the client has not sent what it waits for of the body";
+                tracing::info!(target: "adapter", peer, %method, path, "{told}");
+            } else {
+                tracing::error!(target: "adapter", peer, %method, path, "[LIM-09] the application did not answer in time");
+            }
         });
         true
     }

@@ -183,7 +183,7 @@ pub fn error_response(error: &Error) -> Response {
 
 fn answer_to(error: &Error) -> Response {
     // [RTM-03] unless the application has a status for it
-    if matches!(error.downcast_ref::<TaskError>(), Some(TaskError::Refused)) && error.status() == NO_PLACE.status {
+    if is_no_place(error) && error.status() == NO_PLACE.status {
         return OwnAnswer::refusal(*error.logged(no_place)).into();
     }
     error.logged(|| match error.fault() {
@@ -212,6 +212,15 @@ fn answer_to(error: &Error) -> Response {
         response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
     }
     response
+}
+
+/// Whether `error` is that there was no thread for blocking work, and no place to wait for one.
+fn is_no_place(error: &Error) -> bool {
+    #[cfg(feature = "websocket")]
+    if let Some(handshake) = error.downcast_ref::<crate::causes::HandshakeError>() {
+        return *handshake == crate::causes::HandshakeError::NoPlace;
+    }
+    matches!(error.downcast_ref::<TaskError>(), Some(TaskError::Refused))
 }
 
 /// [`NO_PLACE`], to be answered: says so in the log, once for each call, in the span of the request.

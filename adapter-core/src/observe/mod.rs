@@ -43,7 +43,7 @@ pub use self::counters::{BOUNDS, Counters, HistogramSnapshot, RequestsSnapshot, 
 pub(crate) use self::counters::{CounterPlace, Ended, Key};
 pub(crate) use self::several::Observers;
 #[cfg(any(feature = "axum", feature = "websocket"))]
-pub(crate) use self::several::OpenWebSocket;
+pub(crate) use self::several::{OpenWebSocket, unresponsive};
 #[cfg(feature = "axum")]
 pub(crate) use self::unanswered::Unanswered;
 pub(crate) use self::unanswered::{Which, left};

@@ -2,11 +2,18 @@
 
 use std::any::Any;
 use std::fmt;
+#[cfg(any(feature = "axum", feature = "websocket"))]
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(any(feature = "axum", feature = "websocket"))]
+use tracing::Span;
+
 use super::{Counters, Observer, tell};
 use crate::runtime::JobWatch;
+#[cfg(any(feature = "axum", feature = "websocket"))]
+use crate::shutdown::{ShutdownLevel, ShutdownTrigger};
 
 /// Who is told. Cheap to clone.
 #[derive(Clone, Default)]
@@ -84,19 +91,54 @@ impl fmt::Debug for Observers {
     }
 }
 
-/// A WebSocket that is open, until it is dropped.
+/// Why a WebSocket was given up, of which its operator is told the same wherever it runs.
+#[cfg(any(feature = "axum", feature = "websocket"))]
+pub(crate) mod unresponsive {
+    pub(crate) const TAKES_NOTHING: &str = "it does not read";
+    pub(crate) const IS_SILENT: &str = "it does not answer pings";
+}
+
+/// A WebSocket that is open, until it is dropped. Says on the log how it ended, once it is told: what its client has broken off by default, and
+/// an end as it should be for who looks closely.
 #[cfg(any(feature = "axum", feature = "websocket"))]
 pub(crate) struct OpenWebSocket {
     observers: Observers,
+    /// Whose it is.
+    peer: Option<SocketAddr>,
+    /// Of its request.
+    span: Span,
+    shutdown: ShutdownTrigger,
     /// Of the Close that has ended it.
     pub(crate) code: Option<u16>,
 }
 
 #[cfg(any(feature = "axum", feature = "websocket"))]
 impl OpenWebSocket {
-    pub(crate) fn new(observers: &Observers) -> Self {
+    pub(crate) fn new(observers: &Observers, peer: Option<SocketAddr>, shutdown: &ShutdownTrigger, span: Span) -> Self {
         observers.tell(Observer::websocket_opened);
-        OpenWebSocket { observers: observers.clone(), code: None }
+        OpenWebSocket { observers: observers.clone(), peer, span, shutdown: shutdown.clone(), code: None }
+    }
+
+    /// Its client has broken it off, or was disconnected; `code` is what that is called by.
+    pub(crate) fn broken(&self, code: u16, reason: &dyn fmt::Display) {
+        if self.shutdown.level() == ShutdownLevel::Forced {
+            // It may be the server that took the connection away.
+            return self.ended(Some(code), reason);
+        }
+        self.span.in_scope(|| {
+            tracing::info!(target: "adapter", peer = self.told(), code, %reason, "a WebSocket has broken off");
+        });
+    }
+
+    /// It has ended as it should.
+    pub(crate) fn ended(&self, code: Option<u16>, reason: &dyn fmt::Display) {
+        self.span.in_scope(|| {
+            tracing::debug!(target: "adapter", peer = self.told(), code, %reason, "a WebSocket has ended");
+        });
+    }
+
+    fn told(&self) -> String {
+        self.peer.map_or_else(|| "unix".to_owned(), |peer| peer.to_string())
     }
 }
 

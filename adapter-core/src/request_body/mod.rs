@@ -12,7 +12,7 @@ mod tests;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -102,6 +102,8 @@ pub struct RequestBody {
     trailers: Option<Box<HeaderMap>>,
     /// Octets that were read, where somebody counts them.
     read: Option<Arc<AtomicU64>>,
+    /// Whether what was asked for last has not come, where somebody wants to know.
+    waits: Option<Arc<AtomicBool>>,
 }
 
 enum State {
@@ -190,6 +192,20 @@ impl RequestBody {
         self.read.get_or_insert_default().clone()
     }
 
+    /// Whether who reads it waits for the client, from now on; `None` where there is nothing to wait for.
+    pub(crate) fn watch_waits(&mut self) -> Option<Arc<AtomicBool>> {
+        match self.state {
+            State::Source(_) => Some(self.waits.get_or_insert_default().clone()),
+            _ => None,
+        }
+    }
+
+    fn set_waits(&self, waits: bool) {
+        if let Some(told) = &self.waits {
+            told.store(waits, Ordering::Relaxed);
+        }
+    }
+
     /// The trailers, once the end has been read; `None` if there were none. \[TRL-01\]
     pub fn trailers(&self) -> Option<&HeaderMap> {
         self.trailers.as_deref()
@@ -210,6 +226,7 @@ impl RequestBody {
 
     /// [`frame`](Self::frame) for a caller that may block.
     pub(crate) fn next_frame(&mut self) -> Option<Result<Frame<Bytes>, RequestBodyError>> {
+        self.set_waits(true);
         let next = match &mut self.state {
             State::Source(source) => match self.pace.left() {
                 None => source.as_mut().next_frame(None),
@@ -243,6 +260,7 @@ impl RequestBody {
         &mut self,
         next: Option<Result<Frame<Bytes>, RequestBodyError>>,
     ) -> Option<Result<Frame<Bytes>, RequestBodyError>> {
+        self.set_waits(false);
         match &next {
             None => self.state = State::Empty,
             Some(Err(error)) => self.state = State::Failed(error.clone()),
@@ -309,7 +327,13 @@ impl http_body::Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         let next = match &mut self.state {
-            State::Source(source) => std::task::ready!(source.as_mut().poll_frame(cx)),
+            State::Source(source) => match source.as_mut().poll_frame(cx) {
+                Poll::Ready(next) => next,
+                Poll::Pending => {
+                    self.set_waits(true);
+                    return Poll::Pending;
+                }
+            },
             _ => self.next_ready(),
         };
         Poll::Ready(self.seen(next))
@@ -344,7 +368,7 @@ impl Stream for RequestBody {
 
 impl From<State> for RequestBody {
     fn from(state: State) -> Self {
-        RequestBody { state, pace: Pace::ANY, trailers: None, read: None }
+        RequestBody { state, pace: Pace::ANY, trailers: None, read: None, waits: None }
     }
 }
 

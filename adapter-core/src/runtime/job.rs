@@ -107,6 +107,7 @@ enum Place {
 enum Kind {
     Firm(Option<Work>),
     Withdrawable(Arc<Slot>),
+    Reserved(Arc<Reserved>),
 }
 
 /// Work that is begun or withdrawn, whichever is first.
@@ -119,6 +120,46 @@ struct Slot {
 impl Slot {
     fn take(&self) -> Option<Work> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Slot {
+    fn new(work: impl FnOnce() + Send + 'static) -> Self {
+        Slot { work: Mutex::new(Some(carrying(work))), withdrawn: OnceLock::new() }
+    }
+
+    /// Has nobody want it any more.
+    fn withdraw(&self) {
+        if let Some(work) = self.take() {
+            if let Some(withdrawn) = self.withdrawn.get() {
+                withdrawn.fetch_add(1, Ordering::Relaxed);
+            }
+            contain::discard("drop of a blocking job", work);
+        }
+    }
+}
+
+/// Work that has its place before there is something to do.
+struct Reserved {
+    slot: Slot,
+    stage: Mutex<Stage>,
+}
+
+enum Stage {
+    /// What it is to work on has not come.
+    Expected,
+    /// Nor had it when its turn came: it waits beside the line.
+    Aside(BlockingJob),
+    /// It can be done, or never will be.
+    Settled,
+}
+
+impl Reserved {
+    fn settle(&self) -> Option<BlockingJob> {
+        match std::mem::replace(&mut *self.stage.lock().unwrap_or_else(PoisonError::into_inner), Stage::Settled) {
+            Stage::Aside(job) => Some(job),
+            Stage::Expected | Stage::Settled => None,
+        }
     }
 }
 
@@ -144,9 +185,17 @@ impl BlockingJob {
 
     /// The same, until the [`Withdrawal`] is dropped.
     pub(crate) fn withdrawable(work: impl FnOnce() + Send + 'static) -> (Self, Withdrawal) {
-        let slot = Arc::new(Slot { work: Mutex::new(Some(carrying(work))), withdrawn: OnceLock::new() });
+        let slot = Arc::new(Slot::new(work));
         let kind = Kind::Withdrawable(slot.clone());
         (BlockingJob { kind, place: Place::New, counted: None, watched: None }, Withdrawal(slot))
+    }
+
+    /// The same with a place in the line from now on, though there is nothing to do before [`Reservation::settle`]. Its turn may come before:
+    /// then it leaves the thread to others, and is the first when it is settled. It is one job to whoever counts.
+    pub(super) fn reserved(work: impl FnOnce() + Send + 'static) -> (Self, Reservation) {
+        let reserved = Arc::new(Reserved { slot: Slot::new(work), stage: Mutex::new(Stage::Expected) });
+        let kind = Kind::Reserved(reserved.clone());
+        (BlockingJob { kind, place: Place::New, counted: None, watched: None }, Reservation(reserved))
     }
 
     /// The same, counted by `guard`.
@@ -180,6 +229,14 @@ impl BlockingJob {
 
     /// Does it, on a thread that may block; nothing if it was withdrawn. Never panics.
     pub fn run(mut self) {
+        if let Kind::Reserved(reserved) = &self.kind {
+            let reserved = reserved.clone();
+            let mut stage = reserved.stage.lock().unwrap_or_else(PoisonError::into_inner);
+            if matches!(*stage, Stage::Expected) {
+                *stage = Stage::Aside(self);
+                return;
+            }
+        }
         let Some(work) = self.take() else { return };
         let running = self.watched.take().map(Queued::start);
         // Work contains the panics of applications; one of ours must not end the thread.
@@ -191,15 +248,21 @@ impl BlockingJob {
         match &mut self.kind {
             Kind::Firm(work) => work.take(),
             Kind::Withdrawable(slot) => slot.take(),
+            Kind::Reserved(reserved) => reserved.slot.take(),
+        }
+    }
+
+    fn slot(&self) -> Option<&Slot> {
+        match &self.kind {
+            Kind::Firm(_) => None,
+            Kind::Withdrawable(slot) => Some(slot),
+            Kind::Reserved(reserved) => Some(&reserved.slot),
         }
     }
 
     /// Whether nobody wants it any more, so that [`run`](Self::run) does nothing.
     pub fn is_withdrawn(&self) -> bool {
-        match &self.kind {
-            Kind::Firm(_) => false,
-            Kind::Withdrawable(slot) => slot.work.lock().unwrap_or_else(PoisonError::into_inner).is_none(),
-        }
+        self.slot().is_some_and(|slot| slot.work.lock().unwrap_or_else(PoisonError::into_inner).is_none())
     }
 }
 
@@ -229,11 +292,31 @@ pub(crate) struct Withdrawal(Arc<Slot>);
 
 impl Drop for Withdrawal {
     fn drop(&mut self) {
-        if let Some(work) = self.0.take() {
-            if let Some(withdrawn) = self.0.withdrawn.get() {
-                withdrawn.fetch_add(1, Ordering::Relaxed);
-            }
-            contain::discard("drop of a blocking job", work);
+        self.0.withdraw();
+    }
+}
+
+/// Held by who has reserved a place: dropped, it drops a job that has not begun.
+pub(crate) struct Reservation(Arc<Reserved>);
+
+impl Reservation {
+    /// There is something to do from now on. Gives the job, where its turn has been: it belongs before all that wait.
+    pub(super) fn settle(self) -> Option<BlockingJob> {
+        let mut job = self.0.settle()?;
+        job.place = Place::Closing;
+        Some(job)
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // Settled before, it is done.
+        let mut stage = self.0.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(*stage, Stage::Settled) {
+            let aside = std::mem::replace(&mut *stage, Stage::Settled);
+            drop(stage);
+            self.0.slot.withdraw();
+            drop(aside);
         }
     }
 }
@@ -277,7 +360,7 @@ impl JobQueue {
 
     /// The same whatever the limit, where a thread is about to take it.
     pub fn push_over(&mut self, job: BlockingJob) {
-        if let Kind::Withdrawable(slot) = &job.kind {
+        if let Some(slot) = job.slot() {
             let _ = slot.withdrawn.set(self.withdrawn.clone());
         }
         if job.goes_first() {
@@ -322,6 +405,40 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     use super::*;
+
+    #[test]
+    fn what_is_reserved_has_its_place_and_waits_beside_the_line() {
+        let mut queue = JobQueue::new(1);
+        let done = Arc::new(AtomicUsize::new(0));
+        let reserved = || {
+            let done = done.clone();
+            BlockingJob::reserved(move || _ = done.fetch_add(1, Ordering::SeqCst))
+        };
+        let (job, reservation) = reserved();
+        assert!(queue.push(job).is_ok() && queue.push(BlockingJob::new(|| ())).is_err(), "it has the place");
+        queue.pop().unwrap().run();
+        assert_eq!(done.load(Ordering::SeqCst), 0, "there is nothing to do yet");
+        assert!(queue.push(BlockingJob::new(|| ())).is_ok());
+        let job = reservation.settle().expect("its turn has been");
+        assert!(job.goes_first() && queue.push(job).is_ok());
+        queue.pop().unwrap().run();
+        assert_eq!(done.load(Ordering::SeqCst), 1);
+        queue.pop().unwrap().run();
+        // Settled before its turn, it is done then.
+        let (job, reservation) = reserved();
+        assert!(reservation.settle().is_none());
+        job.run();
+        assert_eq!(done.load(Ordering::SeqCst), 2);
+        // Nobody wants it any more, in the line and beside it.
+        let (job, reservation) = reserved();
+        assert!(queue.push(job).is_ok());
+        drop(reservation);
+        assert!(!queue.is_full(), "it has left its place");
+        let (job, reservation) = reserved();
+        job.run();
+        drop(reservation);
+        assert_eq!((done.load(Ordering::SeqCst), Arc::strong_count(&done)), (2, 1), "what it holds is dropped");
+    }
 
     #[test]
     fn what_is_withdrawn_leaves_its_place_and_is_not_done() {

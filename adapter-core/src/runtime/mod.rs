@@ -5,6 +5,8 @@
 //! Requirements: RTM-01 to RTM-06.
 
 mod job;
+#[cfg_attr(not(feature = "websocket"), allow(dead_code, reason = "it is for WebSockets"))]
+mod reserve;
 mod task;
 mod tasks;
 mod time;
@@ -18,6 +20,8 @@ use tracing::Span;
 
 pub use self::job::{BlockingJob, JobQueue, Queued, Running};
 pub(crate) use self::job::{JobWatch, Withdrawal};
+#[cfg(feature = "websocket")]
+pub(crate) use self::reserve::Place;
 pub(crate) use self::task::channel as task_channel;
 pub use self::task::{Task, TaskError};
 pub use self::tasks::Tasks;

@@ -35,6 +35,15 @@ pub trait Server: Send + Sync {
     /// Name, version, capabilities and concurrency model; no addresses yet.
     fn info(&self) -> ServerInfo;
 
+    /// Refuses what [`start`](Self::start) would refuse of `config` before it binds, options of its own among it. Starts nothing and does not
+    /// block. By default that is what [`ServerConfig::validate`] refuses.
+    ///
+    /// # Errors
+    /// [`ServeError::Config`]: a setting this server can't follow (\[REG-03\]).
+    fn check(&self, config: &ServerConfig) -> Result<(), ServeError> {
+        config.validate()
+    }
+
     /// Binds, runs [`Application::startup`](crate::Application::startup), then serves in the background.
     ///
     /// Blocks until the server accepts connections. After [`ServerHandle::wait`] returns nothing of it is left.
@@ -48,6 +57,10 @@ pub trait Server: Send + Sync {
 impl<S: Server + ?Sized> Server for &S {
     fn info(&self) -> ServerInfo {
         (**self).info()
+    }
+
+    fn check(&self, config: &ServerConfig) -> Result<(), ServeError> {
+        (**self).check(config)
     }
 
     fn start(&self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use tracing::Span;
 
 use super::blocking::BlockingWebSocket;
 #[cfg(feature = "deflate")]
@@ -32,7 +33,7 @@ use crate::contain::{self, Contained};
 use crate::environ::Environ;
 use crate::error::Error;
 use crate::rules::response::is_hop_by_hop;
-use crate::runtime::TaskError;
+use crate::runtime::{Place, Task, TaskError};
 use crate::upgrade::{OnUpgrade, UpgradeError};
 
 /// A handshake that was found to be one, to be accepted or denied.
@@ -177,10 +178,11 @@ impl Upgrade {
     }
 
     /// As [`accept`](Self::accept), with `handler` on a thread of the server's blocking pool, which it holds until it
-    /// returns. Where no thread can be had, the WebSocket closes with 1013.
+    /// returns. In a [`blocking`](crate::blocking) application that is, on event loops, the thread that calls this. Where all are taken it waits for one,
+    /// in the line for blocking work.
     ///
     /// # Errors
-    /// As [`accept`](Self::accept).
+    /// As [`accept`](Self::accept); [`HandshakeError::NoPlace`] where that line is full.
     pub fn blocking_accept<F, V>(self, handler: F) -> Result<Response, HandshakeError>
     where
         F: FnOnce(BlockingWebSocket) -> V + Send + 'static,
@@ -188,7 +190,10 @@ impl Upgrade {
     {
         let runtime = self.environ.runtime().clone();
         let (response, accepted) = self.accept_future()?;
-        runtime.spawn(accepted.run_blocking(handler)).detach();
+        // Before the client is told that it is accepted.
+        let work = move |socket| judge(handler(BlockingWebSocket::new(socket)));
+        let (place, task) = runtime.reserve_blocking(work).ok_or(HandshakeError::NoPlace)?;
+        runtime.spawn(accepted.run_blocking(place, task)).detach();
         Ok(response)
     }
 
@@ -200,7 +205,10 @@ impl Upgrade {
         let (response, deflate) = self.response()?;
         let on_upgrade = self.environ.upgrade().map_err(|_| HandshakeError::Taken)?;
         let options = Options { deflate, ..self.options };
-        Ok((response, Accepted(Some(Box::new(Opening { on_upgrade, environ: self.environ, options })))))
+        Ok((
+            response,
+            Accepted(Some(Box::new(Opening { on_upgrade, environ: self.environ, options, span: Span::current() }))),
+        ))
     }
 
     fn response(&self) -> Result<(Response, Option<Agreed>), HandshakeError> {
@@ -262,6 +270,8 @@ struct Opening {
     on_upgrade: OnUpgrade,
     environ: Environ,
     options: Options,
+    /// Of the request.
+    span: Span,
 }
 
 impl Accepted {
@@ -269,9 +279,9 @@ impl Accepted {
     fn open(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Arc<Shared>, Keeper), UpgradeError>> {
         let opening = self.0.as_mut().expect("polled after it was ready");
         let stream = ready!(Pin::new(&mut opening.on_upgrade).poll(cx));
-        let Opening { environ, options, .. } = *self.0.take().expect("it was there just now");
+        let Opening { environ, options, span, .. } = *self.0.take().expect("it was there just now");
         let shared = Shared::new(stream?, Role::Server, options, environ.runtime());
-        let keeper = Keeper::new(shared.clone(), &environ);
+        let keeper = Keeper::new(shared.clone(), &environ, span);
         Poll::Ready(Ok((shared, keeper)))
     }
 
@@ -296,15 +306,11 @@ impl Accepted {
     }
 
     /// The life of a WebSocket with a blocking handler.
-    async fn run_blocking<F, V>(mut self, handler: F)
-    where
-        F: FnOnce(BlockingWebSocket) -> V + Send + 'static,
-        V: Verdict,
-    {
+    async fn run_blocking(mut self, place: Place<WebSocket>, task: Task<u16>) {
         let Ok((shared, keeper)) = poll_fn(|cx| self.open(cx)).await else { return };
         let socket = WebSocket::new(shared.clone());
         let hold = socket.hold();
-        let task = shared.runtime.run_blocking(move || judge(handler(BlockingWebSocket::new(socket))));
+        place.give(socket);
         let handled = async {
             match task.await {
                 Ok(close_code) => close_code,
@@ -389,11 +395,8 @@ impl<E: Into<Error> + Send + 'static> Verdict for Result<(), E> {
 fn judge(verdict: impl Verdict) -> u16 {
     let Err(error) = verdict.verdict() else { return code::NORMAL };
     match error.downcast_ref::<SocketError>() {
-        // The client's doing, and closed already.
-        Some(gone) if !matches!(gone, SocketError::InvalidCode(_)) => {
-            tracing::debug!(target: "adapter", error = %error, "a WebSocket ended");
-            code::NORMAL
-        }
+        // The client's doing, closed already, and told by the keeper.
+        Some(gone) if !matches!(gone, SocketError::InvalidCode(_)) => code::NORMAL,
         _ => {
             tracing::error!(target: "adapter", error = %error, "the handler of a WebSocket failed");
             code::INTERNAL_ERROR

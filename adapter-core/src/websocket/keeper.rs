@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use tracing::Span;
+
 use super::link::{Phase, Shared};
 use super::message::{Error, code};
 use super::wakers::Alarm;
@@ -34,8 +36,10 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn new(shared: Arc<Shared>, environ: &Environ) -> Self {
-        let observed = Some(OpenWebSocket::new(environ.observers()));
+    /// Of a WebSocket whose request was in `span`.
+    pub(super) fn new(shared: Arc<Shared>, environ: &Environ, span: Span) -> Self {
+        let peer = environ.connection().peer();
+        let observed = Some(OpenWebSocket::new(environ.observers(), peer, environ.shutdown(), span));
         let shutting_down = Some((environ.shutting_down(), environ.shutdown().clone()));
         Keeper { alarm: Alarm::new(&shared.wakers), shared, shutting_down, timer: None, observed, is_armed: false }
     }
@@ -116,6 +120,7 @@ impl Future for Keeper {
 impl Drop for Keeper {
     fn drop(&mut self) {
         let mut link = self.shared.lock();
+        let (broken, end) = (link.take_broken(), link.end().cloned());
         link.lose(Error::Lost);
         link.release();
         // Where there was no Close nobody has sent that code.
@@ -124,6 +129,14 @@ impl Drop for Keeper {
         self.shared.wakers.wake_all();
         if let Some(observed) = &mut self.observed {
             observed.code = close_code;
+            match (broken, end) {
+                (Some(Error::Protocol { code, reason }), _) => {
+                    observed.broken(code, &format_args!("the client broke the protocol: {reason}"));
+                }
+                (Some(error), _) => observed.broken(code::ABNORMAL, &error),
+                (None, Some(end)) => observed.ended(Some(end.code), &end),
+                (None, None) => observed.ended(Some(code::ABNORMAL), &"dropped by the server"),
+            }
         }
     }
 }

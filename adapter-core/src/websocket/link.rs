@@ -18,6 +18,7 @@ use super::message::{Close, Error, Message, code};
 use super::options::Options;
 use super::wakers::Wakers;
 use super::wire::{Event, Packed, Role, Wire};
+use crate::observe::unresponsive;
 use crate::runtime::Runtime;
 use crate::upgrade::Upgraded;
 
@@ -127,6 +128,8 @@ pub(super) struct Link {
     end: Option<Close>,
     /// Why it failed, until the receiver is told.
     failure: Option<Error>,
+    /// The same, until the operator is told.
+    broken: Option<Error>,
     /// The last flush was pending: somebody may wait for what is queued.
     held_up: bool,
     changes: Changes,
@@ -156,6 +159,7 @@ impl Link {
             close_ahead: None,
             end: None,
             failure: None,
+            broken: None,
             held_up: false,
             changes: Changes::default(),
             stopping: false,
@@ -213,6 +217,11 @@ impl Link {
         let failure = self.failure.clone()?;
         self.failure = None;
         Some(failure)
+    }
+
+    /// How the client has broken it, if it has; once.
+    pub(super) fn take_broken(&mut self) -> Option<Error> {
+        self.broken.take()
     }
 
     /// Octets that wait to be handed over.
@@ -283,6 +292,7 @@ impl Link {
     pub(super) fn lose(&mut self, why: Error) {
         if self.end.is_none() {
             self.end = Some(Close { code: code::ABNORMAL, reason: String::new(), by_peer: why == Error::Lost });
+            self.broken = Some(why.clone());
             self.failure = Some(why);
         }
         self.enter(Phase::Ended);
@@ -405,7 +415,9 @@ impl Link {
         if self.phase == Phase::Open {
             self.push(now, |wire| wire.queue_close(close_code, reason));
             self.end = Some(Close { code: close_code, reason: reason.to_owned(), by_peer: false });
-            self.failure = Some(Error::Protocol { code: close_code, reason });
+            let failure = Error::Protocol { code: close_code, reason };
+            self.broken = Some(failure.clone());
+            self.failure = Some(failure);
         }
         self.begin_end(now);
     }
@@ -437,7 +449,7 @@ impl Link {
         if self.backlog() > 0 {
             let at = later(self.progressed, self.options.send_timeout);
             if now >= at {
-                self.give_up("it does not read");
+                self.give_up(unresponsive::TAKES_NOTHING);
                 return None;
             }
             look_at(at);
@@ -455,7 +467,7 @@ impl Link {
             if now >= later(asked.unwrap_or(self.received), interval) {
                 // [UPG-23b]
                 if asked.is_some() {
-                    self.give_up("it does not answer pings");
+                    self.give_up(unresponsive::IS_SILENT);
                     return None;
                 }
                 if self.wire.as_ref().is_some_and(Wire::has_spare_buffers) {

@@ -67,6 +67,15 @@ pub struct Engine {
     clock: Clock,
 }
 
+/// What the option `http2` says. \[REG-03\]
+pub(crate) fn http2_enabled(config: &ServerConfig) -> Result<bool, ServeError> {
+    match config.options.get("http2").map(String::as_str) {
+        None | Some("on") => Ok(true),
+        Some("off") => Ok(false),
+        Some(_) => Err(ServeError::config("http2", "is \"on\" or \"off\"")),
+    }
+}
+
 impl Engine {
     /// An engine that serves `application` by `config`.
     ///
@@ -77,11 +86,7 @@ impl Engine {
         serving: Arc<Serving>,
         config: &ServerConfig,
     ) -> Result<Arc<Self>, ServeError> {
-        let http2_enabled = match config.options.get("http2").map(String::as_str) {
-            None | Some("on") => true,
-            Some("off") => false,
-            Some(_) => return Err(ServeError::config("http2", "is \"on\" or \"off\"")),
-        };
+        let http2_enabled = http2_enabled(config)?;
         let limits = config.limits.clone();
         let mut http1 = http1::Builder::new();
         http1

@@ -17,7 +17,6 @@ use adapter_listen::{Listeners, bind_all};
 pub(crate) use self::runtime::TokioDriver;
 pub(crate) use self::transport::Accepting;
 use crate::blocking_pool::BlockingPool;
-use crate::engine::OPTIONS;
 use crate::host::{self, Embedded, Hosted, Spawn};
 
 /// The server `hyper`: hyper on tokio's multi-thread runtime.
@@ -38,6 +37,10 @@ impl Server for HyperServer {
         ServerInfo::new("hyper", env!("CARGO_PKG_VERSION")).with_capabilities(crate::capabilities())
     }
 
+    fn check(&self, config: &ServerConfig) -> Result<(), ServeError> {
+        host::check("hyper", config)
+    }
+
     fn start(&self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
         let _last = LastReference::of(&application);
         self.begin(application, config)
@@ -47,8 +50,7 @@ impl Server for HyperServer {
 impl HyperServer {
     /// [`Server::start`], which lets go of the application after it.
     fn begin(self, application: DynApplication, config: ServerConfig) -> Result<ServerHandle, ServeError> {
-        config.validate()?;
-        config.refuse_unknown_options("hyper", OPTIONS)?;
+        self.check(&config)?;
         let listeners = bind_all(&config.binds_or_default(), false)?;
         let addrs: Vec<_> = listeners.iter().map(|listener| listener.addr().clone()).collect();
         let threads = config.threads.unwrap_or_else(host::cores);

@@ -345,7 +345,10 @@ impl Engine {
     /// Queues work that is going to block; gives it back if the line is full or the server has stopped. \[RTM-03\]
     pub(crate) fn push_blocking(self: &Arc<Self>, job: BlockingJob) -> Result<(), BlockingJob> {
         let mut state = lock(&self.scheduler.state);
-        if state.stopping || (!job.is_accepted() && state.blocking.len() >= self.scheduler.blocking_limit) {
+        // One that a thread is about to take does not wait.
+        let free = state.blocking_cap.saturating_sub(state.running_blocking);
+        let places = self.scheduler.blocking_limit.saturating_add(free);
+        if state.stopping || (!job.is_accepted() && state.blocking.len() >= places) {
             return Err(job);
         }
         if job.goes_first() {

@@ -184,7 +184,9 @@ impl Application for AccessLog {
         let span = entry.span().clone();
         let called = Called(Some(entry));
         // `dispatch` contains panics and answers errors: what the server would have done one level further out.
-        let response = dispatch::call(&self.inner, request, environ).instrument(span).await;
+        // Also what it does before there is something to poll.
+        let call = span.in_scope(|| dispatch::call(&self.inner, request, environ));
+        let response = call.instrument(span).await;
         Ok(called.answered(response))
     }
 

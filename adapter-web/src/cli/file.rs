@@ -35,26 +35,13 @@ pub(super) fn level(matches: &ArgMatches) -> Option<&ArgMatches> {
 
 /// `command`, with what is in the file at `path` as defaults.
 pub(super) fn apply(command: Command, path: &Path) -> Result<Command, Exit> {
-    let fault = |problem: String| Exit::usage(format_args!("{}: {problem}", path.display()));
-    let settings = settings(&command, table(path).map_err(fault)?).map_err(fault)?;
-    Ok(with_defaults(command, &settings))
+    let applied = table(path).and_then(|now| apply_table(command, now));
+    applied.map_err(|problem| Exit::usage(format_args!("{}: {problem}", path.display())))
 }
 
-/// The same of those of `keys` that are not in `but`, out of what is in the file `now`. Of other keys that `command` has the values
-/// are checked. Those it does not have are the program's own, unless they are close to one that it has: what was meant by that is
-/// not to be guessed.
-#[cfg_attr(not(unix), allow(dead_code, reason = "nothing is read again without signals"))]
-pub(super) fn apply_some(command: Command, mut now: Table, keys: &[&str], but: &[&str]) -> Result<Command, String> {
-    let is_known = |key: &str| keys.contains(&key) || find(&command, key).is_some();
-    for key in now.keys().filter(|key| !is_known(key)) {
-        let meant = closest(known(&command), key, 0.9);
-        if NO_SETTINGS.contains(&key.as_str()) || meant.is_some() {
-            return Err(format!("unknown key {key:?}{}", similar(meant)));
-        }
-    }
-    now.retain(|key, _| is_known(key));
-    let mut settings = settings(&command, now)?;
-    settings.retain(|(key, _)| keys.contains(&key.as_str()) && !but.contains(&key.as_str()));
+/// The same with what is in a file.
+pub(super) fn apply_table(command: Command, now: Table) -> Result<Command, String> {
+    let settings = settings(&command, now)?;
     Ok(with_defaults(command, &settings))
 }
 
@@ -102,25 +89,19 @@ fn find<'c>(command: &'c Command, key: &str) -> Option<&'c Arg> {
 
 /// The key that was meant, if one is close.
 fn tip(command: &Command, key: &str) -> String {
-    similar(closest(known(command), key, 0.8))
-}
-
-fn similar(meant: Option<&str>) -> String {
-    meant.map_or_else(String::new, |name| format!("; a similar one is {name:?}"))
+    // Flags have hyphens; who writes underscores means the same.
+    let key = key.replace('_', "-");
+    let close =
+        known(command).into_iter().map(|name| (strsim::jaro(name, &key), name)).filter(|(close, _)| *close > 0.8);
+    close
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map_or_else(String::new, |(_, name)| format!("; a similar one is {name:?}"))
 }
 
 /// The keys of all settings, at whatever level.
 fn known(command: &Command) -> Vec<&str> {
     let own = command.get_arguments().filter_map(Arg::get_long).filter(|key| !NO_SETTINGS.contains(key));
     own.chain(command.get_subcommands().flat_map(known)).collect()
-}
-
-/// The one of `known` that is like `key` to more than `least`, of 1.
-fn closest<'c>(known: impl IntoIterator<Item = &'c str>, key: &str, least: f64) -> Option<&'c str> {
-    // Flags have hyphens; who writes underscores means the same.
-    let key = key.replace('_', "-");
-    let known = known.into_iter().map(|name| (strsim::jaro(name, &key), name)).filter(|(close, _)| *close > least);
-    known.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
 }
 
 fn texts(value: Value) -> Option<Vec<String>> {

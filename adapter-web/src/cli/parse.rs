@@ -1,14 +1,45 @@
 //! clap's errors as one line, empty environment variables as none, and a file beneath both.
 
+use std::cell::RefCell;
 use std::ffi::{OsStr as Name, OsString};
+use std::sync::Arc;
 
 use clap::builder::{OsStr, Resettable};
 use clap::error::ErrorKind;
-use clap::{Command, FromArgMatches, Parser};
+use clap::{ArgMatches, Command, FromArgMatches, Parser};
 
 use super::exit::Exit;
 use super::{file, health, print};
 use crate::stderr;
+
+/// A command line with a file beneath it, to be read again when that has changed.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    /// Without the file's defaults; what is in the environment is in it.
+    command: Command,
+    args: Vec<OsString>,
+}
+
+impl Line {
+    /// What it says with `settings` in the file, at the level at which the flags of [`Args`](super::Args) are. As a start does, but for what
+    /// the program makes of it.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "nothing is read again without signals"))]
+    pub(super) fn with(&self, settings: toml::Table) -> Result<ArgMatches, String> {
+        let mut command = file::apply_table(self.command.clone(), settings)?;
+        let matches = command.try_get_matches_from_mut(&self.args).map_err(|error| problem(&error))?;
+        file::level(&matches).cloned().ok_or_else(|| "it is not for this command".to_owned())
+    }
+}
+
+thread_local! {
+    /// The line whose values are being taken out of it.
+    static LINE: RefCell<Option<Arc<Line>>> = const { RefCell::new(None) };
+}
+
+/// The line that is being parsed on this thread, if there is a file beneath it.
+pub(super) fn line() -> Option<Arc<Line>> {
+    LINE.with_borrow(Clone::clone)
+}
 
 /// Parses this process's command line and environment.
 ///
@@ -37,25 +68,23 @@ pub(crate) fn parse_with<P: FromArgMatches>(
     let plain = without_empty(command, &|name| std::env::var_os(name).is_some_and(|value| value.is_empty()));
     let mut command = plain.clone();
     let mut matches = command.try_get_matches_from_mut(&args).map_err(|error| exit(&error))?;
+    let mut line = None;
     if let Some(path) = file::named(&matches) {
         command = file::apply(plain.clone(), &path)?;
         matches = command.try_get_matches_from_mut(&args).map_err(|error| exit(&error))?;
+        line = Some(Arc::new(Line { command: plain.clone(), args: args.clone() }));
     }
     health::asked(&matches)?;
     let printed = print::asked(&matches, &plain)?;
-    let parsed = P::from_arg_matches_mut(&mut matches).map_err(|error| exit(&error.format(&mut command)))?;
+    LINE.set(line);
+    let parsed = P::from_arg_matches_mut(&mut matches);
+    LINE.set(None);
+    let parsed = parsed.map_err(|error| exit(&error.format(&mut command)))?;
     let unused = |(name, value): (OsString, OsString)| unused(&named, &name, value.is_empty());
     for line in std::env::vars_os().filter_map(unused) {
         stderr::say(line);
     }
     printed.map_or(Ok(parsed), |text| Err(Exit::done(text)))
-}
-
-/// What the defaults of `command` say, and nobody else.
-#[cfg_attr(not(unix), allow(dead_code, reason = "nothing is read again without signals"))]
-pub(super) fn defaults<P: FromArgMatches>(mut command: Command) -> Result<P, Exit> {
-    let mut matches = command.try_get_matches_from_mut([""]).map_err(|error| exit(&error))?;
-    P::from_arg_matches_mut(&mut matches).map_err(|error| exit(&error.format(&mut command)))
 }
 
 /// What processes of one program say to each other.

@@ -1,5 +1,6 @@
 //! What is told of a request for which there is no thread, and no place to wait for one: the same on every server.
 
+use adapter_core::websocket::Upgrade;
 use adapter_web::observe::{ConnectionEnd, Counters};
 
 use super::*;
@@ -177,6 +178,113 @@ fn a_request_that_waits_too_long_for_a_thread_is_answered() {
         });
         let status = |line: &String| object(line)["status"].clone();
         assert_eq!(lines.iter().map(status).collect::<Vec<_>>(), [503, 503], "{name}: {lines:?}");
+    }
+}
+
+/// A client, and the status line of what its handshake is answered; more of the answer waits to be read.
+fn handshake(addr: SocketAddr, path: &str) -> wire::Client {
+    let mut client = wire::Client::connect(addr);
+    let ask = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+    client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\nUser-Agent: x\r\n{ask}\r\n\r\n").as_bytes());
+    client
+}
+
+/// Handlers of WebSockets that block until the gate is open, and say that they have begun; accepted by async and by blocking code.
+fn held_sockets(gate: &Gate, blocks: bool) -> (DynApplication, mpsc::Receiver<()>) {
+    let (begun, begins) = mpsc::channel();
+    let held = gate.clone();
+    let accept = move |upgrade: Upgrade| {
+        let (begun, held) = (begun.clone(), held.clone());
+        upgrade.blocking_accept(move |_socket| {
+            let _ = begun.send(());
+            held.pass();
+        })
+    };
+    let application = if blocks {
+        DynApplication::new(adapter_web::blocking(move |request, environ| {
+            Ok::<_, Error>(accept(Upgrade::from_request(&request, &environ)?)?)
+        }))
+    } else {
+        DynApplication::new(move |request: Request, environ: Environ| {
+            let accepted = Upgrade::from_request(&request, &environ).and_then(&accept);
+            async move { Ok::<_, Error>(accepted?) }
+        })
+    };
+    (application, begins)
+}
+
+/// Before the client is told that it is accepted, and not by a close: one that a load balancer understands.
+#[test]
+fn a_blocking_websocket_that_finds_no_place_is_refused() {
+    for server in adapter_web::servers() {
+        for blocks in [false, true] {
+            let name = format!("{}, {}", server.info().name, if blocks { "blocking" } else { "async" });
+            let gate = Gate::default();
+            let (application, begins) = held_sockets(&gate, blocks);
+            let counters = Arc::new(Counters::new());
+            let mut config = wire::config().threads(4).observe(counters.clone());
+            (config.blocking_threads, config.blocking_queue) = (1, 1);
+            let told = counters.clone();
+            let lines = whole_lines(server, config, Format::Json, application, |addr| {
+                // Opened also where something fails.
+                let opened = Opens(&gate);
+                let mut first = handshake(addr, "/first");
+                assert!(first.head().starts_with("HTTP/1.1 101 "), "{name}");
+                begins.recv_timeout(wire::PATIENCE).unwrap();
+                let mut second = handshake(addr, "/second");
+                let deadline = std::time::Instant::now() + wire::PATIENCE;
+                while told.snapshot().blocking_waiting() == 0 {
+                    assert!(std::time::Instant::now() < deadline, "{name}");
+                    std::thread::yield_now();
+                }
+                let mut third = handshake(addr, "/third");
+                let head = third.head();
+                assert!(
+                    head.starts_with("HTTP/1.1 503 ") && head.contains("\r\nconnection: close\r\n"),
+                    "{name}: {head}"
+                );
+                assert_eq!(third.exact(REASON.len()).unwrap(), REASON.as_bytes(), "{name}");
+                drop(opened);
+                // Each is closed at the end of its handler, which the second one's had a thread for, too.
+                assert!(second.head().starts_with("HTTP/1.1 101 "), "{name}");
+                for client in [&mut first, &mut second] {
+                    assert_eq!(client.exact(4).unwrap(), [0x88, 2, 3, 0xe8], "{name}");
+                }
+                begins.recv_timeout(wire::PATIENCE).unwrap();
+            });
+            let line = object(lines.iter().find(|line| line.contains("/third")).unwrap());
+            assert_eq!((&line["ended"], &line["reason"]), (&"refused".into(), &REASON.into()), "{name}");
+            let seen = counters.snapshot();
+            assert_eq!((&seen.refused[..], seen.upgrades), (&[(503, 1)][..], 2), "{name}");
+            let jobs = (seen.blocking_queued, seen.blocking_started, seen.blocking_dropped, seen.blocking_running());
+            assert_eq!(jobs, (3, 2, 1, 0), "{name}");
+        }
+    }
+}
+
+/// As many as there are threads, though nobody may wait: a blocking handler's own thread is one of them.
+#[test]
+fn without_a_queue_each_thread_has_a_websocket() {
+    for server in adapter_web::servers() {
+        for blocks in [false, true] {
+            let name = format!("{}, {}", server.info().name, if blocks { "blocking" } else { "async" });
+            let gate = Gate::default();
+            let (application, begins) = held_sockets(&gate, blocks);
+            let mut config = wire::config().threads(4);
+            (config.blocking_threads, config.blocking_queue) = (2, 0);
+            let lines = whole_lines(server, config, Format::Json, application, |addr| {
+                let _opened = Opens(&gate);
+                let mut clients = Vec::new();
+                for _ in 0..2 {
+                    let mut client = handshake(addr, "/");
+                    assert!(client.head().starts_with("HTTP/1.1 101 "), "{name}");
+                    begins.recv_timeout(wire::PATIENCE).unwrap();
+                    clients.push(client);
+                }
+                assert!(handshake(addr, "/third").head().starts_with("HTTP/1.1 503 "), "{name}");
+            });
+            assert_eq!(lines.len(), 3, "{name}: {lines:?}");
+        }
     }
 }
 

@@ -80,6 +80,7 @@ mod unix {
             ("an_interrupt_passed_on_is_no_second_one", ends::interrupt_twice),
             ("a_hang_up_reloads_and_ends_nothing", operator::hang_up),
             ("trusted_proxies_are_read_again_at_a_hang_up", trust::again),
+            ("what_no_start_would_take_is_not_read_again", trust::refused),
             ("listeners_with_the_proxy_protocol_are_told", trust::told),
             ("trusted_proxies_of_workers_are_read_by_new_ones", trust::of_workers),
             ("quit_stops_at_once", operator::quit),

@@ -68,6 +68,13 @@ pub(crate) fn again(server: &str) {
         ("trusted-proxy = ['10.0.0.1', 'nobody']", "trusted-proxy: invalid value 'nobody'"),
         ("trusted-hops = 1\ntrusted-proxy = '10.0.0.1'", "--trusted-hops: proxies are counted or listed"),
         ("trusted-", "line 1: "),
+        // Nor does what only the next start would find.
+        ("trusted-proxy = '10.0.0.1'\ntls-key = 'key.pem'", "--tls-key: "),
+        ("trusted-proxy = '10.0.0.1'\noption = 'colour=red'", "colour: the server "),
+        ("trusted-proxy = '10.0.0.1'\ncolour = 'red'", "unknown key \"colour\""),
+        ("trusted-proxy = '10.0.0.1'\nworkers = 2\nmetrics-bind = ':1'", "--metrics-bind: not with --workers: "),
+        ("trusted-proxy = '10.0.0.1'\naccess-log = 'events'\naccess-log-file = 'x'", "--access-log-file: "),
+        ("trusted-proxy = '10.0.0.1'\nlog = 'loud'", "--log: \"loud\" is no level"),
     ] {
         file.write(wrong);
         hang_up(&served, &format!("trusting the proxies from before: {}: {why}", file.path.display()));
@@ -96,6 +103,38 @@ pub(crate) fn again(server: &str) {
     assert!(line.contains("[PRX-02] it may not speak the PROXY protocol"), "{line}");
 }
 
+/// A file that names a server that is not there, or options that the one it names does not have, is not taken: no start would take it.
+pub(crate) fn refused(server: &str) {
+    let file = File::new(&format!("server = '{server}'\ntrusted-proxy = '127.0.0.1'"));
+    let mut command = command(&["--bind", "127.0.0.1:0", "--config"]);
+    command.arg(&file.path);
+    let served = start(command);
+    let address = served.address();
+    for (wrong, why) in [
+        ("server = 'nope'", "unknown server \"nope\"; known are: "),
+        ("option = 'nope=1'", "nope: the server "),
+        #[cfg(feature = "tls")]
+        (
+            "bind = '127.0.0.1:0,tls'\ntls-self-signed = true\ntls-cert = 'no'\ntls-key = 'no'",
+            "--tls-self-signed: can't",
+        ),
+    ] {
+        file.write(&format!("trusted-proxy = '10.0.0.1'\n{wrong}"));
+        served.signal("-HUP");
+        let line = served.line();
+        let said = format!("adapter: SIGHUP: trusting the proxies from before: {}: {why}", file.path.display());
+        assert!(line.starts_with(&said) && line.ends_with(" (the next start would refuse it, too)"), "{line}");
+        assert_eq!(peer(&mut connect(&address)), CLIENT);
+    }
+    // Another server is told, and taken at the next start.
+    file.write("server = 'auto'");
+    let read =
+        format!("read the trusted proxies of {} again; what it says else has changed (server)", file.path.display());
+    hang_up(&served, &read);
+    served.signal("-TERM");
+    assert_eq!(served.end().0.code(), Some(0));
+}
+
 /// Those of the PROXY protocol are read again, too; and by the new ones where there are workers.
 pub(crate) fn of_workers(server: &str) {
     let file = File::new("proxy-protocol-from = '10.9.9.9'");
@@ -119,7 +158,7 @@ pub(crate) fn of_workers(server: &str) {
     // Nobody may speak there any more: that is refused, as it is at a start.
     file.write("");
     served.signal("-HUP");
-    let lines = until(&served, "as none are trusted");
+    let lines = until(&served, "as none are trusted (the next start would refuse it, too)");
     assert!(lines.last().is_some_and(|line| line.contains("trusting the proxies from before: ")), "{lines:?}");
     assert_eq!(said(&address), "Some(1.2.3.4)");
     drop(served);

@@ -36,7 +36,7 @@ fn open_with(capacity: usize, options: Options, shutdown: ShutdownTrigger) -> Se
     let (server, client) = pipe(capacity);
     let (stream, tether) = Upgraded::new(server, "");
     let shared = Shared::new(stream, Role::Server, options, &super::runtime());
-    let keeper = Keeper::new(shared.clone(), &environ(true, true, shutdown));
+    let keeper = Keeper::new(shared.clone(), &environ(true, true, shutdown), tracing::Span::none());
     Setup { socket: WebSocket::new(shared), client, keeper, tether }
 }
 

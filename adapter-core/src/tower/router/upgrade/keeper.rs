@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::link::{Link, State};
+use crate::observe::unresponsive;
 use crate::runtime::Runtime;
 use crate::shutdown::ShutdownTrigger;
 
@@ -118,18 +119,21 @@ impl Keeper<'_> {
                 self.link.wake_program();
                 return Some(now + ping);
             } else {
-                return self.give_up(state);
+                return self.give_up(state, unresponsive::IS_SILENT);
             }
         };
         match stalled {
-            Some(until) if now >= until => self.give_up(state),
+            Some(until) if now >= until => self.give_up(state, unresponsive::TAKES_NOTHING),
             Some(until) => Some(next.min(until)),
             None => Some(next),
         }
     }
 
     /// Takes the stream away from the program.
-    fn give_up(&self, mut state: MutexGuard<'_, State>) -> Option<Instant> {
+    fn give_up(&self, mut state: MutexGuard<'_, State>, why: &'static str) -> Option<Instant> {
+        if let Some(websocket) = &mut state.websocket {
+            websocket.given_up = Some(why);
+        }
         let stream = state.stream.take();
         drop(state);
         drop(stream);

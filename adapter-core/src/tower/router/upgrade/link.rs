@@ -4,6 +4,7 @@
 //! program's frames. Each takes the lock for one poll of the stream, which does not block. Who has to be woken by the
 //! stream is behind [`Wakers`]: a stream remembers one waker for each direction.
 
+use std::borrow::Cow;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,15 +39,13 @@ pub(super) struct Link {
     wakers: Arc<Wakers>,
     /// Wakes everybody in `wakers`.
     waker: Waker,
-    /// Of the request.
-    span: Span,
 }
 
 impl Default for Link {
     fn default() -> Self {
         let wakers = Arc::<Wakers>::default();
         let waker = Waker::from(wakers.clone());
-        Link { state: Mutex::new(State::default()), wakers, waker, span: Span::current() }
+        Link { state: Mutex::new(State::default()), wakers, waker }
     }
 }
 
@@ -75,6 +74,17 @@ impl Link {
         self.wakers.wake_all();
     }
 
+    /// Why it is over, where it is the client that has broken it off, or was given up.
+    pub(super) fn broken(&self) -> Option<Cow<'static, str>> {
+        let state = self.lock();
+        let websocket = state.websocket.as_ref()?;
+        match websocket.given_up {
+            Some(why) => Some(format!("the client was disconnected: {why}").into()),
+            // The program may have read a Close that came before a write failed.
+            None => (websocket.lost && !websocket.input.is_closed()).then_some("the connection was lost".into()),
+        }
+    }
+
     /// `waker` is woken when the program drops its socket, or can't write.
     pub(super) fn set_keeper(&self, waker: &Waker) {
         self.wakers.set(Who::Keeper, waker);
@@ -96,6 +106,8 @@ pub(super) struct State {
     reader: Option<Waker>,
     /// What the keeper needs; `None` for protocols it does not know.
     pub(super) websocket: Option<Watched>,
+    /// Of the request.
+    pub(super) span: Option<Span>,
 }
 
 /// What the keeper knows of a WebSocket, and has to say.
@@ -126,6 +138,10 @@ pub(super) struct Watched {
     pub(super) heard: Instant,
     /// Since when the client takes nothing of what is written.
     pub(super) stalled: Option<Instant>,
+    /// The stream has ended, or failed, before anybody has said Close.
+    lost: bool,
+    /// Why the keeper has given the client up.
+    pub(super) given_up: Option<&'static str>,
     /// Whose time counts.
     runtime: Runtime,
 }
@@ -146,6 +162,8 @@ impl Watched {
             ahead: Bytes::new(),
             heard: runtime.now(),
             stalled: None,
+            lost: false,
+            given_up: None,
             runtime: runtime.clone(),
         }
     }
@@ -179,14 +197,22 @@ impl Watched {
                     return Poll::Ready(Err(given_up()));
                 }
             }
-            Poll::Ready(_) => {
+            Poll::Ready(outcome) => {
                 self.stalled = None;
+                if outcome.is_err() {
+                    self.lose();
+                }
                 if self.closing && !self.closed {
                     self.taken = Some(self.runtime.now());
                 }
             }
         }
         polled
+    }
+
+    /// There is no stream any more.
+    fn lose(&mut self) {
+        self.lost |= !(self.closing || self.frames.is_closed() || self.input.is_closed());
     }
 
     /// The program has read `octets`.
@@ -253,6 +279,9 @@ impl State {
                 Poll::Pending
             }
             Poll::Ready(count) => {
+                if let Some(websocket) = self.websocket.as_mut().filter(|_| most > 0 && !matches!(count, Ok(1..))) {
+                    websocket.lose();
+                }
                 let octets = octets.get(..count?).unwrap_or_default();
                 cursor.put_slice(octets);
                 if let Some(websocket) = &mut self.websocket {
@@ -439,10 +468,11 @@ impl Drop for Socket {
         let stream = state.stream.take();
         let place = if state.websocket.is_some() { "axum's websocket" } else { "upgraded connection" };
         let is_theirs = state.is_open();
+        let span = state.span.take().unwrap_or_else(Span::none);
         drop(state);
         // It is in a task that the program has spawned, and tokio keeps what a task panics with to itself. [ERR-02]
         if is_theirs && thread::panicking() {
-            self.0.span.in_scope(|| contain::report_passing(place));
+            span.in_scope(|| contain::report_passing(place));
         }
         // [UPG-19b] the connection closes here
         drop(stream);

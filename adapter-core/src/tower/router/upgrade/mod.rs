@@ -16,6 +16,7 @@ mod promise;
 mod tests;
 
 use http::{Method, StatusCode, header};
+use tracing::{Instrument as _, Span};
 
 use self::keeper::Patience;
 use self::promise::Promise;
@@ -23,6 +24,9 @@ use crate::environ::Environ;
 use crate::observe::OpenWebSocket;
 use crate::rules;
 use crate::upgrade::Offer;
+
+/// Without a Close. RFC 6455 §7.4.1
+const ABNORMAL: u16 = 1006;
 
 /// A connection that the program may take.
 pub(super) struct Offered {
@@ -61,7 +65,9 @@ impl Offered {
         };
         let Ok(upgrade) = environ.upgrade() else { return };
         let (runtime, shutdown) = (environ.runtime().clone(), environ.shutdown().clone());
-        let (keepers, observers) = (runtime.clone(), environ.observers().clone());
+        let (keepers, span) = (runtime.clone(), Span::current());
+        promise.is_of(span.clone());
+        let within = span.clone();
         let served = async move {
             // The server does not switch after all, or the client is gone: the program's future fails.
             let Ok(stream) = upgrade.await else { return };
@@ -69,11 +75,16 @@ impl Offered {
             if let Some(link) = link
                 && is_websocket
             {
-                let _open = OpenWebSocket::new(&observers);
-                keeper::keep(link, &keepers, &shutdown, Patience::default()).await;
+                let peer = environ.connection().peer();
+                let open = OpenWebSocket::new(environ.observers(), peer, &shutdown, span);
+                keeper::keep(link.clone(), &keepers, &shutdown, Patience::default()).await;
+                match link.broken() {
+                    Some(reason) => open.broken(ABNORMAL, &reason),
+                    None => open.ended(None, &"the program has dropped it"),
+                }
             }
         };
         // The connection is counted; this need not be.
-        runtime.drive(served);
+        runtime.drive(served.instrument(within));
     }
 }

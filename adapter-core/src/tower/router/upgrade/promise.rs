@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
+use tracing::Span;
 
 use super::link::{Link, Socket};
 use crate::runtime::Runtime;
@@ -50,6 +51,11 @@ impl Promise {
         let _ = connection.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         let on_upgrade = caught.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         Some((Promise { link, connection }, on_upgrade))
+    }
+
+    /// The request's `span`, in which it is told what becomes of it.
+    pub(super) fn is_of(&self, span: Span) {
+        self.link.lock().span = Some(span);
     }
 
     /// Puts `stream` behind the `OnUpgrade`, which is ready then; of a `websocket` with the runtime of its keeper.
