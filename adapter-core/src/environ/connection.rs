@@ -121,12 +121,15 @@ impl Connection {
         ConnectionInfo::new(self.peer(), local)
     }
 
-    /// It will be closed, and that is why: what is said first holds; with nothing said the client has closed it. For servers. Does
-    /// not block. \[OBS-02\]
+    /// It will be closed, and that is why: what is said first holds; with nothing said the client has closed it. One that is
+    /// [stalled](ConnectionEnd::Stalled) has not taken the response behind which it was to be closed. For servers. Does not block.
+    /// \[OBS-02\]
     pub fn ends(&self, why: ConnectionEnd) {
-        let place = ConnectionEnd::ALL.iter().position(|one| *one == why).unwrap_or_default() as u8 + 1;
-        // Whoever has said it before is right.
-        let _ = self.end.compare_exchange(0, place, Ordering::Relaxed, Ordering::Relaxed);
+        let place = |why| ConnectionEnd::ALL.iter().position(|one| *one == why).unwrap_or_default() as u8 + 1;
+        let is_meant = |now: u8| now == place(ConnectionEnd::Done) || now == place(ConnectionEnd::Drained);
+        let _ = self.end.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+            (now == 0 || (why == ConnectionEnd::Stalled && is_meant(now))).then(|| place(why))
+        });
     }
 
     /// Why it [ends](Self::ends), as far as that is known.

@@ -247,6 +247,13 @@ fn one_that_is_given_up() {
     assert_told(seen, "TimedOut GET 0 - (0, 0) -1 0", "TimedOut GET 0 - (0, 0) 0 0");
     let seen = told(|_it, _, connection| connection.ends(ConnectionEnd::Forced));
     assert_told(seen, "Forced GET 0 - (0, 0) -1 0", "Forced GET 0 - (0, 0) 0 0");
+    // It was to be closed behind the response that its client does not take.
+    let seen = told(|_it, _, connection| {
+        connection.ends(ConnectionEnd::Done);
+        connection.ends(ConnectionEnd::Stalled);
+        connection.ends(ConnectionEnd::Forced);
+    });
+    assert_told(seen, "TimedOut GET 0 - (0, 0) -1 0", "TimedOut GET 0 - (0, 0) 0 0");
 }
 
 /// Most have the room of one that is over: nothing of that one is left there.
