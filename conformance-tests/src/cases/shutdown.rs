@@ -227,24 +227,34 @@ fn fresh_close(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
 }
 
 fn who_was_there(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
-    let running = life.start(lifecycle::config())?;
-    let cx = &running.context;
-    // More than a server takes out of the queue between two looks at what else there is to do.
-    let mut there = Vec::new();
-    for _ in 0..40 {
-        there.push(cx.connect()?);
+    // On a machine that is too slow for once the server may give up.
+    for _ in 0..5 {
+        let running = life.start(lifecycle::config())?;
+        let cx = &running.context;
+        // More than a server takes out of the queue between two looks at what else there is to do.
+        let mut there = Vec::new();
+        for _ in 0..40 {
+            there.push(cx.connect()?);
+        }
+        running.trigger();
+        let begun = Instant::now();
+        // A packet later, so that the server knows by then.
+        thread::sleep(Duration::from_millis(50));
+        let sent = there.iter_mut().try_for_each(|connection| connection.send(cx.get("").bytes()));
+        if begun.elapsed() > Duration::from_millis(400) {
+            let _ = running.wait()?;
+            continue;
+        }
+        sent?;
+        for (n, connection) in there.iter_mut().enumerate() {
+            let response =
+                connection.response("GET").map_err(|failure| Failure(format!("connection {n}: {failure}")))?;
+            ensure_eq!(response.status(), 200, "the status of the last answer");
+            ensure!(response.head.lists("connection", "close"), "the last answer does not say so");
+        }
+        return running.wait()?.map_err(|error| Failure(error.to_string()));
     }
-    running.trigger();
-    for (n, connection) in there.iter_mut().enumerate() {
-        let sent = connection.send(cx.get("").bytes());
-        sent.map_err(|failure| Failure(format!("connection {n}: {failure}")))?;
-    }
-    for (n, connection) in there.iter_mut().enumerate() {
-        let response = connection.response("GET").map_err(|failure| Failure(format!("connection {n}: {failure}")))?;
-        ensure_eq!(response.status(), 200, "the status of the last answer");
-        ensure!(response.head.lists("connection", "close"), "the last answer does not say so");
-    }
-    running.wait()?.map_err(|error| Failure(error.to_string()))
+    Err(Failure("not once was this machine quick enough to tell".into()))
 }
 
 fn just_answered(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
@@ -259,7 +269,8 @@ fn just_answered(life: &mut Lifecycle<'_>) -> Result<(), Failure> {
         connection.response("GET")?;
     }
     running.trigger();
-    // They cross: the client can't know yet.
+    // A packet later, so that the server knows by then; the client can't yet.
+    thread::sleep(Duration::from_millis(50));
     for (n, connection) in kept.iter_mut().enumerate() {
         let request = cx.request("POST", "/").script("read; body x").field("content-length", "3");
         let sent = connection.send(request.tail("abc").bytes());
