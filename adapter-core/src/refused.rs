@@ -81,6 +81,7 @@ impl<'a> Refused<'a> {
     }
 
     /// The value of the field `name`, as far as the head is known: the first one, and whether it is the only one.
+    /// Any octets, as they came. Reads over what came of a head that was not parsed; never panics.
     pub fn field(&self, name: &HeaderName) -> Option<(&'a [u8], bool)> {
         match self.asked {
             Asked::Nothing => None,

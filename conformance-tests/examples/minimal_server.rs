@@ -1,4 +1,4 @@
-//! A complete server in one file: blocking `std::net`, and one thread per connection, which sleeps in `poll` until its socket or one of
+//! A complete server in one file: `std::net`, and one thread per connection, which sleeps in `poll` until its socket or one of
 //! its wakers has something to say.
 //!
 //! What HTTP asks for is done by `adapter_http1::connection` over a [`Transport`]. The rest is sockets and threads. What blocks runs

@@ -44,7 +44,7 @@ impl fmt::Debug for Name {
 
 impl Limit {
     /// Gives `request` until `limit` from `now` on, before the application gets it. `None` without a limit; one beyond the clock is
-    /// none. Clones reference counts.
+    /// none. Clones reference counts. Does not block, never panics.
     #[inline]
     pub fn set(limit: Option<Duration>, now: Instant, request: &mut Request, environ: &Environ) -> Option<Arc<Self>> {
         let until = now.checked_add(limit?)?;
@@ -62,18 +62,19 @@ impl Limit {
         Some(limit)
     }
 
-    /// When it has passed.
+    /// When it has passed, unless it is [lifted](Self::lift).
     pub fn until(&self) -> Instant {
         self.until
     }
 
-    /// Whether it has, as of `now`.
+    /// Whether it has, as of `now`. Does not block.
     #[inline]
     pub fn has_passed(&self, now: Instant) -> bool {
         now >= self.until && !self.is_lifted.load(Ordering::Relaxed)
     }
 
     /// There is no limit any more: the client has left while application code held the thread, and nobody waits for its answer.
+    /// From any thread. Does not block, never panics.
     pub fn lift(&self) {
         self.is_lifted.store(true, Ordering::Relaxed);
     }
@@ -97,7 +98,7 @@ impl Limit {
         (self.has_passed(now) && self.tell()).then(|| self.response())
     }
 
-    /// What it is that is answered instead.
+    /// What it is that is answered instead: 503 with a generic text. Never panics.
     pub fn own_answer() -> OwnAnswer {
         OwnAnswer::new(StatusCode::SERVICE_UNAVAILABLE, "the application did not answer in time (--timeout-handler)")
     }

@@ -338,7 +338,7 @@ fn prepare_any(response: Response, facts: &Facts, offered: bool) -> (response::P
 }
 
 /// By which a request is named, in logs and by proxies; of no RFC.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The answer in place of a response that can't be sent, for `why`, which is logged: with the request's name, where its `head` has
 /// that. Drops its `body`. Blocks only as that drop does; its panic is contained. For servers. \[FRM-06\], \[NOB-08\]

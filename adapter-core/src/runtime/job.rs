@@ -121,9 +121,7 @@ impl Slot {
     fn take(&self) -> Option<Work> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
-}
 
-impl Slot {
     fn new(work: impl FnOnce() + Send + 'static) -> Self {
         Slot { work: Mutex::new(Some(carrying(work))), withdrawn: OnceLock::new() }
     }

@@ -8,11 +8,12 @@ use std::hash::BuildHasher as _;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use adapter_core::dispatch;
 use adapter_core::http::{HeaderMap, HeaderName, HeaderValue};
 use adapter_core::refused::Refused;
 
 /// The field of a request's id.
-pub(super) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) static REQUEST_ID: HeaderName = dispatch::REQUEST_ID;
 
 /// Octets of an id of others at most.
 const MOST: usize = 128;
